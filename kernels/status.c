@@ -1,0 +1,65 @@
+#include "kernels/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static _Thread_local char message[2048];
+static _Thread_local char frames[2048];
+
+static void append_frame(const char *file, int line, const char *func) {
+  size_t used = strlen(frames);
+  if (used + 8 < sizeof frames) snprintf(frames + used, sizeof frames - used, "  at %s (%s:%d)\n", func, file, line);
+}
+
+zk_status zk_status_fail(zk_status code, const char *file, int line, const char *func, const char *fmt, ...) {
+  va_list args;
+  va_start(args, fmt);
+  char text[sizeof message]; // the arguments may point into `message`
+  vsnprintf(text, sizeof text, fmt, args);
+  va_end(args);
+  memcpy(message, text, sizeof message);
+  frames[0] = 0;
+  append_frame(file, line, func);
+  return code;
+}
+
+zk_status zk_status_frame(zk_status status, const char *file, int line, const char *func) {
+  append_frame(file, line, func);
+  return status;
+}
+
+zk_status zk_status_context(zk_status status, const char *fmt, ...) {
+  char text[2 * sizeof message];
+  va_list args;
+  va_start(args, fmt);
+  int n = vsnprintf(text, sizeof message, fmt, args);
+  va_end(args);
+  if (n < 0) return status;
+  size_t used = strlen(text);
+  snprintf(text + used, sizeof text - used, ": %s", message);
+  snprintf(message, sizeof message, "%.*s", (int)sizeof message - 1, text);
+  return status;
+}
+
+const char *zk_status_message(void) { return message; }
+const char *zk_status_frames(void) { return frames; }
+void zk_status_clear(void) { message[0] = frames[0] = 0; }
+
+const char *zk_status_text(zk_status status) {
+  static const char *const text[] = {
+#define X(name, code, what) what,
+      ZK_STATUS_LIST(X)
+#undef X
+  };
+  return (unsigned)status < ZK_NUM_STATUS ? text[status] : "unknown status";
+}
+
+int zk_status_exit_code(zk_status status) {
+  static const int code[] = {
+#define X(name, exit_code, what) exit_code,
+      ZK_STATUS_LIST(X)
+#undef X
+  };
+  return (unsigned)status < ZK_NUM_STATUS ? code[status] : 1;
+}
