@@ -1,0 +1,69 @@
+// Causal grouped-query attention over a paged KV cache. One definition for prefill, chunked prefill, decode and the trainer.
+//
+// Order, f32, per query row (token at position p, head h; keys 0..p of its sequence):
+//   keys in tiles of ZK_ATTN_TILE at absolute positions, tiles in splits of ZK_ATTN_SPLIT keys at absolute positions.
+//   score[j] = chain over d ascending fma(q[d], k[j][d], acc) from +0, times scale (one rounding); keys past p do not exist.
+//   within a split, tiles ascending, from m = -inf, l = +0, o = +0: mt = max of the tile's scores; if mt > m: a = zk_expf(m - mt)
+//   (a = 0 when m = -inf), l *= a, o[d] *= a, m = mt. w[j] = zk_expf(score[j] - m); l += lanes sum of w over the tile (16 lanes, element j in
+//   lane j % 16, ascending; then lane halving 8, 4, 2, 1; absent keys contribute +0); o[d] = fma(w[j], v[j][d], o[d]), j ascending.
+//   splits ascending: (m, l, o) merged into the running (M, L, O): if M = -inf copy; else N = max(M, m), A = zk_expf(M - N), B = zk_expf(m - N),
+//   L = fma(L, A, l * B), O[d] = fma(O[d], A, o[d] * B), M = N.   out[d] = O[d] / L.   lse = M + zk_logf(L).
+//   A tile or split with no key is never visited.
+// Backward (recomputes w = zk_expf(score - lse)): delta = chain over d ascending fma(do[d], out[d], acc);
+//   dp[j] = chain over d ascending fma(do[d], v[j][d], acc); ds[j] = (w[j] * (dp[j] - delta)) * scale.
+//   dq[d]: one chain over keys ascending fma(ds[j], k[j][d], acc) from +0.
+//   dk[j][d], dv[j][d] of a KV head: for each query head of the group ascending, query rows ascending from j: one chain each,
+//   fma(ds, q[d], acc), fma(w, do[d], acc), from +0 through all heads.
+// (Chains longer than 4,096 in the backward pass are cut at absolute multiples of 4,096 of the summed index and the parts added ascending.)
+#ifndef ZK_KERNELS_ATTENTION_H
+#define ZK_KERNELS_ATTENTION_H
+
+#include "kernels/device.h"
+
+#define ZK_ATTN_TILE 64
+#define ZK_ATTN_SPLIT 512
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+  zk_numerics numerics;
+  int32_t num_heads;    // query heads, Hq
+  int32_t num_kv_heads; // Hkv, divides Hq
+  int32_t head_dim;     // D, a multiple of 8
+  int32_t page_tokens;  // tokens in a KV page, a multiple of 16
+  float scale;          // 1 / sqrt(D), rounded to f32
+} zk_attention_desc;
+
+// The rows of one step: fixed-capacity int32 arrays in device memory. Rows of a sequence are adjacent, positions ascending by one.
+typedef struct {
+  int32_t num_rows;              // query tokens, T
+  int32_t num_seqs;              // sequences, S
+  int32_t max_pages;             // width of page_table
+  const int32_t *seq_row_start;  // [S + 1] rows of sequence s: [seq_row_start[s], seq_row_start[s + 1])
+  const int32_t *seq_first_pos;  // [S] absolute position of the sequence's first row in this step (0 in the trainer)
+  const int32_t *page_table;     // [S, max_pages] page index of the sequence's keys [i * page_tokens, ...)
+} zk_attention_batch;
+
+// Bytes of the K (or V: the same) cache of one layer with num_pages pages. The layout inside is private to the kernels.
+size_t zk_kv_cache_bytes(const zk_device *device, const zk_attention_desc *desc, int32_t num_pages);
+
+// Writes k[T,Hkv,D], v[T,Hkv,D] of the batch's rows to their pages. Attention of the same rows must come after.
+zk_status zk_kv_write(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *k, const void *v,
+                      void *k_cache, void *v_cache);
+// Copies page `src` to page `dst` in one layer's caches (copy-on-write of a shared prompt's last, partly filled page).
+zk_status zk_kv_copy_page(zk_stream *stream, const zk_attention_desc *desc, int32_t src, int32_t dst, void *k_cache, void *v_cache);
+
+// out[T,Hq,D] from q[T,Hq,D]; lse[T,Hq] fp32 when not NULL.
+zk_status zk_attention_forward(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *q,
+                               const void *k_cache, const void *v_cache, void *out, float *lse);
+// Every sequence of the batch is whole (seq_first_pos 0). dq[T,Hq,D], dk[T,Hkv,D], dv[T,Hkv,D] are overwritten.
+zk_status zk_attention_backward(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *q,
+                                const void *k_cache, const void *v_cache, const void *out, const void *dout, const float *lse, void *dq,
+                                void *dk, void *dv);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,23 @@
+// Instruction sets on x86-64: files in cpu/isa/ are compiled once for each, and the device's choice picks among the three at run time.
+#ifndef ZK_KERNELS_CPU_ISA_H
+#define ZK_KERNELS_CPU_ISA_H
+
+#include "kernels/device.h"
+
+typedef enum { ZK_CPU_SCALAR, ZK_CPU_AVX2, ZK_CPU_AVX512 } zk_cpu_isa;
+zk_cpu_isa zk_device_isa(const zk_device *device);
+int zk_device_threads(const zk_device *device); // OpenMP threads a parallel region may use
+
+#define ZK_CAT_(a, b) a##_##b
+#define ZK_CAT(a, b) ZK_CAT_(a, b)
+// In a file of cpu/isa/: the name of a function for the set being compiled, e.g. zk_gemm_avx2.
+#define ZK_ISA_FN(name) ZK_CAT(name, ZK_ISA)
+// Elsewhere: declare the three, and pick one.
+#define ZK_ISA_DECLARE(ret, name, args)                                                                                \
+  ret name##_scalar args;                                                                                              \
+  ret name##_avx2 args;                                                                                                \
+  ret name##_avx512 args
+#define ZK_ISA_PICK(isa, name)                                                                                         \
+  ((isa) == ZK_CPU_AVX512 ? name##_avx512 : (isa) == ZK_CPU_AVX2 ? name##_avx2 : name##_scalar)
+
+#endif

@@ -1,0 +1,61 @@
+// Where operations run. A device owns memory; a stream is an ordered queue of operations on it, used by one side (sampler or
+// trainer), and carries that side's call counters and scratch memory. Nothing above kernels/ knows which kind it has: buffers
+// are opaque addresses that only zk_copy_* and the operations may touch (on a CPU they happen to be ordinary memory).
+#ifndef ZK_KERNELS_DEVICE_H
+#define ZK_KERNELS_DEVICE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/numerics.h"
+#include "kernels/ops.h"
+#include "kernels/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum { ZK_DEVICE_CPU, ZK_DEVICE_CUDA } zk_device_kind;
+typedef enum { ZK_SIDE_NONE, ZK_SIDE_SAMPLER, ZK_SIDE_TRAINER } zk_side;
+typedef struct zk_device zk_device;
+typedef struct zk_stream zk_stream;
+
+// Opens device `ordinal` of a kind (0 for the CPU). Checks what the law needs of it: hardware FMA, round-to-nearest, no
+// flush-to-zero; reads ZK_CPU_ISA. ZK_UNSUPPORTED or ZK_BAD_INPUT with the reason otherwise. The caller closes it.
+zk_status zk_device_open(zk_device_kind kind, int ordinal, zk_device **out);
+void zk_device_close(zk_device *device);
+zk_device_kind zk_device_get_kind(const zk_device *device);
+const char *zk_device_describe(const zk_device *device); // "cpu avx512, 2 threads"
+size_t zk_device_memory_free(const zk_device *device);   // bytes that can be allocated now, an estimate on CPUs
+
+// Device memory, 64-byte aligned, zero-filled. ZK_OUT_OF_MEMORY says how much was asked and for what (`what`: "KV cache").
+zk_status zk_device_alloc(zk_device *device, size_t bytes, const char *what, void **out);
+void zk_device_free(zk_device *device, void *memory);
+size_t zk_device_memory_peak(const zk_device *device);
+
+zk_status zk_stream_open(zk_device *device, zk_side side, zk_stream **out);
+void zk_stream_close(zk_stream *stream);
+zk_device *zk_stream_device(zk_stream *stream);
+zk_side zk_stream_side(const zk_stream *stream);
+uint64_t zk_stream_calls(const zk_stream *stream, zk_op op); // operations launched on this stream so far
+zk_status zk_stream_wait(zk_stream *stream);                 // until everything queued is done; reports its errors
+
+// Copies in stream order. Host buffers must stay valid until zk_stream_wait.
+zk_status zk_copy_to_device(zk_stream *stream, void *device_dst, const void *host_src, size_t bytes);
+zk_status zk_copy_to_host(zk_stream *stream, void *host_dst, const void *device_src, size_t bytes);
+zk_status zk_copy_on_device(zk_stream *stream, void *device_dst, const void *device_src, size_t bytes);
+zk_status zk_fill_zero(zk_stream *stream, void *device_dst, size_t bytes);
+
+// For kernels/ only.
+// Scratch that lives until the next call on this stream; grows on demand, 64-byte aligned, not zeroed.
+zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out);
+// Counts one call of `op`.
+void zk_stream_count(zk_stream *stream, zk_op op);
+// Test builds (ZK_WITH_FAULTS): when ZK_FAULT names this stream's side and `op` ("sampler:linear"), moves element n/2 of the
+// n floats at `out` by one ulp. Elsewhere does nothing.
+void zk_stream_fault(zk_stream *stream, zk_op op, float *out, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,1 @@
+// Bodies of kernels/math.h.
