@@ -1,0 +1,203 @@
+// The run's configuration: a plain C struct whose member paths are the key paths of the YAML file
+// (`rollout.max_new_tokens` is cfg->rollout.max_new_tokens). It owns nothing: copy it by assignment, drop it when done.
+// The key table (type, range, default, class, help) is shared/config_keys.c; configs/README.md explains the files.
+#ifndef ZK_SHARED_CONFIG_H
+#define ZK_SHARED_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "kernels/numerics.h"
+#include "kernels/status.h"
+
+enum {
+  ZK_CONFIG_NAME_BYTES = 128,  // run.name, with its final NUL
+  ZK_CONFIG_PATH_BYTES = 1024, // files and folders
+  ZK_CONFIG_TEXT_BYTES = 4096, // task.system
+  ZK_CONFIG_MAX_STOPS = 16,    // rollout.stop
+  ZK_CONFIG_STOP_BYTES = 128,
+};
+
+typedef enum { ZK_CONFIG_DEVICE_AUTO, ZK_CONFIG_DEVICE_CPU, ZK_CONFIG_DEVICE_CUDA } zk_config_device;
+typedef enum { ZK_CONFIG_ARCH_LLAMA, ZK_CONFIG_ARCH_QWEN2, ZK_CONFIG_ARCH_QWEN3 } zk_config_architecture;
+typedef enum { ZK_CONFIG_TASK_REVERSE, ZK_CONFIG_TASK_ARITHMETIC, ZK_CONFIG_TASK_JSONL } zk_config_task;
+typedef enum {
+  ZK_CONFIG_TEMPLATE_AUTO, // the model's own chat template if it is a known one, none if it has none
+  ZK_CONFIG_TEMPLATE_NONE, // the prompt's text as it is
+  ZK_CONFIG_TEMPLATE_CHATML,
+  ZK_CONFIG_TEMPLATE_LLAMA3
+} zk_config_template;
+typedef enum { ZK_CONFIG_GRADER_EXACT, ZK_CONFIG_GRADER_NUMBER, ZK_CONFIG_GRADER_GSM8K } zk_config_grader;
+typedef enum { ZK_CONFIG_ALGORITHM_GRPO, ZK_CONFIG_ALGORITHM_REINFORCE } zk_config_algorithm;
+typedef enum {
+  ZK_CONFIG_LOSS_TOKEN_MEAN,
+  ZK_CONFIG_LOSS_SEQUENCE_MEAN,
+  ZK_CONFIG_LOSS_CONSTANT
+} zk_config_loss_aggregation;
+typedef enum {
+  ZK_CONFIG_BASELINE_GROUP_MEAN,
+  ZK_CONFIG_BASELINE_NONE,
+  ZK_CONFIG_BASELINE_LEAVE_ONE_OUT
+} zk_config_baseline;
+typedef enum { ZK_CONFIG_SCALE_STD, ZK_CONFIG_SCALE_NONE, ZK_CONFIG_SCALE_BATCH_STD } zk_config_scale;
+typedef enum { ZK_CONFIG_KL_K1, ZK_CONFIG_KL_K2, ZK_CONFIG_KL_K3 } zk_config_kl_estimator;
+typedef enum { ZK_CONFIG_KL_IN_LOSS, ZK_CONFIG_KL_IN_REWARD } zk_config_kl_place;
+typedef enum { ZK_CONFIG_IMPORTANCE_TOKEN, ZK_CONFIG_IMPORTANCE_SEQUENCE } zk_config_importance_level;
+typedef enum {
+  ZK_CONFIG_IMPORTANCE_NONE,
+  ZK_CONFIG_IMPORTANCE_TRUNCATE,
+  ZK_CONFIG_IMPORTANCE_MASK
+} zk_config_importance_mode;
+typedef enum { ZK_CONFIG_LR_CONSTANT, ZK_CONFIG_LR_LINEAR, ZK_CONFIG_LR_COSINE } zk_config_lr_schedule;
+typedef enum { ZK_CONFIG_RESUME_AUTO, ZK_CONFIG_RESUME_NEVER, ZK_CONFIG_RESUME_MUST } zk_config_resume;
+
+// A list of texts. num of them are used; the rest are all zero.
+typedef struct {
+  int num;
+  char text[ZK_CONFIG_MAX_STOPS][ZK_CONFIG_STOP_BYTES];
+} zk_config_list;
+
+typedef struct zk_config {
+  uint64_t seed;
+  zk_numerics numerics;
+  zk_config_device device;
+  struct {
+    char name[ZK_CONFIG_NAME_BYTES];
+    char dir[ZK_CONFIG_PATH_BYTES]; // resolved: never "" after a load
+    int steps;                      // last step; steps count from 1
+    zk_config_resume resume;
+  } run;
+  struct {
+    char path[ZK_CONFIG_PATH_BYTES]; // Hugging Face folder; "" when the model is made from `init`
+    struct {                         // meaningful only where path is ""
+      zk_config_architecture architecture;
+      int layers, hidden, heads;
+      int kv_heads; // resolved: heads where the file says 0
+      int head_dim; // resolved: hidden / heads where the file says 0
+      int intermediate;
+      int vocab;         // 0: as many rows as the byte tokenizer has ids
+      int max_positions; // longest sequence, prompt and completion
+      bool tie;          // the LM head is the embedding
+      double rope_theta, norm_eps;
+      double std; // standard deviation of the initial weights
+    } init;
+  } model;
+  struct {
+    zk_config_task name;
+    zk_config_template template;
+    char system[ZK_CONFIG_TEXT_BYTES];       // system message; "": none
+    char path[ZK_CONFIG_PATH_BYTES];         // jsonl: training items
+    char heldout_path[ZK_CONFIG_PATH_BYTES]; // jsonl: held-out items; "": the last `heldout` items of path
+    zk_config_grader grader;                 // jsonl
+    int num_digits;                          // arithmetic: digits of each operand, at most
+    char operations[8];                      // arithmetic: some of + - *
+    int min_length, max_length;              // reverse: characters, both included
+    int num_prompts;                         // size of the training pool; 0: unlimited (jsonl: the whole file)
+    int heldout;                             // number of held-out items, disjoint from training
+    bool shuffle_rewards;                    // control experiment: permute rewards among prompts
+  } task;
+  struct {
+    int batch; // sequences per step
+  } sft;
+  struct {
+    int prompts_per_step, samples_per_prompt;
+    int max_new_tokens;
+    double temperature; // 0: greedy
+    int top_k;          // 0: off
+    double top_p;       // 1: off
+    zk_config_list stop;
+    bool ignore_eos;
+    int max_batch;     // sequences in one engine step
+    int page_tokens;   // tokens in a KV page
+    uint64_t kv_bytes; // KV cache per rank; 0: automatic
+    int prefill_chunk; // prompt tokens in one engine step
+    int speculate;
+  } rollout;
+  struct {
+    zk_config_algorithm name;
+    double clip_low, clip_high; // the ratio is clipped to [1 - clip_low, 1 + clip_high]
+    zk_config_loss_aggregation loss_aggregation;
+    struct {
+      zk_config_baseline baseline;
+      zk_config_scale scale;
+    } advantage;
+    struct {
+      double coef;
+      zk_config_kl_estimator estimator;
+      zk_config_kl_place place;
+      char reference[ZK_CONFIG_PATH_BYTES];
+    } kl;
+    double entropy_coef;
+    struct {
+      zk_config_importance_level level;
+      zk_config_importance_mode mode;
+      double cap;
+    } importance;
+    bool dynamic_sampling;
+    struct {
+      bool mask;
+      int buffer;
+      double penalty;
+    } overlong;
+    int epochs, minibatches;
+  } algorithm;
+  struct {
+    double lr;
+    zk_config_lr_schedule schedule;
+    int warmup_steps;
+    double min_lr_ratio; // linear, cosine: the last step's rate is lr * min_lr_ratio
+    double beta1, beta2, eps, weight_decay;
+    double grad_clip; // global norm; 0: off
+  } optimizer;
+  struct {
+    int grad_leaves; // a power of two
+    int microbatch_tokens;
+    bool recompute;
+  } trainer;
+  struct {
+    int every; // steps; 0: only the last
+    int keep;  // newest checkpoints kept besides step 0; 0: all
+  } checkpoint;
+  struct {
+    int every;   // steps; also before the first and after the last; 0: never
+    int prompts; // held-out items used; 0: all
+    int samples; // 0: greedy only; k: also k samples per item for avg@k and pass@k
+  } eval;
+  struct {
+    int every; // steps per line of talk
+    bool tensorboard, progress;
+  } log;
+} zk_config;
+
+// Fills `out` with every key's default. Required keys have no useful default, so this alone is not a valid config.
+void zk_config_defaults(zk_config *out);
+
+// Reads the YAML file `path`, then applies `overrides` ("key.path=value"), checks types, ranges and the keys against
+// each other, and resolves what one key takes from another (run.dir, model.init.kv_heads, model.init.head_dim). With
+// path NULL the overrides are applied to the defaults and no key is required (`zerokl score`). Overriding model.path
+// sets a file's model.init aside, and the other way round: so runs chain. Errors name file, line, column and key, or
+// the override: ZK_IO (cannot read), ZK_BAD_INPUT, ZK_UNSUPPORTED (a key or value that this build does not deliver).
+// `out` is written only on success.
+zk_status zk_config_load(const char *path, int num_overrides, char *const *overrides, zk_config *out);
+
+// The same for a YAML text of num_bytes bytes in memory; `name` stands for the file's name in errors.
+zk_status zk_config_parse(const char *name, const char *text, size_t num_bytes, int num_overrides,
+                          char *const *overrides, zk_config *out);
+
+// Writes the resolved config, every key that applies, as YAML that zk_config_load reads back to the same struct.
+zk_status zk_config_write_yaml(const zk_config *cfg, FILE *file);
+
+// The identity keys alone, sorted, one "key: value" per line, values as in the YAML file. This text is what an archive
+// holds and what resume compares. The caller frees *out.
+zk_status zk_config_identity_text(const zk_config *cfg, char **out);
+
+// Compares two identity texts. Equal: ZK_OK. Different: ZK_BAD_INPUT, naming the first key that differs and both
+// values, each with the name of its side ("optimizer.lr: 0.001 in runs/a, 0.002 in this config").
+zk_status zk_config_compare_identity(const char *a_name, const char *a_text, const char *b_name, const char *b_text);
+
+// Prints every key with its type, range, default, class and meaning (--help-config).
+void zk_config_help(FILE *file);
+
+#endif
