@@ -11,6 +11,8 @@
 
 #include "kernels/numerics.h"
 #include "kernels/status.h"
+#include "shared/chat.h"
+#include "shared/model_config.h"
 
 enum {
   ZK_CONFIG_NAME_BYTES = 128,  // run.name, with its final NUL
@@ -18,17 +20,11 @@ enum {
   ZK_CONFIG_TEXT_BYTES = 4096, // task.system
   ZK_CONFIG_MAX_STOPS = 16,    // rollout.stop
   ZK_CONFIG_STOP_BYTES = 128,
+  ZK_CONFIG_TEMPLATE_AUTO = -1, // task.template: the model's own, if it is a known one
 };
 
 typedef enum { ZK_CONFIG_DEVICE_AUTO, ZK_CONFIG_DEVICE_CPU, ZK_CONFIG_DEVICE_CUDA } zk_config_device;
-typedef enum { ZK_CONFIG_ARCH_LLAMA, ZK_CONFIG_ARCH_QWEN2, ZK_CONFIG_ARCH_QWEN3 } zk_config_architecture;
 typedef enum { ZK_CONFIG_TASK_REVERSE, ZK_CONFIG_TASK_ARITHMETIC, ZK_CONFIG_TASK_JSONL } zk_config_task;
-typedef enum {
-  ZK_CONFIG_TEMPLATE_AUTO, // the model's own chat template if it is a known one, none if it has none
-  ZK_CONFIG_TEMPLATE_NONE, // the prompt's text as it is
-  ZK_CONFIG_TEMPLATE_CHATML,
-  ZK_CONFIG_TEMPLATE_LLAMA3
-} zk_config_template;
 typedef enum { ZK_CONFIG_GRADER_EXACT, ZK_CONFIG_GRADER_NUMBER, ZK_CONFIG_GRADER_GSM8K } zk_config_grader;
 typedef enum { ZK_CONFIG_ALGORITHM_GRPO, ZK_CONFIG_ALGORITHM_REINFORCE } zk_config_algorithm;
 typedef enum {
@@ -72,7 +68,7 @@ typedef struct zk_config {
   struct {
     char path[ZK_CONFIG_PATH_BYTES]; // Hugging Face folder; "" when the model is made from `init`
     struct {                         // meaningful only where path is ""
-      zk_config_architecture architecture;
+      zk_model_architecture architecture;
       int layers, hidden, heads;
       int kv_heads; // resolved: heads where the file says 0
       int head_dim; // resolved: hidden / heads where the file says 0
@@ -81,12 +77,11 @@ typedef struct zk_config {
       int max_positions; // longest sequence, prompt and completion
       bool tie;          // the LM head is the embedding
       double rope_theta, norm_eps;
-      double std; // standard deviation of the initial weights
     } init;
   } model;
   struct {
     zk_config_task name;
-    zk_config_template template;
+    int template;                            // a zk_chat_template or ZK_CONFIG_TEMPLATE_AUTO
     char system[ZK_CONFIG_TEXT_BYTES];       // system message; "": none
     char path[ZK_CONFIG_PATH_BYTES];         // jsonl: training items
     char heldout_path[ZK_CONFIG_PATH_BYTES]; // jsonl: held-out items; "": the last `heldout` items of path
