@@ -9,6 +9,7 @@
 #include "shared/model_config.h"
 #include "shared/params.h"
 #include "shared/safetensors.h"
+#include "shared/tokenizer.h"
 
 // Reads and checks DIR's config (same as zk_model_config_load).
 zk_status zk_model_load_config(const char *dir, zk_model_config *out);
@@ -51,17 +52,19 @@ zk_status zk_model_save(const char *dir, const zk_model_config *config, const zk
 // ---- from scratch ------------------------------------------------------------------------------------------------------------
 
 // Initial weights of elements [first, first + count) of a new model: norms 1, biases 0, matrices a sum-of-uniforms normal of
-// standard deviation 0.02, times 1/sqrt(2 x layers) for the projections that write to the residual (o_proj, down_proj). A
-// function of (config, seed, element index) alone: counter-based, integer sums and one IEEE multiplication, any order, any machine.
-void zk_model_init_range(const zk_model_config *config, const zk_params *params, uint64_t seed, int64_t first, int64_t count,
-                         float *out);
+// standard deviation std (0.02 is usual), times 1/sqrt(2 x layers) for the projections that write to the residual (o_proj,
+// down_proj; Radford et al. 2019). A function of (config, seed, std, global element index) alone: Philox words, integer sums and
+// IEEE operations, so the same in any order, on any machine.
+void zk_model_init_range(const zk_model_config *config, const zk_params *params, uint64_t seed, double std, int64_t first,
+                         int64_t count, float *out);
 // All of them: flat[params->num_elements].
-void zk_model_init(const zk_model_config *config, const zk_params *params, uint64_t seed, float *flat);
+void zk_model_init(const zk_model_config *config, const zk_params *params, uint64_t seed, double std, float *flat);
 
 // ---- tokenizer ---------------------------------------------------------------------------------------------------------------
 
-// Checks that a tokenizer fits the model: its largest id (zk_tokenizer_max_id) below the vocabulary; eos and bos ids inside too.
-// A model vocabulary larger than the tokenizer's is fine (padding rows are common). `what` names the tokenizer in messages.
-zk_status zk_model_check_tokenizer(const zk_model_config *config, const char *what, int max_token_id);
+// Checks that a tokenizer fits the model: its largest id below the vocabulary; every eos id of the model, and its bos id, a token of
+// the tokenizer. A model vocabulary larger than the tokenizer's is fine (padding rows are common). ZK_BAD_INPUT; `what` names
+// the tokenizer in the message.
+zk_status zk_model_check_tokenizer(const zk_model_config *config, const char *what, const zk_tokenizer *tokenizer);
 
 #endif

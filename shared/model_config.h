@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/rope.h"
 #include "kernels/status.h"
 
 // X(enum, model_type (also the name in model.init), class in `architectures`, qkv_bias, qk_norm)
@@ -21,17 +22,6 @@ typedef enum {
       ZK_NUM_MODEL_ARCHITECTURES
 } zk_model_architecture;
 
-typedef enum { ZK_ROPE_SCALING_NONE, ZK_ROPE_SCALING_LINEAR, ZK_ROPE_SCALING_LLAMA3 } zk_rope_scaling;
-
-// Rotary embedding over the whole head: inv_freq[i] = theta^(-2i / head_dim), then the scaling. Scaling fields are 0 when unused.
-typedef struct zk_model_rope {
-  double theta;
-  zk_rope_scaling scaling;
-  double factor;                        // linear, llama3
-  double low_freq_factor, high_freq_factor; // llama3
-  int64_t original_max_position;        // llama3
-} zk_model_rope;
-
 #define ZK_MODEL_MAX_EOS 8
 
 typedef struct zk_model_config {
@@ -41,7 +31,7 @@ typedef struct zk_model_config {
   int qkv_bias;            // q, k, v projections have a bias (Qwen2)
   int qk_norm;             // RMSNorm of each head of q and k before RoPE (Qwen3)
   float rms_eps;
-  zk_model_rope rope;
+  zk_rope_params rope;     // over the whole head; scaling fields are 0 when unused
   int max_position;        // positions the model was made for (max_position_embeddings)
   int bos_id;              // -1 when the model has none
   int num_eos, eos_ids[ZK_MODEL_MAX_EOS]; // any of them ends a completion; config.json's and generation_config.json's, ascending

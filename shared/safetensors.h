@@ -39,8 +39,8 @@ typedef struct zk_safetensor {
 
 typedef struct zk_safetensors zk_safetensors;
 
-// Opens one file, or a folder holding model.safetensors or model.safetensors.index.json (the index wins when both exist).
-// Tensors are mapped, not read. Fails with ZK_BAD_INPUT (truncated, overlapping, out of range, unknown dtype, duplicate name,
+// Opens one file, or a folder holding model.safetensors or model.safetensors.index.json (the single file wins when
+// both exist, as in transformers). Tensors are mapped, not read. Fails with ZK_BAD_INPUT (truncated, overlapping, out of range, unknown dtype, duplicate name,
 // tensor in a shard other than the index says ...) or ZK_IO; the message names the file and the tensor. Close what was opened.
 zk_status zk_safetensors_open(const char *path, zk_safetensors **out);
 // The same from memory that the caller keeps until zk_safetensors_close. `name` stands for the path in messages.
