@@ -63,7 +63,7 @@ zk_status zk_file_write(const char *path, const void *bytes, size_t num_bytes) {
   int error = write_all(fd, bytes, num_bytes) ? errno : 0;
   if (close(fd) && !error) error = errno;
   if (!error && rename(aside, path)) error = errno;
-  if (!error) return ZK_OK;
+  if (!error) return zk_file_sync_parent(path);
   unlink(aside);
   return ZK_FAIL(ZK_IO, "%s: cannot write %zu bytes: %s", path, num_bytes, strerror(error));
 }
@@ -84,4 +84,14 @@ zk_status zk_file_sync_dir(const char *dir) {
   close(fd);
   if (error && error != EINVAL) return ZK_FAIL(ZK_IO, "%s: %s", dir, strerror(error)); // EINVAL: a file system that cannot
   return ZK_OK;
+}
+
+zk_status zk_file_sync_parent(const char *path) {
+  const char *slash = strrchr(path, '/');
+  if (!slash) return zk_file_sync_dir(".");
+  char dir[4096];
+  int n = slash == path ? 1 : (int)(slash - path); // "/name" is in "/"
+  if (snprintf(dir, sizeof dir, "%.*s", n, path) >= (int)sizeof dir)
+    return ZK_FAIL(ZK_IO, "%.100s...: path too long", path);
+  return zk_file_sync_dir(dir);
 }

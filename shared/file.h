@@ -10,7 +10,7 @@
 // ZK_IO when it cannot be read, ZK_BAD_INPUT when it is larger.
 zk_status zk_file_read(const char *path, size_t max_bytes, char **out, size_t *num_bytes);
 
-// Writes path.tmp, flushes it to disk, renames it to path. On failure path is untouched and path.tmp gone. ZK_IO.
+// Writes path.tmp, flushes it to disk, renames it to path, flushes the folder. On failure path is untouched and path.tmp gone. ZK_IO.
 zk_status zk_file_write(const char *path, const void *bytes, size_t num_bytes);
 
 // "DIR/NAME", malloc'ed; NULL when out of memory.
@@ -18,5 +18,6 @@ char *zk_file_join(const char *dir, const char *name);
 int zk_file_exists(const char *path);
 // Flushes a folder's entries to disk, so that a rename inside survives a power cut. ZK_IO.
 zk_status zk_file_sync_dir(const char *dir);
+zk_status zk_file_sync_parent(const char *path); // the folder that path is in
 
 #endif

@@ -1,4 +1,5 @@
-// Files that are either whole or absent: written aside, flushed, renamed; every short write is an error with path and reason.
+// Files that are either whole or absent: large ones published by rename, appended lines, folders, trees, digests. Every short
+// write is an error with path and reason. Whole small files: shared/file.h.
 #ifndef ZK_SHARED_FILE_UTIL_H
 #define ZK_SHARED_FILE_UTIL_H
 
@@ -7,6 +8,7 @@
 #include <stdint.h>
 
 #include "kernels/status.h"
+#include "shared/file.h"
 
 // A path by value, so that making one cannot fail in mid-expression. A path that does not fit becomes "" (no file has that
 // name, so the next call that uses it fails and says so); run directories are checked for length when opened.
@@ -18,20 +20,11 @@ typedef struct {
 // printf into a path: `zk_path_make("%s/config.json", dir).s`.
 zk_path zk_path_make(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-bool zk_file_exists(const char *path);        // a regular file
 bool zk_file_is_directory(const char *path);
 
-// Reads a whole regular file of at most `max_bytes`. *out_data has one NUL byte behind the data (not counted in *out_bytes)
-// and is freed by the caller. Errors: ZK_IO; ZK_BAD_INPUT when it is larger than max_bytes; ZK_OUT_OF_MEMORY.
-zk_status zk_file_read(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes);
-
-// Replaces `path` by exactly these bytes: temporary file in the same folder, write, fsync, rename, fsync of the folder.
-// A failure (disk full, ...) leaves what was at `path` as it was, and no temporary file.
-zk_status zk_file_write_atomic(const char *path, const void *data, size_t num_bytes);
-
-// The two halves of that for files written by other means: a temporary name in path's folder (starts with
-// ZK_FILE_TEMP_PREFIX, ends with the process id), and its publication (fsync, rename to `path`, fsync of the folder).
-#define ZK_FILE_TEMP_PREFIX ".tmp."
+// For files written by other means than zk_file_write: the name to write under (path and ZK_FILE_TEMP_SUFFIX; what a killed
+// process leaves is known by it), and the publication (fsync, rename to `path`, fsync of the folder). ZK_IO.
+#define ZK_FILE_TEMP_SUFFIX ".tmp"
 zk_path zk_file_temp_path(const char *path);
 zk_status zk_file_publish(const char *temp_path, const char *path);
 
@@ -47,8 +40,8 @@ zk_status zk_file_make_directories(const char *path);
 // rm -rf; symbolic links are removed, not followed. No error when absent.
 zk_status zk_file_remove_tree(const char *path);
 
-// The regular files under `root`, as paths relative to it, in byte order; symbolic links and ZK_FILE_TEMP_PREFIX names are
-// passed over. Freed with zk_file_list_free. ZK_IO when `root` cannot be read.
+// The regular files under `root`, as paths relative to it, in byte order; symbolic links and ZK_FILE_TEMP_SUFFIX names
+// (folders too) are passed over. Freed with zk_file_list_free. ZK_IO when `root` cannot be read.
 typedef struct {
   char **paths;
   size_t num_paths;
