@@ -31,7 +31,12 @@ size_t zk_device_memory_free(const zk_device *device);   // bytes that can be al
 // Device memory, 64-byte aligned, zero-filled. ZK_OUT_OF_MEMORY says how much was asked and for what (`what`: "KV cache").
 zk_status zk_device_alloc(zk_device *device, size_t bytes, const char *what, void **out);
 void zk_device_free(zk_device *device, void *memory);
-size_t zk_device_memory_peak(const zk_device *device);
+size_t zk_device_memory_peak(const zk_device *device); // most bytes held at once so far
+
+// OpenMP threads a CPU device's kernels use: at open OMP_NUM_THREADS, else the cores this process may run on. Changes no bit.
+void zk_device_set_threads(zk_device *device, int num_threads);
+// Checks once more that every thread rounds to nearest and flushes no subnormal (a loaded library may have changed that): ZK_DEVICE if not.
+zk_status zk_device_check_fp(zk_device *device);
 
 zk_status zk_stream_open(zk_device *device, zk_side side, zk_stream **out);
 void zk_stream_close(zk_stream *stream);
@@ -51,8 +56,9 @@ zk_status zk_fill_zero(zk_stream *stream, void *device_dst, size_t bytes);
 zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out);
 // Counts one call of `op`.
 void zk_stream_count(zk_stream *stream, zk_op op);
-// Test builds (ZK_WITH_FAULTS): when ZK_FAULT names this stream's side and `op` ("sampler:linear"), moves element n/2 of the
-// n floats at `out` by one ulp. Elsewhere does nothing.
+// Test builds (ZK_WITH_FAULTS): when ZK_FAULT names this stream's side and `op` ("sampler:linear"), moves element n/2 (or the next
+// that is not 0) of the n floats at `out` by one ulp. Elsewhere does nothing. ZK_SIDE_NONE is called "check": `zerokl check` and a
+// run's start-up check work on such streams, so that a fault of the sampler or the trainer is left for the step to find.
 void zk_stream_fault(zk_stream *stream, zk_op op, float *out, size_t n);
 
 #ifdef __cplusplus

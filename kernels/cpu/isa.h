@@ -8,6 +8,10 @@ typedef enum { ZK_CPU_SCALAR, ZK_CPU_AVX2, ZK_CPU_AVX512 } zk_cpu_isa;
 zk_cpu_isa zk_device_isa(const zk_device *device);
 int zk_device_threads(const zk_device *device); // OpenMP threads a parallel region may use
 
+const char *zk_cpu_isa_name(zk_cpu_isa isa);    // "avx512"
+int zk_cpu_isa_available(zk_cpu_isa isa);        // does this CPU have it (and FMA)
+zk_status zk_device_set_isa(zk_device *device, zk_cpu_isa isa); // for tests and zerokl check; ZK_UNSUPPORTED when not available
+
 #define ZK_CAT_(a, b) a##_##b
 #define ZK_CAT(a, b) ZK_CAT_(a, b)
 // In a file of cpu/isa/: the name of a function for the set being compiled, e.g. zk_gemm_avx2.

@@ -1,0 +1,167 @@
+// Devices and streams: what is common to every kind of device. The kind's own part is its zk_backend.
+#include "kernels/backend.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+zk_status zk_device_open(zk_device_kind kind, int ordinal, zk_device **out) {
+  *out = NULL;
+#ifndef ZK_WITH_FAULTS
+  if (getenv("ZK_FAULT") != NULL)
+    return ZK_FAIL(ZK_UNSUPPORTED, "ZK_FAULT is set, but this build has no faults: unset it, or use the test build");
+#endif
+  if (kind != ZK_DEVICE_CPU) return ZK_FAIL(ZK_UNSUPPORTED, "device: this build has no CUDA kernels; use device: cpu");
+  zk_device *device = calloc(1, sizeof *device);
+  if (device == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a device");
+  device->kind = kind;
+  device->backend = &zk_backend_cpu;
+  pthread_mutex_init(&device->lock, NULL);
+  zk_status status = device->backend->open(device, ordinal);
+  if (status != ZK_OK) {
+    pthread_mutex_destroy(&device->lock);
+    free(device);
+    return zk_status_frame(status, __FILE__, __LINE__, __func__);
+  }
+  *out = device;
+  return ZK_OK;
+}
+
+void zk_device_close(zk_device *device) {
+  if (device == NULL) return;
+  device->backend->close(device);
+  pthread_mutex_destroy(&device->lock);
+  free(device->allocations);
+  free(device);
+}
+
+zk_device_kind zk_device_get_kind(const zk_device *device) { return device->kind; }
+const char *zk_device_describe(const zk_device *device) { return device->description; }
+size_t zk_device_memory_free(const zk_device *device) { return device->backend->memory_free(device); }
+size_t zk_device_memory_peak(const zk_device *device) { return device->bytes_peak; }
+
+// Notes an allocation; 0 when the list itself finds no memory.
+static int remember(zk_device *device, void *memory, size_t bytes) {
+  pthread_mutex_lock(&device->lock);
+  if (device->num_allocations == device->max_allocations) {
+    size_t more = 2 * device->max_allocations + 64;
+    zk_allocation *grown = realloc(device->allocations, more * sizeof *grown);
+    if (grown == NULL) {
+      pthread_mutex_unlock(&device->lock);
+      return 0;
+    }
+    device->allocations = grown;
+    device->max_allocations = more;
+  }
+  device->allocations[device->num_allocations++] = (zk_allocation){memory, bytes};
+  device->bytes_now += bytes;
+  if (device->bytes_now > device->bytes_peak) device->bytes_peak = device->bytes_now;
+  pthread_mutex_unlock(&device->lock);
+  return 1;
+}
+
+static void forget(zk_device *device, const void *memory) {
+  pthread_mutex_lock(&device->lock);
+  for (size_t i = device->num_allocations; i-- > 0;) {
+    if (device->allocations[i].memory != memory) continue;
+    device->bytes_now -= device->allocations[i].bytes;
+    device->allocations[i] = device->allocations[--device->num_allocations];
+    break;
+  }
+  pthread_mutex_unlock(&device->lock);
+}
+
+// Memory with unspecified contents, in the device's books.
+static zk_status alloc_raw(zk_device *device, size_t bytes, const char *what, void **out) {
+  *out = NULL;
+  const size_t slack = (size_t)16 << 20; // below this an estimate of free memory says nothing
+  size_t available = bytes > slack ? zk_device_memory_free(device) : bytes;
+  if (bytes > available)
+    return ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: %.1f MiB wanted, %.1f MiB free on %s", what, (double)bytes / 1048576.0,
+                   (double)available / 1048576.0, device->description);
+  void *memory = NULL;
+  zk_status status = device->backend->alloc(device, bytes, &memory);
+  if (status != ZK_OK) return zk_status_context(status, "%s", what);
+  if (!remember(device, memory, bytes)) {
+    device->backend->free(device, memory);
+    return ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: no memory for the list of allocations", what);
+  }
+  *out = memory;
+  return ZK_OK;
+}
+
+zk_status zk_device_alloc(zk_device *device, size_t bytes, const char *what, void **out) {
+  ZK_TRY(alloc_raw(device, bytes, what, out));
+  zk_stream stream = {.device = device, .fault = ZK_NUM_OPS};
+  zk_status status = device->backend->fill_zero(&stream, *out, bytes);
+  if (status == ZK_OK) status = device->backend->wait(&stream);
+  if (status != ZK_OK) {
+    zk_device_free(device, *out);
+    *out = NULL;
+  }
+  return status;
+}
+
+void zk_device_free(zk_device *device, void *memory) {
+  if (memory == NULL) return;
+  forget(device, memory);
+  device->backend->free(device, memory);
+}
+
+zk_status zk_stream_open(zk_device *device, zk_side side, zk_stream **out) {
+  *out = NULL;
+  zk_op fault = ZK_NUM_OPS;
+#ifdef ZK_WITH_FAULTS
+  const char *text = getenv("ZK_FAULT");
+  if (text != NULL) ZK_TRY(zk_fault_parse(text, side, &fault));
+#endif
+  zk_stream *stream = calloc(1, sizeof *stream);
+  if (stream == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a stream");
+  stream->device = device;
+  stream->side = side;
+  stream->fault = fault;
+  *out = stream;
+  return ZK_OK;
+}
+
+void zk_stream_close(zk_stream *stream) {
+  if (stream == NULL) return;
+  zk_device_free(stream->device, stream->scratch);
+  free(stream);
+}
+
+zk_device *zk_stream_device(zk_stream *stream) { return stream->device; }
+zk_side zk_stream_side(const zk_stream *stream) { return stream->side; }
+uint64_t zk_stream_calls(const zk_stream *stream, zk_op op) { return stream->calls[op]; }
+void zk_stream_count(zk_stream *stream, zk_op op) { stream->calls[op]++; }
+zk_status zk_stream_wait(zk_stream *stream) { return stream->device->backend->wait(stream); }
+
+zk_status zk_copy_to_device(zk_stream *stream, void *device_dst, const void *host_src, size_t bytes) {
+  return stream->device->backend->copy(stream, device_dst, host_src, bytes);
+}
+
+zk_status zk_copy_to_host(zk_stream *stream, void *host_dst, const void *device_src, size_t bytes) {
+  return stream->device->backend->copy(stream, host_dst, device_src, bytes);
+}
+
+zk_status zk_copy_on_device(zk_stream *stream, void *device_dst, const void *device_src, size_t bytes) {
+  return stream->device->backend->copy(stream, device_dst, device_src, bytes);
+}
+
+zk_status zk_fill_zero(zk_stream *stream, void *device_dst, size_t bytes) {
+  return stream->device->backend->fill_zero(stream, device_dst, bytes);
+}
+
+zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out) {
+  if (bytes > stream->scratch_bytes) {
+    *out = NULL;
+    ZK_TRY(zk_stream_wait(stream));
+    zk_device_free(stream->device, stream->scratch);
+    stream->scratch = NULL;
+    stream->scratch_bytes = 0;
+    ZK_TRY(alloc_raw(stream->device, bytes, "scratch", &stream->scratch));
+    stream->scratch_bytes = bytes;
+  }
+  *out = stream->scratch;
+  return ZK_OK;
+}
