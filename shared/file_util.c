@@ -25,7 +25,8 @@ bool zk_file_is_directory(const char *path) {
   return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-// ---- writing ---------------------------------------------------------------------------------------------------------
+// ---- writing
+// ---------------------------------------------------------------------------------------------------------
 
 zk_status zk_file_write_all(int fd, const char *path, const void *data, size_t num_bytes) {
   const char *at = data;
@@ -71,7 +72,8 @@ zk_status zk_file_append(const char *path, const void *data, size_t num_bytes) {
   return st;
 }
 
-// ---- folders ---------------------------------------------------------------------------------------------------------
+// ---- folders
+// ---------------------------------------------------------------------------------------------------------
 
 zk_status zk_file_make_directories(const char *path) {
   zk_path part = zk_path_make("%s", path);
@@ -87,7 +89,9 @@ zk_status zk_file_make_directories(const char *path) {
   }
 }
 
-static zk_status remove_failed(const char *path) { return ZK_FAIL(ZK_IO, "%s: cannot remove: %s", path, strerror(errno)); }
+static zk_status remove_failed(const char *path) {
+  return ZK_FAIL(ZK_IO, "%s: cannot remove: %s", path, strerror(errno));
+}
 
 zk_status zk_file_remove_tree(const char *path) {
   struct stat info;
@@ -105,7 +109,8 @@ zk_status zk_file_remove_tree(const char *path) {
   return st;
 }
 
-// ---- listing ---------------------------------------------------------------------------------------------------------
+// ---- listing
+// ---------------------------------------------------------------------------------------------------------
 
 static int compare_paths(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
@@ -138,10 +143,8 @@ static zk_status list_below(const char *root, const char *below, zk_file_list *l
     struct stat info;
     if (!relative.s[0] || lstat(zk_path_make("%s/%s", root, relative.s).s, &info))
       st = ZK_FAIL(ZK_IO, "%s/%s%s: %s", root, below, name, strerror(relative.s[0] ? errno : ENAMETOOLONG));
-    else if (S_ISDIR(info.st_mode))
-      st = list_below(root, zk_path_make("%s/", relative.s).s, list);
-    else if (S_ISREG(info.st_mode))
-      st = list_add(list, relative.s);
+    else if (S_ISDIR(info.st_mode)) st = list_below(root, zk_path_make("%s/", relative.s).s, list);
+    else if (S_ISREG(info.st_mode)) st = list_add(list, relative.s);
   }
   closedir(dir);
   return st;

@@ -1,4 +1,5 @@
-// metrics.jsonl: one JSON object per line and step, line 0 the state before step 1; appended whole and flushed, or not at all.
+// metrics.jsonl: one JSON object per line and step, line 0 the state before step 1; appended whole and flushed, or not
+// at all.
 #ifndef ZK_SHARED_METRICS_H
 #define ZK_SHARED_METRICS_H
 
@@ -33,8 +34,8 @@ void zk_metrics_put_string(zk_metrics_line *line, const char *key, const char *v
 
 // The lines of a file, for reading and for appending. Not collective; one writer, who holds the run's lock.
 typedef struct zk_metrics zk_metrics;
-// Opens for appending (absent: empty). A torn last line is cut off; any other line that is not an object with the step that
-// follows its predecessor's is ZK_BAD_ARCHIVE with its number.
+// Opens for appending (absent: empty). A torn last line is cut off; any other line that is not an object with the step
+// that follows its predecessor's is ZK_BAD_ARCHIVE with its number.
 zk_status zk_metrics_open(const char *path, zk_metrics **out);
 // The same for reading: nothing is changed, a torn last line is passed over, and the file must exist.
 zk_status zk_metrics_open_read(const char *path, zk_metrics **out);
@@ -46,9 +47,9 @@ json_t *zk_metrics_find(const zk_metrics *m, int64_t step);
 // The hash under `key` of a step's line; ZK_BAD_ARCHIVE when there is no such line, no such key, or it is no hash.
 zk_status zk_metrics_get_hash(const zk_metrics *m, int64_t step, const char *key, uint64_t *out);
 
-// Appends a line in one flushed write. A step that has a line already (the run was resumed before it) is not written again: its
-// weights/hash and state/hash are compared, and a difference is ZK_MISMATCH with step and both values. A step that would
-// leave a gap is ZK_BAD_ARCHIVE.
+// Appends a line in one flushed write. A step that has a line already (the run was resumed before it) is not written
+// again: its weights/hash and state/hash are compared, and a difference is ZK_MISMATCH with step and both values. A
+// step that would leave a gap is ZK_BAD_ARCHIVE.
 zk_status zk_metrics_append(zk_metrics *m, const zk_metrics_line *line);
 
 #endif

@@ -1,7 +1,9 @@
-// optimizer.h5 of a checkpoint: Adam's two moments in global element order, written and read range by range, never gathered whole.
+// optimizer.h5 of a checkpoint: Adam's two moments in global element order, written and read range by range, never
+// gathered whole.
 //
-// The global order is the one of weights/hash: tensors in Hugging Face name order, a tied head once. Master weights are the
-// checkpoint's model files (f32). The datasets are contiguous, so the bytes do not depend on how the ranges were cut.
+// The global order is the one of weights/hash: tensors in Hugging Face name order, a tied head once. Master weights are
+// the checkpoint's model files (f32). The datasets are contiguous, so the bytes do not depend on how the ranges were
+// cut.
 #ifndef ZK_SHARED_OPTIMIZER_FILE_H
 #define ZK_SHARED_OPTIMIZER_FILE_H
 
@@ -26,8 +28,10 @@ typedef struct zk_optimizer_file zk_optimizer_file;
 
 // Begins a file beside `path` (which finish renames it to). `step`: updates applied so far. num_elements >= 1.
 zk_status zk_optimizer_file_create(const char *path, int64_t step, int64_t num_elements, zk_optimizer_file **out);
-// Writes elements [first, first + count) from `data`. Ranges come in any order, each element of each dataset exactly once.
-zk_status zk_optimizer_file_write(zk_optimizer_file *f, zk_optimizer_dataset dataset, int64_t first, int64_t count, const float *data);
+// Writes elements [first, first + count) from `data`. Ranges come in any order, each element of each dataset exactly
+// once.
+zk_status zk_optimizer_file_write(zk_optimizer_file *f, zk_optimizer_dataset dataset, int64_t first, int64_t count,
+                                  const float *data);
 // Checks that all elements came, flushes and renames. Frees `f` whatever happens; a failure leaves no file behind.
 zk_status zk_optimizer_file_finish(zk_optimizer_file *f);
 
@@ -35,7 +39,8 @@ zk_status zk_optimizer_file_finish(zk_optimizer_file *f);
 zk_status zk_optimizer_file_open(const char *path, zk_optimizer_file **out);
 int64_t zk_optimizer_file_step(const zk_optimizer_file *f);
 int64_t zk_optimizer_file_num_elements(const zk_optimizer_file *f);
-zk_status zk_optimizer_file_read(zk_optimizer_file *f, zk_optimizer_dataset dataset, int64_t first, int64_t count, float *out);
+zk_status zk_optimizer_file_read(zk_optimizer_file *f, zk_optimizer_dataset dataset, int64_t first, int64_t count,
+                                 float *out);
 
 // Ends reading, or gives up writing (the temporary file is removed). NULL is fine.
 void zk_optimizer_file_close(zk_optimizer_file *f);

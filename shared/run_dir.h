@@ -16,28 +16,29 @@
 
 typedef struct {
   zk_path path;
-  int lock_fd;            // -1: opened for reading
-  zk_manifest *manifest;  // NULL: opened for reading
+  int lock_fd;           // -1: opened for reading
+  zk_manifest *manifest; // NULL: opened for reading
 } zk_run_dir;
 
-// Creates RUN when absent, takes its lock (waiting up to wait_ms; then ZK_BUSY names the holder's pid and host), and tidies up after
-// a killed process: temporary files and incomplete checkpoints are removed, a torn last manifest line is cut off, a complete
-// checkpoint that had not reached the manifest is entered. The lock is the kernel's: it goes with the process.
+// Creates RUN when absent, takes its lock (waiting up to wait_ms; then ZK_BUSY names the holder's pid and host), and
+// tidies up after a killed process: temporary files and incomplete checkpoints are removed, a torn last manifest line
+// is cut off, a complete checkpoint that had not reached the manifest is entered. The lock is the kernel's: it goes
+// with the process.
 zk_status zk_run_dir_open(const char *path, int wait_ms, zk_run_dir *out);
 // For readers (verify, inspect, export): no lock, changes nothing; ZK_BAD_INPUT when `path` is no run directory.
 zk_status zk_run_dir_open_read(const char *path, zk_run_dir *out);
 void zk_run_dir_close(zk_run_dir *run);
 
-// config.yaml: NULL in *out_text when the run is new. It is written once, and entered in the manifest; comparing what was
-// written with what is asked now is the config module's affair. Writing over an existing one is ZK_INTERNAL.
+// config.yaml: NULL in *out_text when the run is new. It is written once, and entered in the manifest; comparing what
+// was written with what is asked now is the config module's affair. Writing over an existing one is ZK_INTERNAL.
 zk_status zk_run_dir_read_config(const zk_run_dir *run, char **out_text);
 zk_status zk_run_dir_write_config(zk_run_dir *run, const char *yaml_text);
 
 // Names of files, absolute or relative as `path` was given.
 zk_path zk_run_dir_config_path(const zk_run_dir *run);
 zk_path zk_run_dir_metrics_path(const zk_run_dir *run);
-zk_path zk_run_dir_trajectory_path(const zk_run_dir *run, int64_t step);  // RUN/trajectories/step_000001.h5
-zk_path zk_run_dir_checkpoint_path(const zk_run_dir *run, int64_t step);  // RUN/checkpoints/step_000001
+zk_path zk_run_dir_trajectory_path(const zk_run_dir *run, int64_t step); // RUN/trajectories/step_000001.h5
+zk_path zk_run_dir_checkpoint_path(const zk_run_dir *run, int64_t step); // RUN/checkpoints/step_000001
 
 // Enters a finished trajectory file in the manifest (a no-op when already there with this digest).
 zk_status zk_run_dir_seal_trajectory(zk_run_dir *run, int64_t step);
@@ -48,10 +49,11 @@ zk_status zk_run_dir_list_checkpoints(const zk_run_dir *run, int64_t **out_steps
 // The newest complete checkpoint at or before max_step; -1 when there is none.
 zk_status zk_run_dir_latest_checkpoint(const zk_run_dir *run, int64_t max_step, int64_t *out_step);
 
-// A checkpoint is written into the scratch folder that begin makes (any writer, any files), and published by finish: every file
-// flushed, DONE written last (`sha256sum -c DONE` checks the others), folder renamed, files entered in the manifest. When a
-// complete checkpoint of that step exists, finish compares the files instead and ZK_MISMATCH names the first that differs.
-// Append the step's metrics line before finish: a resumed run starts at a checkpoint that metrics.jsonl has reached.
+// A checkpoint is written into the scratch folder that begin makes (any writer, any files), and published by finish:
+// every file flushed, DONE written last (`sha256sum -c DONE` checks the others), folder renamed, files entered in the
+// manifest. When a complete checkpoint of that step exists, finish compares the files instead and ZK_MISMATCH names the
+// first that differs. Append the step's metrics line before finish: a resumed run starts at a checkpoint that
+// metrics.jsonl has reached.
 zk_status zk_run_dir_begin_checkpoint(zk_run_dir *run, int64_t step, zk_path *out_scratch);
 zk_status zk_run_dir_finish_checkpoint(zk_run_dir *run, int64_t step);
 // `checkpoint.keep`: enters the removal in the manifest, then deletes. Step 0 is always kept (ZK_INTERNAL).

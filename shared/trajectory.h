@@ -1,7 +1,7 @@
 // One step of a run as columns: prompts, completions, what sampler and trainer said of every token; and its HDF5 file.
 //
-// The table below is the file format (schema_version 1): allocation, writing, reading, hashing and comparing all walk it.
-// Records are in (prompt, sample) order. Ragged columns are cut by offsets: completion i owns sample_tokens[k],
+// The table below is the file format (schema_version 1): allocation, writing, reading, hashing and comparing all walk
+// it. Records are in (prompt, sample) order. Ragged columns are cut by offsets: completion i owns sample_tokens[k],
 // sampler_logprob[k], trainer_logprob[k] for sample_offsets[i] <= k < sample_offsets[i + 1]. Floats are raw IEEE bits.
 #ifndef ZK_SHARED_TRAJECTORY_H
 #define ZK_SHARED_TRAJECTORY_H
@@ -16,10 +16,10 @@
 
 // Why a completion ended; the values are stored.
 #define ZK_FINISH_LIST(X)                                                                                              \
-  X(EOS, 0, "eos")        /* the model's end-of-sequence token, which is the completion's last token */                \
-  X(STOP, 1, "stop")      /* a token of rollout.stop, likewise */                                                      \
-  X(LENGTH, 2, "length")  /* rollout.max_new_tokens reached */                                                         \
-  X(ERROR, 3, "error")    /* the completion could not be finished; recorded, never trained on */
+  X(EOS, 0, "eos")       /* the model's end-of-sequence token, which is the completion's last token */                 \
+  X(STOP, 1, "stop")     /* a token of rollout.stop, likewise */                                                       \
+  X(LENGTH, 2, "length") /* rollout.max_new_tokens reached */                                                          \
+  X(ERROR, 3, "error")   /* the completion could not be finished; recorded, never trained on */
 typedef enum {
 #define X(name, value, text) ZK_FINISH_##name = value,
   ZK_FINISH_LIST(X)
@@ -27,54 +27,71 @@ typedef enum {
 } zk_finish_reason;
 const char *zk_finish_reason_text(int reason); // "eos"; "?" for a value that is none
 
-// X(member, element type, HDF5 type, HDF5 name, extent, description). Extents: see zk_trajectory_extent in trajectory.c.
+// How many elements a column has: num_prompts, num_prompts + 1, num_prompt_tokens, num_samples, num_samples + 1,
+// num_sample_tokens, num_samples x num_components.
+typedef enum {
+  ZK_EXTENT_PROMPTS,
+  ZK_EXTENT_PROMPT_OFFSETS,
+  ZK_EXTENT_PROMPT_TOKENS,
+  ZK_EXTENT_SAMPLES,
+  ZK_EXTENT_SAMPLE_OFFSETS,
+  ZK_EXTENT_SAMPLE_TOKENS,
+  ZK_EXTENT_COMPONENTS
+} zk_trajectory_extent;
+
+// X(member, element type, little-endian HDF5 type, HDF5 name, extent, description)
 #define ZK_TRAJECTORY_LIST(X)                                                                                          \
-  X(prompt_id, uint64_t, U64LE, "prompt/id", PROMPTS, "shape [num_prompts]; number of the prompt in its task")         \
-  X(prompt_offsets, int64_t, I64LE, "prompt/offsets", PROMPT_OFFSETS,                                                  \
+  X(prompt_id, uint64_t, STD_U64LE, "prompt/id", PROMPTS,                                                              \
+    "shape [num_prompts]; no unit; number of the prompt in its task")                                                  \
+  X(prompt_offsets, int64_t, STD_I64LE, "prompt/offsets", PROMPT_OFFSETS,                                              \
     "shape [num_prompts + 1]; unit tokens; prompt p is prompt/tokens[offsets[p] : offsets[p + 1]]")                    \
-  X(prompt_tokens, int32_t, I32LE, "prompt/tokens", PROMPT_TOKENS, "shape [prompt tokens]; token ids")                 \
-  X(prompt_index, int32_t, I32LE, "sample/prompt_index", SAMPLES,                                                      \
-    "shape [num_samples]; row of the sample's prompt in prompt/, ascending")                                           \
-  X(sample_index, int32_t, I32LE, "sample/sample_index", SAMPLES,                                                      \
-    "shape [num_samples]; number of the sample in its prompt's group, from 0")                                         \
-  X(sample_offsets, int64_t, I64LE, "sample/offsets", SAMPLE_OFFSETS,                                                  \
+  X(prompt_tokens, int32_t, STD_I32LE, "prompt/tokens", PROMPT_TOKENS,                                                 \
+    "shape [prompt tokens]; unit token id; all prompts, one after another")                                            \
+  X(prompt_index, int32_t, STD_I32LE, "sample/prompt_index", SAMPLES,                                                  \
+    "shape [num_samples]; no unit; row of the sample's prompt in prompt/, ascending")                                  \
+  X(sample_index, int32_t, STD_I32LE, "sample/sample_index", SAMPLES,                                                  \
+    "shape [num_samples]; no unit; number of the sample in its prompt's group, from 0")                                \
+  X(sample_offsets, int64_t, STD_I64LE, "sample/offsets", SAMPLE_OFFSETS,                                              \
     "shape [num_samples + 1]; unit tokens; completion i is sample/tokens[offsets[i] : offsets[i + 1]]")                \
-  X(sample_tokens, int32_t, I32LE, "sample/tokens", SAMPLE_TOKENS,                                                     \
-    "shape [completion tokens]; token ids, the ending token included")                                                 \
-  X(sampler_logprob, float, F32LE, "sample/sampler_logprob", SAMPLE_TOKENS,                                            \
+  X(sample_tokens, int32_t, STD_I32LE, "sample/tokens", SAMPLE_TOKENS,                                                 \
+    "shape [completion tokens]; unit token id; the token that ended it included")                                      \
+  X(sampler_logprob, float, IEEE_F32LE, "sample/sampler_logprob", SAMPLE_TOKENS,                                       \
     "shape [completion tokens]; unit nat; log-probability under the distribution sampled from, by the sampler")        \
-  X(trainer_logprob, float, F32LE, "sample/trainer_logprob", SAMPLE_TOKENS,                                            \
+  X(trainer_logprob, float, IEEE_F32LE, "sample/trainer_logprob", SAMPLE_TOKENS,                                       \
     "shape [completion tokens]; unit nat; the same, recomputed by the trainer before the update")                      \
-  X(reward, float, F32LE, "sample/reward", SAMPLES, "shape [num_samples]; unit reward; what the advantage is made of") \
-  X(reward_component, float, F32LE, "sample/reward_component", COMPONENTS,                                             \
+  X(reward, float, IEEE_F32LE, "sample/reward", SAMPLES,                                                               \
+    "shape [num_samples]; unit reward; what the advantage is made of")                                                 \
+  X(reward_component, float, IEEE_F32LE, "sample/reward_component", COMPONENTS,                                        \
     "shape [num_samples, num_components]; unit reward; the parts, named by the attribute `names`")                     \
-  X(advantage, float, F32LE, "sample/advantage", SAMPLES, "shape [num_samples]; no unit; after baseline and scale")    \
-  X(finish_reason, uint8_t, U8LE, "sample/finish_reason", SAMPLES,                                                     \
-    "shape [num_samples]; 0 eos, 1 stop, 2 length, 3 error")
+  X(advantage, float, IEEE_F32LE, "sample/advantage", SAMPLES,                                                         \
+    "shape [num_samples]; no unit; after baseline and scale")                                                          \
+  X(finish_reason, uint8_t, STD_U8LE, "sample/finish_reason", SAMPLES,                                                 \
+    "shape [num_samples]; no unit; 0 eos, 1 stop, 2 length, 3 error")
 
 typedef struct {
   // Root attributes. Strings are owned (freed by zk_trajectory_free); NULL is written as "".
   char *run_name;
-  int64_t step;            // from 1
+  int64_t step; // from 1
   uint64_t seed;
-  char *numerics;          // "f32"
+  char *numerics; // "f32"
   int32_t contract_version;
-  uint64_t weights_hash;   // before the step's update; stored as 16 hex digits
+  uint64_t weights_hash; // before the step's update; stored as 16 hex digits
   char *tokenizer_hash, *template_hash;
-  char *config;            // identity keys, as the config module prints them
+  char *config; // identity keys, as the config module prints them
   char *zerokl_version;
-  uint64_t content_hash;   // as stored: set by zk_trajectory_read and zk_trajectory_write
+  uint64_t content_hash; // as stored: set by zk_trajectory_read and zk_trajectory_write
 
   int64_t num_prompts, num_prompt_tokens, num_samples, num_sample_tokens;
   int32_t num_components;
-  char **component_names;  // [num_components], owned strings
+  char **component_names; // [num_components], owned strings
 #define X(member, type, h5, name, extent, text) type *member;
   ZK_TRAJECTORY_LIST(X)
 #undef X
 } zk_trajectory;
 
-// Allocates all columns, zeroed, for these totals (prompt and completion tokens summed over the step). The caller fills them,
-// offsets included, and sets strings and component names with strdup. ZK_OUT_OF_MEMORY also for sizes that overflow.
+// Allocates all columns, zeroed, for these totals (prompt and completion tokens summed over the step). The caller fills
+// them, offsets included, and sets strings and component names with strdup. ZK_OUT_OF_MEMORY also for sizes that
+// overflow.
 zk_status zk_trajectory_alloc(zk_trajectory *out, int64_t num_prompts, int64_t num_prompt_tokens, int64_t num_samples,
                               int64_t num_sample_tokens, int32_t num_components);
 void zk_trajectory_free(zk_trajectory *t); // leaves *t zeroed; a zeroed one is fine
@@ -90,33 +107,38 @@ uint64_t zk_trajectory_content_hash(const zk_trajectory *t);
 
 // The first thing in which two steps differ, in the order of the hash.
 typedef struct {
-  char dataset[64];     // "sample/tokens", or an attribute's name
-  int64_t index;        // element; -1: an attribute or the number of elements differs
-  char a[48], b[48];    // the two values, for a person; floats with their bits
+  char dataset[64];  // "sample/tokens", or an attribute's name
+  int64_t index;     // element; -1: an attribute or the number of elements differs
+  char a[48], b[48]; // the two values, for a person; floats with their bits
 } zk_trajectory_difference;
-// True when all content (what content_hash covers) is bit-equal; else fills *out (may be NULL). NaNs compare by their bits.
+// True when all content (what content_hash covers) is bit-equal; else fills *out (may be NULL). NaNs compare by their
+// bits.
 bool zk_trajectory_equal(const zk_trajectory *a, const zk_trajectory *b, zk_trajectory_difference *out);
 
-// Validates `t`, sets t->content_hash, writes the file aside, flushes, renames. An existing file is never overwritten: it is
-// read and compared, and is left alone either way; a difference is ZK_MISMATCH with dataset, index and both values.
-// The bytes depend on `t` and the HDF5 and zlib builds only. *out_existed may be NULL.
+// Validates `t`, sets t->content_hash, writes the file aside, flushes, renames. An existing file is never overwritten:
+// it is read and compared, and is left alone either way; a difference is ZK_MISMATCH with dataset, index and both
+// values. The bytes depend on `t` and the HDF5 and zlib builds only. *out_existed may be NULL.
 zk_status zk_trajectory_write(const char *path, zk_trajectory *t, bool *out_existed);
 
-// Reads and checks everything: types, shapes, offsets, content_hash. On failure *out is freed. ZK_BAD_ARCHIVE with file and dataset.
+// Reads and checks everything: types, shapes, offsets, content_hash. On failure *out is freed. ZK_BAD_ARCHIVE with file
+// and dataset.
 zk_status zk_trajectory_read(const char *path, zk_trajectory *out);
-// The same for an auditor who wants the values even when they no longer match content_hash; *out_sealed says whether they do.
+// The same for an auditor who wants the values even when they no longer match content_hash; *out_sealed says whether
+// they do.
 zk_status zk_trajectory_read_unsealed(const char *path, zk_trajectory *out, bool *out_sealed);
 
-// The table, for programs that walk it (inspect, tests).
+// The table, for what walks it.
 typedef struct {
   const char *name, *description; // "sample/tokens"
   char kind;                      // 'f' float, 'i' signed, 'u' unsigned
   int element_bytes;
-  size_t member_offset;           // of the pointer in zk_trajectory
+  zk_trajectory_extent extent;
+  size_t member_offset; // of the pointer in zk_trajectory
 } zk_trajectory_column;
-extern const zk_trajectory_column zk_trajectory_columns[];
-extern const int zk_trajectory_num_columns;
+#define ZK_TRAJECTORY_COUNT_ONE(member, type, h5, name, extent, text) +1
+enum { ZK_TRAJECTORY_NUM_COLUMNS = 0 ZK_TRAJECTORY_LIST(ZK_TRAJECTORY_COUNT_ONE) };
+extern const zk_trajectory_column zk_trajectory_columns[ZK_TRAJECTORY_NUM_COLUMNS];
 int64_t zk_trajectory_num_elements(const zk_trajectory *t, int column);
-const void *zk_trajectory_data(const zk_trajectory *t, int column);
+void *zk_trajectory_data(const zk_trajectory *t, int column);
 
 #endif
