@@ -1,0 +1,154 @@
+// What only the whole configuration shows: missing keys, keys without effect, derived values, keys that contradict each
+// other.
+#include "shared/config_keys.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static zk_config_origin origin_of(const zk_config_reader *r, const char *path) {
+  return r->origin[zk_config_key_find(path)];
+}
+
+static bool is_given(zk_config_origin origin) { return origin.line > 0 || origin.override_num > 0; }
+
+// Where a key that is missing could have stood: the innermost group of it that the file gives.
+static zk_config_origin missing_origin(const zk_config_reader *r, const char *path) {
+  zk_config_origin best = {0};
+  size_t best_len = 0;
+  for (int i = 0; i < r->num_groups; i++) {
+    size_t len = r->group[i].path_len;
+    if (len && (strncmp(path, r->group[i].path, len) || path[len] != '.')) continue;
+    if (len >= best_len) {
+      best = r->group[i].origin;
+      best_len = len;
+    }
+  }
+  return best;
+}
+
+static bool any_init_given(const zk_config_reader *r) {
+  for (int i = 0; i < zk_config_num_keys; i++)
+    if (zk_config_keys[i].when == ZK_CONFIG_WHEN_INIT && is_given(r->origin[i])) return true;
+  return false;
+}
+
+static zk_status check_required(const zk_config_reader *r) {
+  if (r->cfg.model.path[0] == 0 && !any_init_given(r))
+    return zk_config_reader_place(r, missing_origin(r, "model.path"),
+                                  ZK_FAIL(ZK_BAD_INPUT,
+                                          "model: give model.path (a Hugging Face folder or a checkpoint) "
+                                          "or model.init (a model from scratch)"));
+  for (int i = 0; i < zk_config_num_keys; i++) {
+    const zk_config_key *key = &zk_config_keys[i];
+    if (key->fallback || is_given(r->origin[i]) || !zk_config_key_applies(key, &r->cfg)) continue;
+    char range[ZK_CONFIG_RANGE_BYTES];
+    return zk_config_reader_place(
+        r, missing_origin(r, key->path),
+        ZK_FAIL(ZK_BAD_INPUT, "%s: missing; expected %s: %s", key->path, zk_config_key_range(key, range), key->help));
+  }
+  return ZK_OK;
+}
+
+// A key that was given but has no effect: set aside when it is the file's and an override is what made it so, else
+// refused.
+static zk_status check_effect(zk_config_reader *r) {
+  for (int i = 0; i < zk_config_num_keys; i++) {
+    const zk_config_key *key = &zk_config_keys[i];
+    if (!is_given(r->origin[i]) || zk_config_key_applies(key, &r->cfg) || zk_config_value_is_default(key, &r->cfg))
+      continue;
+    int governor_idx = zk_config_key_find(zk_config_key_governor(key));
+    if (r->origin[i].override_num == 0 && r->origin[governor_idx].override_num > 0) {
+      zk_config_value_reset(key, &r->cfg);
+      r->origin[i] = (zk_config_origin){0};
+      continue;
+    }
+    const zk_config_key *governor = &zk_config_keys[governor_idx];
+    char *value = zk_config_value_text(governor, &r->cfg);
+    zk_status st =
+        ZK_FAIL(ZK_BAD_INPUT, "%s: has no effect with %s: %s", key->path, governor->path, value ? value : "?");
+    free(value);
+    return zk_config_reader_place(r, r->origin[i], st);
+  }
+  return ZK_OK;
+}
+
+// ---- keys against each other -----------------------------------------------------------------------------------
+
+static bool bad_name(const zk_config *c) {
+  if (c->run.name[0] == '.') return true;
+  for (const char *p = c->run.name; *p; p++)
+    if (!(*p >= 'a' && *p <= 'z') && !(*p >= 'A' && *p <= 'Z') && !(*p >= '0' && *p <= '9') && !strchr("._-", *p))
+      return true;
+  return false;
+}
+
+static bool bad_operations(const zk_config *c) {
+  const char *ops = c->task.operations;
+  for (const char *p = ops; *p; p++)
+    if (!strchr("+-*", *p) || strchr(p + 1, *p)) return true;
+  return ops[0] == 0;
+}
+
+static bool from_init(const zk_config *c) { return c->model.path[0] == 0 && c->model.init.heads > 0; }
+static bool bad_hidden(const zk_config *c) {
+  return from_init(c) && c->model.init.head_dim == 0 && c->model.init.hidden % c->model.init.heads != 0;
+}
+static bool bad_head_dim(const zk_config *c) {
+  int dim =
+      from_init(c) && c->model.init.head_dim == 0 ? c->model.init.hidden / c->model.init.heads : c->model.init.head_dim;
+  return dim % 2 != 0;
+}
+static bool bad_kv_heads(const zk_config *c) {
+  return from_init(c) && c->model.init.kv_heads > 0 && c->model.init.heads % c->model.init.kv_heads != 0;
+}
+static bool bad_lengths(const zk_config *c) { return c->task.min_length > c->task.max_length; }
+static bool bad_jsonl(const zk_config *c) { return c->task.name == ZK_CONFIG_TASK_JSONL && c->task.path[0] == 0; }
+static bool bad_temperature(const zk_config *c) { return c->rollout.temperature > 0 && c->rollout.temperature < 0.01; }
+static bool bad_group(const zk_config *c) {
+  return c->rollout.samples_per_prompt < 2 && (c->algorithm.advantage.baseline == ZK_CONFIG_BASELINE_GROUP_MEAN ||
+                                               c->algorithm.advantage.scale == ZK_CONFIG_SCALE_STD);
+}
+
+static const struct {
+  const char *path; // the key to blame
+  bool (*is_bad)(const zk_config *cfg);
+  const char *text;
+} rules[] = {
+    {"run.name", bad_name, "letters, digits, . _ - only, and no . first"},
+    {"model.init.hidden", bad_hidden, "not a multiple of model.init.heads: change one, or give model.init.head_dim"},
+    {"model.init.head_dim", bad_head_dim,
+     "must be even (rotary embeddings turn pairs), and hidden / heads is what it is by default"},
+    {"model.init.kv_heads", bad_kv_heads, "does not divide model.init.heads"},
+    {"task.path", bad_jsonl, "task.name: jsonl needs a file of training items"},
+    {"task.operations", bad_operations, "some of + - *, each once"},
+    {"task.min_length", bad_lengths, "greater than task.max_length"},
+    {"rollout.temperature", bad_temperature, "must be 0 (greedy) or at least 0.01"},
+    {"rollout.samples_per_prompt", bad_group,
+     "must be at least 2 with algorithm.advantage.baseline: group_mean or scale: std"},
+};
+
+static zk_status check_rules(const zk_config_reader *r) {
+  for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+    if (!rules[i].is_bad(&r->cfg)) continue;
+    zk_config_origin origin = origin_of(r, rules[i].path);
+    if (!is_given(origin)) origin = missing_origin(r, rules[i].path);
+    return zk_config_reader_place(r, origin, ZK_FAIL(ZK_BAD_INPUT, "%s: %s", rules[i].path, rules[i].text));
+  }
+  return ZK_OK;
+}
+
+static void resolve(zk_config *c) {
+  if (from_init(c)) {
+    if (c->model.init.kv_heads == 0) c->model.init.kv_heads = c->model.init.heads;
+    if (c->model.init.head_dim == 0) c->model.init.head_dim = c->model.init.hidden / c->model.init.heads;
+  }
+  if (c->run.dir[0] == 0 && c->run.name[0]) snprintf(c->run.dir, sizeof c->run.dir, "runs/%s", c->run.name);
+}
+
+zk_status zk_config_reader_finish(zk_config_reader *r) {
+  ZK_TRY(check_effect(r));
+  if (r->name) ZK_TRY(check_required(r));
+  ZK_TRY(check_rules(r));
+  resolve(&r->cfg);
+  return ZK_OK;
+}

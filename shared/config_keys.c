@@ -1,0 +1,242 @@
+// Every key of the configuration, once: type, class, default, range, help, and whether this build delivers it.
+#include "shared/config_keys.h"
+
+#include <string.h>
+
+#define CHOICES(...) ((const zk_config_choice[]){__VA_ARGS__, {NULL, 0, false}})
+#define YES(name, value)                                                                                               \
+  { name, value, true }
+#define LATER(name, value)                                                                                             \
+  { name, value, false } // known, not delivered by this build
+
+// The member's offset; a key whose kind does not fit its member does not compile.
+#define MEMBER(type, member) _Generic(((zk_config *)0)->member, type : offsetof(zk_config, member))
+#define KEY(member, kind_, class_, default_)                                                                           \
+  .path = #member, .kind = ZK_CONFIG_##kind_, .class = ZK_CONFIG_##class_, .fallback = default_
+
+// The last arguments are the help text and, after it, further fields by name.
+#define BOOL(member, class, default_, ...)                                                                             \
+  { KEY(member, BOOL, class, default_), .offset = MEMBER(bool, member), .help = __VA_ARGS__ }
+#define INT(member, class, default_, min, max, ...)                                                                    \
+  {                                                                                                                    \
+    KEY(member, INT, class, default_), .offset = MEMBER(int, member), .min_int = min, .max_int = max,                  \
+                                       .help = __VA_ARGS__                                                             \
+  }
+#define U64(member, kind, class, default_, max, ...)                                                                   \
+  { KEY(member, kind, class, default_), .offset = MEMBER(uint64_t, member), .max_int = max, .help = __VA_ARGS__ }
+#define REAL(member, class, default_, bounds_, min, max, ...)                                                          \
+  {                                                                                                                    \
+    KEY(member, REAL, class, default_), .offset = MEMBER(double, member), .bounds = bounds_, .min_real = min,          \
+                                        .max_real = max, .help = __VA_ARGS__                                           \
+  }
+#define CHOICE(member, class, default_, choices_, ...)                                                                 \
+  {                                                                                                                    \
+    KEY(member, CHOICE, class, default_),                                                                              \
+        .offset =                                                                                                      \
+            offsetof(zk_config, member) + 0 * sizeof(char[sizeof(((zk_config *)0)->member) == sizeof(int) ? 1 : -1]),  \
+        .choices = choices_, .help = __VA_ARGS__                                                                       \
+  }
+#define TEXT(member, class, default_, ...)                                                                             \
+  {                                                                                                                    \
+    KEY(member, TEXT, class, default_), .offset = MEMBER(char *, member),                                              \
+                                        .capacity = sizeof(((zk_config *)0)->member), .help = __VA_ARGS__              \
+  }
+#define LIST(member, class, default_, ...)                                                                             \
+  { KEY(member, LIST, class, default_), .offset = MEMBER(zk_config_list, member), .help = __VA_ARGS__ }
+
+#define REQUIRED NULL
+#define ONLY_DEFAULT .only_default = true
+#define WHEN(condition) .when = ZK_CONFIG_WHEN_##condition
+
+static const zk_config_choice architectures[] = {
+#define X(id, type, class_name, qkv_bias, qk_norm) YES(type, ZK_MODEL_##id),
+    ZK_MODEL_ARCHITECTURES(X)
+#undef X
+        {NULL, 0, false}};
+
+static const zk_config_choice templates[] = {YES("auto", ZK_CONFIG_TEMPLATE_AUTO),
+#define X(id, name, text) YES(name, ZK_CHAT_##id),
+                                             ZK_CHAT_LIST(X)
+#undef X
+                                                 {NULL, 0, false}};
+
+// clang-format off
+const zk_config_key zk_config_keys[] = {
+  U64(seed, U64, IDENTITY, "0", INT64_MAX, "every random number of the run follows from it"),
+  CHOICE(numerics, IDENTITY, "f32",
+    CHOICES(YES("f32", ZK_F32), LATER("bf16", ZK_BF16), LATER("vendor", ZK_VENDOR)),
+    "the arithmetic, which defines the bits"),
+  CHOICE(device, SCHEDULE, "auto",
+    CHOICES(YES("auto", ZK_CONFIG_DEVICE_AUTO), YES("cpu", ZK_CONFIG_DEVICE_CPU), LATER("cuda", ZK_CONFIG_DEVICE_CUDA)),
+    "where to compute"),
+
+  TEXT(run.name, SCHEDULE, REQUIRED, "names the run: letters, digits, . _ -"),
+  TEXT(run.dir, SCHEDULE, "", "the run directory itself; empty: runs/<run.name>"),
+  INT(run.steps, DECAY_LENGTH, REQUIRED, 0, (1 << 20) - 1, "the last step; steps count from 1"),
+  CHOICE(run.resume, SCHEDULE, "auto",
+    CHOICES(YES("auto", ZK_CONFIG_RESUME_AUTO), YES("never", ZK_CONFIG_RESUME_NEVER), YES("must", ZK_CONFIG_RESUME_MUST)),
+    "auto: go on from the newest checkpoint of the run directory if there is one; never: refuse a used directory; "
+    "must: refuse a new one"),
+
+  TEXT(model.path, IDENTITY, "", "Hugging Face folder or checkpoint to start from; empty: model.init"),
+  CHOICE(model.init.architecture, IDENTITY, "llama",
+    architectures,
+    "model from scratch: qwen2 has biases on q, k and v, qwen3 norms on q and k", WHEN(INIT)),
+  INT(model.init.layers, IDENTITY, REQUIRED, 1, 1024, "decoder layers", WHEN(INIT)),
+  INT(model.init.hidden, IDENTITY, REQUIRED, 1, 1 << 17, "width of the residual stream", WHEN(INIT)),
+  INT(model.init.heads, IDENTITY, REQUIRED, 1, 1024, "query heads", WHEN(INIT)),
+  INT(model.init.kv_heads, IDENTITY, "0", 0, 1024, "key and value heads, a divisor of heads; 0: as many as heads", WHEN(INIT)),
+  INT(model.init.head_dim, IDENTITY, "0", 0, 4096, "even; 0: hidden / heads", WHEN(INIT)),
+  INT(model.init.intermediate, IDENTITY, REQUIRED, 1, 1 << 19, "width of the SwiGLU", WHEN(INIT)),
+  INT(model.init.vocab, IDENTITY, "0", 0, 1 << 24, "rows of the embedding; 0: as many as the byte tokenizer has ids", WHEN(INIT)),
+  INT(model.init.max_positions, IDENTITY, "2048", 1, 1 << 24, "longest sequence, prompt and completion together", WHEN(INIT)),
+  BOOL(model.init.tie, IDENTITY, "true", "the LM head is the embedding", WHEN(INIT)),
+  REAL(model.init.rope_theta, IDENTITY, "10000", "[]", 1, 1e12, "base of the rotary embedding", WHEN(INIT)),
+  REAL(model.init.norm_eps, IDENTITY, "1e-6", "[]", 1e-12, 1, "epsilon of the RMS norms", WHEN(INIT)),
+
+  CHOICE(task.name, IDENTITY, REQUIRED,
+    CHOICES(YES("reverse", ZK_CONFIG_TASK_REVERSE), YES("arithmetic", ZK_CONFIG_TASK_ARITHMETIC),
+      YES("jsonl", ZK_CONFIG_TASK_JSONL)),
+    "reverse a string; sums, differences and products; or lines of a file"),
+  CHOICE(task.template, IDENTITY, "auto",
+    templates, "chat template; auto: the one of the model's folder, refused if it is not a known one"),
+  TEXT(task.system, IDENTITY, "", "system message; empty: none"),
+  TEXT(task.path, IDENTITY, "", "lines of {\"prompt\": text or messages, \"label\": text}", WHEN(JSONL)),
+  TEXT(task.heldout_path, IDENTITY, "", "the same for held-out items; empty: some lines of task.path are set apart", WHEN(JSONL)),
+  CHOICE(task.grader, IDENTITY, "exact",
+    CHOICES(YES("exact", ZK_CONFIG_GRADER_EXACT), YES("number", ZK_CONFIG_GRADER_NUMBER), YES("gsm8k", ZK_CONFIG_GRADER_GSM8K)),
+    "what makes an answer right: equal text, equal last number, or GSM8K's #### number", WHEN(JSONL)),
+  INT(task.num_digits, IDENTITY, "2", 1, 9, "digits of each operand, at most", WHEN(ARITHMETIC)),
+  TEXT(task.operations, IDENTITY, "+-*", "some of + - *, each once", WHEN(ARITHMETIC)),
+  INT(task.min_length, IDENTITY, "1", 1, 4096, "characters of the shortest string", WHEN(REVERSE)),
+  INT(task.max_length, IDENTITY, "8", 1, 4096, "characters of the longest string", WHEN(REVERSE)),
+  INT(task.num_prompts, IDENTITY, "0", 0, INT32_MAX, "size of the training pool; 0: all there are"),
+  INT(task.heldout, IDENTITY, "500", 0, 1 << 20, "number of held-out items, disjoint from training"),
+  BOOL(task.shuffle_rewards, IDENTITY, "false", "control experiment: permute the rewards among prompts"),
+
+  INT(sft.batch, IDENTITY, "32", 1, 1 << 20, "sequences in a step of `zerokl sft`"),
+
+  INT(rollout.prompts_per_step, IDENTITY, "8", 1, 1 << 16, "prompts (groups) in a step"),
+  INT(rollout.samples_per_prompt, IDENTITY, "8", 1, 4096, "completions of each prompt (a group)"),
+  INT(rollout.max_new_tokens, IDENTITY, "256", 1, 1 << 20, "longest completion"),
+  REAL(rollout.temperature, IDENTITY, "1", "[]", 0, 100, "0: greedy"),
+  INT(rollout.top_k, IDENTITY, "0", 0, 1 << 24, "sample from the k most likely tokens; 0: all"),
+  REAL(rollout.top_p, IDENTITY, "1", "(]", 0, 1, "sample from the most likely tokens of this total probability; 1: all"),
+  LIST(rollout.stop, IDENTITY, "", "texts that end a completion"),
+  BOOL(rollout.ignore_eos, IDENTITY, "false", "always sample max_new_tokens tokens (for benchmarks)"),
+  INT(rollout.max_batch, SCHEDULE, "64", 1, 1 << 16, "sequences in an engine step, per rank"),
+  INT(rollout.page_tokens, SCHEDULE, "64", 16, 1 << 16, "tokens in a page of the KV cache", .multiple_of = 16),
+  U64(rollout.kv_bytes, SIZE, SCHEDULE, "0", INT64_C(1) << 60, "KV cache per rank; 0: automatic"),
+  INT(rollout.prefill_chunk, SCHEDULE, "512", 1, 1 << 20, "prompt tokens in an engine step"),
+  INT(rollout.speculate, SCHEDULE, "0", 0, 64, "tokens drafted ahead", ONLY_DEFAULT),
+
+  CHOICE(algorithm.name, IDENTITY, "grpo",
+    CHOICES(YES("grpo", ZK_CONFIG_ALGORITHM_GRPO), YES("reinforce", ZK_CONFIG_ALGORITHM_REINFORCE)),
+    "grpo: clipped ratio; reinforce: the plain policy gradient"),
+  REAL(algorithm.clip_low, IDENTITY, "0.2", "[)", 0, 1, "the ratio is clipped from below at 1 - clip_low", WHEN(GRPO)),
+  REAL(algorithm.clip_high, IDENTITY, "0.2", "[]", 0, 1e6, "the ratio is clipped from above at 1 + clip_high", WHEN(GRPO)),
+  CHOICE(algorithm.loss_aggregation, IDENTITY, "token_mean",
+    CHOICES(YES("token_mean", ZK_CONFIG_LOSS_TOKEN_MEAN), LATER("sequence_mean", ZK_CONFIG_LOSS_SEQUENCE_MEAN),
+      LATER("constant", ZK_CONFIG_LOSS_CONSTANT)),
+    "mean over all tokens of the step, mean of the sequences' means, or sum over a constant"),
+  CHOICE(algorithm.advantage.baseline, IDENTITY, "group_mean",
+    CHOICES(YES("group_mean", ZK_CONFIG_BASELINE_GROUP_MEAN), YES("none", ZK_CONFIG_BASELINE_NONE),
+      LATER("leave_one_out", ZK_CONFIG_BASELINE_LEAVE_ONE_OUT)),
+    "what is subtracted from a reward"),
+  CHOICE(algorithm.advantage.scale, IDENTITY, "std",
+    CHOICES(YES("std", ZK_CONFIG_SCALE_STD), YES("none", ZK_CONFIG_SCALE_NONE), LATER("batch_std", ZK_CONFIG_SCALE_BATCH_STD)),
+    "what the difference is divided by: the group's standard deviation, nothing, or the step's"),
+  REAL(algorithm.kl.coef, IDENTITY, "0", "[]", 0, 1e6, "weight of the divergence from the reference", ONLY_DEFAULT),
+  CHOICE(algorithm.kl.estimator, IDENTITY, "k3",
+    CHOICES(YES("k1", ZK_CONFIG_KL_K1), YES("k2", ZK_CONFIG_KL_K2), YES("k3", ZK_CONFIG_KL_K3)),
+    "estimator of the divergence", ONLY_DEFAULT),
+  CHOICE(algorithm.kl.place, IDENTITY, "loss",
+    CHOICES(YES("loss", ZK_CONFIG_KL_IN_LOSS), YES("reward", ZK_CONFIG_KL_IN_REWARD)),
+    "where it is added", ONLY_DEFAULT),
+  TEXT(algorithm.kl.reference, IDENTITY, "", "folder of the reference model; empty: the run's first weights", ONLY_DEFAULT),
+  REAL(algorithm.entropy_coef, IDENTITY, "0", "[]", 0, 1e6, "weight of an entropy bonus", ONLY_DEFAULT),
+  CHOICE(algorithm.importance.level, IDENTITY, "token",
+    CHOICES(YES("token", ZK_CONFIG_IMPORTANCE_TOKEN), YES("sequence", ZK_CONFIG_IMPORTANCE_SEQUENCE)),
+    "importance weights per token or per sequence", ONLY_DEFAULT),
+  CHOICE(algorithm.importance.mode, IDENTITY, "none",
+    CHOICES(YES("none", ZK_CONFIG_IMPORTANCE_NONE), YES("truncate", ZK_CONFIG_IMPORTANCE_TRUNCATE),
+      YES("mask", ZK_CONFIG_IMPORTANCE_MASK)),
+    "what happens to a weight above the cap", ONLY_DEFAULT),
+  REAL(algorithm.importance.cap, IDENTITY, "2", "[]", 1, 1e6, "largest importance weight", ONLY_DEFAULT),
+  BOOL(algorithm.dynamic_sampling, IDENTITY, "false", "sample again for groups whose rewards are all equal", ONLY_DEFAULT),
+  BOOL(algorithm.overlong.mask, IDENTITY, "false", "leave truncated completions out of the loss", ONLY_DEFAULT),
+  INT(algorithm.overlong.buffer, IDENTITY, "0", 0, 1 << 20, "last tokens over which length is penalised", ONLY_DEFAULT),
+  REAL(algorithm.overlong.penalty, IDENTITY, "0", "[]", 0, 1e6, "largest penalty on length", ONLY_DEFAULT),
+  INT(algorithm.epochs, IDENTITY, "1", 1, 1024, "passes over the samples of a step", ONLY_DEFAULT),
+  INT(algorithm.minibatches, IDENTITY, "1", 1, 4096, "updates in a pass", ONLY_DEFAULT),
+
+  REAL(optimizer.lr, IDENTITY, "1e-6", "[]", 0, 1e3, "learning rate of AdamW after the warm-up"),
+  CHOICE(optimizer.schedule, IDENTITY, "constant",
+    CHOICES(YES("constant", ZK_CONFIG_LR_CONSTANT), YES("linear", ZK_CONFIG_LR_LINEAR), YES("cosine", ZK_CONFIG_LR_COSINE)),
+    "how the rate decays from the end of the warm-up to run.steps"),
+  INT(optimizer.warmup_steps, IDENTITY, "0", 0, (1 << 20) - 1, "steps of linear warm-up"),
+  REAL(optimizer.min_lr_ratio, IDENTITY, "0", "[]", 0, 1, "linear, cosine: last rate / lr"),
+  REAL(optimizer.beta1, IDENTITY, "0.9", "[)", 0, 1, "decay of the first moment"),
+  REAL(optimizer.beta2, IDENTITY, "0.95", "[)", 0, 1, "decay of the second moment"),
+  REAL(optimizer.eps, IDENTITY, "1e-8", "[]", 1e-30, 1, "added to the root of the second moment"),
+  REAL(optimizer.weight_decay, IDENTITY, "0", "[]", 0, 1e3, "decoupled weight decay"),
+  REAL(optimizer.grad_clip, IDENTITY, "1", "[]", 0, 1e9, "largest global norm of the gradient; 0: no clipping"),
+
+  INT(trainer.grad_leaves, IDENTITY, "8", 1, 4096, "parts of a batch whose gradients are summed in a fixed tree, at least the "
+    "number of ranks", .power_of_two = true),
+  INT(trainer.microbatch_tokens, SCHEDULE, "4096", 16, 1 << 24, "tokens in one forward and backward pass, at least"),
+  BOOL(trainer.recompute, SCHEDULE, "false", "recompute activations in the backward pass: less memory, more time"),
+
+  INT(checkpoint.every, SCHEDULE, "50", 0, (1 << 20) - 1, "steps between checkpoints; 0: only after the last"),
+  INT(checkpoint.keep, SCHEDULE, "2", 0, 1 << 20, "newest checkpoints kept besides step 0; 0: all"),
+
+  INT(eval.every, SCHEDULE, "0", 0, (1 << 20) - 1, "steps between evaluations, also before the first and after the last step; 0: none"),
+  INT(eval.prompts, SCHEDULE, "0", 0, 1 << 20, "held-out items used; 0: all"),
+  INT(eval.samples, SCHEDULE, "0", 0, 4096, "0: greedy only; k: also k samples an item for avg@k and pass@k"),
+
+  INT(log.every, SCHEDULE, "1", 1, (1 << 20) - 1, "steps between lines of talk"),
+  BOOL(log.tensorboard, SCHEDULE, "false", "write event files", ONLY_DEFAULT),
+  BOOL(log.progress, SCHEDULE, "true", "show progress within a step"),
+};
+// clang-format on
+
+const int zk_config_num_keys = sizeof zk_config_keys / sizeof *zk_config_keys;
+_Static_assert(sizeof zk_config_keys / sizeof *zk_config_keys <= ZK_CONFIG_MAX_KEYS, "raise ZK_CONFIG_MAX_KEYS");
+
+int zk_config_key_find(const char *path) {
+  for (int i = 0; i < zk_config_num_keys; i++)
+    if (strcmp(zk_config_keys[i].path, path) == 0) return i;
+  return -1;
+}
+
+int zk_config_group_find(const char *path) {
+  size_t len = strlen(path);
+  for (int i = 0; i < zk_config_num_keys; i++)
+    if (strncmp(zk_config_keys[i].path, path, len) == 0 && zk_config_keys[i].path[len] == '.') return i;
+  return -1;
+}
+
+bool zk_config_key_applies(const zk_config_key *key, const zk_config *cfg) {
+  switch (key->when) {
+#define X(name, governor, condition)                                                                                   \
+  case ZK_CONFIG_WHEN_##name:                                                                                          \
+    return condition;
+    ZK_CONFIG_WHEN_LIST(X)
+#undef X
+  }
+  return true;
+}
+
+const char *zk_config_key_governor(const zk_config_key *key) {
+  static const char *const governors[] = {
+#define X(name, governor, condition) governor,
+      ZK_CONFIG_WHEN_LIST(X)
+#undef X
+  };
+  return governors[key->when];
+}
+
+bool zk_config_key_is_identity(const zk_config_key *key, const zk_config *cfg) {
+  if (key->class == ZK_CONFIG_DECAY_LENGTH) return cfg->optimizer.schedule != ZK_CONFIG_LR_CONSTANT;
+  return key->class == ZK_CONFIG_IDENTITY;
+}
