@@ -1,0 +1,100 @@
+// Blocked matrix multiplication: packed panels, blocks of k that continue the chain, threads over blocks of C.
+#include <stdint.h>
+
+#include "kernels/cpu/isa/gemm_block.h"
+
+// Floats of k in one block: ZK_NR columns of B (32 KiB) stay in the first-level cache while the row panels of A pass by.
+#define ZK_BLOCK_K 256
+// One block of A in the second-level cache, in floats.
+#define ZK_BLOCK_A (56 * 1024)
+#define ZK_BLOCK_COLUMNS 512
+
+typedef struct {
+  int height;             // rows in a panel of A: the same for all, so that none is left nearly empty
+  int64_t num_panels;     // of A
+  int64_t num_strips;     // ZK_NR columns each
+  int64_t kc;             // k in a block
+  int64_t block_panels, block_strips; // one block of C
+  size_t a_floats, b_floats, tile_floats; // scratch: packed A, packed B, waiting tiles of one thread
+} plan;
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static size_t round16(size_t n) { return (n + 15) & ~(size_t)15; }
+// Size of equal parts of `total`, each at most `most`.
+static int64_t even_part(int64_t total, int64_t most) { return ceil_div(total, ceil_div(total, most < 1 ? 1 : most)); }
+
+static plan make_plan(const zk_gemm *call) {
+  plan p;
+  p.height = (int)even_part(call->m, ZK_MR);
+  p.num_panels = ceil_div(call->m, p.height);
+  p.num_strips = ceil_div(call->n, ZK_NR);
+  p.kc = even_part(call->k, ZK_BLOCK_K);
+  p.block_panels = even_part(p.num_panels, ZK_BLOCK_A / (p.kc * p.height));
+  p.block_strips = even_part(p.num_strips, ZK_BLOCK_COLUMNS / ZK_NR);
+  // Few blocks leave threads idle at the end.
+  while (ceil_div(p.num_panels, p.block_panels) * ceil_div(p.num_strips, p.block_strips) < 4 * call->threads && p.block_strips > 2)
+    p.block_strips = ceil_div(p.block_strips, 2);
+  const size_t tile = (size_t)(p.height * ZK_NR);
+  p.a_floats = round16((size_t)p.num_panels * p.height * call->k);
+  p.b_floats = call->b.layout == ZK_GEMM_PANELS ? 0 : zk_gemm_panel_floats(call->n, call->k);
+  p.tile_floats = round16(p.kc < call->k ? tile * p.block_panels * p.block_strips : tile);
+  return p;
+}
+
+size_t ZK_ISA_FN(zk_gemm_scratch_bytes)(const zk_gemm *call) {
+  if (zk_gemm_is_small(call) || call->m == 0 || call->n == 0) return 64;
+  const plan p = make_plan(call);
+  return (p.a_floats + p.b_floats + p.tile_floats * call->threads) * sizeof(float);
+}
+
+static void run_block(const zk_gemm *call, const plan *p, int64_t block, const float *a, const float *b, float *tiles) {
+  const int64_t rows_of_blocks = ceil_div(p->num_panels, p->block_panels);
+  const int64_t panel0 = block % rows_of_blocks * p->block_panels, panel1 = min64(panel0 + p->block_panels, p->num_panels);
+  const int64_t strip0 = block / rows_of_blocks * p->block_strips, strip1 = min64(strip0 + p->block_strips, p->num_strips);
+  const size_t tile_floats = (size_t)p->height * ZK_NR;
+  for (int64_t k0 = 0; k0 < call->k; k0 += p->kc) {
+    const int64_t kc = min64(p->kc, call->k - k0);
+    const bool first = k0 == 0, last = k0 + kc == call->k;
+    size_t slot = 0;
+    for (int64_t s = strip0; s < strip1; s++) {
+      const float *bs = zk_panel_column(b, call->k, s * ZK_NR) + k0 * ZK_PANEL;
+      const int vecs = zk_strip_vectors(call->n - s * ZK_NR);
+      for (int64_t i = panel0; i < panel1; i++, slot++) {
+        float *tile = p->kc < call->k ? tiles + slot * tile_floats : tiles;
+        if (first && call->resume) zk_tile_load(call, i * p->height, p->height, s * ZK_NR, vecs, tile);
+        zk_micro_run(p->height, vecs, kc, a + (i * call->k + k0) * p->height, bs, call->k * ZK_PANEL, !first || call->resume, tile);
+        if (last) zk_tile_finish(call, i * p->height, p->height, s * ZK_NR, vecs, tile);
+      }
+    }
+  }
+}
+
+void ZK_ISA_FN(zk_gemm_run)(const zk_gemm *call, void *scratch) {
+  if (call->m == 0 || call->n == 0) return;
+  if (zk_gemm_is_small(call)) {
+    ZK_ISA_FN(zk_gemm_small)(call);
+    return;
+  }
+  const plan p = make_plan(call);
+  float *a = scratch, *own_b = a + p.a_floats, *tiles = own_b + p.b_floats;
+  const float *b = call->b.layout == ZK_GEMM_PANELS ? call->b.data : own_b;
+  const int64_t num_blocks = ceil_div(p.num_panels, p.block_panels) * ceil_div(p.num_strips, p.block_strips);
+#pragma omp parallel num_threads(call->threads)
+  {
+    const int64_t b_panels = ceil_div(call->n, ZK_PANEL);
+    if (b == own_b) {
+#pragma omp for schedule(dynamic, 4) nowait
+      for (int64_t i = 0; i < b_panels; i++) zk_pack_panel(&call->b, call->n, call->k, ZK_PANEL, i, own_b);
+    }
+#pragma omp for schedule(dynamic, 4)
+    for (int64_t i = 0; i < p.num_panels; i++) zk_pack_panel(&call->a, call->m, call->k, p.height, i, a);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t block = 0; block < num_blocks; block++) run_block(call, &p, block, a, b, tiles + zk_thread_idx() * p.tile_floats);
+  }
+}
+
+void ZK_ISA_FN(zk_gemm_pack)(const zk_gemm_operand *src, int64_t count, int64_t k, int width, int threads, float *dst) {
+#pragma omp parallel for schedule(dynamic, 4) num_threads(threads)
+  for (int64_t i = 0; i < ceil_div(count, width); i++) zk_pack_panel(src, count, k, width, i, dst);
+}

@@ -1,0 +1,64 @@
+// Between memory and the micro-kernel: panels in, tiles out.
+#include <omp.h>
+#include <string.h>
+
+#include "kernels/cpu/isa/gemm_block.h"
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+
+void zk_pack_panel(const zk_gemm_operand *src, int64_t count, int64_t k, int width, int64_t idx, float *dst) {
+  const int64_t first = idx * width;
+  const int valid = (int)min64(width, count - first);
+  float *out = dst + first * k;
+  if (src->layout == ZK_GEMM_K_OUTER) {
+    const float *in = src->data + first;
+    if (valid == width && width == ZK_PANEL) {
+      for (int64_t i = 0; i < k; i++) memcpy(out + i * ZK_PANEL, in + i * src->ld, ZK_PANEL * sizeof(float));
+      return;
+    }
+    for (int64_t i = 0; i < k; i++)
+      for (int r = 0; r < width; r++) out[i * width + r] = r < valid ? in[i * src->ld + r] : 0.0f;
+    return;
+  }
+  const float *in = src->data + first * src->ld;
+  enum { STEP = 16 }; // a transposition of a few cache lines at a time
+  for (int64_t k0 = 0; k0 < k; k0 += STEP) {
+    const int64_t k1 = min64(k0 + STEP, k);
+    for (int r = 0; r < width; r++)
+      for (int64_t i = k0; i < k1; i++) out[i * width + r] = r < valid ? in[r * src->ld + i] : 0.0f;
+  }
+}
+
+void zk_tile_load(const zk_gemm *call, int64_t row, int rows, int64_t col, int vecs, float *tile) {
+  const int64_t width = vecs * ZK_VLEN;
+  const int64_t valid_rows = min64(rows, call->m - row), valid_cols = min64(width, call->n - col);
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t j = 0; j < width; j++)
+      tile[r * width + j] = r < valid_rows && j < valid_cols ? call->c[(row + r) * call->ldc + col + j] : 0.0f;
+}
+
+void zk_tile_finish(const zk_gemm *call, int64_t row, int rows, int64_t col, int vecs, const float *tile) {
+  const int64_t width = vecs * ZK_VLEN;
+  const int64_t valid_rows = min64(rows, call->m - row), valid_cols = min64(width, call->n - col);
+  const float *bias = call->bias ? call->bias + col : NULL;
+  for (int64_t r = 0; r < valid_rows; r++, tile += width) {
+    float *c = call->c + (row + r) * call->ldc + col;
+    const float *addend = call->addend ? call->addend + (row + r) * call->ld_addend + col : NULL;
+    if (valid_cols == width) {
+      for (int j = 0; j < vecs; j++) {
+        zk_vf v = zk_vf_load(tile + j * ZK_VLEN);
+        if (bias) v = zk_vf_add(v, zk_vf_load(bias + j * ZK_VLEN));
+        if (addend) v = zk_vf_add(v, zk_vf_load(addend + j * ZK_VLEN));
+        zk_vf_store(c + j * ZK_VLEN, v);
+      }
+    } else {
+      for (int64_t j = 0; j < valid_cols; j++) {
+        float v = tile[j];
+        if (bias) v = v + bias[j];
+        if (addend) v = v + addend[j];
+        c[j] = v;
+      }
+    }
+  }
+}
+
