@@ -65,6 +65,6 @@ void zk_params_destroy(zk_params *params);
 // `layer` is ignored for EMBED, FINAL_NORM and LM_HEAD.
 int zk_params_index(const zk_params *params, zk_param_kind kind, int layer);
 int zk_params_find(const zk_params *params, const char *name); // -1 when absent
-int zk_params_of_element(const zk_params *params, int64_t element); // index of the tensor that holds a global element
+int zk_params_of_element(const zk_params *params, int64_t element); // the tensor that holds a global element; -1 beyond
 
 #endif

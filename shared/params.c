@@ -1,0 +1,118 @@
+// Listing a config's tensors, sorting them by name, and cutting the flat vector into them.
+#include "shared/params.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const suffixes[ZK_NUM_PARAM_KINDS] = {
+#define X(id, suffix) suffix,
+    ZK_PARAM_KINDS(X)
+#undef X
+};
+
+static int is_per_layer(zk_param_kind kind) {
+  return kind != ZK_PARAM_EMBED && kind != ZK_PARAM_FINAL_NORM && kind != ZK_PARAM_LM_HEAD;
+}
+
+static int is_present(const zk_model_config *c, zk_param_kind kind) {
+  switch (kind) {
+  case ZK_PARAM_Q_B: case ZK_PARAM_K_B: case ZK_PARAM_V_B: return c->qkv_bias;
+  case ZK_PARAM_Q_NORM: case ZK_PARAM_K_NORM: return c->qk_norm;
+  case ZK_PARAM_LM_HEAD: return !c->tie_embeddings;
+  default: return 1;
+  }
+}
+
+// Shape of a kind; rows = 0 marks a vector of `cols` elements.
+static void shape_of(const zk_model_config *c, zk_param_kind kind, int64_t *rows, int64_t *cols) {
+  int64_t q = (int64_t)c->num_heads * c->head_dim, kv = (int64_t)c->num_kv_heads * c->head_dim;
+  *rows = 0;
+  switch (kind) {
+  case ZK_PARAM_EMBED: case ZK_PARAM_LM_HEAD: *rows = c->vocab, *cols = c->hidden; return;
+  case ZK_PARAM_Q_W: *rows = q, *cols = c->hidden; return;
+  case ZK_PARAM_K_W: case ZK_PARAM_V_W: *rows = kv, *cols = c->hidden; return;
+  case ZK_PARAM_O_W: *rows = c->hidden, *cols = q; return;
+  case ZK_PARAM_GATE: case ZK_PARAM_UP: *rows = c->intermediate, *cols = c->hidden; return;
+  case ZK_PARAM_DOWN: *rows = c->hidden, *cols = c->intermediate; return;
+  case ZK_PARAM_Q_B: *cols = q; return;
+  case ZK_PARAM_K_B: case ZK_PARAM_V_B: *cols = kv; return;
+  case ZK_PARAM_Q_NORM: case ZK_PARAM_K_NORM: *cols = c->head_dim; return;
+  default: *cols = c->hidden; return;
+  }
+}
+
+static zk_param make_param(const zk_model_config *c, zk_param_kind kind, int layer) {
+  zk_param p = {.kind = kind, .layer = layer};
+  if (is_per_layer(kind)) snprintf(p.name, sizeof p.name, "model.layers.%d.%s", layer, suffixes[kind]);
+  else snprintf(p.name, sizeof p.name, "%s", suffixes[kind]);
+  shape_of(c, kind, &p.rows, &p.cols);
+  p.num_dims = p.decay = 1;
+  if (p.rows) p.num_dims = 2;
+  else p.rows = 1, p.decay = 0;
+  p.num_elements = p.rows * p.cols;
+  return p;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(((const zk_param *)a)->name, ((const zk_param *)b)->name); }
+
+zk_status zk_params_create(const zk_model_config *config, zk_params *out) {
+  size_t capacity = (size_t)ZK_NUM_PARAM_KINDS * (size_t)config->num_layers;
+  *out = (zk_params){.num_layers = config->num_layers};
+  out->params = malloc(capacity * sizeof *out->params);
+  out->lookup = malloc(capacity * sizeof *out->lookup);
+  if (!out->params || !out->lookup) {
+    zk_params_destroy(out);
+    return ZK_FAIL(ZK_OUT_OF_MEMORY, "cannot hold the parameter table of %d layers", config->num_layers);
+  }
+  for (int kind = 0; kind < ZK_NUM_PARAM_KINDS; kind++) {
+    if (!is_present(config, (zk_param_kind)kind)) continue;
+    int count = is_per_layer((zk_param_kind)kind) ? config->num_layers : 1;
+    for (int layer = 0; layer < count; layer++) out->params[out->num_params++] = make_param(config, (zk_param_kind)kind, layer);
+  }
+  qsort(out->params, (size_t)out->num_params, sizeof *out->params, by_name);
+  for (size_t i = 0; i < capacity; i++) out->lookup[i] = -1;
+  for (int i = 0; i < out->num_params; i++) {
+    zk_param *p = &out->params[i];
+    p->first = out->num_elements;
+    out->num_elements += p->num_elements; // zk_model_config_check bounds the sum
+    out->lookup[p->kind * out->num_layers + p->layer] = i;
+  }
+  if (config->tie_embeddings)
+    out->lookup[ZK_PARAM_LM_HEAD * out->num_layers] = out->lookup[ZK_PARAM_EMBED * out->num_layers];
+  return ZK_OK;
+}
+
+void zk_params_destroy(zk_params *params) {
+  free(params->params);
+  free(params->lookup);
+  *params = (zk_params){0};
+}
+
+int zk_params_index(const zk_params *params, zk_param_kind kind, int layer) {
+  if (!is_per_layer(kind)) layer = 0;
+  if (layer < 0 || layer >= params->num_layers) return -1;
+  return params->lookup[(int)kind * params->num_layers + layer];
+}
+
+int zk_params_find(const zk_params *params, const char *name) {
+  int lo = 0, hi = params->num_params;
+  while (lo < hi) {
+    int mid = lo + (hi - lo) / 2, order = strcmp(params->params[mid].name, name);
+    if (order == 0) return mid;
+    if (order < 0) lo = mid + 1;
+    else hi = mid;
+  }
+  return -1;
+}
+
+int zk_params_of_element(const zk_params *params, int64_t element) {
+  if (element < 0 || element >= params->num_elements) return -1;
+  int lo = 0, hi = params->num_params; // params[lo].first <= element < params[hi].first
+  while (hi - lo > 1) {
+    int mid = lo + (hi - lo) / 2;
+    if (params->params[mid].first <= element) lo = mid;
+    else hi = mid;
+  }
+  return lo;
+}
