@@ -1,0 +1,308 @@
+// MPI behind shared/comm.h: non-blocking calls, polled with a growing sleep, errors as values.
+#include "shared/comm.h"
+
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "shared/log.h"
+
+#define BUCKET_BYTES ((size_t)256 << 20) // of one MPI message: counts are ints
+
+struct zk_comm {
+  int rank, size, local_rank, local_size;
+  int uses_mpi;
+  MPI_Comm world;
+  MPI_Win counter_window;
+  int64_t *counter;      // rank 0's memory of the window
+  int64_t local_counter; // a world of one
+};
+
+// 10 us, doubling to 1 ms: a waiting rank must leave its core to those that work.
+static void nap(int *round) {
+  long ns = 10000L << (*round < 7 ? *round : 7);
+  if (ns > 1000000L) ns = 1000000L;
+  (*round)++;
+  nanosleep(&(struct timespec){0, ns}, NULL);
+}
+
+static zk_status fail_mpi(int code, const char *what) {
+  char text[MPI_MAX_ERROR_STRING] = "";
+  int n = 0;
+  MPI_Error_string(code, text, &n);
+  return ZK_FAIL(ZK_COMM, "%s failed: %s", what, text);
+}
+
+static zk_status wait_request(MPI_Request *request, const char *what) {
+  for (int done = 0, round = 0; !done;) {
+    int code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
+    if (code != MPI_SUCCESS) return fail_mpi(code, what);
+    if (!done) nap(&round);
+  }
+  return ZK_OK;
+}
+
+// Starts a non-blocking collective and sleeps until it is done.
+#define COLLECTIVE(name, call)                                                                                         \
+  do {                                                                                                                 \
+    MPI_Request request_;                                                                                              \
+    MPI_Request *request = &request_;                                                                                  \
+    int code_ = (call);                                                                                                \
+    if (code_ != MPI_SUCCESS) return fail_mpi(code_, name);                                                            \
+    ZK_TRY(wait_request(request, name));                                                                               \
+  } while (0)
+
+static int launched_by_mpi(void) {
+  static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (getenv(names[i])) return 1;
+  return 0;
+}
+
+static zk_status start_mpi(zk_comm *c) {
+  int provided = 0, code = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
+  if (code != MPI_SUCCESS) return fail_mpi(code, "MPI_Init_thread");
+  c->uses_mpi = 1;
+  code = MPI_Comm_dup(MPI_COMM_WORLD, &c->world);
+  if (code != MPI_SUCCESS) return fail_mpi(code, "MPI_Comm_dup");
+  MPI_Comm_set_errhandler(c->world, MPI_ERRORS_RETURN);
+  MPI_Comm_rank(c->world, &c->rank);
+  MPI_Comm_size(c->world, &c->size);
+  MPI_Comm local;
+  MPI_Comm_split_type(c->world, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &local);
+  MPI_Comm_rank(local, &c->local_rank);
+  MPI_Comm_size(local, &c->local_size);
+  MPI_Comm_free(&local);
+  // MPI_Win_allocate, not _create: on one host its memory is shared, and a busy target need not enter MPI to serve others.
+  code = MPI_Win_allocate(c->rank == 0 ? (MPI_Aint)sizeof(int64_t) : 0, sizeof(int64_t), MPI_INFO_NULL, c->world, &c->counter,
+                          &c->counter_window);
+  if (code != MPI_SUCCESS) return fail_mpi(code, "MPI_Win_allocate");
+  MPI_Win_lock_all(0, c->counter_window);
+  return ZK_OK;
+}
+
+zk_status zk_comm_open(zk_comm **out) {
+  zk_comm *c = calloc(1, sizeof *c);
+  if (!c) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the communicator");
+  c->size = c->local_size = 1;
+  *out = c;
+  if (launched_by_mpi()) ZK_TRY(start_mpi(c));
+  zk_log_set_rank(c->rank, c->size);
+  return ZK_OK;
+}
+
+void zk_comm_close(zk_comm *c) {
+  if (!c) return;
+  if (c->uses_mpi) {
+    MPI_Win_unlock_all(c->counter_window);
+    MPI_Win_free(&c->counter_window);
+    MPI_Comm_free(&c->world);
+    MPI_Finalize();
+  }
+  free(c);
+}
+
+int zk_comm_rank(const zk_comm *c) { return c->rank; }
+int zk_comm_size(const zk_comm *c) { return c->size; }
+int zk_comm_local_rank(const zk_comm *c) { return c->local_rank; }
+int zk_comm_local_size(const zk_comm *c) { return c->local_size; }
+
+_Noreturn void zk_comm_abort(zk_comm *c, int exit_code) {
+  fflush(NULL);
+  if (c && c->uses_mpi) MPI_Abort(c->world, exit_code);
+  _Exit(exit_code);
+}
+
+zk_status zk_comm_barrier(zk_comm *c) {
+  if (!c->uses_mpi) return ZK_OK;
+  COLLECTIVE("barrier", MPI_Ibarrier(c->world, request));
+  return ZK_OK;
+}
+
+zk_status zk_comm_broadcast(zk_comm *c, int root, void *data, size_t bytes) {
+  if (!c->uses_mpi) return ZK_OK;
+  for (size_t at = 0; at < bytes; at += BUCKET_BYTES) {
+    size_t n = bytes - at < BUCKET_BYTES ? bytes - at : BUCKET_BYTES;
+    COLLECTIVE("broadcast", MPI_Ibcast((char *)data + at, (int)n, MPI_BYTE, root, c->world, request));
+  }
+  return ZK_OK;
+}
+
+zk_status zk_comm_sum_u64(zk_comm *c, uint64_t *values, int n) {
+  if (!c->uses_mpi) return ZK_OK;
+  COLLECTIVE("integer sum", MPI_Iallreduce(MPI_IN_PLACE, values, n, MPI_UINT64_T, MPI_SUM, c->world, request));
+  return ZK_OK;
+}
+
+zk_status zk_comm_max_u64(zk_comm *c, uint64_t *values, int n) {
+  if (!c->uses_mpi) return ZK_OK;
+  COLLECTIVE("integer maximum", MPI_Iallreduce(MPI_IN_PLACE, values, n, MPI_UINT64_T, MPI_MAX, c->world, request));
+  return ZK_OK;
+}
+
+zk_status zk_comm_agree(zk_comm *c, zk_status local) {
+  if (!c->uses_mpi) return local;
+  // The lowest failed rank wins: maximum over (size - rank) of the failed ones.
+  uint64_t worst = local == ZK_OK ? 0 : (uint64_t)(c->size - c->rank);
+  char note[1024] = "";
+  snprintf(note, sizeof note, "%s", zk_status_message()); // before another call can touch it
+  ZK_TRY(zk_comm_max_u64(c, &worst, 1));
+  if (worst == 0) return ZK_OK;
+  int root = c->size - (int)worst;
+  struct {
+    int32_t status;
+    char text[1024];
+  } verdict = {0};
+  if (c->rank == root) {
+    verdict.status = (int32_t)local;
+    memcpy(verdict.text, note, sizeof note);
+  }
+  ZK_TRY(zk_comm_broadcast(c, root, &verdict, sizeof verdict));
+  if (root == 0) return ZK_FAIL((zk_status)verdict.status, "%s", verdict.text);
+  return ZK_FAIL((zk_status)verdict.status, "rank %d: %s", root, verdict.text);
+}
+
+zk_status zk_comm_require_equal(zk_comm *c, uint64_t value, const char *what) {
+  uint64_t first = value;
+  ZK_TRY(zk_comm_broadcast(c, 0, &first, sizeof first));
+  zk_status st = value == first ? ZK_OK
+                                : ZK_FAIL(ZK_BAD_INPUT, "%s differs between workers: %016llx here, %016llx on rank 0", what,
+                                          (unsigned long long)value, (unsigned long long)first);
+  return zk_comm_agree(c, st);
+}
+
+// Gathers sizes, then bytes; *counts and *offsets are of `size` and `size + 1` elements.
+static zk_status gather_sizes(zk_comm *c, size_t bytes, size_t **offsets, void **out) {
+  uint64_t mine = bytes, *all = calloc((size_t)c->size, sizeof *all);
+  *offsets = calloc((size_t)c->size + 1, sizeof **offsets);
+  if (!all || !*offsets) {
+    free(all);
+    return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a gather over %d ranks", c->size);
+  }
+  MPI_Request request;
+  int code = MPI_Iallgather(&mine, 1, MPI_UINT64_T, all, 1, MPI_UINT64_T, c->world, &request);
+  zk_status st = code == MPI_SUCCESS ? wait_request(&request, "gather") : fail_mpi(code, "gather");
+  for (int r = 0; r < c->size; r++) (*offsets)[r + 1] = (*offsets)[r] + all[r];
+  free(all);
+  if (st != ZK_OK) return st;
+  *out = malloc((*offsets)[c->size] + 1);
+  return *out ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to gather %zu bytes", (*offsets)[c->size]);
+}
+
+static zk_status alone(const void *data, size_t bytes, void **out, size_t **offsets) {
+  *out = malloc(bytes + 1);
+  if (offsets) *offsets = calloc(2, sizeof **offsets);
+  if (!*out || (offsets && !*offsets)) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to gather %zu bytes", bytes);
+  if (bytes) memcpy(*out, data, bytes);
+  if (offsets) (*offsets)[1] = bytes;
+  return ZK_OK;
+}
+
+zk_status zk_comm_all_gather(zk_comm *c, const void *data, size_t bytes, void **out, size_t **offsets) {
+  *out = NULL;
+  if (offsets) *offsets = NULL;
+  if (!c->uses_mpi) return alone(data, bytes, out, offsets);
+  size_t *starts = NULL;
+  zk_status st = gather_sizes(c, bytes, &starts, out);
+  // One broadcast a rank: simple, any size, and the amounts gathered this way are small next to the weights.
+  for (int r = 0; r < c->size && st == ZK_OK; r++) {
+    char *slot = (char *)*out + starts[r];
+    if (r == c->rank && bytes) memcpy(slot, data, bytes);
+    st = zk_comm_broadcast(c, r, slot, starts[r + 1] - starts[r]);
+  }
+  if (offsets) *offsets = starts;
+  else free(starts);
+  return st;
+}
+
+zk_status zk_comm_gather(zk_comm *c, int root, const void *data, size_t bytes, void **out, size_t **offsets) {
+  *out = NULL;
+  if (offsets) *offsets = NULL;
+  if (!c->uses_mpi) return alone(data, bytes, out, offsets);
+  size_t *starts = NULL;
+  ZK_TRY(gather_sizes(c, bytes, &starts, out));
+  zk_status st = ZK_OK;
+  for (int r = 0; r < c->size && st == ZK_OK; r++) {
+    size_t total = starts[r + 1] - starts[r];
+    if (r == root) {
+      if (c->rank == root && bytes) memcpy((char *)*out + starts[r], data, bytes);
+      continue;
+    }
+    for (size_t at = 0; at < total && st == ZK_OK; at += BUCKET_BYTES) {
+      int n = (int)(total - at < BUCKET_BYTES ? total - at : BUCKET_BYTES), code = MPI_SUCCESS;
+      MPI_Request request;
+      if (c->rank == root) code = MPI_Irecv((char *)*out + starts[r] + at, n, MPI_BYTE, r, 1, c->world, &request);
+      else if (c->rank == r) code = MPI_Isend((const char *)data + at, n, MPI_BYTE, root, 1, c->world, &request);
+      else continue;
+      st = code == MPI_SUCCESS ? wait_request(&request, "gather") : fail_mpi(code, "gather");
+    }
+  }
+  if (c->rank != root) {
+    free(*out);
+    *out = NULL;
+  }
+  if (offsets && c->rank == root) *offsets = starts;
+  else free(starts);
+  return st;
+}
+
+zk_status zk_comm_all_to_all(zk_comm *c, const void *send, const size_t *send_bytes, const size_t *send_offsets, void *recv,
+                             const size_t *recv_bytes, const size_t *recv_offsets) {
+  if (!c->uses_mpi) {
+    memcpy((char *)recv + recv_offsets[0], (const char *)send + send_offsets[0], send_bytes[0]);
+    return ZK_OK;
+  }
+  MPI_Request *requests = calloc((size_t)c->size * 2, sizeof *requests);
+  if (!requests) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for an exchange among %d ranks", c->size);
+  zk_status st = ZK_OK;
+  int n = 0;
+  for (int i = 0; i < c->size && st == ZK_OK; i++) { // start with the neighbour: no rank is everyone's first target
+    int q = (c->rank + i) % c->size, code;
+    code = MPI_Irecv((char *)recv + recv_offsets[q], (int)recv_bytes[q], MPI_BYTE, q, 2, c->world, &requests[n++]);
+    if (code == MPI_SUCCESS)
+      code = MPI_Isend((const char *)send + send_offsets[q], (int)send_bytes[q], MPI_BYTE, q, 2, c->world, &requests[n++]);
+    if (code != MPI_SUCCESS) st = fail_mpi(code, "all-to-all");
+  }
+  for (int done = 0, round = 0; !done && st == ZK_OK;) {
+    int code = MPI_Testall(n, requests, &done, MPI_STATUSES_IGNORE);
+    if (code != MPI_SUCCESS) st = fail_mpi(code, "all-to-all");
+    if (!done) nap(&round);
+  }
+  free(requests);
+  return st;
+}
+
+zk_status zk_comm_all_gather_shards(zk_comm *c, void *data, const int64_t *starts, size_t element_bytes) {
+  for (int r = 0; r < c->size; r++)
+    ZK_TRY(zk_comm_broadcast(c, r, (char *)data + (size_t)starts[r] * element_bytes, (size_t)(starts[r + 1] - starts[r]) * element_bytes));
+  return ZK_OK;
+}
+
+zk_status zk_comm_counter_reset(zk_comm *c) {
+  c->local_counter = 0;
+  if (!c->uses_mpi) return ZK_OK;
+  ZK_TRY(zk_comm_barrier(c));
+  if (c->rank == 0) {
+    *c->counter = 0;
+    MPI_Win_sync(c->counter_window);
+  }
+  return zk_comm_barrier(c);
+}
+
+zk_status zk_comm_counter_next(zk_comm *c, int64_t *value) {
+  if (!c->uses_mpi) {
+    *value = c->local_counter++;
+    return ZK_OK;
+  }
+  int64_t one = 1;
+  int code = MPI_Fetch_and_op(&one, value, MPI_INT64_T, 0, 0, MPI_SUM, c->counter_window);
+  if (code == MPI_SUCCESS) code = MPI_Win_flush(0, c->counter_window);
+  return code == MPI_SUCCESS ? ZK_OK : fail_mpi(code, "work counter");
+}
+
+void zk_comm_counter_progress(zk_comm *c) {
+  int flag;
+  if (c->uses_mpi && c->size > 1) MPI_Iprobe(MPI_ANY_SOURCE, 99, c->world, &flag, MPI_STATUS_IGNORE);
+}

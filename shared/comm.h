@@ -1,0 +1,51 @@
+// Workers: one MPI process per device or CPU share. Without mpirun there is one rank and MPI is never started.
+//
+// The layer offers all-to-all, all-gather, broadcast, gather and INTEGER reductions, and no floating-point reduction at all: sums of
+// floats are made locally in a written order (trainer/reduce_leaves.h). Waiting ranks sleep instead of spinning, so that
+// ranks that share cores do not starve each other. Every function marked collective must be called by all ranks in the same order.
+#ifndef ZK_SHARED_COMM_H
+#define ZK_SHARED_COMM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/status.h"
+
+typedef struct zk_comm zk_comm;
+
+// Starts MPI when the process was launched by mpirun (or srun with PMI), else makes a world of one. Collective.
+zk_status zk_comm_open(zk_comm **out);
+void zk_comm_close(zk_comm *comm); // collective
+int zk_comm_rank(const zk_comm *comm);
+int zk_comm_size(const zk_comm *comm);
+int zk_comm_local_rank(const zk_comm *comm); // among the ranks of this host
+int zk_comm_local_size(const zk_comm *comm);
+// Ends the whole job at once with this exit code; for a rank that cannot go on while others wait for it. Does not return.
+_Noreturn void zk_comm_abort(zk_comm *comm, int exit_code);
+
+// All ranks get the status of the lowest rank that failed (with its message, which says which rank), or ZK_OK. Collective.
+zk_status zk_comm_agree(zk_comm *comm, zk_status local);
+// ZK_BAD_INPUT naming the first rank whose `value` differs from rank 0's. Collective.
+zk_status zk_comm_require_equal(zk_comm *comm, uint64_t value, const char *what);
+
+zk_status zk_comm_barrier(zk_comm *comm);                                          // collective
+zk_status zk_comm_broadcast(zk_comm *comm, int root, void *data, size_t bytes);    // collective
+zk_status zk_comm_sum_u64(zk_comm *comm, uint64_t *values, int n);                 // collective, in place, modulo 2^64
+zk_status zk_comm_max_u64(zk_comm *comm, uint64_t *values, int n);                 // collective, in place
+// Concatenates every rank's `bytes` bytes in rank order into *out (malloc, caller frees); *offsets [size + 1] likewise (may be NULL). Collective.
+zk_status zk_comm_all_gather(zk_comm *comm, const void *data, size_t bytes, void **out, size_t **offsets);
+// The same to `root` only; elsewhere *out and *offsets are NULL. Collective.
+zk_status zk_comm_gather(zk_comm *comm, int root, const void *data, size_t bytes, void **out, size_t **offsets);
+// Rank r sends send_bytes[q] bytes at send + send_offsets[q] to rank q; receives into recv likewise. Each count below 2 GiB. Collective.
+zk_status zk_comm_all_to_all(zk_comm *comm, const void *send, const size_t *send_bytes, const size_t *send_offsets, void *recv,
+                             const size_t *recv_bytes, const size_t *recv_offsets);
+// In place: every rank r holds shard [starts[r], starts[r+1]) of an array of elements; afterwards all hold all. Collective.
+zk_status zk_comm_all_gather_shards(zk_comm *comm, void *data, const int64_t *starts, size_t element_bytes);
+
+// A shared counter for handing out work: each zk_comm_counter_next returns the next integer from 0 to exactly one rank. Kept
+// by rank 0 in a one-sided window; zk_comm_counter_progress lets a busy rank 0 serve others when the network cannot by itself.
+zk_status zk_comm_counter_reset(zk_comm *comm); // collective
+zk_status zk_comm_counter_next(zk_comm *comm, int64_t *value);
+void zk_comm_counter_progress(zk_comm *comm);
+
+#endif
