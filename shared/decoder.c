@@ -1,0 +1,119 @@
+// One decoder layer, operation by operation.
+#include "shared/decoder.h"
+
+#include <math.h>
+
+#include "kernels/embedding.h"
+#include "kernels/rmsnorm.h"
+#include "kernels/swiglu.h"
+
+// Hands out 64-byte aligned pieces; with base NULL it only counts.
+typedef struct {
+  char *base;
+  size_t used;
+} arena;
+
+static void *take(arena *a, size_t bytes) {
+  void *at = a->base ? a->base + a->used : NULL;
+  a->used += (bytes + 63) & ~(size_t)63;
+  return at;
+}
+
+static size_t place(const zk_policy *p, int64_t capacity, bool keep, void *memory, zk_layer_activations *out) {
+  const zk_model_config *c = &p->config;
+  size_t t = (size_t)capacity, e = zk_numerics_bytes(p->numerics);
+  size_t hidden = t * (size_t)c->hidden * e, inner = t * (size_t)c->intermediate * e;
+  size_t q = t * (size_t)c->num_heads * (size_t)c->head_dim * e, kv = t * (size_t)c->num_kv_heads * (size_t)c->head_dim * e;
+  size_t row = t * sizeof(float);
+  arena a = {memory, 0};
+  zk_layer_activations l = {0};
+  l.x = take(&a, hidden), l.h1 = take(&a, hidden), l.h2 = keep ? take(&a, hidden) : l.h1;
+  l.q = take(&a, q), l.k = take(&a, kv), l.v = take(&a, kv), l.a = take(&a, q);
+  l.gate = take(&a, inner), l.up = take(&a, inner), l.act = keep ? take(&a, inner) : l.gate;
+  l.q_raw = l.q, l.k_raw = l.k, l.y = l.x;
+  if (keep) {
+    l.y = take(&a, hidden);
+    l.rstd1 = take(&a, row), l.rstd2 = take(&a, row);
+    l.lse = take(&a, row * (size_t)c->num_heads);
+    if (c->qk_norm) {
+      l.q_raw = take(&a, q), l.k_raw = take(&a, kv);
+      l.rstd_q = take(&a, row * (size_t)c->num_heads), l.rstd_k = take(&a, row * (size_t)c->num_kv_heads);
+    }
+  }
+  if (out) *out = l;
+  return a.used;
+}
+
+size_t zk_layer_activations_bytes(const zk_policy *policy, int64_t capacity, bool keep) { return place(policy, capacity, keep, NULL, NULL); }
+
+void zk_layer_activations_place(const zk_policy *policy, int64_t capacity, bool keep, void *memory, zk_layer_activations *out) {
+  place(policy, capacity, keep, memory, out);
+}
+
+zk_attention_desc zk_decoder_attention_desc(const zk_policy *policy, int32_t page_tokens) {
+  const zk_model_config *c = &policy->config;
+  return (zk_attention_desc){policy->numerics, c->num_heads, c->num_kv_heads, c->head_dim, page_tokens, (float)(1.0 / sqrt((double)c->head_dim))};
+}
+
+// y = x W^T (+ bias) (+ addend) with the weights of (kind, layer).
+static zk_status linear(const zk_policy *p, zk_stream *s, zk_param_kind kind, int bias_kind, int layer, int64_t rows, const void *x,
+                        const void *addend, void *y) {
+  const zk_param *w = &p->params.params[zk_params_index(&p->params, kind, layer)];
+  zk_linear_desc desc = {p->numerics, rows, (int32_t)w->cols, (int32_t)w->rows};
+  const void *bias = bias_kind < 0 ? NULL : zk_policy_weight(p, (zk_param_kind)bias_kind, layer);
+  return zk_linear_forward(s, &desc, x, zk_policy_weight(p, kind, layer), zk_policy_packed(p, kind, layer), bias, addend, y);
+}
+
+static zk_status norm(const zk_policy *p, zk_stream *s, zk_param_kind kind, int layer, int64_t rows, int per_token, int width, const void *x,
+                      void *y, float *rstd) {
+  zk_rmsnorm_desc desc = {p->numerics, rows, per_token, width, p->config.rms_eps};
+  return zk_rmsnorm_forward(s, &desc, x, zk_policy_weight(p, kind, layer), y, rstd);
+}
+
+static zk_status rope(const zk_policy *p, zk_stream *s, int64_t rows, int heads, const int32_t *positions, void *x) {
+  zk_rope_desc desc = {p->numerics, rows, heads, p->config.head_dim};
+  return zk_rope_forward(s, &desc, positions, p->cos_table, p->sin_table, x);
+}
+
+zk_status zk_decoder_layer_forward(const zk_policy *p, zk_stream *s, int layer, int32_t page_tokens, const zk_decoder_batch *batch,
+                                   const zk_layer_activations *l, void *k_cache, void *v_cache, void *x_out) {
+  const zk_model_config *c = &p->config;
+  const int64_t t = batch->attention.num_rows;
+  zk_attention_desc attn = zk_decoder_attention_desc(p, page_tokens);
+
+  ZK_TRY(norm(p, s, ZK_PARAM_ATTN_NORM, layer, t, 1, c->hidden, l->x, l->h1, l->rstd1));
+  ZK_TRY(linear(p, s, ZK_PARAM_Q_W, ZK_PARAM_Q_B, layer, t, l->h1, NULL, l->q_raw));
+  ZK_TRY(linear(p, s, ZK_PARAM_K_W, ZK_PARAM_K_B, layer, t, l->h1, NULL, l->k_raw));
+  ZK_TRY(linear(p, s, ZK_PARAM_V_W, ZK_PARAM_V_B, layer, t, l->h1, NULL, l->v));
+  if (c->qk_norm) {
+    ZK_TRY(norm(p, s, ZK_PARAM_Q_NORM, layer, t, c->num_heads, c->head_dim, l->q_raw, l->q, l->rstd_q));
+    ZK_TRY(norm(p, s, ZK_PARAM_K_NORM, layer, t, c->num_kv_heads, c->head_dim, l->k_raw, l->k, l->rstd_k));
+  }
+  ZK_TRY(rope(p, s, t, c->num_heads, batch->positions, l->q));
+  ZK_TRY(rope(p, s, t, c->num_kv_heads, batch->positions, l->k));
+  ZK_TRY(zk_kv_write(s, &attn, &batch->attention, l->k, l->v, k_cache, v_cache));
+  ZK_TRY(zk_attention_forward(s, &attn, &batch->attention, l->q, k_cache, v_cache, l->a, l->lse));
+  ZK_TRY(linear(p, s, ZK_PARAM_O_W, -1, layer, t, l->a, l->x, l->y));
+
+  ZK_TRY(norm(p, s, ZK_PARAM_MLP_NORM, layer, t, 1, c->hidden, l->y, l->h2, l->rstd2));
+  ZK_TRY(linear(p, s, ZK_PARAM_GATE, -1, layer, t, l->h2, NULL, l->gate));
+  ZK_TRY(linear(p, s, ZK_PARAM_UP, -1, layer, t, l->h2, NULL, l->up));
+  ZK_TRY(zk_swiglu_forward(s, p->numerics, t * c->intermediate, l->gate, l->up, l->act));
+  return linear(p, s, ZK_PARAM_DOWN, -1, layer, t, l->act, l->y, x_out);
+}
+
+zk_status zk_decoder_embed(const zk_policy *p, zk_stream *s, const int32_t *tokens, int64_t num_rows, void *x) {
+  zk_embedding_desc desc = {p->numerics, num_rows, p->config.hidden, p->config.vocab};
+  return zk_embedding_forward(s, &desc, tokens, zk_policy_weight(p, ZK_PARAM_EMBED, 0), x);
+}
+
+zk_status zk_decoder_gather_norm(const zk_policy *p, zk_stream *s, const void *x, int64_t num_x, const int32_t *rows, int64_t n, void *gathered,
+                                 void *normed, float *rstd) {
+  zk_embedding_desc gather = {p->numerics, n, p->config.hidden, (int32_t)num_x}; // a gather is an embedding look-up in x
+  ZK_TRY(zk_embedding_forward(s, &gather, rows, x, gathered));
+  return norm(p, s, ZK_PARAM_FINAL_NORM, 0, n, 1, p->config.hidden, gathered, normed, rstd);
+}
+
+zk_lmhead_desc zk_decoder_lmhead_desc(const zk_policy *p, int64_t n, double temperature, int32_t top_k, double top_p) {
+  return (zk_lmhead_desc){p->numerics, n, p->config.hidden, p->config.vocab, temperature, top_k, top_p};
+}

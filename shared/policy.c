@@ -1,0 +1,121 @@
+// Allocation, loading and packing of the one set of weights.
+#include "shared/policy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/hash.h"
+#include "shared/log.h"
+#include "shared/model.h"
+
+// Linear layers and the LM head are read through packed panels; norms, biases and an untied embedding are not.
+static bool is_packed(const zk_model_config *config, const zk_param *p) {
+  if (p->num_dims != 2) return false;
+  return p->kind != ZK_PARAM_EMBED || config->tie_embeddings;
+}
+
+static size_t packed_bytes(const zk_device *device, zk_numerics numerics, const zk_param *p) {
+  return (zk_linear_packed_bytes(device, numerics, (int32_t)p->cols, (int32_t)p->rows) + 63) & ~(size_t)63;
+}
+
+size_t zk_policy_bytes(const zk_device *device, zk_numerics numerics, const zk_model_config *config, const zk_params *params,
+                       int32_t num_positions) {
+  size_t bytes = (size_t)params->num_elements * zk_numerics_bytes(numerics);
+  for (int i = 0; i < params->num_params; i++)
+    if (is_packed(config, &params->params[i])) bytes += packed_bytes(device, numerics, &params->params[i]);
+  return bytes + (size_t)num_positions * (size_t)config->head_dim * sizeof(float);
+}
+
+static zk_status build_rope(zk_policy *p) {
+  size_t n = (size_t)p->num_positions * (size_t)(p->config.head_dim / 2) * sizeof(float);
+  ZK_TRY(zk_device_alloc(p->device, n, "RoPE table", (void **)&p->cos_table));
+  ZK_TRY(zk_device_alloc(p->device, n, "RoPE table", (void **)&p->sin_table));
+  float *host = malloc(2 * n);
+  if (!host) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the RoPE tables of %d positions", p->num_positions);
+  float *sin_host = host + n / sizeof(float);
+  zk_rope_build_tables(&p->config.rope, p->config.head_dim, p->num_positions, host, sin_host);
+  zk_stream *stream = NULL;
+  zk_status st = zk_stream_open(p->device, ZK_SIDE_NONE, &stream);
+  if (st == ZK_OK) st = zk_copy_to_device(stream, p->cos_table, host, n);
+  if (st == ZK_OK) st = zk_copy_to_device(stream, p->sin_table, sin_host, n);
+  if (st == ZK_OK) st = zk_stream_wait(stream);
+  zk_stream_close(stream);
+  free(host);
+  return st;
+}
+
+zk_status zk_policy_open(zk_device *device, zk_numerics numerics, const zk_model_config *config, int32_t num_positions, zk_policy *out) {
+  *out = (zk_policy){.device = device, .numerics = numerics, .config = *config, .num_positions = num_positions};
+  ZK_TRY(zk_params_create(config, &out->params));
+  out->packed_at = malloc((size_t)out->params.num_params * sizeof *out->packed_at);
+  if (!out->packed_at) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a table of %d tensors", out->params.num_params);
+  size_t packed = 0;
+  for (int i = 0; i < out->params.num_params; i++) {
+    size_t bytes = is_packed(config, &out->params.params[i]) ? packed_bytes(device, numerics, &out->params.params[i]) : 0;
+    out->packed_at[i] = bytes ? packed : SIZE_MAX;
+    packed += bytes;
+  }
+  ZK_TRY(zk_device_alloc(device, (size_t)out->params.num_elements * zk_numerics_bytes(numerics), "weights", &out->weights));
+  if (packed) ZK_TRY(zk_device_alloc(device, packed, "packed weights", &out->packed));
+  return build_rope(out);
+}
+
+void zk_policy_close(zk_policy *policy) {
+  if (!policy->device) return;
+  zk_device_free(policy->device, policy->weights);
+  zk_device_free(policy->device, policy->packed);
+  zk_device_free(policy->device, policy->cos_table);
+  zk_device_free(policy->device, policy->sin_table);
+  free(policy->packed_at);
+  zk_params_destroy(&policy->params);
+  memset(policy, 0, sizeof *policy);
+}
+
+zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream) {
+  for (int i = 0; i < policy->params.num_params; i++) {
+    if (policy->packed_at[i] == SIZE_MAX) continue;
+    const zk_param *p = &policy->params.params[i];
+    zk_linear_desc desc = {policy->numerics, 0, (int32_t)p->cols, (int32_t)p->rows};
+    const char *weight = (const char *)policy->weights + (size_t)p->first * zk_numerics_bytes(policy->numerics);
+    ZK_TRY(zk_linear_pack(stream, &desc, weight, (char *)policy->packed + policy->packed_at[i]));
+  }
+  return ZK_OK;
+}
+
+zk_status zk_policy_set_weights(zk_policy *policy, zk_stream *stream, const float *flat) {
+  ZK_TRY(zk_copy_to_device(stream, policy->weights, flat, (size_t)policy->params.num_elements * sizeof(float)));
+  ZK_TRY(zk_stream_wait(stream));
+  return zk_policy_changed(policy, stream);
+}
+
+zk_status zk_policy_load_weights(zk_policy *policy, zk_stream *stream, const char *dir) {
+  const int64_t block = 1 << 22;
+  zk_model_reader *reader = NULL;
+  ZK_TRY(zk_model_reader_open(dir, &policy->params, &reader));
+  float *host = malloc((size_t)block * sizeof(float));
+  zk_status st = host ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to read weights");
+  for (int64_t at = 0; at < policy->params.num_elements && st == ZK_OK; at += block) {
+    int64_t n = policy->params.num_elements - at < block ? policy->params.num_elements - at : block;
+    st = zk_model_reader_read(reader, at, n, host);
+    if (st == ZK_OK) st = zk_copy_to_device(stream, (float *)policy->weights + at, host, (size_t)n * sizeof(float));
+    if (st == ZK_OK) st = zk_stream_wait(stream);
+  }
+  free(host);
+  zk_model_reader_close(reader);
+  return st == ZK_OK ? zk_policy_changed(policy, stream) : st;
+}
+
+const void *zk_policy_weight(const zk_policy *policy, zk_param_kind kind, int layer) {
+  int i = zk_params_index(&policy->params, kind, layer);
+  return i < 0 ? NULL : (const char *)policy->weights + (size_t)policy->params.params[i].first * zk_numerics_bytes(policy->numerics);
+}
+
+const void *zk_policy_packed(const zk_policy *policy, zk_param_kind kind, int layer) {
+  int i = zk_params_index(&policy->params, kind, layer);
+  return i < 0 || policy->packed_at[i] == SIZE_MAX ? NULL : (const char *)policy->packed + policy->packed_at[i];
+}
+
+zk_status zk_policy_hash(const zk_policy *policy, zk_stream *stream, int64_t first, int64_t count, uint64_t *sum) {
+  size_t bytes = zk_numerics_bytes(policy->numerics);
+  return zk_hash_elements(stream, (int32_t)bytes, count, (uint64_t)first, (const char *)policy->weights + (size_t)first * bytes, sum);
+}

@@ -1,0 +1,42 @@
+// The policy: one set of working weights on one device, read by sampler and trainer alike, so there is nothing to synchronise
+// between them and nothing to go stale.
+#ifndef ZK_SHARED_POLICY_H
+#define ZK_SHARED_POLICY_H
+
+#include "kernels/device.h"
+#include "kernels/linear.h"
+#include "shared/model_config.h"
+#include "shared/params.h"
+
+typedef struct zk_policy {
+  zk_device *device;
+  zk_numerics numerics;
+  zk_model_config config;
+  zk_params params;
+  int32_t num_positions;          // rows of the RoPE tables: the longest sequence
+  float *cos_table, *sin_table;   // device [num_positions, head_dim / 2]
+  void *weights;                  // device, working weights in global element order; in f32 they are the master weights too
+  void *packed;                   // device, the kernels' private form of the linear weights (one update behind until _changed)
+  size_t *packed_at;              // [num_params] byte offset in `packed`, SIZE_MAX for tensors that have none
+} zk_policy;
+
+// Bytes the policy will take on the device; for the memory plan.
+size_t zk_policy_bytes(const zk_device *device, zk_numerics numerics, const zk_model_config *config, const zk_params *params,
+                       int32_t num_positions);
+// Allocates everything; weights are zero until loaded. `device` must outlive the policy.
+zk_status zk_policy_open(zk_device *device, zk_numerics numerics, const zk_model_config *config, int32_t num_positions, zk_policy *out);
+void zk_policy_close(zk_policy *policy); // a zeroed policy is fine
+// Copies host weights flat[num_elements] (fp32, global order) to the device, and packs them.
+zk_status zk_policy_set_weights(zk_policy *policy, zk_stream *stream, const float *flat);
+// Reads a Hugging Face folder's weights straight into the policy, and packs them.
+zk_status zk_policy_load_weights(zk_policy *policy, zk_stream *stream, const char *dir);
+// To be called after the working weights changed in place (an optimiser step): remakes the packed form.
+zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream);
+
+// The device address of a tensor's weights (NULL when the model has none of that kind), and of its packed form.
+const void *zk_policy_weight(const zk_policy *policy, zk_param_kind kind, int layer);
+const void *zk_policy_packed(const zk_policy *policy, zk_param_kind kind, int layer);
+// Hash of working weights [first, first + count) by global element index (kernels/hash.h).
+zk_status zk_policy_hash(const zk_policy *policy, zk_stream *stream, int64_t first, int64_t count, uint64_t *sum);
+
+#endif
