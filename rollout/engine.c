@@ -1,0 +1,241 @@
+// The engine's life: memory, requests in, completions out.
+#include "rollout/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "rollout/engine_impl.h"
+#include "shared/log.h"
+
+void zk_sequence_free(zk_sequence *seq) {
+  if (!seq) return;
+  free(seq->tokens);
+  free(seq->pages);
+  free(seq->drawn);
+  free(seq->logprob);
+  free(seq->logits_hash);
+  free(seq->text);
+  free(seq);
+}
+
+void zk_completion_free(zk_completion *c) {
+  free(c->tokens);
+  free(c->drawn);
+  free(c->logprob);
+  free(c->logits_hash);
+  *c = (zk_completion){0};
+}
+
+static size_t page_bytes(const zk_policy *policy, int32_t page_tokens) {
+  zk_attention_desc desc = zk_decoder_attention_desc(policy, page_tokens);
+  return 2 * (size_t)policy->config.num_layers * zk_kv_cache_bytes(policy->device, &desc, 1);
+}
+
+void zk_engine_kv_bytes(const zk_policy *policy, const zk_engine_options *o, size_t *wanted, size_t *least) {
+  size_t page = page_bytes(policy, o->page_tokens), pages = ((size_t)o->max_sequence + (size_t)o->page_tokens - 1) / (size_t)o->page_tokens;
+  *least = (pages + 1) * page; // one sequence, and its prompt's last page before it is copied
+  *wanted = ((size_t)o->max_batch * pages + 1) * page;
+  if (o->kv_bytes) *wanted = o->kv_bytes;
+}
+
+static zk_status decide_num_pages(const zk_policy *policy, const zk_engine_options *o, int32_t *num_pages) {
+  size_t wanted, least, page = page_bytes(policy, o->page_tokens), available = zk_device_memory_free(policy->device);
+  zk_engine_kv_bytes(policy, o, &wanted, &least);
+  if (!o->kv_bytes && wanted > available / 2) wanted = available / 2 > least ? available / 2 : least; // leave room for training
+  if (wanted < least)
+    return ZK_FAIL(ZK_BAD_INPUT,
+                   "rollout.kv_bytes: %zu bytes cannot hold one sequence of %d tokens, which takes %zu bytes in pages of %d tokens; raise it, or "
+                   "lower rollout.max_new_tokens",
+                   wanted, o->max_sequence, least, o->page_tokens);
+  if (wanted > available)
+    return ZK_FAIL(ZK_OUT_OF_MEMORY, "the KV cache needs %zu bytes (one sequence of %d tokens needs %zu), %zu are free; lower rollout.max_batch, "
+                   "rollout.kv_bytes or rollout.max_new_tokens", wanted, o->max_sequence, least, available);
+  *num_pages = (int32_t)(wanted / page < INT32_MAX ? wanted / page : INT32_MAX);
+  return ZK_OK;
+}
+
+static zk_status allocate_step_arrays(zk_engine *e) {
+  size_t t = (size_t)e->max_rows, s = (size_t)e->options.max_batch;
+  const size_t sizes[] = {t, t, s + 1, s, s * (size_t)e->max_pages, s, s, s, s, s};
+  int32_t **const members[] = {&e->arrays.tokens, &e->arrays.positions,  &e->arrays.seq_row_start, &e->arrays.seq_first_pos, &e->arrays.page_table,
+                               &e->arrays.rows,   &e->arrays.step,       &e->arrays.prompt_id,     &e->arrays.sample_idx,    &e->arrays.position};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) e->arrays.num_words += sizes[i];
+  e->arrays.host = calloc(e->arrays.num_words, sizeof(int32_t));
+  if (!e->arrays.host) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the arrays of a step of %d rows", e->max_rows);
+  ZK_TRY(zk_device_alloc(e->policy->device, e->arrays.num_words * sizeof(int32_t), "step arrays", (void **)&e->arrays.device));
+  int32_t *at = e->arrays.device;
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    *members[i] = at;
+    at += sizes[i];
+  }
+  return ZK_OK;
+}
+
+static zk_status allocate(zk_engine *e) {
+  const zk_policy *p = e->policy;
+  const zk_engine_options *o = &e->options;
+  int32_t num_pages = 0;
+  ZK_TRY(decide_num_pages(p, o, &num_pages));
+  e->max_pages = (o->max_sequence + o->page_tokens - 1) / o->page_tokens;
+  e->max_rows = o->max_batch + o->prefill_chunk;
+  ZK_TRY(zk_page_pool_open(num_pages, &e->pool));
+  zk_attention_desc desc = zk_decoder_attention_desc(p, o->page_tokens);
+  size_t layer_bytes = zk_kv_cache_bytes(p->device, &desc, num_pages), layers = (size_t)p->config.num_layers;
+  e->k_cache = calloc(layers, sizeof *e->k_cache);
+  e->v_cache = calloc(layers, sizeof *e->v_cache);
+  e->running = calloc((size_t)o->max_batch, sizeof *e->running);
+  if (!e->k_cache || !e->v_cache || !e->running) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the engine's tables");
+  for (size_t l = 0; l < layers; l++) {
+    ZK_TRY(zk_device_alloc(p->device, layer_bytes, "KV cache", &e->k_cache[l]));
+    ZK_TRY(zk_device_alloc(p->device, layer_bytes, "KV cache", &e->v_cache[l]));
+  }
+  e->stats.num_pages = num_pages, e->stats.kv_bytes = 2 * layers * layer_bytes;
+  ZK_TRY(zk_device_alloc(p->device, zk_layer_activations_bytes(p, e->max_rows, false), "sampler activations", &e->activations_memory));
+  zk_layer_activations_place(p, e->max_rows, false, e->activations_memory, &e->activations);
+  size_t row = (size_t)p->config.hidden * zk_numerics_bytes(p->numerics), n = (size_t)o->max_batch;
+  ZK_TRY(zk_device_alloc(p->device, n * row, "sampler activations", &e->gathered));
+  ZK_TRY(zk_device_alloc(p->device, n * row, "sampler activations", &e->normed));
+  ZK_TRY(zk_device_alloc(p->device, n * sizeof(int32_t), "sampled tokens", (void **)&e->token_out));
+  ZK_TRY(zk_device_alloc(p->device, n * sizeof(float), "sampled tokens", (void **)&e->logprob_out));
+  if (o->want_logits_hash) ZK_TRY(zk_device_alloc(p->device, n * sizeof(uint64_t), "logits hashes", (void **)&e->hash_out));
+  return allocate_step_arrays(e);
+}
+
+zk_status zk_engine_open(const zk_policy *policy, const zk_engine_options *options, zk_engine **out) {
+  if (options->max_sequence > policy->num_positions)
+    return ZK_FAIL(ZK_BAD_INPUT, "sequences of %d tokens do not fit the model's %d positions", options->max_sequence, policy->num_positions);
+  zk_engine *e = calloc(1, sizeof *e);
+  if (!e) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the engine");
+  e->policy = policy, e->options = *options;
+  zk_status st = zk_stream_open(policy->device, ZK_SIDE_SAMPLER, &e->stream);
+  if (st == ZK_OK) st = allocate(e);
+  if (st != ZK_OK) {
+    zk_engine_close(e);
+    return st;
+  }
+  ZK_LOG(DEBUG, "engine", "%d KV pages of %d tokens, %zu bytes", e->pool.num_pages, options->page_tokens, e->stats.kv_bytes);
+  *out = e;
+  return ZK_OK;
+}
+
+static void free_group(zk_engine *e, zk_group *group) {
+  for (zk_group **at = &e->groups; *at; at = &(*at)->next)
+    if (*at == group) {
+      *at = group->next;
+      break;
+    }
+  zk_schedule_drop_prefix(e, group);
+  free(group->prompt);
+  free(group->forced_tokens);
+  free(group);
+}
+
+void zk_engine_close(zk_engine *e) {
+  if (!e) return;
+  zk_device *d = e->policy->device;
+  for (int32_t i = 0; i < e->num_running; i++)
+    if (!e->running[i]->is_prefix) zk_sequence_free(e->running[i]); // prefixes go with their groups
+  for (zk_sequence *seq; (seq = zk_queue_pop(&e->waiting));) zk_sequence_free(seq);
+  for (zk_sequence *seq; (seq = zk_queue_pop(&e->done));) zk_sequence_free(seq);
+  while (e->groups) free_group(e, e->groups);
+  for (int l = 0; l < e->policy->config.num_layers; l++) {
+    if (e->k_cache) zk_device_free(d, e->k_cache[l]);
+    if (e->v_cache) zk_device_free(d, e->v_cache[l]);
+  }
+  void *const memory[] = {e->activations_memory, e->gathered, e->normed, e->token_out, e->logprob_out, e->hash_out, e->arrays.device};
+  for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) zk_device_free(d, memory[i]);
+  free(e->arrays.host);
+  free(e->k_cache);
+  free(e->v_cache);
+  free(e->running);
+  zk_page_pool_close(&e->pool);
+  zk_stream_close(e->stream);
+  free(e);
+}
+
+static zk_status new_sample(zk_engine *e, zk_group *group, int32_t sample, int32_t max_new, const int32_t *forced, zk_sequence **out) {
+  zk_sequence *seq = *out = calloc(1, sizeof *seq);
+  if (!seq) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a sequence");
+  size_t n = (size_t)max_new;
+  seq->group = group, seq->sample = sample, seq->max_new = max_new, seq->forced = forced;
+  seq->num_tokens = group->num_prompt;
+  seq->tokens = malloc(((size_t)group->num_prompt + n) * sizeof *seq->tokens);
+  seq->pages = malloc((size_t)e->max_pages * sizeof *seq->pages);
+  seq->drawn = malloc(n * sizeof *seq->drawn);
+  seq->logprob = malloc(n * sizeof *seq->logprob);
+  if (e->options.want_logits_hash) seq->logits_hash = malloc(n * sizeof *seq->logits_hash);
+  if (!seq->tokens || !seq->pages || !seq->drawn || !seq->logprob || (e->options.want_logits_hash && !seq->logits_hash))
+    return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a sequence of %d tokens", group->num_prompt + max_new);
+  memcpy(seq->tokens, group->prompt, (size_t)group->num_prompt * sizeof *seq->tokens);
+  return ZK_OK;
+}
+
+static zk_status copy_forced(zk_group *group, const zk_request *r) {
+  size_t total = 0, at = 0;
+  for (int32_t i = 0; i < r->num_samples; i++) total += (size_t)r->num_forced[i];
+  group->forced_tokens = malloc((total + 1) * sizeof(int32_t));
+  if (!group->forced_tokens) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu forced tokens", total);
+  for (int32_t i = 0; i < r->num_samples; i++) {
+    memcpy(group->forced_tokens + at, r->forced[i], (size_t)r->num_forced[i] * sizeof(int32_t));
+    at += (size_t)r->num_forced[i];
+  }
+  return ZK_OK;
+}
+
+zk_status zk_engine_submit(zk_engine *e, const zk_request *r) {
+  if (r->num_prompt < 1 || r->num_prompt >= e->options.max_sequence)
+    return ZK_FAIL(ZK_BAD_INPUT, "prompt %u has %d tokens; sequences here hold 1 to %d before the first new one", r->prompt_id, r->num_prompt,
+                   e->options.max_sequence - 1);
+  zk_group *group = calloc(1, sizeof *group);
+  if (!group) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a group");
+  group->tag = r->tag, group->step = r->step, group->prompt_id = r->prompt_id, group->num_prompt = r->num_prompt;
+  group->next = e->groups;
+  e->groups = group;
+  group->prompt = malloc((size_t)r->num_prompt * sizeof(int32_t));
+  if (!group->prompt) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a prompt of %d tokens", r->num_prompt);
+  memcpy(group->prompt, r->prompt, (size_t)r->num_prompt * sizeof(int32_t));
+  if (r->forced) ZK_TRY(copy_forced(group, r));
+  int32_t room = e->options.max_sequence - r->num_prompt;
+  if (room > e->options.max_new_tokens) room = e->options.max_new_tokens;
+  size_t at = 0;
+  for (int32_t i = 0; i < r->num_samples; i++) {
+    int32_t max_new = r->forced ? r->num_forced[i] : room;
+    if (max_new < 1 || max_new > e->options.max_sequence - r->num_prompt)
+      return ZK_FAIL(ZK_BAD_INPUT, "prompt %u, sample %d: a completion of %d tokens does not fit", r->prompt_id, r->first_sample + i, max_new);
+    zk_sequence *seq = NULL;
+    zk_status st = new_sample(e, group, r->first_sample + i, max_new, r->forced ? group->forced_tokens + at : NULL, &seq);
+    if (st != ZK_OK) {
+      zk_sequence_free(seq);
+      return st;
+    }
+    at += (size_t)max_new;
+    zk_queue_push(&e->waiting, seq);
+    group->num_open++, group->num_waiting++;
+    e->num_open++, e->num_waiting++;
+  }
+  return ZK_OK;
+}
+
+int32_t zk_engine_num_open(const zk_engine *e) { return e->num_open; }
+int32_t zk_engine_num_waiting(const zk_engine *e) { return e->num_waiting; }
+zk_stream *zk_engine_stream(zk_engine *e) { return e->stream; }
+void zk_engine_get_stats(const zk_engine *e, zk_engine_stats *out) { *out = e->stats; }
+
+zk_status zk_engine_step(zk_engine *e) {
+  ZK_TRY(zk_schedule_plan(e));
+  return zk_engine_run_batch(e);
+}
+
+bool zk_engine_take(zk_engine *e, zk_completion *out) {
+  zk_sequence *seq = zk_queue_pop(&e->done);
+  if (!seq) return false;
+  zk_group *group = seq->group;
+  int32_t n = seq->num_tokens - group->num_prompt;
+  memmove(seq->tokens, seq->tokens + group->num_prompt, (size_t)n * sizeof *seq->tokens);
+  *out = (zk_completion){group->tag, seq->sample, n, seq->tokens, seq->drawn, seq->logprob, seq->logits_hash, (zk_finish_reason)seq->num_cached};
+  seq->tokens = seq->drawn = NULL, seq->logprob = NULL, seq->logits_hash = NULL; // the caller's now
+  zk_sequence_free(seq);
+  e->num_open--;
+  if (--group->num_open == 0) free_group(e, group);
+  return true;
+}

@@ -1,0 +1,86 @@
+// The rollout engine: continuous batching over a paged KV cache. Requests go in, completions come out in any order; their bits
+// depend on policy, prompt, sample number and seed alone, never on what else is in the batch, on pages, chunks or preemption.
+//
+// An engine belongs to one rank; none of its functions is collective.
+#ifndef ZK_ROLLOUT_ENGINE_H
+#define ZK_ROLLOUT_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shared/policy.h"
+#include "shared/tokenizer.h"
+#include "shared/trajectory.h"
+
+typedef struct zk_engine zk_engine;
+
+typedef struct {
+  // What is sampled: part of a run's identity.
+  uint64_t seed;
+  double temperature; // 0 = greedy
+  int32_t top_k;      // 0 = off
+  double top_p;       // 1 = off
+  int32_t max_new_tokens;
+  bool ignore_eos;
+  int32_t num_eos, eos_ids[ZK_MODEL_MAX_EOS + 1]; // any of these ends a completion
+  int num_stop;
+  const char *const *stop;        // texts that end a completion when its bytes contain one; borrowed
+  const zk_tokenizer *tokenizer;  // needed when num_stop > 0; borrowed
+  bool want_logits_hash;
+  // How: changes no bit.
+  int32_t max_batch;     // sequences in one step
+  int32_t page_tokens;   // tokens of a KV page
+  uint64_t kv_bytes;     // KV cache; 0 = room for max_batch sequences of max_sequence tokens, within free memory
+  int32_t prefill_chunk; // prompt tokens in one step
+  int32_t max_sequence;  // longest prompt + completion that will be submitted
+} zk_engine_options;
+
+// A group: num_samples completions of one prompt. Everything is copied.
+typedef struct {
+  uint64_t tag;       // the caller's; comes back with each completion
+  uint32_t step, prompt_id;
+  const int32_t *prompt;
+  int32_t num_prompt; // at least 1
+  int32_t first_sample, num_samples;
+  // Teacher forcing, for audits: sample i continues with forced[i][0..num_forced[i]), whatever is drawn; NULL otherwise.
+  const int32_t *const *forced;
+  const int32_t *num_forced;
+} zk_request;
+
+// One finished sample; owned by the caller after zk_engine_take, freed with zk_completion_free.
+typedef struct {
+  uint64_t tag;
+  int32_t sample;
+  int32_t num_tokens;
+  int32_t *tokens;       // [num_tokens], the ending token included
+  int32_t *drawn;        // [num_tokens] what the random numbers chose; differs from tokens only when forced
+  float *logprob;        // [num_tokens] of drawn[]
+  uint64_t *logits_hash; // [num_tokens], NULL unless wanted
+  zk_finish_reason finish;
+} zk_completion;
+void zk_completion_free(zk_completion *completion);
+
+typedef struct {
+  uint64_t steps, rows, decode_rows, prefill_rows, preemptions, forks, page_copies;
+  int32_t num_pages;
+  size_t kv_bytes;
+} zk_engine_stats;
+
+// Bytes of KV cache that `options` asks for, and the least that can run one sequence; for the memory plan and its message.
+void zk_engine_kv_bytes(const zk_policy *policy, const zk_engine_options *options, size_t *wanted, size_t *least);
+// Allocates the KV cache and buffers. ZK_OUT_OF_MEMORY says how much is needed for what, ZK_BAD_INPUT when kv_bytes cannot hold one
+// sequence. `policy` (and what options borrows) must outlive the engine.
+zk_status zk_engine_open(const zk_policy *policy, const zk_engine_options *options, zk_engine **out);
+void zk_engine_close(zk_engine *engine);
+
+// Queues a group. ZK_BAD_INPUT for a prompt that leaves no room for one new token.
+zk_status zk_engine_submit(zk_engine *engine, const zk_request *request);
+int32_t zk_engine_num_open(const zk_engine *engine);    // samples queued or running
+int32_t zk_engine_num_waiting(const zk_engine *engine); // of those, queued
+zk_status zk_engine_step(zk_engine *engine);            // one batch; nothing to do is ZK_OK
+// The next finished sample; false when there is none yet.
+bool zk_engine_take(zk_engine *engine, zk_completion *out);
+void zk_engine_get_stats(const zk_engine *engine, zk_engine_stats *out);
+zk_stream *zk_engine_stream(zk_engine *engine);         // its call counters show that it decoded with its cache
+
+#endif

@@ -1,0 +1,88 @@
+// What the engine's three files share: sequences, groups and the batch under construction.
+#ifndef ZK_ROLLOUT_ENGINE_IMPL_H
+#define ZK_ROLLOUT_ENGINE_IMPL_H
+
+#include "rollout/engine.h"
+#include "rollout/page_pool.h"
+#include "shared/decoder.h"
+
+typedef struct zk_group zk_group;
+
+// One row of the page table: a sample, or a group's shared prompt.
+typedef struct zk_sequence {
+  zk_group *group;
+  bool is_prefix;        // the prompt less its last token, never sampled from
+  int32_t sample;
+  int32_t num_tokens;    // prompt and completion so far
+  int32_t num_cached;    // of those, in the KV cache
+  int32_t *tokens;       // [capacity] prompt, then completion
+  int32_t num_pages, *pages;
+  int32_t batch_rows;    // rows in the step under construction
+  // samples only
+  int32_t *drawn;
+  float *logprob;
+  uint64_t *logits_hash;
+  const int32_t *forced; // in the group's memory; NULL when free
+  int32_t max_new;
+  char *text;            // bytes of the completion, kept only when there are stop texts
+  size_t text_bytes, text_capacity;
+  struct zk_sequence *next;
+} zk_sequence;
+
+typedef enum { ZK_PREFIX_NONE, ZK_PREFIX_RUNNING, ZK_PREFIX_READY } zk_prefix_state;
+
+struct zk_group {
+  uint64_t tag;
+  uint32_t step, prompt_id;
+  int32_t num_prompt, *prompt;
+  int32_t num_open, num_waiting; // samples not finished; of those, not running
+  int32_t *forced_tokens;        // all forced completions, one after another
+  zk_prefix_state prefix_state;
+  zk_sequence *prefix;
+  struct zk_group *next;
+};
+
+typedef struct { zk_sequence *head, *tail; } zk_queue;
+
+// Host and device images of one step's int32 arrays, in one block each so that one copy carries them.
+typedef struct {
+  int32_t *host, *device;
+  size_t num_words;
+  int32_t *tokens, *positions, *seq_row_start, *seq_first_pos, *page_table, *rows; // device addresses
+  int32_t *step, *prompt_id, *sample_idx, *position;
+} zk_step_arrays;
+
+struct zk_engine {
+  const zk_policy *policy;
+  zk_engine_options options;
+  zk_stream *stream;
+  zk_page_pool pool;
+  int32_t max_pages, max_rows;      // pages of one sequence; rows of one step
+  void **k_cache, **v_cache;        // [num_layers]
+  void *activations_memory;
+  zk_layer_activations activations;
+  void *gathered, *normed;          // [max_batch, hidden]
+  int32_t *token_out;               // device [max_batch]
+  float *logprob_out;
+  uint64_t *hash_out;
+  zk_step_arrays arrays;
+  zk_group *groups;
+  zk_queue waiting, done;           // samples in order of arrival; finished ones
+  zk_sequence **running;            // [max_batch] in order of admission
+  int32_t num_running, num_open, num_waiting;
+  zk_engine_stats stats;
+};
+
+// schedule.c: fills running[]->batch_rows for the next step, admitting, forking and preempting as pages allow.
+zk_status zk_schedule_plan(zk_engine *engine);
+void zk_schedule_release(zk_engine *engine, zk_sequence *seq);       // gives its pages back
+void zk_schedule_drop_prefix(zk_engine *engine, zk_group *group);
+void zk_schedule_remove_running(zk_engine *engine, int32_t idx);
+void zk_queue_push(zk_queue *queue, zk_sequence *seq);
+void zk_queue_push_front(zk_queue *queue, zk_sequence *seq);
+zk_sequence *zk_queue_pop(zk_queue *queue);
+void zk_sequence_free(zk_sequence *seq);
+// engine_step.c: runs the planned batch.
+zk_status zk_engine_run_batch(zk_engine *engine);
+
+#endif
