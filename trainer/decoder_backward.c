@@ -1,0 +1,91 @@
+// One decoder layer backwards, operation by operation. Where several products meet in one gradient, the order of the additions is
+// the order of the lines: gate after up; k after q, v after k.
+#include "trainer/decoder_backward.h"
+
+#include "kernels/rmsnorm.h"
+#include "kernels/swiglu.h"
+
+static size_t place(const zk_policy *p, int64_t capacity, char *base, zk_layer_gradients *out) {
+  const zk_model_config *c = &p->config;
+  size_t t = (size_t)capacity * zk_numerics_bytes(p->numerics), used = 0;
+  const size_t q = t * (size_t)c->num_heads * (size_t)c->head_dim, kv = t * (size_t)c->num_kv_heads * (size_t)c->head_dim;
+  const size_t inner = t * (size_t)c->intermediate;
+  zk_layer_gradients g;
+  void **const members[] = {&g.dh, &g.dq, &g.dk, &g.dv, &g.da, &g.dgate, &g.dup, &g.dact};
+  const size_t sizes[] = {t * (size_t)c->hidden, q, kv, kv, q, inner, inner, inner};
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    *members[i] = base ? base + used : NULL;
+    used += (sizes[i] + 63) & ~(size_t)63;
+  }
+  if (out) *out = g;
+  return used;
+}
+
+size_t zk_layer_gradients_bytes(const zk_policy *policy, int64_t capacity) { return place(policy, capacity, NULL, NULL); }
+void zk_layer_gradients_place(const zk_policy *policy, int64_t capacity, void *memory, zk_layer_gradients *out) {
+  place(policy, capacity, memory, out);
+}
+
+typedef struct {
+  const zk_policy *p;
+  zk_stream *s;
+  const zk_chunks *chunks;
+  int layer;
+  int64_t rows;
+  float *grad;
+} pass;
+
+static float *grad_of(const pass *b, zk_param_kind kind) {
+  int i = zk_params_index(&b->p->params, kind, b->layer);
+  return i < 0 ? NULL : b->grad + b->p->params.params[i].first;
+}
+
+// Through y = x W^T (+ bias): dW, db, and dx = dy W (+ addend).
+static zk_status linear_backward(const pass *b, zk_param_kind kind, int bias_kind, const void *dy, const void *x, const void *addend, void *dx) {
+  const zk_param *w = &b->p->params.params[zk_params_index(&b->p->params, kind, b->layer)];
+  zk_linear_desc desc = {b->p->numerics, b->rows, (int32_t)w->cols, (int32_t)w->rows};
+  float *dbias = bias_kind < 0 ? NULL : grad_of(b, (zk_param_kind)bias_kind);
+  ZK_TRY(zk_linear_backward_weight(b->s, &desc, b->chunks, dy, x, grad_of(b, kind), dbias));
+  return zk_linear_backward_input(b->s, &desc, dy, zk_policy_weight(b->p, kind, b->layer), addend, dx);
+}
+
+static zk_status norm_backward(const pass *b, zk_param_kind kind, int per_token, int width, const void *dy, const void *x, const float *rstd,
+                               const void *addend, void *dx) {
+  zk_rmsnorm_desc desc = {b->p->numerics, b->rows, per_token, width, b->p->config.rms_eps};
+  return zk_rmsnorm_backward(b->s, &desc, b->chunks, dy, x, zk_policy_weight(b->p, kind, b->layer), rstd, addend, dx, grad_of(b, kind));
+}
+
+static zk_status rope_backward(const pass *b, int heads, const int32_t *positions, void *dx) {
+  zk_rope_desc desc = {b->p->numerics, b->rows, heads, b->p->config.head_dim};
+  return zk_rope_backward(b->s, &desc, positions, b->p->cos_table, b->p->sin_table, dx);
+}
+
+zk_status zk_decoder_layer_backward(const zk_policy *p, zk_stream *s, int layer, int32_t page_tokens, const zk_decoder_batch *batch,
+                                    const zk_chunks *chunks, const zk_layer_activations *l, const void *k_cache, const void *v_cache,
+                                    const zk_layer_gradients *w, void *dx, float *grad) {
+  const zk_model_config *c = &p->config;
+  const int64_t t = batch->attention.num_rows;
+  const pass b = {p, s, chunks, layer, t, grad};
+  zk_attention_desc attn = zk_decoder_attention_desc(p, page_tokens);
+
+  // x' = act Wd^T + y
+  ZK_TRY(linear_backward(&b, ZK_PARAM_DOWN, -1, dx, l->act, NULL, w->dact));
+  ZK_TRY(zk_swiglu_backward(s, p->numerics, t * c->intermediate, l->gate, l->up, w->dact, w->dgate, w->dup));
+  ZK_TRY(linear_backward(&b, ZK_PARAM_UP, -1, w->dup, l->h2, NULL, w->dh));
+  ZK_TRY(linear_backward(&b, ZK_PARAM_GATE, -1, w->dgate, l->h2, w->dh, w->dh));
+  ZK_TRY(norm_backward(&b, ZK_PARAM_MLP_NORM, 1, c->hidden, w->dh, l->y, l->rstd2, dx, dx));
+
+  // y = a Wo^T + x
+  ZK_TRY(linear_backward(&b, ZK_PARAM_O_W, -1, dx, l->a, NULL, w->da));
+  ZK_TRY(zk_attention_backward(s, &attn, &batch->attention, l->q, k_cache, v_cache, l->a, w->da, l->lse, w->dq, w->dk, w->dv));
+  ZK_TRY(rope_backward(&b, c->num_heads, batch->positions, w->dq));
+  ZK_TRY(rope_backward(&b, c->num_kv_heads, batch->positions, w->dk));
+  if (c->qk_norm) {
+    ZK_TRY(norm_backward(&b, ZK_PARAM_Q_NORM, c->num_heads, c->head_dim, w->dq, l->q_raw, l->rstd_q, NULL, w->dq));
+    ZK_TRY(norm_backward(&b, ZK_PARAM_K_NORM, c->num_kv_heads, c->head_dim, w->dk, l->k_raw, l->rstd_k, NULL, w->dk));
+  }
+  ZK_TRY(linear_backward(&b, ZK_PARAM_Q_W, ZK_PARAM_Q_B, w->dq, l->h1, NULL, w->dh));
+  ZK_TRY(linear_backward(&b, ZK_PARAM_K_W, ZK_PARAM_K_B, w->dk, l->h1, w->dh, w->dh));
+  ZK_TRY(linear_backward(&b, ZK_PARAM_V_W, ZK_PARAM_V_B, w->dv, l->h1, w->dh, w->dh));
+  return norm_backward(&b, ZK_PARAM_ATTN_NORM, 1, c->hidden, w->dh, l->x, l->rstd1, dx, dx);
+}

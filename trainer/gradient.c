@@ -1,0 +1,353 @@
+// Microbatch by microbatch: pack the rows, run the layers forwards keeping what the backward pass reads, then backwards.
+#include "trainer/gradient.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/embedding.h"
+#include "kernels/reduce.h"
+#include "kernels/rmsnorm.h"
+#include "trainer/decoder_backward.h"
+
+#define PAGE_TOKENS ZK_ATTN_TILE // the trainer's own cache: one page a tile
+
+// Device memory of all microbatches up to a size; rebuilt larger when one does not fit.
+typedef struct {
+  int64_t rows, targets, seqs, pages, max_pages;
+  bool backward;
+  int32_t *host, *ints; // tokens, positions, row starts, first positions, page table, target rows, targets
+  size_t num_ints;
+  int32_t *tokens, *positions, *seq_row_start, *seq_first_pos, *page_table, *target_rows, *targets_dev;
+  void *layers_memory, *inputs_memory, *work_memory, *head_memory, *cache_memory;
+  zk_layer_activations *layers; // [num_layers]; with recompute they differ in x alone
+  void **k_cache, **v_cache;    // [num_layers]; one pair for all with recompute
+  void *x_last, *dx;            // [rows, H]
+  void *gathered, *normed, *dnormed; // [targets, H]
+  float *rstd, *logprob, *lse, *entropy, *kept_logit, *dlogprob;
+  int32_t *kept_id;
+  uint64_t *logits_hash;
+  zk_layer_gradients work;
+} buffers;
+
+struct zk_gradient {
+  const zk_policy *policy;
+  zk_gradient_options options;
+  zk_stream *stream;
+  buffers b;
+  float *embed_grad; // [V, H], only for a tied head
+};
+
+static bool is_tied(const zk_policy *p) { return p->config.tie_embeddings != 0; }
+
+static size_t align64(size_t n) { return (n + 63) & ~(size_t)63; }
+
+static int64_t cache_pages(int64_t rows, int64_t seqs) { return rows / PAGE_TOKENS + seqs; } // each sequence starts a page
+
+typedef struct {
+  size_t layers, inputs, work, head, cache;
+} sizes;
+
+static sizes count_bytes(const zk_policy *p, bool recompute, bool backward, int64_t rows, int64_t targets, int64_t pages) {
+  size_t layers = (size_t)p->config.num_layers, kept = backward && !recompute ? layers : 1;
+  size_t x = align64((size_t)rows * (size_t)p->config.hidden * zk_numerics_bytes(p->numerics));
+  size_t head_row = (size_t)p->config.hidden * zk_numerics_bytes(p->numerics);
+  zk_attention_desc desc = zk_decoder_attention_desc(p, PAGE_TOKENS);
+  return (sizes){.layers = kept * align64(zk_layer_activations_bytes(p, rows, true)),
+                 .inputs = (backward && recompute ? layers : 0) * x + 2 * x, // x_last and dx
+                 .work = backward ? zk_layer_gradients_bytes(p, rows) : 0,
+                 .head = 3 * align64((size_t)targets * head_row) + 9 * align64((size_t)targets * 8),
+                 .cache = kept * 2 * align64(zk_kv_cache_bytes(p->device, &desc, (int32_t)pages))};
+}
+
+size_t zk_gradient_bytes(const zk_policy *policy, const zk_gradient_options *o, int64_t num_rows, int64_t num_targets) {
+  sizes s = count_bytes(policy, o->recompute, true, num_rows, num_targets, cache_pages(num_rows, num_rows / 16 + 1));
+  size_t tied = is_tied(policy) ? (size_t)policy->config.vocab * (size_t)policy->config.hidden * sizeof(float) : 0;
+  return s.layers + s.inputs + s.work + s.head + s.cache + tied;
+}
+
+static void free_buffers(zk_gradient *g) {
+  zk_device *d = g->policy->device;
+  void *const memory[] = {g->b.ints, g->b.layers_memory, g->b.inputs_memory, g->b.work_memory, g->b.head_memory, g->b.cache_memory};
+  for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) zk_device_free(d, memory[i]);
+  free(g->b.host);
+  free(g->b.layers);
+  free(g->b.k_cache);
+  free(g->b.v_cache);
+  memset(&g->b, 0, sizeof g->b);
+}
+
+static zk_status allocate_ints(zk_gradient *g) {
+  buffers *b = &g->b;
+  const size_t rows = (size_t)b->rows, seqs = (size_t)b->seqs, targets = (size_t)b->targets;
+  const size_t num[] = {rows, rows, seqs + 1, seqs, seqs * (size_t)b->max_pages, targets, targets};
+  int32_t **const members[] = {&b->tokens, &b->positions, &b->seq_row_start, &b->seq_first_pos, &b->page_table, &b->target_rows, &b->targets_dev};
+  for (size_t i = 0; i < sizeof num / sizeof *num; i++) b->num_ints += num[i];
+  b->host = calloc(b->num_ints, sizeof *b->host);
+  if (!b->host) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a microbatch of %zu tokens", rows);
+  ZK_TRY(zk_device_alloc(g->policy->device, b->num_ints * sizeof(int32_t), "microbatch arrays", (void **)&b->ints));
+  int32_t *at = b->ints;
+  for (size_t i = 0; i < sizeof num / sizeof *num; i++) {
+    *members[i] = at;
+    at += num[i];
+  }
+  return ZK_OK;
+}
+
+// Cuts the allocated blocks into layers, caches and the head's arrays.
+static void place_buffers(zk_gradient *g) {
+  const zk_policy *p = g->policy;
+  buffers *b = &g->b;
+  size_t x = align64((size_t)b->rows * (size_t)p->config.hidden * zk_numerics_bytes(p->numerics));
+  size_t layer = align64(zk_layer_activations_bytes(p, b->rows, true));
+  zk_attention_desc desc = zk_decoder_attention_desc(p, PAGE_TOKENS);
+  size_t cache = align64(zk_kv_cache_bytes(p->device, &desc, (int32_t)b->pages));
+  bool keep_all = b->backward && !g->options.recompute;
+  char *inputs = b->inputs_memory;
+  b->x_last = inputs, b->dx = inputs + x;
+  for (int l = 0; l < p->config.num_layers; l++) {
+    size_t slot = keep_all ? (size_t)l : 0;
+    zk_layer_activations_place(p, b->rows, true, (char *)b->layers_memory + slot * layer, &b->layers[l]);
+    b->k_cache[l] = (char *)b->cache_memory + 2 * slot * cache;
+    b->v_cache[l] = (char *)b->k_cache[l] + cache;
+    if (b->backward && g->options.recompute) b->layers[l].x = inputs + (size_t)(l + 2) * x;
+  }
+  char *head = b->head_memory;
+  size_t row = align64((size_t)b->targets * (size_t)p->config.hidden * zk_numerics_bytes(p->numerics)), col = align64((size_t)b->targets * 8);
+  b->gathered = head, b->normed = head + row, b->dnormed = head + 2 * row;
+  void **const cols[] = {(void **)&b->rstd,     (void **)&b->logprob,    (void **)&b->lse,      (void **)&b->entropy,
+                         (void **)&b->dlogprob, (void **)&b->kept_logit, (void **)&b->kept_id, (void **)&b->logits_hash};
+  for (size_t i = 0; i < sizeof cols / sizeof *cols; i++) *cols[i] = head + 3 * row + i * col;
+  if (b->backward) zk_layer_gradients_place(p, b->rows, b->work_memory, &b->work);
+}
+
+static zk_status reserve(zk_gradient *g, int64_t rows, int64_t targets, int64_t seqs, int64_t longest, bool backward) {
+  buffers *b = &g->b;
+  int64_t max_pages = (longest + PAGE_TOKENS - 1) / PAGE_TOKENS;
+  if (rows <= b->rows && targets <= b->targets && seqs <= b->seqs && max_pages <= b->max_pages && (b->backward || !backward)) return ZK_OK;
+#define GROW(member, wanted) int64_t new_##member = b->member > (wanted) ? b->member : (wanted)
+  GROW(rows, rows);
+  GROW(targets, targets ? targets : 1);
+  GROW(seqs, seqs);
+  GROW(max_pages, max_pages);
+#undef GROW
+  bool new_backward = b->backward || backward;
+  free_buffers(g);
+  const zk_policy *p = g->policy;
+  b->rows = new_rows, b->targets = new_targets, b->seqs = new_seqs, b->max_pages = new_max_pages, b->backward = new_backward;
+  b->pages = cache_pages(b->rows, b->seqs);
+  sizes s = count_bytes(p, g->options.recompute, b->backward, b->rows, b->targets, b->pages);
+  size_t layers = (size_t)p->config.num_layers;
+  b->layers = calloc(layers, sizeof *b->layers);
+  b->k_cache = calloc(layers, sizeof *b->k_cache);
+  b->v_cache = calloc(layers, sizeof *b->v_cache);
+  if (!b->layers || !b->k_cache || !b->v_cache) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the trainer's tables");
+  ZK_TRY(allocate_ints(g));
+  ZK_TRY(zk_device_alloc(p->device, s.layers, "trainer activations", &b->layers_memory));
+  ZK_TRY(zk_device_alloc(p->device, s.inputs, "trainer activations", &b->inputs_memory));
+  ZK_TRY(zk_device_alloc(p->device, s.cache, "trainer keys and values", &b->cache_memory));
+  ZK_TRY(zk_device_alloc(p->device, s.head, "trainer LM head", &b->head_memory));
+  if (s.work) ZK_TRY(zk_device_alloc(p->device, s.work, "gradients of activations", &b->work_memory));
+  place_buffers(g);
+  return ZK_OK;
+}
+
+zk_status zk_gradient_open(const zk_policy *policy, const zk_gradient_options *options, zk_gradient **out) {
+  zk_gradient *g = calloc(1, sizeof *g);
+  if (!g) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the trainer");
+  g->policy = policy, g->options = *options;
+  zk_status st = zk_stream_open(policy->device, ZK_SIDE_TRAINER, &g->stream);
+  if (st != ZK_OK) {
+    zk_gradient_close(g);
+    return st;
+  }
+  *out = g;
+  return ZK_OK;
+}
+
+void zk_gradient_close(zk_gradient *g) {
+  if (!g) return;
+  free_buffers(g);
+  zk_device_free(g->policy->device, g->embed_grad);
+  zk_stream_close(g->stream);
+  free(g);
+}
+
+zk_stream *zk_gradient_stream(zk_gradient *g) { return g->stream; }
+
+// Fills the int32 arrays of a microbatch and sends them.
+static zk_status pack(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m) {
+  buffers *b = &g->b;
+#define HOST(member) (b->host + (b->member - b->ints))
+  int32_t row = 0, page = 0, n = 0;
+  HOST(seq_row_start)[0] = 0;
+  for (int64_t i = m->first_seq; i < m->last_seq; i++) {
+    int64_t q = i - m->first_seq, length = s->offsets[i + 1] - s->offsets[i];
+    const int32_t *tokens = s->tokens + s->offsets[i];
+    for (int64_t j = 0; j < length; j++) {
+      HOST(tokens)[row + j] = tokens[j];
+      HOST(positions)[row + j] = (int32_t)j;
+      if (j >= s->first_target[i]) {
+        HOST(target_rows)[n] = row + (int32_t)j - 1;
+        HOST(targets_dev)[n++] = tokens[j];
+      }
+    }
+    for (int64_t j = 0; j * PAGE_TOKENS < length; j++) HOST(page_table)[q * b->max_pages + j] = page++;
+    HOST(seq_first_pos)[q] = 0;
+    row += (int32_t)length;
+    HOST(seq_row_start)[q + 1] = row;
+  }
+#undef HOST
+  return zk_copy_to_device(g->stream, b->ints, b->host, b->num_ints * sizeof(int32_t));
+}
+
+static zk_decoder_batch batch_of(const zk_gradient *g, const zk_microbatch *m) {
+  const buffers *b = &g->b;
+  return (zk_decoder_batch){{(int32_t)m->num_rows, (int32_t)(m->last_seq - m->first_seq), (int32_t)b->max_pages, b->seq_row_start, b->seq_first_pos,
+                             b->page_table}, b->positions};
+}
+
+static bool has_filter(const zk_gradient_options *o) { return o->temperature > 0 && (o->top_k > 0 || o->top_p < 1); }
+
+static zk_lmhead_out head_out(const zk_gradient *g, bool want_hash) {
+  const buffers *b = &g->b;
+  bool filter = has_filter(&g->options);
+  return (zk_lmhead_out){.logprob = b->logprob, .lse = b->lse, .entropy = b->entropy, .kept_logit = filter ? b->kept_logit : NULL,
+                         .kept_id = filter ? b->kept_id : NULL, .logits_hash = want_hash ? b->logits_hash : NULL};
+}
+
+static zk_status layer_forward(zk_gradient *g, const zk_decoder_batch *batch, int l, void *x_out) {
+  buffers *b = &g->b;
+  return zk_decoder_layer_forward(g->policy, g->stream, l, PAGE_TOKENS, batch, &b->layers[l], b->k_cache[l], b->v_cache[l], x_out);
+}
+
+static zk_status forward(zk_gradient *g, const zk_microbatch *m, bool want_hash) {
+  const zk_policy *p = g->policy;
+  buffers *b = &g->b;
+  zk_decoder_batch batch = batch_of(g, m);
+  int last = p->config.num_layers - 1;
+  ZK_TRY(zk_decoder_embed(p, g->stream, b->tokens, m->num_rows, b->layers[0].x));
+  for (int l = 0; l <= last; l++)
+    // Without a backward pass all layers share one set, whose x is then the next layer's x too.
+    ZK_TRY(layer_forward(g, &batch, l, l < last ? b->layers[l + 1].x : b->x_last));
+  if (!m->num_targets) return ZK_OK;
+  ZK_TRY(zk_decoder_gather_norm(p, g->stream, b->x_last, m->num_rows, b->target_rows, m->num_targets, b->gathered, b->normed, b->rstd));
+  zk_lmhead_desc desc = zk_decoder_lmhead_desc(p, m->num_targets, g->options.temperature, g->options.top_k, g->options.top_p);
+  zk_lmhead_out out = head_out(g, want_hash);
+  return zk_lmhead_logprob(g->stream, &desc, b->normed, zk_policy_weight(p, ZK_PARAM_LM_HEAD, 0), zk_policy_packed(p, ZK_PARAM_LM_HEAD, 0),
+                           b->targets_dev, &out);
+}
+
+// Brings what the caller wants of the microbatch's targets to the host; `first` is the index of its first target.
+static zk_status fetch(zk_gradient *g, const zk_microbatch *m, int64_t first, const zk_gradient_outputs *out) {
+  size_t n = (size_t)m->num_targets;
+  if (out->logprob) ZK_TRY(zk_copy_to_host(g->stream, out->logprob + first, g->b.logprob, n * sizeof(float)));
+  if (out->entropy) ZK_TRY(zk_copy_to_host(g->stream, out->entropy + first, g->b.entropy, n * sizeof(float)));
+  if (out->logits_hash) ZK_TRY(zk_copy_to_host(g->stream, out->logits_hash + first, g->b.logits_hash, n * sizeof(uint64_t)));
+  return zk_stream_wait(g->stream);
+}
+
+// The head's part of the backward pass leaves the gradient of the last layer's output in b->dx.
+static zk_status head_backward(zk_gradient *g, const zk_microbatch *m, float *grad) {
+  const zk_policy *p = g->policy;
+  buffers *b = &g->b;
+  const zk_params *params = &p->params;
+  zk_chunks chunks = {m->num_chunks, m->target_start};
+  zk_lmhead_desc desc = zk_decoder_lmhead_desc(p, m->num_targets, g->options.temperature, g->options.top_k, g->options.top_p);
+  zk_lmhead_out fwd = head_out(g, false);
+  float *dhead = grad + params->params[zk_params_index(params, ZK_PARAM_LM_HEAD, 0)].first;
+  ZK_TRY(zk_lmhead_backward(g->stream, &desc, &chunks, b->normed, zk_policy_weight(p, ZK_PARAM_LM_HEAD, 0), zk_policy_packed(p, ZK_PARAM_LM_HEAD, 0),
+                            b->targets_dev, &fwd, b->dlogprob, b->dnormed, dhead));
+  zk_rmsnorm_desc norm = {p->numerics, m->num_targets, 1, p->config.hidden, p->config.rms_eps};
+  float *dnorm = grad + params->params[zk_params_index(params, ZK_PARAM_FINAL_NORM, 0)].first;
+  ZK_TRY(zk_rmsnorm_backward(g->stream, &norm, &chunks, b->dnormed, b->gathered, zk_policy_weight(p, ZK_PARAM_FINAL_NORM, 0), b->rstd, NULL,
+                             b->dnormed, dnorm));
+  // Scatter: every target row is distinct, so this is +0 + x. (f32 activations; a narrower type gets its own operation.)
+  ZK_TRY(zk_fill_zero(g->stream, b->dx, (size_t)m->num_rows * (size_t)p->config.hidden * sizeof(float)));
+  zk_embedding_desc scatter = {p->numerics, m->num_targets, p->config.hidden, (int32_t)m->num_rows};
+  return zk_embedding_backward(g->stream, &scatter, b->target_rows, b->dnormed, b->dx);
+}
+
+static zk_status backward(zk_gradient *g, const zk_microbatch *m, float *grad) {
+  const zk_policy *p = g->policy;
+  buffers *b = &g->b;
+  zk_decoder_batch batch = batch_of(g, m);
+  zk_chunks chunks = {m->num_chunks, m->row_start};
+  ZK_TRY(head_backward(g, m, grad));
+  int last = p->config.num_layers - 1;
+  for (int l = last; l >= 0; l--) {
+    if (g->options.recompute && l < last) ZK_TRY(layer_forward(g, &batch, l, b->x_last)); // the output is known; only its parts are wanted
+    ZK_TRY(zk_decoder_layer_backward(p, g->stream, l, PAGE_TOKENS, &batch, &chunks, &b->layers[l], b->k_cache[l], b->v_cache[l], &b->work, b->dx,
+                                     grad));
+  }
+  zk_embedding_desc embed = {p->numerics, m->num_rows, p->config.hidden, p->config.vocab};
+  float *dtable = is_tied(p) ? g->embed_grad : grad + p->params.params[zk_params_index(&p->params, ZK_PARAM_EMBED, 0)].first;
+  return zk_embedding_backward(g->stream, &embed, b->tokens, b->dx, dtable);
+}
+
+static int64_t longest_of(const zk_sequences *s, int64_t first, int64_t last) {
+  int64_t longest = 1;
+  for (int64_t i = first; i < last; i++)
+    if (s->offsets[i + 1] - s->offsets[i] > longest) longest = s->offsets[i + 1] - s->offsets[i];
+  return longest;
+}
+
+zk_status zk_gradient_forward(zk_gradient *g, const zk_sequences *s, int64_t first, int64_t last, const zk_gradient_outputs *out) {
+  zk_microbatch_plan plan;
+  zk_status st = zk_microbatch_plan_create(s, first, last, g->options.microbatch_tokens, &plan);
+  if (st == ZK_OK && plan.num) st = reserve(g, plan.max_rows, plan.max_targets, plan.max_seqs, longest_of(s, first, last), false);
+  for (int32_t i = 0; i < plan.num && st == ZK_OK; i++) {
+    const zk_microbatch *m = &plan.microbatches[i];
+    st = pack(g, s, m);
+    if (st == ZK_OK) st = forward(g, m, out->logits_hash != NULL);
+    if (st == ZK_OK) st = fetch(g, m, s->target_offsets[m->first_seq], out);
+  }
+  zk_microbatch_plan_destroy(&plan);
+  return st;
+}
+
+// Forward, loss, backward of one microbatch. logprob, entropy, dlogprob: host [max_targets].
+static zk_status run_microbatch(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, zk_loss_fn loss, void *context, float *grad,
+                                float *logprob, float *entropy, float *dlogprob, const zk_gradient_outputs *out) {
+  ZK_TRY(pack(g, s, m));
+  ZK_TRY(forward(g, m, out->logits_hash != NULL));
+  ZK_TRY(fetch(g, m, 0, &(zk_gradient_outputs){logprob, entropy, NULL}));
+  ZK_TRY(fetch(g, m, s->target_offsets[m->first_seq], out));
+  for (int64_t i = m->first_seq, at = 0; i < m->last_seq; i++) {
+    int64_t n = s->target_offsets[i + 1] - s->target_offsets[i];
+    ZK_TRY(loss(context, i, n, logprob + at, entropy + at, dlogprob + at));
+    at += n;
+  }
+  if (!m->num_targets) return ZK_OK;
+  ZK_TRY(zk_copy_to_device(g->stream, g->b.dlogprob, dlogprob, (size_t)m->num_targets * sizeof(float)));
+  ZK_TRY(backward(g, m, grad));
+  return zk_stream_wait(g->stream);
+}
+
+// A tied head's gradient, then the embedding's added to it: one addition an element, once a leaf.
+static zk_status join_tied(zk_gradient *g, float *grad) {
+  const zk_param *embed = &g->policy->params.params[zk_params_index(&g->policy->params, ZK_PARAM_EMBED, 0)];
+  float *head = grad + embed->first;
+  return zk_add(g->stream, ZK_F32, embed->num_elements, head, g->embed_grad, head);
+}
+
+zk_status zk_gradient_leaf(zk_gradient *g, const zk_sequences *s, int64_t first, int64_t last, zk_loss_fn loss, void *context, float *grad,
+                           const zk_gradient_outputs *out) {
+  const zk_policy *p = g->policy;
+  size_t embed_bytes = (size_t)p->config.vocab * (size_t)p->config.hidden * sizeof(float);
+  ZK_TRY(zk_fill_zero(g->stream, grad, (size_t)p->params.num_elements * sizeof(float)));
+  if (is_tied(p) && !g->embed_grad) ZK_TRY(zk_device_alloc(p->device, embed_bytes, "embedding gradient", (void **)&g->embed_grad));
+  if (is_tied(p)) ZK_TRY(zk_fill_zero(g->stream, g->embed_grad, embed_bytes));
+  zk_microbatch_plan plan;
+  float *host = NULL;
+  zk_status st = zk_microbatch_plan_create(s, first, last, g->options.microbatch_tokens, &plan);
+  if (st == ZK_OK && plan.num) st = reserve(g, plan.max_rows, plan.max_targets, plan.max_seqs, longest_of(s, first, last), true);
+  size_t n = (size_t)plan.max_targets + 1;
+  if (st == ZK_OK && !(host = malloc(3 * n * sizeof *host))) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n);
+  for (int32_t i = 0; i < plan.num && st == ZK_OK; i++)
+    st = run_microbatch(g, s, &plan.microbatches[i], loss, context, grad, host, host + n, host + 2 * n, out);
+  if (st == ZK_OK && is_tied(p)) st = join_tied(g, grad);
+  if (st == ZK_OK) st = zk_stream_wait(g->stream);
+  free(host);
+  zk_microbatch_plan_destroy(&plan);
+  return st;
+}

@@ -1,0 +1,44 @@
+// The trainer's forward and backward pass over whole sequences, packed without padding: log-probabilities of every trained token, and
+// the gradient of a loss given through dLoss/dlogprob.
+#ifndef ZK_TRAINER_GRADIENT_H
+#define ZK_TRAINER_GRADIENT_H
+
+#include <stdbool.h>
+
+#include "shared/decoder.h"
+#include "trainer/sequences.h"
+
+typedef struct zk_gradient zk_gradient;
+
+typedef struct {
+  double temperature; // of the distribution that was sampled from; 1, 0, 1 for none
+  int32_t top_k;
+  double top_p;
+  int64_t microbatch_tokens;
+  bool recompute;     // keep only each layer's input, and run the layer again before its backward pass
+} zk_gradient_options;
+
+// Opens the trainer's side of `policy` (which must outlive it). Buffers grow to what the microbatches need.
+zk_status zk_gradient_open(const zk_policy *policy, const zk_gradient_options *options, zk_gradient **out);
+void zk_gradient_close(zk_gradient *gradient);
+zk_stream *zk_gradient_stream(zk_gradient *gradient);
+// Bytes of activations and scratch for microbatches of num_rows tokens, num_targets of them trained; for the memory plan.
+size_t zk_gradient_bytes(const zk_policy *policy, const zk_gradient_options *options, int64_t num_rows, int64_t num_targets);
+
+// Per-target outputs, host arrays indexed by target_offsets; any may be NULL.
+typedef struct {
+  float *logprob;
+  float *entropy;
+  uint64_t *logits_hash;
+} zk_gradient_outputs;
+
+// Turns the log-probabilities of the targets of sequence `seq` into dLoss/dlogprob. Called once a sequence, in order.
+typedef zk_status (*zk_loss_fn)(void *context, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob);
+
+// Forward only, over sequences [first, last).
+zk_status zk_gradient_forward(zk_gradient *gradient, const zk_sequences *seqs, int64_t first, int64_t last, const zk_gradient_outputs *out);
+// Forward and backward over the sequences of one leaf; grad (device, fp32, [num_elements] in global element order) is overwritten.
+zk_status zk_gradient_leaf(zk_gradient *gradient, const zk_sequences *seqs, int64_t first, int64_t last, zk_loss_fn loss, void *context, float *grad,
+                           const zk_gradient_outputs *out);
+
+#endif

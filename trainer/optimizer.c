@@ -1,0 +1,111 @@
+// Sharded AdamW.
+#include "trainer/optimizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/adamw.h"
+#include "kernels/hash.h"
+#include "kernels/math.h"
+#include "kernels/reduce.h"
+
+void zk_shard_starts(int64_t num_elements, int num_ranks, int64_t *starts) {
+  int64_t blocks = (num_elements + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS;
+  for (int r = 0; r <= num_ranks; r++) {
+    int64_t at = blocks * r / num_ranks * ZK_BLOCK_ELEMENTS;
+    starts[r] = at < num_elements ? at : num_elements;
+  }
+}
+
+double zk_learning_rate(const zk_config *c, int64_t step) {
+  double lr = c->optimizer.lr;
+  int64_t warmup = c->optimizer.warmup_steps, last = c->run.steps;
+  if (step <= warmup) return lr * (double)step / (double)warmup;
+  if (c->optimizer.schedule == ZK_CONFIG_LR_CONSTANT || last <= warmup) return lr;
+  double done = (double)(step - warmup) / (double)(last - warmup), floor_ratio = c->optimizer.min_lr_ratio;
+  if (done > 1) done = 1;
+  double shape = c->optimizer.schedule == ZK_CONFIG_LR_LINEAR ? 1 - done : 0.5 * (1 + zk_cos(3.14159265358979323846 * done));
+  return lr * (floor_ratio + (1 - floor_ratio) * shape);
+}
+
+zk_status zk_optimizer_open(zk_policy *policy, zk_comm *comm, zk_optimizer *out) {
+  *out = (zk_optimizer){.policy = policy, .comm = comm};
+  out->starts = calloc((size_t)zk_comm_size(comm) + 1, sizeof *out->starts);
+  if (!out->starts) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the shard table");
+  zk_shard_starts(policy->params.num_elements, zk_comm_size(comm), out->starts);
+  out->first = out->starts[zk_comm_rank(comm)];
+  out->count = out->starts[zk_comm_rank(comm) + 1] - out->first;
+  size_t bytes = (size_t)(out->count ? out->count : 1) * sizeof(float);
+  ZK_TRY(zk_device_alloc(policy->device, bytes, "optimiser state", (void **)&out->m));
+  ZK_TRY(zk_device_alloc(policy->device, bytes, "optimiser state", (void **)&out->v));
+  return zk_device_alloc(policy->device, bytes, "gradient shard", (void **)&out->grad);
+}
+
+void zk_optimizer_close(zk_optimizer *o) {
+  if (!o->policy) return;
+  zk_device_free(o->policy->device, o->m);
+  zk_device_free(o->policy->device, o->v);
+  zk_device_free(o->policy->device, o->grad);
+  free(o->starts);
+  memset(o, 0, sizeof *o);
+}
+
+// The tree over all 4,096-element blocks of the flat vector: blocks are computed by their owners and gathered in order.
+static zk_status global_norm(const zk_optimizer *o, zk_stream *stream, float *norm) {
+  int64_t blocks = (o->count + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS;
+  size_t bytes = (size_t)blocks * sizeof(float), *offsets = NULL;
+  float *sums = NULL, *host = malloc(bytes + 1);
+  void *all = NULL;
+  zk_status st = host ? zk_device_alloc(o->policy->device, bytes + 1, "norm blocks", (void **)&sums) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the norm");
+  if (st == ZK_OK && blocks) st = zk_sum_squares(stream, o->count, o->grad, sums);
+  if (st == ZK_OK && blocks) st = zk_copy_to_host(stream, host, sums, bytes);
+  if (st == ZK_OK) st = zk_stream_wait(stream);
+  if (st == ZK_OK) st = zk_comm_all_gather(o->comm, host, bytes, &all, &offsets);
+  if (st == ZK_OK) *norm = sqrtf(zk_reduce_tree(all, (int64_t)(offsets[zk_comm_size(o->comm)] / sizeof(float))));
+  zk_device_free(o->policy->device, sums);
+  free(host);
+  free(all);
+  free(offsets);
+  return st;
+}
+
+// Runs AdamW over the shard, tensor by tensor where weight decay switches on or off.
+static zk_status step_shard(zk_optimizer *o, zk_stream *stream, const zk_adamw_params *scalars) {
+  const zk_params *params = &o->policy->params;
+  for (int64_t at = o->first, end = o->first + o->count; at < end;) {
+    const zk_param *p = &params->params[zk_params_of_element(params, at)];
+    int64_t stop = p->first + p->num_elements < end ? p->first + p->num_elements : end, local = at - o->first;
+    float *weights = (float *)o->policy->weights + at; // f32: the working weights are the master weights
+    ZK_TRY(zk_adamw(stream, o->policy->numerics, scalars, p->decay, stop - at, weights, o->m + local, o->v + local, o->grad + local, weights));
+    at = stop;
+  }
+  return ZK_OK;
+}
+
+zk_status zk_optimizer_update(zk_optimizer *o, zk_stream *stream, const zk_config *c, double lr, float *grad_norm) {
+  ZK_TRY(global_norm(o, stream, grad_norm));
+  if (!(*grad_norm <= 3.4e38f))
+    return ZK_FAIL(ZK_NOT_FINITE, "the gradient of update %lld is not finite: lower optimizer.lr or set optimizer.grad_clip; the last checkpoint is intact",
+                   (long long)(o->step + 1));
+  zk_adamw_params scalars;
+  zk_adamw_scalars(lr, c->optimizer.beta1, c->optimizer.beta2, c->optimizer.eps, c->optimizer.weight_decay, o->step + 1, *grad_norm,
+                   c->optimizer.grad_clip, &scalars);
+  ZK_TRY(step_shard(o, stream, &scalars));
+  ZK_TRY(zk_stream_wait(stream));
+  o->step++;
+  ZK_TRY(zk_comm_all_gather_shards(o->comm, o->policy->weights, o->starts, zk_numerics_bytes(o->policy->numerics)));
+  return zk_policy_changed(o->policy, stream);
+}
+
+zk_status zk_optimizer_hashes(const zk_optimizer *o, zk_stream *stream, uint64_t *weights_hash, uint64_t *state_hash) {
+  uint64_t total = (uint64_t)o->policy->params.num_elements, sums[4] = {0};
+  ZK_TRY(zk_policy_hash(o->policy, stream, o->first, o->count, &sums[0]));
+  // State: one index space for master weights, then both moments.
+  ZK_TRY(zk_hash_elements(stream, 4, o->count, (uint64_t)o->first, (const float *)o->policy->weights + o->first, &sums[1]));
+  ZK_TRY(zk_hash_elements(stream, 4, o->count, total + (uint64_t)o->first, o->m, &sums[2]));
+  ZK_TRY(zk_hash_elements(stream, 4, o->count, 2 * total + (uint64_t)o->first, o->v, &sums[3]));
+  ZK_TRY(zk_comm_sum_u64(o->comm, sums, 4));
+  *weights_hash = sums[0];
+  *state_hash = sums[1] + sums[2] + sums[3];
+  return ZK_OK;
+}

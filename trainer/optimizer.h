@@ -1,0 +1,33 @@
+// AdamW over one rank's shard of the flat parameter vector: moments are sharded, weights are whole on every rank.
+#ifndef ZK_TRAINER_OPTIMIZER_H
+#define ZK_TRAINER_OPTIMIZER_H
+
+#include "shared/comm.h"
+#include "shared/config.h"
+#include "shared/policy.h"
+
+// Shards: as even as 4,096-element blocks allow. starts [num_ranks + 1].
+void zk_shard_starts(int64_t num_elements, int num_ranks, int64_t *starts);
+
+// The learning rate of step `step` (from 1): linear warm-up over warmup_steps, then constant, or linear or cosine down to lr * min_lr_ratio
+// at the last step. Double arithmetic and kernels/math.h only.
+double zk_learning_rate(const zk_config *config, int64_t step);
+
+typedef struct zk_optimizer {
+  zk_policy *policy;
+  zk_comm *comm;
+  int64_t *starts;       // [num_ranks + 1]
+  int64_t first, count;  // this rank's shard
+  int64_t step;          // updates done
+  float *m, *v, *grad;   // device [count]
+} zk_optimizer;
+
+zk_status zk_optimizer_open(zk_policy *policy, zk_comm *comm, zk_optimizer *out);
+void zk_optimizer_close(zk_optimizer *optimizer);
+// One update from the summed gradient in optimizer->grad: global norm, clipping, AdamW, gathered weights, repacked panels.
+// *grad_norm: before clipping. ZK_NOT_FINITE when the gradient is not. Collective.
+zk_status zk_optimizer_update(zk_optimizer *optimizer, zk_stream *stream, const zk_config *config, double lr, float *grad_norm);
+// weights/hash over working weights, state/hash over master weights and both moments. Collective.
+zk_status zk_optimizer_hashes(const zk_optimizer *optimizer, zk_stream *stream, uint64_t *weights_hash, uint64_t *state_hash);
+
+#endif

@@ -1,0 +1,104 @@
+// Leaves, chunks, microbatches: integer arithmetic on lengths.
+#include "trainer/sequences.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void zk_leaf_range(int64_t num_seqs, int32_t num_leaves, int32_t leaf, int64_t *first, int64_t *last) {
+  // floor(i * L / S) = leaf  <=>  ceil(leaf * S / L) <= i < ceil((leaf + 1) * S / L)
+  *first = ((int64_t)leaf * num_seqs + num_leaves - 1) / num_leaves;
+  *last = (((int64_t)leaf + 1) * num_seqs + num_leaves - 1) / num_leaves;
+}
+
+void zk_rank_leaves(int32_t num_leaves, int rank, int num_ranks, int32_t *first, int32_t *last) {
+  *first = (int32_t)((int64_t)num_leaves * rank / num_ranks);
+  *last = (int32_t)((int64_t)num_leaves * (rank + 1) / num_ranks);
+}
+
+// A unit is the least that a microbatch can take: one chunk of whole sequences, or one long sequence in chunks of its own.
+typedef struct {
+  int64_t first_seq, last_seq, num_rows, num_targets;
+} unit;
+
+static int64_t length_of(const zk_sequences *s, int64_t i) { return s->offsets[i + 1] - s->offsets[i]; }
+static int64_t targets_of(const zk_sequences *s, int64_t i) { return length_of(s, i) - s->first_target[i]; }
+
+static unit next_unit(const zk_sequences *s, int64_t first, int64_t last) {
+  unit u = {first, first, 0, 0};
+  for (int64_t padded = 0; u.last_seq < last; u.last_seq++) {
+    int64_t n = length_of(s, u.last_seq), p = (n + 15) / 16 * 16;
+    if (u.last_seq > first && padded + p > ZK_CHUNK_TOKENS) break;
+    padded += p;
+    u.num_rows += n;
+    u.num_targets += targets_of(s, u.last_seq);
+  }
+  return u;
+}
+
+static int32_t chunks_of(const unit *u) {
+  return u->last_seq - u->first_seq == 1 ? (int32_t)((u->num_rows + ZK_CHUNK_TOKENS - 1) / ZK_CHUNK_TOKENS) : 1;
+}
+
+// Appends a unit's chunks to a microbatch whose arrays are large enough.
+static void append_unit(zk_microbatch *m, const zk_sequences *s, const unit *u) {
+  int32_t n = chunks_of(u);
+  for (int32_t c = 1; c <= n; c++) {
+    int64_t rows = n == 1 ? u->num_rows : (c < n ? (int64_t)c * ZK_CHUNK_TOKENS : u->num_rows);
+    int64_t targets = u->num_targets;
+    if (n > 1) { // one long sequence: row r predicts token r + 1, so targets of rows [0, rows) are tokens [first_target, rows]
+      targets = rows + 1 - s->first_target[u->first_seq];
+      if (targets < 0) targets = 0;
+      if (targets > u->num_targets) targets = u->num_targets;
+    }
+    m->row_start[m->num_chunks + c] = (int32_t)(m->num_rows + rows);
+    m->target_start[m->num_chunks + c] = (int32_t)(m->num_targets + targets);
+  }
+  m->num_chunks += n;
+  m->num_rows += u->num_rows;
+  m->num_targets += u->num_targets;
+  m->last_seq = u->last_seq;
+}
+
+static zk_status begin_microbatch(zk_microbatch_plan *plan, const unit *u, int32_t max_chunks) {
+  zk_microbatch *grown = realloc(plan->microbatches, (size_t)(plan->num + 1) * sizeof *grown);
+  if (!grown) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %d microbatches", plan->num + 1);
+  plan->microbatches = grown;
+  zk_microbatch *m = &grown[plan->num++];
+  *m = (zk_microbatch){.first_seq = u->first_seq, .last_seq = u->first_seq};
+  m->row_start = calloc((size_t)max_chunks + 1, sizeof *m->row_start);
+  m->target_start = calloc((size_t)max_chunks + 1, sizeof *m->target_start);
+  return m->row_start && m->target_start ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %d chunks", max_chunks);
+}
+
+zk_status zk_microbatch_plan_create(const zk_sequences *s, int64_t first, int64_t last, int64_t microbatch_tokens, zk_microbatch_plan *out) {
+  memset(out, 0, sizeof *out);
+  int64_t rows = 0;
+  for (int64_t i = first; i < last; i++) rows += length_of(s, i);
+  int32_t max_chunks = (int32_t)(rows / ZK_CHUNK_TOKENS + (last - first) + 1);
+  zk_microbatch *m = NULL;
+  for (int64_t at = first; at < last;) {
+    unit u = next_unit(s, at, last);
+    if (!m || m->num_rows + u.num_rows > microbatch_tokens) {
+      ZK_TRY(begin_microbatch(out, &u, max_chunks));
+      m = &out->microbatches[out->num - 1];
+    }
+    append_unit(m, s, &u);
+    at = u.last_seq;
+  }
+  for (int32_t i = 0; i < out->num; i++) {
+    m = &out->microbatches[i];
+    if (m->num_rows > out->max_rows) out->max_rows = m->num_rows;
+    if (m->num_targets > out->max_targets) out->max_targets = m->num_targets;
+    if (m->last_seq - m->first_seq > out->max_seqs) out->max_seqs = m->last_seq - m->first_seq;
+  }
+  return ZK_OK;
+}
+
+void zk_microbatch_plan_destroy(zk_microbatch_plan *plan) {
+  for (int32_t i = 0; i < plan->num; i++) {
+    free(plan->microbatches[i].row_start);
+    free(plan->microbatches[i].target_start);
+  }
+  free(plan->microbatches);
+  memset(plan, 0, sizeof *plan);
+}

@@ -1,0 +1,45 @@
+// A training batch: whole sequences, cut into leaves, chunks and microbatches. Every cut but the last is part of the law (points 4
+// and 10): a function of the sequences and grad_leaves alone. Microbatches are whole chunks, so their size changes no bit.
+#ifndef ZK_TRAINER_SEQUENCES_H
+#define ZK_TRAINER_SEQUENCES_H
+
+#include <stdint.h>
+
+#include "kernels/chunks.h"
+#include "kernels/status.h"
+
+// Sequence i is tokens[offsets[i] .. offsets[i + 1]); its tokens from index first_target[i] (at least 1) on are predicted and
+// trained. Borrowed arrays, host memory. Target k of sequence i has index target_offsets[i] + k in per-token outputs.
+typedef struct {
+  int64_t num_seqs;
+  const int64_t *offsets;        // [num_seqs + 1]
+  const int32_t *tokens;
+  const int32_t *first_target;   // [num_seqs], 1 <= first_target <= length
+  const int64_t *target_offsets; // [num_seqs + 1]
+} zk_sequences;
+
+// Sequences [first, last) of leaf `leaf`: sequence i belongs to leaf floor(i * num_leaves / num_seqs).
+void zk_leaf_range(int64_t num_seqs, int32_t num_leaves, int32_t leaf, int64_t *first, int64_t *last);
+// Leaves [first, last) of a rank: contiguous and as even as can be.
+void zk_rank_leaves(int32_t num_leaves, int rank, int num_ranks, int32_t *first, int32_t *last);
+
+// One microbatch: sequences [first_seq, last_seq), num_rows tokens, in chunks.
+typedef struct {
+  int64_t first_seq, last_seq;
+  int64_t num_rows, num_targets;
+  int32_t num_chunks;
+  int32_t *row_start;    // [num_chunks + 1] chunk boundaries in rows
+  int32_t *target_start; // [num_chunks + 1] the same in trained targets
+} zk_microbatch;
+
+typedef struct {
+  int32_t num;
+  zk_microbatch *microbatches;
+  int64_t max_rows, max_targets, max_seqs; // over the microbatches
+} zk_microbatch_plan;
+
+// Cuts sequences [first, last) of one leaf. A microbatch takes whole chunks up to `microbatch_tokens`, at least one.
+zk_status zk_microbatch_plan_create(const zk_sequences *seqs, int64_t first, int64_t last, int64_t microbatch_tokens, zk_microbatch_plan *out);
+void zk_microbatch_plan_destroy(zk_microbatch_plan *plan);
+
+#endif
