@@ -1,0 +1,81 @@
+// model.init: a function of (seed, element) alone, with the distribution it claims.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/model.h"
+
+static zk_model_config config;
+static zk_params params;
+static float *flat;
+
+static int set_up(void **state) {
+  (void)state;
+  config = zk_model_config_default(ZK_MODEL_QWEN2);
+  config.num_layers = 3, config.hidden = 48, config.num_heads = 4, config.num_kv_heads = 2, config.head_dim = 16;
+  config.intermediate = 100, config.vocab = 260;
+  if (zk_model_config_check(&config) != ZK_OK || zk_params_create(&config, &params) != ZK_OK) return -1;
+  flat = malloc((size_t)params.num_elements * 4);
+  zk_model_init(&config, &params, 7, 0.02, flat);
+  return 0;
+}
+static int tear_down(void **state) {
+  (void)state;
+  free(flat);
+  zk_params_destroy(&params);
+  return 0;
+}
+
+static void any_range_gives_the_same_bits(void **state) {
+  (void)state;
+  float *part = malloc((size_t)params.num_elements * 4);
+  for (int64_t first = 0, n = 1; first < params.num_elements; first += n, n = n * 3 % 5003 + 1) {
+    if (n > params.num_elements - first) n = params.num_elements - first;
+    zk_model_init_range(&config, &params, 7, 0.02, first, n, part + first);
+  }
+  assert_memory_equal(flat, part, (size_t)params.num_elements * 4);
+  zk_model_init(&config, &params, 8, 0.02, part); // control: another seed is another model
+  assert_memory_not_equal(flat, part, (size_t)params.num_elements * 4);
+  free(part);
+}
+
+static void distribution(void **state) {
+  (void)state;
+  for (int i = 0; i < params.num_params; i++) {
+    const zk_param *p = &params.params[i];
+    double sum = 0, squares = 0;
+    for (int64_t k = 0; k < p->num_elements; k++) {
+      double x = flat[p->first + k];
+      sum += x, squares += x * x;
+      if (p->num_dims == 1) assert_true(x == (p->kind == ZK_PARAM_Q_B || p->kind == ZK_PARAM_K_B || p->kind == ZK_PARAM_V_B ? 0.0 : 1.0));
+    }
+    if (p->num_dims == 1) continue;
+    double n = (double)p->num_elements, std = p->kind == ZK_PARAM_O_W || p->kind == ZK_PARAM_DOWN ? 0.02 / sqrt(6.0) : 0.02;
+    assert_true(fabs(sum / n) < 5 * std / sqrt(n)); // five deviations of the estimate
+    assert_true(fabs(squares / n / (std * std) - 1) < 5 * sqrt(2 / n));
+  }
+}
+
+// The first bits, fixed for ever: a change here changes every run that starts from scratch.
+static void known_bits(void **state) {
+  (void)state;
+  uint32_t bits[4];
+  memcpy(bits, flat + params.params[zk_params_index(&params, ZK_PARAM_EMBED, 0)].first, sizeof bits);
+  static const uint32_t want[4] = {0xbc1d932e, 0x3bc0835a, 0xbc9a0057, 0xba62980d}; // an independent Philox computed them
+  for (int i = 0; i < 4; i++)
+    if (bits[i] != want[i]) fail_msg("element %d is 0x%08x, was 0x%08x", i, bits[i], want[i]);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(any_range_gives_the_same_bits, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(distribution, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(known_bits, set_up, tear_down),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
