@@ -40,7 +40,8 @@ static zk_status check_required(const zk_config_reader *r) {
                                           "or model.init (a model from scratch)"));
   for (int i = 0; i < zk_config_num_keys; i++) {
     const zk_config_key *key = &zk_config_keys[i];
-    if (key->fallback || is_given(r->origin[i]) || !zk_config_key_applies(key, &r->cfg)) continue;
+    bool empty = key->kind == ZK_CONFIG_TEXT && ((const char *)&r->cfg)[key->offset] == 0;
+    if (key->fallback || (is_given(r->origin[i]) && !empty) || !zk_config_key_applies(key, &r->cfg)) continue;
     char range[ZK_CONFIG_RANGE_BYTES];
     return zk_config_reader_place(
         r, missing_origin(r, key->path),
@@ -116,8 +117,7 @@ static const struct {
 } rules[] = {
     {"run.name", bad_name, "letters, digits, . _ - only, and no . first"},
     {"model.init.hidden", bad_hidden, "not a multiple of model.init.heads: change one, or give model.init.head_dim"},
-    {"model.init.head_dim", bad_head_dim,
-     "must be even (rotary embeddings turn pairs), and hidden / heads is what it is by default"},
+    {"model.init.head_dim", bad_head_dim, "must be even, as rotary embeddings turn pairs (0: hidden / heads)"},
     {"model.init.kv_heads", bad_kv_heads, "does not divide model.init.heads"},
     {"task.path", bad_jsonl, "task.name: jsonl needs a file of training items"},
     {"task.operations", bad_operations, "some of + - *, each once"},

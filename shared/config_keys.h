@@ -62,7 +62,7 @@ typedef struct {
   const char *help;
 } zk_config_key;
 
-enum { ZK_CONFIG_MAX_KEYS = 128, ZK_CONFIG_MAX_CHOICES = 16, ZK_CONFIG_RANGE_BYTES = 256 };
+enum { ZK_CONFIG_MAX_KEYS = 128, ZK_CONFIG_MAX_CHOICES = 16, ZK_CONFIG_RANGE_BYTES = 256, ZK_CONFIG_MAX_PATH = 128 };
 extern const zk_config_key zk_config_keys[];
 extern const int zk_config_num_keys;
 
@@ -80,8 +80,8 @@ bool zk_config_key_is_identity(const zk_config_key *key, const zk_config *cfg);
 const char *zk_config_key_choices(const zk_config_key *key, bool all, char out[ZK_CONFIG_RANGE_BYTES]);
 // What values the key takes, for a person: "integer in [0, 16], a multiple of 16".
 const char *zk_config_key_range(const zk_config_key *key, char out[ZK_CONFIG_RANGE_BYTES]);
-// The known key or group nearest to an unknown `path`, or NULL when none is near.
-const char *zk_config_key_suggest(const char *path);
+// The key or group nearest to an unknown `path`, in `out`, or NULL when none is near.
+const char *zk_config_key_suggest(const char *path, char out[ZK_CONFIG_MAX_PATH]);
 
 // Parses text[num_bytes] as the key's value into *cfg. `plain` is false for a quoted scalar, which is text and never a
 // number. A list gets one more item. Errors name the key and the value; the caller adds the place.

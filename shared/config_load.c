@@ -6,7 +6,7 @@
 #include <string.h>
 #include <yaml.h>
 
-enum { MAX_FILE_BYTES = 64 << 10, MAX_PATH = 128 };
+enum { MAX_FILE_BYTES = 64 << 10 };
 
 zk_status zk_config_reader_place(const zk_config_reader *r, zk_config_origin at, zk_status st) {
   char quoted[ZK_CONFIG_QUOTE_BYTES];
@@ -28,8 +28,8 @@ static const char *node_kind(const yaml_node_t *node) {
 }
 
 static zk_status unknown_key(const char *path) {
-  char quoted[ZK_CONFIG_QUOTE_BYTES];
-  const char *near = zk_config_key_suggest(path);
+  char quoted[ZK_CONFIG_QUOTE_BYTES], suggested[ZK_CONFIG_MAX_PATH];
+  const char *near = zk_config_key_suggest(path, suggested);
   if (zk_config_key_find(path) >= 0) // only "a.b: value" written as one key comes here
     return ZK_FAIL(ZK_BAD_INPUT, "%s: give the last part under its groups, one line each", path);
   zk_config_quote(path, strlen(path), quoted);
@@ -73,11 +73,11 @@ static zk_status set_from_node(zk_config_reader *r, yaml_document_t *doc, const 
 static zk_status read_mapping(zk_config_reader *r, yaml_document_t *doc, const char *group, yaml_node_t *node);
 
 // Puts "group.key" into `path`, cut to what fits: a path that long is unknown anyhow.
-static zk_status join_path(const char *group, const yaml_node_t *key, char path[MAX_PATH]) {
+static zk_status join_path(const char *group, const yaml_node_t *key, char path[ZK_CONFIG_MAX_PATH]) {
   if (key->type != YAML_SCALAR_NODE || memchr(key->data.scalar.value, 0, key->data.scalar.length))
     return ZK_FAIL(ZK_BAD_INPUT, "%s%sexpected the name of a key", group, group[0] ? ": " : "");
-  size_t used = (size_t)snprintf(path, MAX_PATH, "%s%s", group, group[0] ? "." : "");
-  snprintf(path + used, MAX_PATH - used, "%s", (const char *)key->data.scalar.value);
+  size_t used = (size_t)snprintf(path, ZK_CONFIG_MAX_PATH, "%s%s", group, group[0] ? "." : "");
+  snprintf(path + used, ZK_CONFIG_MAX_PATH - used, "%s", (const char *)key->data.scalar.value);
   return ZK_OK;
 }
 
@@ -122,7 +122,7 @@ static yaml_node_t *earlier_key(yaml_document_t *doc, const yaml_node_t *mapping
 static zk_status read_mapping(zk_config_reader *r, yaml_document_t *doc, const char *group, yaml_node_t *node) {
   for (yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
     yaml_node_t *key = yaml_document_get_node(doc, pair->key);
-    char path[MAX_PATH];
+    char path[ZK_CONFIG_MAX_PATH];
     zk_status st = join_path(group, key, path);
     yaml_node_t *earlier = st == ZK_OK ? earlier_key(doc, node, pair) : NULL;
     if (earlier)
@@ -213,13 +213,14 @@ static zk_status read_override(zk_config_reader *r, const char *text) {
   zk_config_origin at = {.override_num = r->override_num};
   const char *equals = strchr(text, '=');
   if (!equals || equals == text) return zk_config_reader_place(r, at, ZK_FAIL(ZK_BAD_INPUT, "expected key.path=value"));
-  char path[MAX_PATH];
-  snprintf(path, sizeof path, "%.*s", equals - text < MAX_PATH ? (int)(equals - text) : MAX_PATH, text);
+  char path[ZK_CONFIG_MAX_PATH];
+  snprintf(path, sizeof path, "%.*s", equals - text < ZK_CONFIG_MAX_PATH ? (int)(equals - text) : ZK_CONFIG_MAX_PATH,
+           text);
   int idx = zk_config_key_find(path), group_idx = zk_config_group_find(path);
   if (group_idx >= 0)
     return zk_config_reader_place(
         r, at,
-        ZK_FAIL(ZK_BAD_INPUT, "%s is a group: name one of its keys, such as %s", path, zk_config_keys[group_idx].path));
+        ZK_FAIL(ZK_BAD_INPUT, "%s: a group: name one of its keys, such as %s", path, zk_config_keys[group_idx].path));
   if (idx < 0) return zk_config_reader_place(r, at, unknown_key(path));
   const zk_config_key *key = &zk_config_keys[idx];
   r->origin[idx] = at;

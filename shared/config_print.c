@@ -17,6 +17,12 @@ static bool is_plain_safe(const char *text) {
   return true;
 }
 
+// Controls, line breaks and what YAML does not allow in a stream.
+static bool is_special(utf8proc_int32_t code) {
+  return code < 0x20 || (code >= 0x7F && code <= 0xA0) || code == 0x2028 || code == 0x2029 || code == 0xFEFF ||
+         code == 0xFFFE || code == 0xFFFF;
+}
+
 static void print_text(const char *text, FILE *file) {
   if (is_plain_safe(text)) {
     fputs(text, file);
@@ -27,12 +33,10 @@ static void print_text(const char *text, FILE *file) {
   for (utf8proc_int32_t code; *p;) {
     utf8proc_ssize_t len = utf8proc_iterate(p, -1, &code);
     if (len <= 0) break; // set_text lets no such text in
-    bool break_or_control = code < 0x20 || (code >= 0x7F && code <= 0xA0) || code == 0x2028 || code == 0x2029;
     if (code == '"' || code == '\\') fprintf(file, "\\%c", (char)code);
     else if (code == '\n') fputs("\\n", file);
     else if (code == '\t') fputs("\\t", file);
-    else if (break_or_control || code == 0xFEFF || (code >= 0xFFFE && code <= 0xFFFF))
-      fprintf(file, "\\u%04X", (unsigned)code);
+    else if (is_special(code)) fprintf(file, code < 0x100 ? "\\x%02X" : "\\u%04X", (unsigned)code);
     else fwrite(p, 1, (size_t)len, file);
     p += len;
   }

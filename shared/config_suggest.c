@@ -28,20 +28,27 @@ static const char *last_part(const char *path) {
   return dot ? dot + 1 : path;
 }
 
-const char *zk_config_key_suggest(const char *path) {
-  size_t len = strlen(path);
+// How far `path` is from the key or group `candidate`; the right name in the wrong group is near.
+static int distance_to(const char *path, const char *candidate, int candidate_len) {
+  int d = distance(path, (int)strlen(path), candidate, candidate_len);
+  return d > 1 && strcmp(last_part(path), last_part(candidate)) == 0 ? 1 : d;
+}
+
+const char *zk_config_key_suggest(const char *path, char out[ZK_CONFIG_MAX_PATH]) {
+  int len = (int)strnlen(path, MAX_LEN + 1);
   if (len > MAX_LEN) return NULL;
-  const char *best = NULL;
-  int best_distance = MAX_DISTANCE + 1;
+  int allowed = (int)strlen(last_part(path)) / 2; // edits: a short name must not match everything
+  int best = 1 + (allowed < 1 ? 1 : allowed > MAX_DISTANCE ? MAX_DISTANCE : allowed);
+  out[0] = 0;
   for (int i = 0; i < zk_config_num_keys; i++) {
     const char *candidate = zk_config_keys[i].path;
-    if (strlen(candidate) > MAX_LEN) continue;
-    int d = distance(path, (int)len, candidate, (int)strlen(candidate));
-    if (strcmp(last_part(path), last_part(candidate)) == 0 && d > 1) d = 1; // the right key in the wrong group
-    if (d < best_distance && 2 * d <= (int)len) {
-      best = candidate;
-      best_distance = d;
+    for (int end = 1; end <= (int)strnlen(candidate, MAX_LEN); end++) {
+      if (candidate[end] != 0 && candidate[end] != '.') continue; // the whole key, or a group of it
+      int d = candidate[end] ? distance(path, len, candidate, end) : distance_to(path, candidate, end);
+      if (d >= best) continue;
+      best = d;
+      snprintf(out, ZK_CONFIG_MAX_PATH, "%.*s", end, candidate);
     }
   }
-  return best;
+  return out[0] ? out : NULL;
 }
