@@ -1,4 +1,5 @@
-// What a kind of device (CPU, CUDA) supplies to kernels/device.c, and what every device and stream is made of. For kernels/ only.
+// What a kind of device (CPU, CUDA) supplies to kernels/device.c, and what every device and stream is made of. For
+// kernels/ only.
 #ifndef ZK_KERNELS_BACKEND_H
 #define ZK_KERNELS_BACKEND_H
 
@@ -11,7 +12,8 @@ typedef struct {
   size_t (*memory_free)(const zk_device *device);
   zk_status (*alloc)(zk_device *device, size_t bytes, void **out); // 64-byte aligned, contents unspecified
   void (*free)(zk_device *device, void *memory);
-  zk_status (*copy)(zk_stream *stream, void *dst, const void *src, size_t bytes); // any of the two sides may be host memory
+  zk_status (*copy)(zk_stream *stream, void *dst, const void *src,
+                    size_t bytes); // any of the two sides may be host memory
   zk_status (*fill_zero)(zk_stream *stream, void *dst, size_t bytes);
   zk_status (*wait)(zk_stream *stream);
   void (*flip)(zk_stream *stream, float *out, size_t n); // the one-ulp fault

@@ -1,18 +1,22 @@
-// Faults for negative controls: ZK_FAULT=side:operation moves one output element by one ulp, on one side, in test builds only.
+// Faults for negative controls: ZK_FAULT=side:operation moves one output element by one ulp, on one side, in test
+// builds only.
 #include "kernels/backend.h"
 
 #include <stdio.h>
 #include <string.h>
 
-// Sides as ZK_FAULT names them. `check` is what zerokl check runs on: a run's start-up check does not see the faults of its two sides.
-static const char *const side_names[] = {[ZK_SIDE_NONE] = "check", [ZK_SIDE_SAMPLER] = "sampler", [ZK_SIDE_TRAINER] = "trainer"};
+// Sides as ZK_FAULT names them. `check` is what zerokl check runs on: a run's start-up check does not see the faults of
+// its two sides.
+static const char *const side_names[] = {
+    [ZK_SIDE_NONE] = "check", [ZK_SIDE_SAMPLER] = "sampler", [ZK_SIDE_TRAINER] = "trainer"};
 
 static zk_status bad_fault(const char *text) {
   char names[64 * ZK_NUM_OPS];
   size_t used = 0;
   for (zk_op op = 0; op < ZK_NUM_OPS; op++)
     used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", op > 0 ? " " : "", zk_op_name(op));
-  return ZK_FAIL(ZK_BAD_INPUT, "ZK_FAULT=%s: want sampler:OPERATION, trainer:OPERATION or check:OPERATION, one of: %s", text, names);
+  return ZK_FAIL(ZK_BAD_INPUT, "ZK_FAULT=%s: want sampler:OPERATION, trainer:OPERATION or check:OPERATION, one of: %s",
+                 text, names);
 }
 
 zk_status zk_fault_parse(const char *text, zk_side side, zk_op *op) {
@@ -20,8 +24,8 @@ zk_status zk_fault_parse(const char *text, zk_side side, zk_op *op) {
   const char *colon = strchr(text, ':');
   if (colon == NULL) return bad_fault(text);
   zk_side named = ZK_SIDE_NONE;
-  while (named <= ZK_SIDE_TRAINER &&
-         (strlen(side_names[named]) != (size_t)(colon - text) || memcmp(side_names[named], text, (size_t)(colon - text)) != 0))
+  while (named <= ZK_SIDE_TRAINER && (strlen(side_names[named]) != (size_t)(colon - text) ||
+                                      memcmp(side_names[named], text, (size_t)(colon - text)) != 0))
     named++;
   zk_op found = 0;
   while (found < ZK_NUM_OPS && strcmp(zk_op_name(found), colon + 1) != 0) found++;

@@ -1,15 +1,18 @@
-// Bodies of kernels/math.h: every line is one or a few correctly rounded operations, in an order that never depends on the target.
+// Bodies of kernels/math.h: every line is one or a few correctly rounded operations, in an order that never depends on
+// the target.
 //
-// The f32 pair is branch-free (selects only), so a compiler turns a loop of calls into vector code that gives the same bits
-// (gcc needs -fno-trapping-math for that: else it sinks arithmetic into branches). The constants of the f32 pair are near-minimax coefficients rounded to f32; those of the double
-// functions are plain Taylor coefficients, written as the quotients they are.
+// The f32 pair is branch-free (selects only), so a compiler turns a loop of calls into vector code that gives the same
+// bits (gcc needs -fno-trapping-math for that: else it sinks arithmetic into branches). The constants of the f32 pair
+// are near-minimax coefficients rounded to f32; those of the double functions are plain Taylor coefficients, written as
+// the quotients they are.
 #ifndef ZK_KERNELS_MATH_IMPL_H
 #define ZK_KERNELS_MATH_IMPL_H
 
 #include "kernels/math.h"
 
-#define ZK_MATH_ROUND_F 12582912.0f          // 1.5 * 2^23: adding it rounds to the nearest integer, which then sits in the low bits
-#define ZK_MATH_ROUND_D 6755399441055744.0   // 1.5 * 2^52
+#define ZK_MATH_ROUND_F                                                                                                \
+  12582912.0f // 1.5 * 2^23: adding it rounds to the nearest integer, which then sits in the low bits
+#define ZK_MATH_ROUND_D 6755399441055744.0 // 1.5 * 2^52
 #define ZK_MATH_NAN_D zk_bits_double(0x7ff8000000000000ull)
 #define ZK_MATH_INF_D zk_bits_double(0x7ff0000000000000ull)
 
@@ -18,8 +21,8 @@ ZK_INLINE float zk_math_pow2f(int32_t n) { return zk_bits_float(((uint32_t)n + 1
 ZK_INLINE double zk_math_pow2(int64_t n) { return zk_bits_double(((uint64_t)n + 1023u) << 52); }
 
 ZK_INLINE float zk_expf(float x) {
-  x = x < -104.0f ? -104.0f : x; // e^-104 < 2^-150 rounds to +0
-  x = x > 89.0f ? 89.0f : x;     // e^89 overflows; a NaN passes both selects
+  x = x < -104.0f ? -104.0f : x;                      // e^-104 < 2^-150 rounds to +0
+  x = x > 89.0f ? 89.0f : x;                          // e^89 overflows; a NaN passes both selects
   float t = fmaf(x, 0x1.715476p+0f, ZK_MATH_ROUND_F); // n = round(x / ln 2)
   int32_t n = (int32_t)(zk_float_bits(t) - zk_float_bits(ZK_MATH_ROUND_F));
   t = t - ZK_MATH_ROUND_F;
@@ -56,9 +59,9 @@ ZK_INLINE float zk_logf(float x) {
   float low = fmaf(e, 0x1.62e43p-1f, -high) + f;
   low = fmaf(e, -0x1.05c61p-29f, low);
   uint32_t r = zk_float_bits(high + fmaf(f * f, p, low));
-  r = u == 0x7f800000u ? 0x7f800000u : r;              // +inf
-  r = u > 0x7f800000u ? 0x7fc00000u : r;               // negative or NaN
-  r = (u & 0x7fffffffu) == 0u ? 0xff800000u : r;       // +0 and -0
+  r = u == 0x7f800000u ? 0x7f800000u : r;        // +inf
+  r = u > 0x7f800000u ? 0x7fc00000u : r;         // negative or NaN
+  r = (u & 0x7fffffffu) == 0u ? 0xff800000u : r; // +0 and -0
   return zk_bits_float(r);
 }
 

@@ -33,8 +33,8 @@ int zk_device_threads(const zk_device *device) { return ((const cpu_state *)devi
 
 static void describe(zk_device *device) {
   const cpu_state *cpu = device->state;
-  snprintf(device->description, sizeof device->description, "cpu %s, %d thread%s", isa_names[cpu->isa], cpu->num_threads,
-           cpu->num_threads == 1 ? "" : "s");
+  snprintf(device->description, sizeof device->description, "cpu %s, %d thread%s", isa_names[cpu->isa],
+           cpu->num_threads, cpu->num_threads == 1 ? "" : "s");
 }
 
 zk_status zk_device_set_isa(zk_device *device, zk_cpu_isa isa) {
@@ -53,10 +53,13 @@ void zk_device_set_threads(zk_device *device, int num_threads) {
 // ZK_CPU_ISA, or the best there is.
 static zk_status choose_isa(zk_cpu_isa *out) {
   if (!zk_cpu_isa_available(ZK_CPU_SCALAR))
-    return ZK_FAIL(ZK_UNSUPPORTED, "this CPU has no fused multiply-add (FMA), which every bit depends on; use another machine");
+    return ZK_FAIL(ZK_UNSUPPORTED,
+                   "this CPU has no fused multiply-add (FMA), which every bit depends on; use another machine");
   const char *forced = getenv("ZK_CPU_ISA");
   if (forced == NULL || forced[0] == 0) {
-    *out = zk_cpu_isa_available(ZK_CPU_AVX512) ? ZK_CPU_AVX512 : zk_cpu_isa_available(ZK_CPU_AVX2) ? ZK_CPU_AVX2 : ZK_CPU_SCALAR;
+    *out = zk_cpu_isa_available(ZK_CPU_AVX512) ? ZK_CPU_AVX512
+           : zk_cpu_isa_available(ZK_CPU_AVX2) ? ZK_CPU_AVX2
+                                               : ZK_CPU_SCALAR;
     return ZK_OK;
   }
   for (zk_cpu_isa isa = ZK_CPU_SCALAR; isa <= ZK_CPU_AVX512; isa++) {
@@ -82,8 +85,10 @@ zk_status zk_device_check_fp(zk_device *device) {
     }
   }
   if (bad == 0) return ZK_OK;
-  return ZK_FAIL(ZK_DEVICE, "thread %d has %s (MXCSR bits 0x%04x): some library was built with -ffast-math or changed the FP mode; remove it",
-                 bad_thread, bad & rounding ? "a rounding mode other than to nearest" : "flush-to-zero on", bad);
+  return ZK_FAIL(
+      ZK_DEVICE,
+      "thread %d has %s (MXCSR bits 0x%04x): some library was built with -ffast-math or changed the FP mode; remove it",
+      bad_thread, bad & rounding ? "a rounding mode other than to nearest" : "flush-to-zero on", bad);
 }
 
 static zk_status cpu_open(zk_device *device, int ordinal) {

@@ -16,12 +16,13 @@ zk_status zk_device_set_isa(zk_device *device, zk_cpu_isa isa); // for tests and
 #define ZK_CAT(a, b) ZK_CAT_(a, b)
 // In a file of cpu/isa/: the name of a function for the set being compiled, e.g. zk_gemm_avx2.
 #define ZK_ISA_FN(name) ZK_CAT(name, ZK_ISA)
-// Elsewhere: declare the three, and pick one.
+// Elsewhere: declare the three, pick one, call one.
 #define ZK_ISA_DECLARE(ret, name, args)                                                                                \
   ret name##_scalar args;                                                                                              \
   ret name##_avx2 args;                                                                                                \
   ret name##_avx512 args
 #define ZK_ISA_PICK(isa, name)                                                                                         \
   ((isa) == ZK_CPU_AVX512 ? name##_avx512 : (isa) == ZK_CPU_AVX2 ? name##_avx2 : name##_scalar)
+#define ZK_ISA_CALL(isa, name, ...) (ZK_ISA_PICK(isa, name)(__VA_ARGS__))
 
 #endif

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-// The number after `key` at the start of a line of a file ("" = the file's first word); 0 when there is none ("max", no such file).
+// The number after `key` at the start of a line of a file ("" = the file's first word); 0 when there is none ("max", no
+// such file).
 static int read_number(const char *path, const char *key, unsigned long long *out) {
   FILE *file = fopen(path, "r");
   if (file == NULL) return 0;
@@ -21,7 +22,8 @@ static int read_number(const char *path, const char *key, unsigned long long *ou
 typedef struct {
   const char *mount, *limit, *usage, *reclaimable;
 } cgroup_files;
-static const cgroup_files v1 = {"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "};
+static const cgroup_files v1 = {"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+                                "total_inactive_file "};
 static const cgroup_files v2 = {"/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file "};
 
 static size_t group_free(const cgroup_files *files, const char *group) {
@@ -37,7 +39,8 @@ static size_t group_free(const cgroup_files *files, const char *group) {
   return limit > usage ? (size_t)(limit - usage) : 0;
 }
 
-// The tightest of a group, its ancestors and the mount's root (which is the group itself inside a container's namespace).
+// The tightest of a group, its ancestors and the mount's root (which is the group itself inside a container's
+// namespace).
 static size_t hierarchy_free(const cgroup_files *files, char *group) {
   size_t least = SIZE_MAX;
   for (;;) {

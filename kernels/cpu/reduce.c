@@ -1,0 +1,60 @@
+// Block sums, additions and the search for what is not finite, on a CPU.
+#include "kernels/reduce.h"
+
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/math.h"
+
+zk_status zk_cpu_require_f32(zk_numerics numerics, zk_op op) {
+  if (numerics == ZK_F32) return ZK_OK;
+  return ZK_FAIL(ZK_UNSUPPORTED, "%s: no CPU kernel for numerics %s; use numerics: f32", zk_op_name(op),
+                 zk_numerics_name(numerics));
+}
+
+zk_status zk_sum_squares(zk_stream *stream, int64_t num_elements, const float *x, float *block_sums) {
+  zk_stream_count(stream, ZK_OP_SUM_SQUARES);
+  const zk_device *device = zk_stream_device(stream);
+  const zk_cpu_isa isa = zk_device_isa(device);
+  const int threads = zk_cpu_threads_for(device, num_elements);
+  const int64_t num_blocks = (num_elements + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t b = 0; b < num_blocks; b++) {
+    const int64_t first = b * ZK_BLOCK_ELEMENTS, n = zk_cpu_min(ZK_BLOCK_ELEMENTS, num_elements - first);
+    block_sums[b] = ZK_ISA_CALL(isa, zk_cpu_sum_squares, n, x + first);
+  }
+  zk_stream_fault(stream, ZK_OP_SUM_SQUARES, block_sums, (size_t)num_blocks);
+  return ZK_OK;
+}
+
+zk_status zk_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, const void *b,
+                 void *dst) {
+  ZK_TRY(zk_cpu_require_f32(numerics, ZK_OP_ADD));
+  zk_stream_count(stream, ZK_OP_ADD);
+  const zk_device *device = zk_stream_device(stream);
+  const zk_cpu_isa isa = zk_device_isa(device);
+  const int threads = zk_cpu_threads_for(device, num_elements);
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t i = 0; i < num_elements; i += ZK_CPU_GRAIN) {
+    const int64_t n = zk_cpu_min(ZK_CPU_GRAIN, num_elements - i);
+    ZK_ISA_CALL(isa, zk_cpu_add, n, (const float *)a + i, (const float *)b + i, (float *)dst + i);
+  }
+  zk_stream_fault(stream, ZK_OP_ADD, dst, (size_t)num_elements);
+  return ZK_OK;
+}
+
+zk_status zk_require_finite(zk_stream *stream, int64_t num_elements, const float *x, const char *what) {
+  const zk_device *device = zk_stream_device(stream);
+  const zk_cpu_isa isa = zk_device_isa(device);
+  const int threads = zk_cpu_threads_for(device, num_elements);
+  int64_t first_bad_block = num_elements; // the first element of the first block that holds one
+#pragma omp parallel for schedule(static) num_threads(threads) reduction(min : first_bad_block)
+  for (int64_t i = 0; i < num_elements; i += ZK_CPU_GRAIN) {
+    const int64_t n = zk_cpu_min(ZK_CPU_GRAIN, num_elements - i);
+    if (i < first_bad_block && !ZK_ISA_CALL(isa, zk_cpu_all_finite, n, x + i)) first_bad_block = i;
+  }
+  for (int64_t i = first_bad_block; i < num_elements; i++)
+    if ((zk_float_bits(x[i]) & 0x7f800000u) == 0x7f800000u)
+      return ZK_FAIL(ZK_NOT_FINITE, "%s: element %lld of %lld is %g (bits 0x%08x)", what, (long long)i,
+                     (long long)num_elements, (double)x[i], zk_float_bits(x[i]));
+  return ZK_OK;
+}

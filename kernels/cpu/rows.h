@@ -1,0 +1,35 @@
+// The inner loops of cpu/isa/ behind the row-wise and elementwise operations. Orders: the operation's header.
+// Pointers that a header allows to be one buffer may be equal here; each element is read before it is written.
+#ifndef ZK_KERNELS_CPU_ROWS_H
+#define ZK_KERNELS_CPU_ROWS_H
+
+#include "kernels/adamw.h"
+#include "kernels/cpu/isa.h"
+
+// y[rows,width], rstd[rows] (or NULL) from x, weight.
+ZK_ISA_DECLARE(void, zk_cpu_rmsnorm_rows,
+               (int64_t rows, int64_t width, float eps, const float *x, const float *weight, float *y, float *rstd));
+// block_sum[width] = the chain of dweight over these rows; then dx[rows,width] (addend may be NULL).
+ZK_ISA_DECLARE(void, zk_cpu_rmsnorm_backward_rows,
+               (int64_t rows, int64_t width, const float *dy, const float *x, const float *weight, const float *rstd,
+                const float *addend, float *dx, float *block_sum));
+// The tree over num_blocks rows of block_sums[num_blocks, stride], columns [0, width): in place, result in row 0, then
+// added to out[width].
+ZK_ISA_DECLARE(void, zk_cpu_tree_columns,
+               (int64_t num_blocks, int64_t stride, int64_t width, float *block_sums, float *out));
+// Rotates heads x[num_heads, 2 * half] of one token; sign is +1 or -1 (backward) and multiplies sin exactly.
+ZK_ISA_DECLARE(void, zk_cpu_rope_token,
+               (int32_t num_heads, int32_t half, float sign, const float *cos_row, const float *sin_row, float *x));
+ZK_ISA_DECLARE(void, zk_cpu_swiglu, (int64_t n, const float *gate, const float *up, float *out));
+ZK_ISA_DECLARE(void, zk_cpu_swiglu_backward,
+               (int64_t n, const float *gate, const float *up, const float *dout, float *dgate, float *dup));
+ZK_ISA_DECLARE(void, zk_cpu_add, (int64_t n, const float *a, const float *b, float *dst));
+ZK_ISA_DECLARE(float, zk_cpu_sum_squares, (int64_t n, const float *x)); // one block
+ZK_ISA_DECLARE(int, zk_cpu_all_finite, (int64_t n, const float *x));
+ZK_ISA_DECLARE(void, zk_cpu_adamw,
+               (const zk_adamw_params *p, float decay, int64_t n, float *master, float *m, float *v, const float *grad,
+                float *working));
+ZK_ISA_DECLARE(uint64_t, zk_cpu_hash32, (int64_t n, uint64_t first_index, const uint32_t *data));
+ZK_ISA_DECLARE(uint64_t, zk_cpu_hash16, (int64_t n, uint64_t first_index, const uint16_t *data));
+
+#endif
