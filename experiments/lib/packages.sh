@@ -27,6 +27,7 @@ build  libxxhash-dev     pc   libxxhash
 build  libssl-dev        pc   libcrypto
 test   libcmocka-dev     pc   cmocka
 test   hdf5-tools        cmd  h5dump
+fuzz   clang             cmd  clang
 blas   libopenblas-dev   pc   openblas
 plot   gnuplot-nox       cmd  gnuplot
 python python3           cmd  python3
