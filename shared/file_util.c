@@ -25,7 +25,7 @@ bool zk_file_is_directory(const char *path) {
   return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-// ---- writing
+// ---- writing --------------------------------------------------------------------------------------------------------
 // ---------------------------------------------------------------------------------------------------------
 
 zk_status zk_file_write_all(int fd, const char *path, const void *data, size_t num_bytes) {
@@ -72,7 +72,7 @@ zk_status zk_file_append(const char *path, const void *data, size_t num_bytes) {
   return st;
 }
 
-// ---- folders
+// ---- folders --------------------------------------------------------------------------------------------------------
 // ---------------------------------------------------------------------------------------------------------
 
 zk_status zk_file_make_directories(const char *path) {
@@ -109,7 +109,7 @@ zk_status zk_file_remove_tree(const char *path) {
   return st;
 }
 
-// ---- listing
+// ---- listing --------------------------------------------------------------------------------------------------------
 // ---------------------------------------------------------------------------------------------------------
 
 static int compare_paths(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }

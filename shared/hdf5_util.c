@@ -20,8 +20,7 @@ const char *zk_h5_reason(void) {
   return reason;
 }
 
-// ---- property lists
-// --------------------------------------------------------------------------------------------------
+// ---- property lists -------------------------------------------------------------------------------------------------
 
 static hid_t checked(hid_t list, int failed) {
   if (list >= 0 && !failed) return list;
@@ -32,7 +31,8 @@ static hid_t checked(hid_t list, int failed) {
 hid_t zk_h5_access(void) {
   hid_t list = H5Pcreate(H5P_FILE_ACCESS);
   return checked(list, list < 0 || H5Pset_libver_bounds(list, H5F_LIBVER_V18, H5F_LIBVER_V18) < 0 ||
-                           H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) < 0);
+                           H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) < 0 ||
+                           H5Pset_file_locking(list, 0, 1) < 0); // the run directory has its own lock
 }
 
 hid_t zk_h5_access_in_memory(void) {
@@ -50,8 +50,7 @@ hid_t zk_h5_group_creation(void) {
   return checked(list, list < 0 || H5Pset_obj_track_times(list, 0) < 0);
 }
 
-// ---- attributes, writing
-// -----------------------------------------------------------------------------------------------
+// ---- attributes, writing --------------------------------------------------------------------------------------------
 
 static hid_t string_type(size_t num_bytes) {
   hid_t type = H5Tcopy(H5T_C_S1);
@@ -97,8 +96,7 @@ herr_t zk_h5_put_strings(hid_t object, const char *name, char *const *values, in
   return result;
 }
 
-// ---- attributes, reading
-// -----------------------------------------------------------------------------------------------
+// ---- attributes, reading --------------------------------------------------------------------------------------------
 
 static zk_status bad(const char *name, const char *what) {
   return ZK_FAIL(ZK_BAD_ARCHIVE, "attribute %s: %s", name, what);
@@ -157,8 +155,7 @@ zk_status zk_h5_get_string(hid_t object, const char *name, size_t max_bytes, cha
   return zk_h5_get_strings(object, name, max_bytes, out, 1);
 }
 
-// ---- datasets
-// --------------------------------------------------------------------------------------------------------------
+// ---- datasets -------------------------------------------------------------------------------------------------------
 
 zk_status zk_h5_open_dataset(hid_t file, const char *name, hid_t type, int num_dims, hid_t *out, hsize_t *out_dims) {
   hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);

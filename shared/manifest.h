@@ -35,6 +35,8 @@ void zk_manifest_close(zk_manifest *m);
 // Digests each file (paths relative to the run) and appends the lines in one flushed write. A path that is listed with
 // this digest already is passed over; with another digest it is ZK_MISMATCH and nothing is appended.
 zk_status zk_manifest_add(zk_manifest *m, const char *const *paths, size_t num_paths);
+// The same with digests that the caller has made (path, num_bytes and sha256 of each entry are used).
+zk_status zk_manifest_add_entries(zk_manifest *m, const zk_manifest_entry *entries, size_t num_entries);
 // Appends one "removed" line for a file or folder; a no-op when nothing under it is listed.
 zk_status zk_manifest_remove(zk_manifest *m, const char *path);
 // The latest entry of a path (perhaps a removed one), or NULL. Valid until the next add.

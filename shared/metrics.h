@@ -3,7 +3,6 @@
 #ifndef ZK_SHARED_METRICS_H
 #define ZK_SHARED_METRICS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,8 +13,6 @@
 // A line in the making: keys in the order they are put. Errors stick and come out of zk_metrics_append.
 typedef struct {
   int64_t step;
-  uint64_t weights_hash, state_hash;
-  bool has_weights_hash, has_state_hash;
   char *text; // owned; the object so far, without its closing brace
   size_t num_bytes, capacity;
   zk_status status;

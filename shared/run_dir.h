@@ -56,6 +56,8 @@ zk_status zk_run_dir_latest_checkpoint(const zk_run_dir *run, int64_t max_step, 
 // metrics.jsonl has reached.
 zk_status zk_run_dir_begin_checkpoint(zk_run_dir *run, int64_t step, zk_path *out_scratch);
 zk_status zk_run_dir_finish_checkpoint(zk_run_dir *run, int64_t step);
+// Enters a complete checkpoint that the manifest does not list (a kill between the two), after zk_checkpoint_check.
+zk_status zk_run_dir_enter_checkpoint(zk_run_dir *run, int64_t step);
 // `checkpoint.keep`: enters the removal in the manifest, then deletes. Step 0 is always kept (ZK_INTERNAL).
 zk_status zk_run_dir_remove_checkpoint(zk_run_dir *run, int64_t step);
 // Removes all but step 0 and the newest `keep` complete checkpoints; keep <= 0 keeps all.

@@ -95,7 +95,7 @@ void zk_trajectory_free(zk_trajectory *t) {
   *t = (zk_trajectory){0};
 }
 
-// ---- validity
+// ---- validity -------------------------------------------------------------------------------------------------------
 // --------------------------------------------------------------------------------------------------------
 
 static zk_status invalid(const char *dataset, int64_t index, const char *what) {

@@ -39,7 +39,7 @@ uint64_t zk_trajectory_content_hash(const zk_trajectory *t) {
   return XXH64_digest(&state);
 }
 
-// ---- comparison
+// ---- comparison -----------------------------------------------------------------------------------------------------
 // ------------------------------------------------------------------------------------------------------
 
 static bool differ(zk_trajectory_difference *out, const char *name, int64_t index, const char *a, const char *b) {
