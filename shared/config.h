@@ -84,7 +84,7 @@ typedef struct zk_config {
     int template;                            // a zk_chat_template or ZK_CONFIG_TEMPLATE_AUTO
     char system[ZK_CONFIG_TEXT_BYTES];       // system message; "": none
     char path[ZK_CONFIG_PATH_BYTES];         // jsonl: training items
-    char heldout_path[ZK_CONFIG_PATH_BYTES]; // jsonl: held-out items; "": the last `heldout` items of path
+    char heldout_path[ZK_CONFIG_PATH_BYTES]; // jsonl: held-out items; "": the last `heldout` lines of path
     zk_config_grader grader;                 // jsonl
     int num_digits;                          // arithmetic: digits of each operand, at most
     char operations[8];                      // arithmetic: some of + - *
