@@ -49,6 +49,10 @@ void zk_model_writer_abort(zk_model_writer *writer);      // NULL is fine
 zk_status zk_model_save(const char *dir, const zk_model_config *config, const zk_params *params, const float *flat,
                         zk_dtype dtype, const char *tokenizer_dir);
 
+// Copies the model of folder `from` (config, weights, tokenizer files, nothing else) to `dir`, which must be absent or empty, by
+// way of a folder beside it that is renamed at the end. dtype as above: F32 is exact. ZK_BAD_INPUT, ZK_IO.
+zk_status zk_model_copy(const char *from, const char *dir, zk_dtype dtype);
+
 // ---- from scratch ------------------------------------------------------------------------------------------------------------
 
 // Initial weights of elements [first, first + count) of a new model: norms 1, biases 0, matrices a sum-of-uniforms normal of

@@ -120,10 +120,10 @@ static json_t *eos_json(const zk_model_config *c) {
 
 static json_t *bos_json(const zk_model_config *c) { return c->bos_id < 0 ? json_null() : json_integer(c->bos_id); }
 
-// transformers 5's form, which also holds theta; 4 reads the same object as rope_scaling.
+// The RoPE object without its theta: transformers 4's rope_scaling; rope_parameters of 5 holds theta too.
 static json_t *rope_json(const zk_rope_params *r) {
   static const char *const types[] = {[ZK_ROPE_PLAIN] = "default", [ZK_ROPE_LINEAR] = "linear", [ZK_ROPE_LLAMA3] = "llama3"};
-  json_t *rope = json_pack("{s:s, s:f}", "rope_type", types[r->scaling], "rope_theta", r->theta);
+  json_t *rope = json_pack("{s:s}", "rope_type", types[r->scaling]);
   if (r->scaling != ZK_ROPE_PLAIN) json_object_set_new(rope, "factor", json_real(r->factor));
   if (r->scaling == ZK_ROPE_LLAMA3) {
     json_object_set_new(rope, "low_freq_factor", json_real(r->low_freq_factor));
@@ -144,8 +144,8 @@ static double shortest(float value) {
 }
 
 static json_t *config_json(const zk_model_config *c, const char *dtype_name) {
-  json_t *rope = rope_json(&c->rope);
-  json_t *scaling = c->rope.scaling == ZK_ROPE_PLAIN ? json_null() : json_deep_copy(rope);
+  json_t *rope = rope_json(&c->rope), *scaling = c->rope.scaling == ZK_ROPE_PLAIN ? json_null() : rope_json(&c->rope);
+  json_object_set_new(rope, "rope_theta", json_real(c->rope.theta));
   json_t *root = json_pack("{s:[s], s:s, s:s, s:s, s:s}", "architectures", architectures[c->architecture].class_name, "model_type",
                            architectures[c->architecture].type, "dtype", dtype_name, "torch_dtype", dtype_name, "hidden_act", "silu");
   const struct { const char *name; int value; } counts[] = {
@@ -168,10 +168,21 @@ static json_t *config_json(const zk_model_config *c, const char *dtype_name) {
   return root;
 }
 
+// Digits that write every number exactly: 15 for those a person would type (1e-05 stays 1e-5), 17 for any double.
+static size_t real_digits(const zk_rope_params *r) {
+  const double reals[] = {r->theta, r->factor, r->low_freq_factor, r->high_freq_factor};
+  for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
+    char text[32];
+    snprintf(text, sizeof text, "%.15g", reals[i]);
+    if (strtod(text, NULL) != reals[i]) return 17;
+  }
+  return 15;
+}
+
 // Writes and frees `root`.
-static zk_status save_json(const char *dir, const char *name, json_t *root) {
+static zk_status save_json(const char *dir, const char *name, json_t *root, size_t digits) {
   char *path = zk_file_join(dir, name);
-  char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(17)) : NULL;
+  char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(digits)) : NULL;
   zk_status st;
   if (path && text) {
     size_t n = strlen(text);
@@ -188,9 +199,9 @@ static zk_status save_json(const char *dir, const char *name, json_t *root) {
 
 zk_status zk_model_config_save(const char *dir, const zk_model_config *config, const char *dtype_name) {
   ZK_TRY(zk_model_config_check(config));
-  ZK_TRY(save_json(dir, "config.json", config_json(config, dtype_name)));
+  ZK_TRY(save_json(dir, "config.json", config_json(config, dtype_name), real_digits(&config->rope)));
   json_t *generation = json_object();
   json_object_set_new(generation, "bos_token_id", bos_json(config));
   json_object_set_new(generation, "eos_token_id", eos_json(config));
-  return save_json(dir, "generation_config.json", generation);
+  return save_json(dir, "generation_config.json", generation, 15);
 }

@@ -189,6 +189,7 @@ static void save_then_load_is_equal(void **state) {
   static const char *const texts[] = {
       LLAMA ",\"rope_theta\":500000,\"rms_norm_eps\":1e-05,\"rope_scaling\":{\"rope_type\":\"llama3\"," LLAMA3 "},\"eos_token_id\":[2,9]}",
       QWEN2 ",\"tie_word_embeddings\":true,\"bos_token_id\":4,\"eos_token_id\":9,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}",
+      QWEN2 ",\"rope_theta\":10000.000000000002}",
       QWEN3 ",\"rms_norm_eps\":0.000123456789,\"max_position_embeddings\":77}",
   };
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
