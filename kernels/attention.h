@@ -11,10 +11,11 @@
 //   A tile or split with no key is never visited.
 // Backward (recomputes w = zk_expf(score - lse)): delta = chain over d ascending fma(do[d], out[d], acc);
 //   dp[j] = chain over d ascending fma(do[d], v[j][d], acc); ds[j] = (w[j] * (dp[j] - delta)) * scale.
-//   dq[d]: one chain over keys ascending fma(ds[j], k[j][d], acc) from +0.
-//   dk[j][d], dv[j][d] of a KV head: for each query head of the group ascending, query rows ascending from j: one chain each,
-//   fma(ds, q[d], acc), fma(w, do[d], acc), from +0 through all heads.
-// (Chains longer than 4,096 in the backward pass are cut at absolute multiples of 4,096 of the summed index and the parts added ascending.)
+//   dq[d]: over keys 0..p ascending of fma(ds[j], k[j][d], acc).
+//   dk[j][d], dv[j][d] of a KV head: each query head of the group has its own sum over query rows ascending from j, of
+//   fma(ds, q[d], acc) and fma(w, do[d], acc); the heads' sums are added ascending.
+//   These three sums are cut at absolute multiples of ZK_ATTN_PART of the position summed over (key for dq, query for dk, dv): each part
+//   one chain from +0; the first part is the sum so far, each further part is added to it, ascending. Every addition rounds once.
 #ifndef ZK_KERNELS_ATTENTION_H
 #define ZK_KERNELS_ATTENTION_H
 
@@ -22,6 +23,7 @@
 
 #define ZK_ATTN_TILE 64
 #define ZK_ATTN_SPLIT 512
+#define ZK_ATTN_PART 4096 // backward
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,0 +1,26 @@
+// The contract's attention as straight loops over one sequence, for comparing kernels with: no pages, no blocking, no threads.
+// Order and formulas: kernels/attention.h. Written from that text alone, it shares no code with the kernels but the mathematics header.
+#ifndef ZK_KERNELS_REFERENCE_ATTENTION_H
+#define ZK_KERNELS_REFERENCE_ATTENTION_H
+
+#include <stdint.h>
+
+typedef struct {
+  int32_t num_rows;     // query tokens, T
+  int32_t first_pos;    // position of the first of them, P; there are P + T keys
+  int32_t num_heads;    // Hq
+  int32_t num_kv_heads; // Hkv, divides Hq
+  int32_t head_dim;     // D
+  float scale;
+  // The order itself. The contract's is {ZK_ATTN_TILE, ZK_ATTN_SPLIT, ZK_ATTN_PART}; another one is a negative control.
+  int32_t tile, split, part;
+} zk_attention_reference;
+
+// out[T,Hq,D], lse[T,Hq] from q[T,Hq,D], k[P+T,Hkv,D], v[P+T,Hkv,D]. All plain host arrays; tile at most 256 keys, D at most 512.
+void zk_attention_reference_forward(const zk_attention_reference *desc, const float *q, const float *k, const float *v, float *out,
+                                    float *lse);
+// dq[T,Hq,D], dk[T,Hkv,D], dv[T,Hkv,D], overwritten; first_pos must be 0.
+void zk_attention_reference_backward(const zk_attention_reference *desc, const float *q, const float *k, const float *v,
+                                     const float *out, const float *dout, const float *lse, float *dq, float *dk, float *dv);
+
+#endif
