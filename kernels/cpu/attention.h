@@ -53,22 +53,59 @@ typedef struct {
   int32_t first_row, first_pos;   // of the task's first query row: in the batch, in the sequence
   int32_t num_rows;               // query rows
   int32_t split_begin, split_end; // splits to visit; all of them unless `partial`
-  float *partial;                 // NULL: write out and lse. Else one split only: write [num_rows * G][Dp + 2] = o, m, l of the split
+  float *partial;                 // NULL: write out and lse. Else one split only: write its o, m, l to [num_rows * G][Dp + 2]
 } zk_attn_task;
 
-size_t zk_attn_forward_scratch(const zk_attn_shape *shape, int32_t num_rows); // floats
+// Floats of scratch that a task with this many query rows works in.
+static inline size_t zk_attn_forward_scratch(const zk_attn_shape *s, int32_t num_rows) {
+  const size_t num_micro = (size_t)num_rows * (size_t)s->group;
+  return 3 * num_micro * (size_t)s->padded_dim + ZK_ATTN_MICRO_ROWS * ZK_ATTN_TILE + 4 * ((num_micro + 15) / 16 * 16);
+}
 ZK_ISA_DECLARE(void, zk_attn_forward_task, (const zk_attn_forward *forward, const zk_attn_task *task, float *scratch));
-// Merges num_splits partials, [num_splits][num_rows * G][Dp + 2], and writes the task's out and lse.
-ZK_ISA_DECLARE(void, zk_attn_merge_task,
-               (const zk_attn_forward *forward, const zk_attn_task *task, int32_t num_splits, const float *partials, float *scratch));
+// Merges the task's splits, partial[split_end][num_rows * G][Dp + 2], and writes its out and lse.
+ZK_ISA_DECLARE(void, zk_attn_merge_task, (const zk_attn_forward *forward, const zk_attn_task *task, float *scratch));
 
-// Backward. Everything of one sequence is first packed (see zk_attn_pack_task), then a task takes one query head, or a part of one.
+// Backward. Keys and values of a sequence are packed once, then tasks walk the (key tile, block of 64 query rows) pairs of one query
+// head: key tiles ascending outside, row blocks ascending inside, which is the order of dq's chains and of dk's and dv's alike.
 typedef struct {
   zk_attn_shape shape;
   const float *q, *k_cache, *v_cache, *out, *dout, *lse;
   float *dq, *dk, *dv;
-  float *packed_k, *packed_v; // per KV head: K rows [16-padded rows][Dp]; V blocks [block][Dp][16]
-  float *head_dk, *head_dv;   // per query head [rows][Dp]
+  int32_t packed_rows;        // rows of a packed KV head: every sequence padded to 16
+  float *packed_k, *packed_v; // [Hkv][packed_rows] as K rows [16][Dp] and V blocks [Dp][16]
+  int32_t num_rows;           // of the batch
+  float *head_dk, *head_dv;   // [Hq][num_rows][Dp]
 } zk_attn_backward;
+
+typedef struct {
+  const int32_t *pages;         // of the sequence
+  int32_t head;                 // query head
+  int32_t first_row, num_rows;  // of the sequence in the batch
+  int32_t packed_row;           // of its first key in packed_k, packed_v
+  int32_t tile_begin, tile_end; // key tiles to visit
+  int32_t block_begin, block_end; // blocks of query rows to visit, those before a tile's own excepted
+  int want_dq, want_dkv;
+} zk_attn_backward_task;
+
+static inline size_t zk_attn_backward_scratch(const zk_attn_shape *s, int32_t num_rows) {
+  return (3 * (size_t)num_rows + 2 * ZK_ATTN_TILE) * (size_t)s->padded_dim + 2 * ZK_ATTN_TILE * ZK_ATTN_TILE +
+         ((size_t)num_rows + 15) / 16 * 16;
+}
+// Packs block `block` (16 keys) of KV head `kv_head`.
+ZK_ISA_DECLARE(void, zk_attn_pack_block, (const zk_attn_backward *backward, const zk_attn_backward_task *task, int32_t kv_head, int32_t block));
+ZK_ISA_DECLARE(void, zk_attn_backward_run, (const zk_attn_backward *backward, const zk_attn_backward_task *task, float *scratch));
+// dk, dv of one row of the batch: the sums of its heads, added ascending.
+ZK_ISA_DECLARE(void, zk_attn_sum_heads, (const zk_attn_backward *backward, int32_t row));
+
+// What kernels/attention.c calls on a CPU. Descriptions are valid by then.
+void zk_cpu_kv_write(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const float *k, const float *v,
+                     float *k_cache, float *v_cache);
+// The fault of ZK_OP_KV_WRITE: the last value row of each sequence, KV head 0.
+void zk_cpu_kv_fault(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, float *v_cache);
+zk_status zk_cpu_attention_forward(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const float *q,
+                                   const float *k_cache, const float *v_cache, float *out, float *lse);
+zk_status zk_cpu_attention_backward(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const float *q,
+                                    const float *k_cache, const float *v_cache, const float *out, const float *dout, const float *lse,
+                                    float *dq, float *dk, float *dv);
 
 #endif

@@ -174,15 +174,14 @@ void ZK_ISA_FN(zk_attn_forward_task)(const zk_attn_forward *f, const zk_attn_tas
   write_rows(f, t, &w);
 }
 
-void ZK_ISA_FN(zk_attn_merge_task)(const zk_attn_forward *f, const zk_attn_task *t, int32_t num_splits, const float *partials,
-                                   float *scratch) {
+void ZK_ISA_FN(zk_attn_merge_task)(const zk_attn_forward *f, const zk_attn_task *t, float *scratch) {
   const zk_attn_shape *s = &f->shape;
   const work w = work_at(s, t->num_rows, scratch);
   const size_t dp = (size_t)s->padded_dim;
   for (int32_t i = 0; i < w.num_micro; ++i) {
     w.all_m[i] = -INFINITY;
-    for (int32_t split = 0; split < num_splits; ++split) {
-      const float *part = partials + ((size_t)split * (size_t)w.num_micro + (size_t)i) * (dp + 2);
+    for (int32_t split = 0; split < t->split_end; ++split) {
+      const float *part = t->partial + ((size_t)split * (size_t)w.num_micro + (size_t)i) * (dp + 2);
       if (split > 0 && part[dp] == -INFINITY) break; // and none after it
       merge_row(s->padded_dim, part[dp], part[dp + 1], part, w.all_m + i, w.all_l + i, w.all_o + (size_t)i * dp);
     }
