@@ -1,5 +1,5 @@
-// Chat templates: messages -> the exact text a model was tuned on. Known templates are recognised by a hash of their source; no
-// template language is interpreted.
+// Chat templates: messages -> the exact text a model was tuned on. Known templates are recognised by a hash of their
+// source; no template language is interpreted.
 #ifndef ZK_SHARED_CHAT_H
 #define ZK_SHARED_CHAT_H
 
@@ -41,9 +41,10 @@ zk_status zk_chat_find(const char *name, zk_chat_template *out);
 // ZK_UNSUPPORTED with the hash and the advice to set task.template.
 zk_status zk_chat_detect(const zk_tokenizer *tok, zk_chat_template *out);
 
-// The text for `messages`, malloc'ed into *out_text with a NUL behind *out_bytes bytes. With add_generation_prompt it ends where
-// the assistant's answer begins. Encode it with ZK_ENCODE_PARSE_SPECIAL alone (Llama 3's text begins with its bos), NONE's with
-// ZK_ENCODE_PARSE_SPECIAL | ZK_ENCODE_ADD_SPECIAL. ZK_BAD_INPUT for a role or an order of roles that the template does not take.
+// The text for `messages`, malloc'ed into *out_text with a NUL behind *out_bytes bytes. With add_generation_prompt it
+// ends where the assistant's answer begins. Encode it with ZK_ENCODE_PARSE_SPECIAL alone (Llama 3's text begins with
+// its bos), NONE's with ZK_ENCODE_PARSE_SPECIAL | ZK_ENCODE_ADD_SPECIAL. ZK_BAD_INPUT for a role or an order of roles
+// that the template does not take.
 zk_status zk_chat_render(zk_chat_template template_, const zk_chat_message *messages, size_t num_messages,
                          int add_generation_prompt, char **out_text, size_t *out_bytes);
 
@@ -51,11 +52,12 @@ zk_status zk_chat_render(zk_chat_template template_, const zk_chat_message *mess
 zk_status zk_chat_encode(const zk_tokenizer *tok, zk_chat_template template_, const zk_chat_message *messages,
                          size_t num_messages, int add_generation_prompt, zk_tokens *out);
 
-// The text that ends an assistant's turn, a single special token ("<|im_end|>", "<|eot_id|>"); NULL for NONE. Supervised
-// completions end with it and sampling stops at it.
+// The text that ends an assistant's turn, a single special token ("<|im_end|>", "<|eot_id|>"); NULL for NONE.
+// Supervised completions end with it and sampling stops at it.
 const char *zk_chat_end_of_turn(zk_chat_template template_);
 
-// Identity of a template: a hash of what it makes of a fixed set of conversations, so it changes exactly when the rendering does.
+// Identity of a template: a hash of what it makes of a fixed set of conversations, so it changes exactly when the
+// rendering does.
 uint64_t zk_chat_hash(zk_chat_template template_);
 
 #endif
