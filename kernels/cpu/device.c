@@ -23,8 +23,9 @@ int zk_cpu_isa_available(zk_cpu_isa isa) {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("fma")) return 0;
   if (isa == ZK_CPU_SCALAR) return 1;
-  if (isa == ZK_CPU_AVX2) return __builtin_cpu_supports("avx2");
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+  if (!__builtin_cpu_supports("avx2")) return 0;
+  if (isa == ZK_CPU_AVX2) return 1;
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 

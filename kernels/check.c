@@ -1,0 +1,104 @@
+// The registry of checks, and the two ways to run it.
+#include "kernels/check.h"
+
+#include <string.h>
+
+#include "kernels/backend.h"
+#include "kernels/check_case.h"
+#include "kernels/cpu/isa.h"
+
+typedef struct {
+  const char *operation; // as in kernels/ops.h, or "math"
+  zk_status (*run)(zk_check *check);
+} registered;
+
+static const registered registry[] = {
+    {"math", zk_check_math},
+    {"embedding", zk_check_embedding},
+    {"linear", zk_check_linear},
+    {"rmsnorm", zk_check_rmsnorm},
+    {"rope", zk_check_rope},
+    {"kv_write", zk_check_kv_write},
+    {"attention", zk_check_attention},
+    {"swiglu", zk_check_swiglu},
+    {"add", zk_check_add},
+    {"embedding_backward", zk_check_embedding_backward},
+    {"linear_backward_input", zk_check_linear_backward_input},
+    {"linear_backward_weight", zk_check_linear_backward_weight},
+    {"rmsnorm_backward", zk_check_rmsnorm_backward},
+    {"rope_backward", zk_check_rope_backward},
+    {"attention_backward", zk_check_attention_backward},
+    {"swiglu_backward", zk_check_swiglu_backward},
+    {"sum_squares", zk_check_sum_squares},
+    {"adamw", zk_check_adamw},
+    {"weights_hash", zk_check_weights_hash},
+};
+
+// The first row that differs, kept for the message.
+typedef struct {
+  char operation[64], variant[32], first[320];
+  uint64_t num_bits, differing_bits;
+} verdict;
+
+static zk_status run_one(const registered *entry, zk_device *device, int quick, const char *variant,
+                         zk_check_report report, void *user, verdict *verdict) {
+  zk_check check = {.device = device, .quick = quick, .rotate_threads = !quick, .max_threads = 3, .seed = 1};
+  zk_status status = zk_stream_open(device, ZK_SIDE_NONE, &check.stream);
+  if (status == ZK_OK) status = zk_stream_open(device, ZK_SIDE_NONE, &check.helper);
+  if (status == ZK_OK) {
+    check.helper->fault = ZK_NUM_OPS;
+    status = entry->run(&check);
+  }
+  zk_check_free(&check);
+  zk_stream_close(check.helper);
+  zk_stream_close(check.stream);
+  if (status != ZK_OK) return zk_status_context(status, "check of operation %s, variant %s", entry->operation, variant);
+  const zk_check_row row = {
+      entry->operation, "cpu", variant, check.num_cases, check.num_bits, check.differing_bits, check.first_difference};
+  if (report != NULL) report(&row, user);
+  if (row.differing_bits > 0 && verdict->differing_bits == 0) {
+    strncpy(verdict->operation, row.operation, sizeof verdict->operation - 1);
+    strncpy(verdict->variant, row.variant, sizeof verdict->variant - 1);
+    strncpy(verdict->first, row.first_difference, sizeof verdict->first - 1);
+    verdict->num_bits = row.num_bits;
+    verdict->differing_bits = row.differing_bits;
+  }
+  return ZK_OK;
+}
+
+static zk_status run_all(zk_device *device, int quick, const char *variant, zk_check_report report, void *user,
+                         verdict *verdict) {
+  for (size_t i = 0; i < sizeof registry / sizeof registry[0]; i++)
+    ZK_TRY(run_one(&registry[i], device, quick, variant, report, user, verdict));
+  return ZK_OK;
+}
+
+static zk_status judge(const verdict *verdict) {
+  if (verdict->differing_bits == 0) return ZK_OK;
+  return ZK_FAIL(ZK_MISMATCH,
+                 "operation %s, variant %s: %llu differing bits of %llu, first at %s; this machine does not keep the "
+                 "contract, do not run on it",
+                 verdict->operation, verdict->variant, (unsigned long long)verdict->differing_bits,
+                 (unsigned long long)verdict->num_bits, verdict->first);
+}
+
+zk_status zk_check_quick(zk_device *device) {
+  verdict verdict = {0};
+  ZK_TRY(zk_device_check_fp(device));
+  ZK_TRY(run_all(device, 1, zk_cpu_isa_name(zk_device_isa(device)), NULL, NULL, &verdict));
+  return judge(&verdict);
+}
+
+zk_status zk_check_full(zk_device_kind kind, int ordinal, zk_check_report report, void *user) {
+  zk_device *device;
+  ZK_TRY(zk_device_open(kind, ordinal, &device));
+  verdict verdict = {0};
+  zk_status status = zk_device_check_fp(device);
+  for (int isa = ZK_CPU_AVX512; isa >= ZK_CPU_SCALAR && status == ZK_OK; isa--) {
+    if (!zk_cpu_isa_available((zk_cpu_isa)isa)) continue;
+    status = zk_device_set_isa(device, (zk_cpu_isa)isa);
+    if (status == ZK_OK) status = run_all(device, 0, zk_cpu_isa_name((zk_cpu_isa)isa), report, user, &verdict);
+  }
+  zk_device_close(device);
+  return status != ZK_OK ? status : judge(&verdict);
+}

@@ -1,0 +1,36 @@
+// The contract on the device one got: every kernel variant against the straight loops of kernels/reference/, bit for
+// bit, on random and adversarial data. `zerokl check` prints it whole; the short form starts every run. It fails
+// closed, naming the operation.
+#ifndef ZK_KERNELS_CHECK_H
+#define ZK_KERNELS_CHECK_H
+
+#include "kernels/device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// One operation on one variant (on a CPU: an instruction set).
+typedef struct {
+  const char *operation; // "linear_backward_input"
+  const char *device;    // "cpu"
+  const char *variant;   // "avx512"
+  int64_t num_cases;
+  uint64_t num_bits, differing_bits;
+  const char *first_difference; // the case, the element and both bit patterns; "" when there is none
+} zk_check_row;
+
+typedef void (*zk_check_report)(const zk_check_row *row, void *user);
+
+// Every operation on every variant that a device of this kind has here, with changing thread counts; under a minute.
+// `report` gets each row as it is done (may be NULL). All rows run; then ZK_MISMATCH names the first operation that
+// differs. Works on a device of its own; streams are of ZK_SIDE_NONE ("check" in ZK_FAULT).
+zk_status zk_check_full(zk_device_kind kind, int ordinal, zk_check_report report, void *user);
+
+// The short form, about a second: every operation on the one variant that `device` will run. ZK_MISMATCH as above.
+zk_status zk_check_quick(zk_device *device);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

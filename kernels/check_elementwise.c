@@ -1,0 +1,142 @@
+// Checks of the operations that work element by element, of block sums and of hashes.
+#include "kernels/check_case.h"
+#include "kernels/hash.h"
+#include "kernels/math.h"
+#include "kernels/reduce.h"
+#include "kernels/reference/rows_reference.h"
+#include "kernels/swiglu.h"
+
+#define FLOAT_BYTES(n) ((size_t)(n) * sizeof(float))
+
+// Lengths around a vector, a block of 4,096 and what wakes the threads.
+static const int64_t lengths[] = {70001, 1, 15, 17, 4095, 4097, 32769};
+static int num_lengths(const zk_check *check) { return check->quick ? 1 : (int)(sizeof lengths / sizeof lengths[0]); }
+
+static void begin(zk_check *check, int64_t n, int data) {
+  zk_check_case(check, "elements %lld, %s", (long long)n, zk_check_data_name((zk_check_data)data));
+}
+
+zk_status zk_check_swiglu(zk_check *check) {
+  for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
+    for (int l = 0; l < num_lengths(check); l++) {
+      const int64_t n = lengths[l];
+      float *gate, *up, *want, *gate_d, *up_d;
+      begin(check, n, data);
+      ZK_TRY(zk_check_floats(check, data, n, &gate));
+      ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, n, &up));
+      ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&want));
+      ZK_TRY(zk_check_upload(check, gate, FLOAT_BYTES(n), (void **)&gate_d));
+      ZK_TRY(zk_check_upload(check, up, FLOAT_BYTES(n), (void **)&up_d));
+      ZK_TRY(zk_swiglu_forward(check->stream, ZK_F32, n, gate_d, up_d, gate_d));
+      zk_reference_swiglu_forward(n, gate, up, want);
+      ZK_TRY(zk_check_compare(check, "out", gate_d, want, n));
+    }
+  return ZK_OK;
+}
+
+zk_status zk_check_swiglu_backward(zk_check *check) {
+  for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
+    for (int l = 0; l < num_lengths(check); l++) {
+      const int64_t n = lengths[l];
+      float *gate, *up, *dout, *dgate, *dup, *gate_d, *up_d, *dout_d, *dgate_d;
+      begin(check, n, data);
+      ZK_TRY(zk_check_floats(check, data, n, &gate));
+      ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, n, &up));
+      ZK_TRY(zk_check_floats(check, data == ZK_CHECK_LARGE ? ZK_CHECK_NORMAL : data, n, &dout));
+      ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&dgate));
+      ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&dup));
+      ZK_TRY(zk_check_upload(check, gate, FLOAT_BYTES(n), (void **)&gate_d));
+      ZK_TRY(zk_check_upload(check, up, FLOAT_BYTES(n), (void **)&up_d));
+      ZK_TRY(zk_check_upload(check, dout, FLOAT_BYTES(n), (void **)&dout_d));
+      ZK_TRY(zk_check_device(check, FLOAT_BYTES(n), (void **)&dgate_d));
+      ZK_TRY(zk_swiglu_backward(check->stream, ZK_F32, n, gate_d, up_d, dout_d, dgate_d, up_d));
+      zk_reference_swiglu_backward(n, gate, up, dout, dgate, dup);
+      ZK_TRY(zk_check_compare(check, "dgate", dgate_d, dgate, n));
+      ZK_TRY(zk_check_compare(check, "dup", up_d, dup, n));
+    }
+  return ZK_OK;
+}
+
+zk_status zk_check_add(zk_check *check) {
+  for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
+    for (int l = 0; l < num_lengths(check); l++) {
+      const int64_t n = lengths[l];
+      float *a, *b, *want, *a_d, *b_d;
+      begin(check, n, data);
+      ZK_TRY(zk_check_floats(check, data, n, &a));
+      ZK_TRY(zk_check_floats(check, data, n, &b));
+      ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&want));
+      ZK_TRY(zk_check_upload(check, a, FLOAT_BYTES(n), (void **)&a_d));
+      ZK_TRY(zk_check_upload(check, b, FLOAT_BYTES(n), (void **)&b_d));
+      ZK_TRY(zk_add(check->stream, ZK_F32, n, a_d, b_d, b_d));
+      zk_reference_add(n, a, b, want);
+      ZK_TRY(zk_check_compare(check, "sum", b_d, want, n));
+    }
+  return ZK_OK;
+}
+
+zk_status zk_check_sum_squares(zk_check *check) {
+  for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
+    for (int l = 0; l < num_lengths(check); l++) {
+      const int64_t n = lengths[l], num_blocks = (n + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS;
+      float *x, *want, *x_d, *sums_d, *sums;
+      begin(check, n, data);
+      ZK_TRY(zk_check_floats(check, data, n, &x));
+      ZK_TRY(zk_check_host(check, FLOAT_BYTES(num_blocks), (void **)&want));
+      ZK_TRY(zk_check_host(check, FLOAT_BYTES(num_blocks), (void **)&sums));
+      ZK_TRY(zk_check_upload(check, x, FLOAT_BYTES(n), (void **)&x_d));
+      ZK_TRY(zk_check_device(check, FLOAT_BYTES(num_blocks), (void **)&sums_d));
+      ZK_TRY(zk_sum_squares(check->stream, n, x_d, sums_d));
+      zk_reference_sum_squares(n, x, want);
+      ZK_TRY(zk_check_compare(check, "block_sums", sums_d, want, num_blocks));
+      ZK_TRY(zk_copy_to_host(check->stream, sums, sums_d, FLOAT_BYTES(num_blocks)));
+      ZK_TRY(zk_stream_wait(check->stream));
+      const float tree = zk_reduce_tree(sums, num_blocks), want_tree = zk_reference_tree(want, num_blocks);
+      zk_check_compare_u64(check, "tree", zk_float_bits(tree), zk_float_bits(want_tree));
+    }
+  return ZK_OK;
+}
+
+zk_status zk_check_adamw(zk_check *check) {
+  for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
+    for (int l = 0; l < num_lengths(check); l++) {
+      const int64_t n = lengths[l];
+      const int decays = l % 2;
+      float *w, *m, *v, *grad, *w_d, *m_d, *v_d, *grad_d, *working;
+      zk_adamw_params params;
+      zk_adamw_scalars(1e-3, 0.9, 0.999, 1e-8, 0.1, 3 + l, 4.0f, 1.0, &params);
+      begin(check, n, data);
+      ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, n, &w));
+      ZK_TRY(zk_check_floats(check, data, n, &m));
+      ZK_TRY(zk_check_floats(check, data, n, &v));
+      ZK_TRY(zk_check_floats(check, data, n, &grad));
+      for (int64_t i = 0; i < n; i++) v[i] = fabsf(v[i]);
+      ZK_TRY(zk_check_upload(check, w, FLOAT_BYTES(n), (void **)&w_d));
+      ZK_TRY(zk_check_upload(check, m, FLOAT_BYTES(n), (void **)&m_d));
+      ZK_TRY(zk_check_upload(check, v, FLOAT_BYTES(n), (void **)&v_d));
+      ZK_TRY(zk_check_upload(check, grad, FLOAT_BYTES(n), (void **)&grad_d));
+      ZK_TRY(zk_check_device(check, FLOAT_BYTES(n), (void **)&working));
+      ZK_TRY(zk_adamw(check->stream, ZK_F32, &params, decays, n, w_d, m_d, v_d, grad_d, working));
+      zk_reference_adamw(&params, decays, n, w, m, v, grad);
+      ZK_TRY(zk_check_compare(check, "master", w_d, w, n));
+      ZK_TRY(zk_check_compare(check, "working", working, w, n));
+      ZK_TRY(zk_check_compare(check, "m", m_d, m, n));
+      ZK_TRY(zk_check_compare(check, "v", v_d, v, n));
+    }
+  return ZK_OK;
+}
+
+zk_status zk_check_weights_hash(zk_check *check) {
+  for (int l = 0; l < num_lengths(check); l++)
+    for (int32_t element_bytes = 2; element_bytes <= 4; element_bytes += 2) {
+      const int64_t n = lengths[l];
+      float *x, *x_d;
+      uint64_t hash;
+      begin(check, n, ZK_CHECK_WIDE);
+      ZK_TRY(zk_check_floats(check, ZK_CHECK_WIDE, n, &x));
+      ZK_TRY(zk_check_upload(check, x, FLOAT_BYTES(n), (void **)&x_d));
+      ZK_TRY(zk_hash_elements(check->stream, element_bytes, n, (uint64_t)n << 30, x_d, &hash));
+      zk_check_compare_u64(check, "hash", hash, zk_reference_hash(element_bytes, n, (uint64_t)n << 30, x));
+    }
+  return ZK_OK;
+}

@@ -1,0 +1,16 @@
+// The f32 functions of kernels/math.h one value at a time (this folder is compiled without vectorisation).
+#include "kernels/reference/math_reference.h"
+
+#include "kernels/rng.h"
+
+void zk_reference_expf(int64_t n, const float *x, float *y) {
+  for (int64_t i = 0; i < n; i++) y[i] = zk_expf(x[i]);
+}
+
+void zk_reference_logf(int64_t n, const float *x, float *y) {
+  for (int64_t i = 0; i < n; i++) y[i] = zk_logf(x[i]);
+}
+
+void zk_reference_gumbel(int64_t n, const uint32_t *r, float *y) {
+  for (int64_t i = 0; i < n; i++) y[i] = zk_gumbel(r[i]);
+}
