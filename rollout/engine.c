@@ -7,6 +7,8 @@
 #include "rollout/engine_impl.h"
 #include "shared/log.h"
 
+#define USUAL_PROMPT_TOKENS 512
+
 void zk_sequence_free(zk_sequence *seq) {
   if (!seq) return;
   free(seq->tokens);
@@ -34,7 +36,10 @@ static size_t page_bytes(const zk_policy *policy, int32_t page_tokens) {
 void zk_engine_kv_bytes(const zk_policy *policy, const zk_engine_options *o, size_t *wanted, size_t *least) {
   size_t page = page_bytes(policy, o->page_tokens), pages = ((size_t)o->max_sequence + (size_t)o->page_tokens - 1) / (size_t)o->page_tokens;
   *least = (pages + 1) * page; // one sequence, and its prompt's last page before it is copied
-  *wanted = ((size_t)o->max_batch * pages + 1) * page;
+  // Room for max_batch sequences with prompts of usual length; when they are longer, preemption makes do.
+  size_t usual = (size_t)o->max_new_tokens + USUAL_PROMPT_TOKENS, usual_pages = (usual + (size_t)o->page_tokens - 1) / (size_t)o->page_tokens;
+  *wanted = ((size_t)o->max_batch * (usual_pages < pages ? usual_pages : pages) + 1) * page;
+  if (*wanted < *least) *wanted = *least;
   if (o->kv_bytes) *wanted = o->kv_bytes;
 }
 
@@ -214,6 +219,10 @@ zk_status zk_engine_submit(zk_engine *e, const zk_request *r) {
     e->num_open++, e->num_waiting++;
   }
   return ZK_OK;
+}
+
+void zk_engine_set_sampling(zk_engine *e, double temperature, int32_t top_k, double top_p) {
+  e->options.temperature = temperature, e->options.top_k = top_k, e->options.top_p = top_p;
 }
 
 int32_t zk_engine_num_open(const zk_engine *e) { return e->num_open; }

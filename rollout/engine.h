@@ -30,7 +30,7 @@ typedef struct {
   // How: changes no bit.
   int32_t max_batch;     // sequences in one step
   int32_t page_tokens;   // tokens of a KV page
-  uint64_t kv_bytes;     // KV cache; 0 = room for max_batch sequences of max_sequence tokens, within free memory
+  uint64_t kv_bytes;     // KV cache; 0 = room for max_batch sequences of usual length, within half of what is free
   int32_t prefill_chunk; // prompt tokens in one step
   int32_t max_sequence;  // longest prompt + completion that will be submitted
 } zk_engine_options;
@@ -72,6 +72,9 @@ void zk_engine_kv_bytes(const zk_policy *policy, const zk_engine_options *option
 // sequence. `policy` (and what options borrows) must outlive the engine.
 zk_status zk_engine_open(const zk_policy *policy, const zk_engine_options *options, zk_engine **out);
 void zk_engine_close(zk_engine *engine);
+
+// Changes what is sampled, between batches of requests (nothing may be open): evaluation and training share one engine.
+void zk_engine_set_sampling(zk_engine *engine, double temperature, int32_t top_k, double top_p);
 
 // Queues a group. ZK_BAD_INPUT for a prompt that leaves no room for one new token.
 zk_status zk_engine_submit(zk_engine *engine, const zk_request *request);

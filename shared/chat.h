@@ -18,7 +18,7 @@
   X(QWEN25, "qwen2.5", "ChatML with the default system message of Qwen2.5")                                            \
   X(QWEN3, "qwen3", "ChatML of Qwen3, thinking allowed")                                                               \
   X(LLAMA3, "llama3", "headers of Llama 3")                                                                            \
-  X(LLAMA31, "llama3.1", "headers of Llama 3.1 and 3.2 with their fixed date preamble")
+  X(LLAMA31, "llama3.1", "headers of Llama 3.1, 3.2 and 3.3 with their preamble, its date always 26 Jul 2024")
 
 typedef enum {
 #define X(id, name, text) ZK_CHAT_##id,

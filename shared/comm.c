@@ -1,7 +1,9 @@
 // MPI behind shared/comm.h: non-blocking calls, polled with a growing sleep, errors as values.
+#define _GNU_SOURCE // sched_getaffinity
 #include "shared/comm.h"
 
 #include <mpi.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 struct zk_comm {
   int rank, size, local_rank, local_size;
   int uses_mpi;
+  int agreed; // the last failure is one that all ranks know of
   MPI_Comm world;
   MPI_Win counter_window;
   int64_t *counter;      // rank 0's memory of the window
@@ -104,10 +107,37 @@ void zk_comm_close(zk_comm *c) {
   free(c);
 }
 
+static zk_comm *world;
+
+zk_status zk_comm_world(zk_comm **out) {
+  if (!world) ZK_TRY(zk_comm_open(&world));
+  *out = world;
+  return ZK_OK;
+}
+
+bool zk_comm_speaks(void) { return !world || world->rank == 0 || !world->agreed; }
+
+void zk_comm_leave(int exit_code) {
+  if (!world) return;
+  if (exit_code && !world->agreed && world->size > 1) zk_comm_abort(world, exit_code);
+  zk_comm_close(world);
+  world = NULL;
+}
+
 int zk_comm_rank(const zk_comm *c) { return c->rank; }
 int zk_comm_size(const zk_comm *c) { return c->size; }
 int zk_comm_local_rank(const zk_comm *c) { return c->local_rank; }
 int zk_comm_local_size(const zk_comm *c) { return c->local_size; }
+
+bool zk_comm_cores_are_shared(zk_comm *c) {
+  if (c->size == 1) return false;
+  cpu_set_t mine, first;
+  memset(&mine, 0, sizeof mine);
+  sched_getaffinity(0, sizeof mine, &mine);
+  first = mine;
+  uint64_t differs = zk_comm_broadcast(c, 0, &first, sizeof first) != ZK_OK || memcmp(&first, &mine, sizeof mine) != 0;
+  return zk_comm_max_u64(c, &differs, 1) == ZK_OK && !differs;
+}
 
 _Noreturn void zk_comm_abort(zk_comm *c, int exit_code) {
   fflush(NULL);
@@ -151,6 +181,7 @@ zk_status zk_comm_agree(zk_comm *c, zk_status local) {
   ZK_TRY(zk_comm_max_u64(c, &worst, 1));
   if (worst == 0) return ZK_OK;
   int root = c->size - (int)worst;
+  c->agreed = 1;
   struct {
     int32_t status;
     char text[1024];

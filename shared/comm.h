@@ -6,6 +6,7 @@
 #ifndef ZK_SHARED_COMM_H
 #define ZK_SHARED_COMM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,10 +17,18 @@ typedef struct zk_comm zk_comm;
 // Starts MPI when the process was launched by mpirun (or srun with PMI), else makes a world of one. Collective.
 zk_status zk_comm_open(zk_comm **out);
 void zk_comm_close(zk_comm *comm); // collective
+// The process's one communicator, opened at first use; main closes it through zk_comm_leave. Collective.
+zk_status zk_comm_world(zk_comm **out);
+// Leaves the world at the end of the process. After a failure that all ranks agreed on (or after success) MPI is finalised, and only rank 0
+// should speak: zk_comm_speaks says so. A rank that failed alone speaks, and its zk_comm_leave ends the whole job.
+bool zk_comm_speaks(void);
+void zk_comm_leave(int exit_code);
 int zk_comm_rank(const zk_comm *comm);
 int zk_comm_size(const zk_comm *comm);
 int zk_comm_local_rank(const zk_comm *comm); // among the ranks of this host
 int zk_comm_local_size(const zk_comm *comm);
+// True when all ranks may run on the same cores (mpirun --bind-to none), so that they should divide them. Collective.
+bool zk_comm_cores_are_shared(zk_comm *comm);
 // Ends the whole job at once with this exit code; for a rank that cannot go on while others wait for it. Does not return.
 _Noreturn void zk_comm_abort(zk_comm *comm, int exit_code);
 

@@ -42,17 +42,20 @@ zk_model_config zk_model_config_default(zk_model_architecture architecture) {
                            .bos_id = -1};
 }
 
-// ---- checks -------------------------------------------------------------------------------------------------------------
+// ---- checks
 
 static zk_status check_range(const char *field, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return ZK_OK;
-  return ZK_FAIL(ZK_BAD_INPUT, "%s is %lld, must be %lld to %lld", field, (long long)value, (long long)low, (long long)high);
+  return ZK_FAIL(ZK_BAD_INPUT, "%s is %lld, must be %lld to %lld", field, (long long)value, (long long)low,
+                 (long long)high);
 }
 
 static zk_status check_rope(const zk_rope_params *r) {
-  if (!(r->theta > 0 && r->theta <= 1e15)) return ZK_FAIL(ZK_BAD_INPUT, "rope_theta is %g, must be above 0 and at most 1e15", r->theta);
+  if (!(r->theta > 0 && r->theta <= 1e15))
+    return ZK_FAIL(ZK_BAD_INPUT, "rope_theta is %g, must be above 0 and at most 1e15", r->theta);
   if (r->scaling == ZK_ROPE_PLAIN) return ZK_OK;
-  if (!(r->factor >= 1 && r->factor <= 1e6)) return ZK_FAIL(ZK_BAD_INPUT, "rope scaling: factor is %g, must be 1 to 1e6", r->factor);
+  if (!(r->factor >= 1 && r->factor <= 1e6))
+    return ZK_FAIL(ZK_BAD_INPUT, "rope scaling: factor is %g, must be 1 to 1e6", r->factor);
   if (r->scaling == ZK_ROPE_LINEAR) return ZK_OK;
   if (!(r->low_freq_factor > 0 && r->high_freq_factor > r->low_freq_factor && r->high_freq_factor <= 1e6))
     return ZK_FAIL(ZK_BAD_INPUT, "rope scaling: low_freq_factor %g and high_freq_factor %g must be 0 < low < high",
@@ -77,9 +80,11 @@ zk_status zk_model_config_check(const zk_model_config *c) {
   ZK_TRY(check_range("vocab_size", c->vocab, 1, 1 << 24)); // ids stay below what the random layout can number
   ZK_TRY(check_range("max_position_embeddings", c->max_position, 1, INT32_MAX));
   if (c->num_heads % c->num_kv_heads)
-    return ZK_FAIL(ZK_BAD_INPUT, "num_attention_heads %d is not a multiple of num_key_value_heads %d", c->num_heads, c->num_kv_heads);
+    return ZK_FAIL(ZK_BAD_INPUT, "num_attention_heads %d is not a multiple of num_key_value_heads %d", c->num_heads,
+                   c->num_kv_heads);
   if (c->head_dim % 8) return ZK_FAIL(ZK_UNSUPPORTED, "head_dim %d is not a multiple of 8", c->head_dim);
-  if (!(c->rms_eps > 0 && c->rms_eps < 1)) return ZK_FAIL(ZK_BAD_INPUT, "rms_norm_eps is %g, must be above 0 and below 1", (double)c->rms_eps);
+  if (!(c->rms_eps > 0 && c->rms_eps < 1))
+    return ZK_FAIL(ZK_BAD_INPUT, "rms_norm_eps is %g, must be above 0 and below 1", (double)c->rms_eps);
   ZK_TRY(check_rope(&c->rope));
   ZK_TRY(check_ids(c));
   int64_t attention = 2 * ((int64_t)c->num_heads + c->num_kv_heads) * c->head_dim; // every term below 2^41: no overflow
@@ -89,10 +94,11 @@ zk_status zk_model_config_check(const zk_model_config *c) {
   return ZK_OK;
 }
 
-// ---- files --------------------------------------------------------------------------------------------------------------
+// ---- files
 
 zk_status zk_model_config_load(const char *dir, zk_model_config *out) {
-  char *path = zk_file_join(dir, "config.json"), *generation = zk_file_join(dir, "generation_config.json"), *text = NULL;
+  char *path = zk_file_join(dir, "config.json"), *generation = zk_file_join(dir, "generation_config.json"),
+       *text = NULL;
   size_t num_bytes;
   zk_status st = path && generation ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: out of memory", dir);
   if (st != ZK_OK) goto done;
@@ -122,7 +128,8 @@ static json_t *bos_json(const zk_model_config *c) { return c->bos_id < 0 ? json_
 
 // The RoPE object without its theta: transformers 4's rope_scaling; rope_parameters of 5 holds theta too.
 static json_t *rope_json(const zk_rope_params *r) {
-  static const char *const types[] = {[ZK_ROPE_PLAIN] = "default", [ZK_ROPE_LINEAR] = "linear", [ZK_ROPE_LLAMA3] = "llama3"};
+  static const char *const types[] = {
+      [ZK_ROPE_PLAIN] = "default", [ZK_ROPE_LINEAR] = "linear", [ZK_ROPE_LLAMA3] = "llama3"};
   json_t *rope = json_pack("{s:s}", "rope_type", types[r->scaling]);
   if (r->scaling != ZK_ROPE_PLAIN) json_object_set_new(rope, "factor", json_real(r->factor));
   if (r->scaling == ZK_ROPE_LLAMA3) {
@@ -146,21 +153,34 @@ static double shortest(float value) {
 static json_t *config_json(const zk_model_config *c, const char *dtype_name) {
   json_t *rope = rope_json(&c->rope), *scaling = c->rope.scaling == ZK_ROPE_PLAIN ? json_null() : rope_json(&c->rope);
   json_object_set_new(rope, "rope_theta", json_real(c->rope.theta));
-  json_t *root = json_pack("{s:[s], s:s, s:s, s:s, s:s}", "architectures", architectures[c->architecture].class_name, "model_type",
-                           architectures[c->architecture].type, "dtype", dtype_name, "torch_dtype", dtype_name, "hidden_act", "silu");
-  const struct { const char *name; int value; } counts[] = {
-      {"hidden_size", c->hidden}, {"intermediate_size", c->intermediate}, {"num_hidden_layers", c->num_layers},
-      {"num_attention_heads", c->num_heads}, {"num_key_value_heads", c->num_kv_heads}, {"head_dim", c->head_dim},
-      {"vocab_size", c->vocab}, {"max_position_embeddings", c->max_position}};
-  for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) json_object_set_new(root, counts[i].name, json_integer(counts[i].value));
+  json_t *root = json_pack("{s:[s], s:s, s:s, s:s, s:s}", "architectures", architectures[c->architecture].class_name,
+                           "model_type", architectures[c->architecture].type, "dtype", dtype_name, "torch_dtype",
+                           dtype_name, "hidden_act", "silu");
+  const struct {
+    const char *name;
+    int value;
+  } counts[] = {{"hidden_size", c->hidden},
+                {"intermediate_size", c->intermediate},
+                {"num_hidden_layers", c->num_layers},
+                {"num_attention_heads", c->num_heads},
+                {"num_key_value_heads", c->num_kv_heads},
+                {"head_dim", c->head_dim},
+                {"vocab_size", c->vocab},
+                {"max_position_embeddings", c->max_position}};
+  for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+    json_object_set_new(root, counts[i].name, json_integer(counts[i].value));
   json_object_set_new(root, "rms_norm_eps", json_real(shortest(c->rms_eps)));
   json_object_set_new(root, "rope_theta", json_real(c->rope.theta));
   json_object_set_new(root, "rope_scaling", scaling);
   json_object_set_new(root, "rope_parameters", rope);
   json_object_set_new(root, "tie_word_embeddings", json_boolean(c->tie_embeddings));
   json_object_set_new(root, "attention_bias", json_false()); // read by Llama and Qwen3 only; Qwen2's bias is built in
-  if (c->architecture == ZK_MODEL_LLAMA) json_object_set_new(root, "mlp_bias", json_false());
-  else json_object_set_new(root, "use_sliding_window", json_false());
+  if (c->architecture == ZK_MODEL_LLAMA) {
+    json_object_set_new(root, "mlp_bias", json_false());
+  } else {
+    json_object_set_new(root, "use_sliding_window", json_false());
+    json_object_set_new(root, "sliding_window", json_null()); // transformers 4 warns about its default otherwise
+  }
   json_object_set_new(root, "attention_dropout", json_real(0));
   json_object_set_new(root, "bos_token_id", bos_json(c));
   json_object_set_new(root, "eos_token_id", eos_json(c));

@@ -1,5 +1,5 @@
-// What a decoder is: the fields of a Hugging Face config.json that change the mathematics. One decoder with flags serves
-// Llama, Qwen2 and Qwen3; a field that changes the mathematics and is not here is refused by name.
+// What a decoder is: the fields of a Hugging Face config.json that change the mathematics. One decoder with flags
+// serves Llama, Qwen2 and Qwen3; a field that changes the mathematics and is not here is refused by name.
 #ifndef ZK_SHARED_MODEL_CONFIG_H
 #define ZK_SHARED_MODEL_CONFIG_H
 
@@ -27,14 +27,15 @@ typedef enum {
 typedef struct zk_model_config {
   zk_model_architecture architecture;
   int num_layers, hidden, num_heads, num_kv_heads, head_dim, intermediate, vocab;
-  int tie_embeddings;      // LM head is the embedding
-  int qkv_bias;            // q, k, v projections have a bias (Qwen2)
-  int qk_norm;             // RMSNorm of each head of q and k before RoPE (Qwen3)
+  int tie_embeddings; // LM head is the embedding
+  int qkv_bias;       // q, k, v projections have a bias (Qwen2)
+  int qk_norm;        // RMSNorm of each head of q and k before RoPE (Qwen3)
   float rms_eps;
-  zk_rope_params rope;     // over the whole head; scaling fields are 0 when unused
-  int max_position;        // positions the model was made for (max_position_embeddings)
-  int bos_id;              // -1 when the model has none
-  int num_eos, eos_ids[ZK_MODEL_MAX_EOS]; // any of them ends a completion; config.json's and generation_config.json's, ascending
+  zk_rope_params rope; // over the whole head; scaling fields are 0 when unused
+  int max_position;    // positions the model was made for (max_position_embeddings)
+  int bos_id;          // -1 when the model has none
+  int num_eos;         // any of the ids below ends a completion; both files' ids, ascending
+  int eos_ids[ZK_MODEL_MAX_EOS];
 } zk_model_config;
 
 const char *zk_model_architecture_name(zk_model_architecture architecture); // "qwen2"
@@ -47,16 +48,18 @@ zk_model_config zk_model_config_default(zk_model_architecture architecture);
 // vocabulary ...). Every parse and every model.init goes through it. ZK_BAD_INPUT names the field.
 zk_status zk_model_config_check(const zk_model_config *config);
 
-// Parses config.json as transformers 4 and 5 write it, from text; `file` stands for the path in messages. `generation` is the text
-// of generation_config.json or NULL; only its eos_token_id and bos_token_id are used. Unsupported mathematics: ZK_UNSUPPORTED
-// with field and value. Malformed: ZK_BAD_INPUT.
+// Parses the text of config.json as transformers 4 and 5 write it; `file` stands for the path in messages. Unsupported
+// mathematics: ZK_UNSUPPORTED with field and value; malformed: ZK_BAD_INPUT. *out is written only on success.
 zk_status zk_model_config_parse(const char *file, const char *text, size_t num_bytes, zk_model_config *out);
-zk_status zk_model_config_parse_generation(const char *file, const char *text, size_t num_bytes, zk_model_config *config);
+// Adds the eos ids of generation_config.json, and its bos id if there is none yet; nothing else in it is used.
+zk_status zk_model_config_parse_generation(const char *file, const char *text, size_t num_bytes,
+                                           zk_model_config *config);
 // Reads DIR/config.json and, when present, DIR/generation_config.json.
 zk_status zk_model_config_load(const char *dir, zk_model_config *out);
 
-// Writes DIR/config.json and DIR/generation_config.json so that transformers 4 (rope_theta, rope_scaling, torch_dtype) and 5
-// (rope_parameters, dtype) read the same model. dtype_name: "float32" or "bfloat16". Deterministic bytes; written aside, renamed.
+// Writes DIR/config.json and DIR/generation_config.json so that transformers 4 (rope_theta, rope_scaling, torch_dtype)
+// and 5 (rope_parameters, dtype) read the same model. dtype_name: "float32" or "bfloat16". Deterministic bytes; written
+// aside, renamed.
 zk_status zk_model_config_save(const char *dir, const zk_model_config *config, const char *dtype_name);
 
 #endif

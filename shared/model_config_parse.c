@@ -1,5 +1,5 @@
-// config.json to zk_model_config. Every field is looked up in one table: handled, without effect on the mathematics, or allowed
-// only at the values that leave the mathematics as it is.
+// config.json to zk_model_config. Every field is looked up in one table: handled, without effect on the mathematics, or
+// allowed only at the values that leave the mathematics as it is.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +12,7 @@
 static const char HANDLED[] = "handled", HARMLESS[] = "harmless";
 
 // Field and what it may be: HANDLED below, HARMLESS, or the allowed values as compact JSON separated by '|'.
+// clang-format off
 static const struct {
   const char *name, *allowed;
 } fields[] = {
@@ -24,13 +25,16 @@ static const struct {
     // the mathematics of these fields is not delivered
     {"hidden_act", "\"silu\"|\"swish\""}, {"attention_bias", "false|null"}, {"mlp_bias", "false|null"},
     {"use_sliding_window", "false|null"}, {"partial_rotary_factor", "1|1.0|null"}, {"rotary_pct", "1|1.0|null"},
-    {"pretraining_tp", "1|null"}, {"quantization_config", "null"}, {"compression_config", "null"}, {"auto_map", "null|{}"},
+    {"pretraining_tp", "1|null"}, {"quantization_config", "null"}, {"compression_config", "null"},
+    {"auto_map", "null|{}"},
     {"attn_logit_softcapping", "null"}, {"final_logit_softcapping", "null"}, {"query_pre_attn_scalar", "null"},
     {"attention_multiplier", "null"}, {"embedding_multiplier", "1|1.0|null"}, {"residual_multiplier", "1|1.0|null"},
-    {"logits_scaling", "1|1.0|null"}, {"logit_scale", "1|1.0|null"}, {"scale_emb", "1|1.0|null"}, {"scale_depth", "null"},
+    {"logits_scaling", "1|1.0|null"}, {"logit_scale", "1|1.0|null"}, {"scale_emb", "1|1.0|null"},
+    {"scale_depth", "null"},
     {"dim_model_base", "null"}, {"attention_scale", "null"}, {"clip_qkv", "null"}, {"no_rope_layers", "null|[]"},
     {"no_rope_layer_interval", "null"}, {"nope_layer_interval", "null"}, {"attention_chunk_size", "null"},
-    {"num_experts", "null|0"}, {"num_local_experts", "null|0"}, {"n_routed_experts", "null|0"}, {"use_qk_norm", "false|null"},
+    {"num_experts", "null|0"}, {"num_local_experts", "null|0"}, {"n_routed_experts", "null|0"},
+    {"use_qk_norm", "false|null"},
     {"qk_layernorm", "false|null"}, {"qkv_bias", "false|null"}, {"bias", "false|null"}, {"use_bias", "false|null"},
     {"lm_head_bias", "false|null"}, {"use_parallel_residual", "false|null"}, {"parallel_attn", "false|null"},
     {"rope_interleaved", "false|null"}, {"use_mrope", "false|null"}, {"norm_before_gate", "false|null"},
@@ -59,8 +63,9 @@ static const struct {
     {"num_beam_groups", HARMLESS}, {"num_return_sequences", HARMLESS}, {"early_stopping", HARMLESS},
     {"diversity_penalty", HARMLESS}, {"repetition_penalty", HARMLESS}, {"length_penalty", HARMLESS},
     {"no_repeat_ngram_size", HARMLESS}, {"encoder_no_repeat_ngram_size", HARMLESS}, {"rope_local_base_freq", "null"}};
+// clang-format on
 
-// ---- the field table ----------------------------------------------------------------------------------------------------
+// ---- the field table
 
 // True if `text` is one of the '|'-separated items of `list`.
 static int is_listed(const char *text, const char *list) {
@@ -72,7 +77,8 @@ static int is_listed(const char *text, const char *list) {
 
 static zk_status fail_value(const char *file, const char *name, const json_t *value, const char *want) {
   char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-  zk_status st = ZK_FAIL(ZK_UNSUPPORTED, "%s: %s is %.200s, which is not supported (%s)", file, name, text ? text : "?", want);
+  zk_status st =
+      ZK_FAIL(ZK_UNSUPPORTED, "%s: %s is %.200s, which is not supported (%s)", file, name, text ? text : "?", want);
   free(text);
   return st;
 }
@@ -90,7 +96,7 @@ static zk_status check_field(const char *file, const char *name, const json_t *v
   return ZK_OK;
 }
 
-// ---- values -------------------------------------------------------------------------------------------------------------
+// ---- values
 
 // NULL where the field is absent or null: both mean "the default".
 static const json_t *get(const json_t *root, const char *name) {
@@ -126,7 +132,7 @@ static zk_status get_bool(const char *file, const json_t *root, const char *name
   return ZK_OK;
 }
 
-// ---- architecture, layers -----------------------------------------------------------------------------------------------
+// ---- architecture, layers
 
 static zk_status parse_architecture(const char *file, const json_t *root, zk_model_config *out) {
   static const char *const classes[] = {
@@ -157,13 +163,13 @@ static zk_status check_attention(const char *file, const json_t *root, const zk_
   for (size_t i = 0; i < json_array_size(types); i++) {
     const char *type = json_string_value(json_array_get(types, i));
     if (!type || strcmp(type, "full_attention"))
-      return ZK_FAIL(ZK_UNSUPPORTED, "%s: layer_types: layer %zu is %s, which is not supported (full_attention)", file, i,
-                     type ? type : "not a string");
+      return ZK_FAIL(ZK_UNSUPPORTED, "%s: layer_types: layer %zu is %s, which is not supported (full_attention)", file,
+                     i, type ? type : "not a string");
   }
   return ZK_OK;
 }
 
-// ---- RoPE ---------------------------------------------------------------------------------------------------------------
+// ---- RoPE
 
 static zk_status parse_rope_type(const char *file, const char *field, const json_t *rope, zk_rope_scaling *out) {
   const char *modern = json_string_value(get(rope, "rope_type")), *legacy = json_string_value(get(rope, "type"));
@@ -173,7 +179,9 @@ static zk_status parse_rope_type(const char *file, const char *field, const json
   if (!strcmp(type, "default")) *out = ZK_ROPE_PLAIN;
   else if (!strcmp(type, "linear")) *out = ZK_ROPE_LINEAR;
   else if (!strcmp(type, "llama3")) *out = ZK_ROPE_LLAMA3;
-  else return ZK_FAIL(ZK_UNSUPPORTED, "%s: %s.rope_type is %s, which is not supported (default, linear, llama3)", file, field, type);
+  else
+    return ZK_FAIL(ZK_UNSUPPORTED, "%s: %s.rope_type is %s, which is not supported (default, linear, llama3)", file,
+                   field, type);
   return ZK_OK;
 }
 
@@ -181,8 +189,9 @@ static zk_status parse_rope_type(const char *file, const char *field, const json
 static zk_status check_rope_keys(const char *file, const char *field, const json_t *rope, zk_rope_scaling scaling) {
   static const char *const used[] = {[ZK_ROPE_PLAIN] = "rope_type|type|rope_theta",
                                      [ZK_ROPE_LINEAR] = "rope_type|type|rope_theta|factor",
-                                     [ZK_ROPE_LLAMA3] = "rope_type|type|rope_theta|factor|low_freq_factor|high_freq_factor|"
-                                                        "original_max_position_embeddings"};
+                                     [ZK_ROPE_LLAMA3] =
+                                         "rope_type|type|rope_theta|factor|low_freq_factor|high_freq_factor|"
+                                         "original_max_position_embeddings"};
   const char *name;
   json_t *value;
   json_object_foreach((json_t *)rope, name, value) {
@@ -214,8 +223,9 @@ static zk_status parse_rope_object(const char *file, const char *field, const js
 }
 
 static int same_rope(const zk_rope_params *a, const zk_rope_params *b) {
-  return a->theta == b->theta && a->scaling == b->scaling && a->factor == b->factor && a->low_freq_factor == b->low_freq_factor &&
-         a->high_freq_factor == b->high_freq_factor && a->original_max_position == b->original_max_position;
+  return a->theta == b->theta && a->scaling == b->scaling && a->factor == b->factor &&
+         a->low_freq_factor == b->low_freq_factor && a->high_freq_factor == b->high_freq_factor &&
+         a->original_max_position == b->original_max_position;
 }
 
 // transformers 4 writes rope_theta and rope_scaling, 5 writes rope_parameters; a file with both must mean one thing.
@@ -234,7 +244,8 @@ static zk_status parse_rope(const char *file, const json_t *root, zk_model_confi
     found[num_found].original_max_position = original;
     ZK_TRY(parse_rope_object(file, names[i], rope, &found[num_found]));
     if (theta && found[num_found].theta != base.theta)
-      return ZK_FAIL(ZK_BAD_INPUT, "%s: rope_theta is %g, but %s.rope_theta is %g", file, base.theta, names[i], found[num_found].theta);
+      return ZK_FAIL(ZK_BAD_INPUT, "%s: rope_theta is %g, but %s.rope_theta is %g", file, base.theta, names[i],
+                     found[num_found].theta);
     num_found++;
   }
   if (num_found == 2 && !same_rope(&found[0], &found[1]))
@@ -243,7 +254,7 @@ static zk_status parse_rope(const char *file, const json_t *root, zk_model_confi
   return ZK_OK;
 }
 
-// ---- ids ----------------------------------------------------------------------------------------------------------------
+// ---- ids
 
 static zk_status add_eos(const char *file, const json_t *value, zk_model_config *config) {
   if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) >= config->vocab)
@@ -270,7 +281,7 @@ static zk_status parse_ids(const char *file, const json_t *root, zk_model_config
   return ZK_OK;
 }
 
-// ---- the whole file -----------------------------------------------------------------------------------------------------
+// ---- the whole file
 
 static zk_status parse_shape(const char *file, const json_t *root, zk_model_config *c) {
   ZK_TRY(get_int(file, root, "num_hidden_layers", 1, &c->num_layers));
@@ -282,11 +293,12 @@ static zk_status parse_shape(const char *file, const json_t *root, zk_model_conf
   c->num_kv_heads = c->num_heads;
   ZK_TRY(get_int(file, root, "num_key_value_heads", 0, &c->num_kv_heads));
   if (c->vocab < 1) return ZK_FAIL(ZK_BAD_INPUT, "%s: vocab_size is %d", file, c->vocab);
-  int explicit_dim = get(root, "head_dim") != NULL;
-  if (!explicit_dim && (c->num_heads < 1 || c->hidden % c->num_heads))
-    return ZK_FAIL(ZK_BAD_INPUT, "%s: hidden_size %d is not a multiple of num_attention_heads %d, and there is no head_dim", file,
+  int derived = c->architecture != ZK_MODEL_QWEN3 && !get(root, "head_dim");
+  if (derived && (c->num_heads < 1 || c->hidden % c->num_heads))
+    return ZK_FAIL(ZK_BAD_INPUT,
+                   "%s: hidden_size %d is not a multiple of num_attention_heads %d, and there is no head_dim", file,
                    c->hidden, c->num_heads);
-  c->head_dim = c->architecture == ZK_MODEL_QWEN3 ? 128 : explicit_dim ? 0 : c->hidden / c->num_heads; // transformers' defaults
+  c->head_dim = derived ? c->hidden / c->num_heads : 128; // 128 stays only for a Qwen3 that does not say
   return get_int(file, root, "head_dim", 0, &c->head_dim);
 }
 
@@ -299,7 +311,8 @@ static zk_status parse_root(const char *file, const json_t *root, zk_model_confi
   ZK_TRY(parse_shape(file, root, c));
   double eps = c->rms_eps;
   ZK_TRY(get_number(file, root, "rms_norm_eps", 0, &eps));
-  if (!(eps > 0 && eps < 1)) return ZK_FAIL(ZK_BAD_INPUT, "%s: rms_norm_eps is %g, must be above 0 and below 1", file, eps);
+  if (!(eps > 0 && eps < 1))
+    return ZK_FAIL(ZK_BAD_INPUT, "%s: rms_norm_eps is %g, must be above 0 and below 1", file, eps);
   c->rms_eps = (float)eps;
   ZK_TRY(get_bool(file, root, "tie_word_embeddings", &c->tie_embeddings));
   ZK_TRY(check_attention(file, root, c));
@@ -326,10 +339,12 @@ zk_status zk_model_config_parse(const char *file, const char *text, size_t num_b
   return st;
 }
 
-zk_status zk_model_config_parse_generation(const char *file, const char *text, size_t num_bytes, zk_model_config *config) {
+zk_status zk_model_config_parse_generation(const char *file, const char *text, size_t num_bytes,
+                                           zk_model_config *config) {
   json_t *root;
   ZK_TRY(load_json(file, text, num_bytes, &root));
-  zk_status st = json_is_object(root) ? parse_ids(file, root, config) : ZK_FAIL(ZK_BAD_INPUT, "%s: not a JSON object", file);
+  zk_status st =
+      json_is_object(root) ? parse_ids(file, root, config) : ZK_FAIL(ZK_BAD_INPUT, "%s: not a JSON object", file);
   json_decref(root);
   return st;
 }

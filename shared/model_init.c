@@ -4,15 +4,19 @@
 #include "kernels/rng.h"
 #include "shared/model.h"
 
-#define NUM_UNIFORMS 12 // their sum has variance 1: Irwin-Hall's approximation of the normal distribution, cut at 6 deviations
+// Twelve uniforms have variance 1 in sum: Irwin and Hall's approximation of the normal distribution, cut at 6
+// deviations.
+#define NUM_UNIFORMS 12
 
-// Counter: c0 = use << 24 | block, c1 and c2 = global element index, c3 = 0; key = seed. Three blocks of four words per element.
-// Each word r stands for (r + 1/2) / 2^32, so that the sum's mean is exactly 6. Sum and result are exact in a double.
+// Counter: c0 = use << 24 | block, c1 and c2 = global element index, c3 = 0; key = seed. Three blocks of four words per
+// element. Each word r stands for (r + 1/2) / 2^32, so that the sum's mean is exactly 6. Sum and result are exact in a
+// double.
 static double standard_normal(uint64_t seed, int64_t element) {
   const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
   int64_t twice_sum = -(int64_t)NUM_UNIFORMS * ((int64_t)1 << 32); // twice, to keep the halves
   for (uint32_t block = 0; block < NUM_UNIFORMS / 4; block++) {
-    const uint32_t counter[4] = {(uint32_t)ZK_RNG_INIT << 24 | block, (uint32_t)element, (uint32_t)((uint64_t)element >> 32), 0};
+    const uint32_t counter[4] = {(uint32_t)ZK_RNG_INIT << 24 | block, (uint32_t)element,
+                                 (uint32_t)((uint64_t)element >> 32), 0};
     uint32_t words[4];
     zk_philox4x32(counter, key, words);
     for (int i = 0; i < 4; i++) twice_sum += 2 * (int64_t)words[i] + 1;
@@ -22,8 +26,8 @@ static double standard_normal(uint64_t seed, int64_t element) {
 
 static int is_residual(zk_param_kind kind) { return kind == ZK_PARAM_O_W || kind == ZK_PARAM_DOWN; }
 
-void zk_model_init_range(const zk_model_config *config, const zk_params *params, uint64_t seed, double std, int64_t first,
-                         int64_t count, float *out) {
+void zk_model_init_range(const zk_model_config *config, const zk_params *params, uint64_t seed, double std,
+                         int64_t first, int64_t count, float *out) {
   if (count <= 0) return;
   double residual_std = std / sqrt(2.0 * config->num_layers);
   for (int i = zk_params_of_element(params, first); count > 0; i++) {

@@ -1,5 +1,5 @@
-// Reading a folder's weights: the file's tensors are matched with the parameter table once, then any range of global elements
-// can be read.
+// Reading a folder's weights: the file's tensors are matched with the parameter table once, then any range of global
+// elements can be read.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ struct zk_model_reader {
 
 zk_status zk_model_load_config(const char *dir, zk_model_config *out) { return zk_model_config_load(dir, out); }
 
-// ---- matching -----------------------------------------------------------------------------------------------------------
+// ---- matching
 
 static int has_float_dtype(const zk_safetensor *t) {
   return t->dtype == ZK_DTYPE_F32 || t->dtype == ZK_DTYPE_BF16 || t->dtype == ZK_DTYPE_F16;
@@ -41,12 +41,15 @@ static zk_status match(const zk_safetensor *t, const zk_param *p) {
     return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s has shape %s, config.json makes it %s", t->file, t->name, has, should);
   }
   if (has_float_dtype(t)) return ZK_OK;
-  return ZK_FAIL(ZK_UNSUPPORTED, "%s: tensor %s has dtype %s; weights must be F32, BF16 or F16", t->file, t->name, zk_dtype_name(t->dtype));
+  return ZK_FAIL(ZK_UNSUPPORTED, "%s: tensor %s has dtype %s; weights must be F32, BF16 or F16", t->file, t->name,
+                 zk_dtype_name(t->dtype));
 }
 
 static zk_status fail_differs(const zk_safetensor *head) {
-  return ZK_FAIL(ZK_BAD_INPUT, "%s: config.json ties lm_head.weight to the embedding, but the file holds a different one; set "
-                 "tie_word_embeddings to false", head->file);
+  return ZK_FAIL(ZK_BAD_INPUT,
+                 "%s: config.json ties lm_head.weight to the embedding, but the file holds a different one; set "
+                 "tie_word_embeddings to false",
+                 head->file);
 }
 
 // A tied model's file may repeat the embedding as its head; anything else under that name would be dropped in silence.
@@ -70,7 +73,8 @@ static int ends_with(const char *text, const char *end) {
   return n >= m && !strcmp(text + n - m, end);
 }
 
-// A tensor outside the table: a RoPE buffer of old transformers, a repeated tied head, or a model that is not what config.json says.
+// A tensor outside the table: a RoPE buffer of old transformers, a repeated tied head, or a model that is not what
+// config.json says.
 static zk_status check_extra(const zk_model_reader *r, const zk_safetensor *t) {
   if (ends_with(t->name, ".rotary_emb.inv_freq")) return ZK_OK;
   int head = zk_params_index(r->params, ZK_PARAM_LM_HEAD, 0);
@@ -84,7 +88,8 @@ static zk_status match_all(zk_model_reader *r, const char *dir) {
     const zk_param *p = &r->params->params[i];
     r->tensors[i] = zk_safetensors_find(r->file, p->name);
     if (!r->tensors[i] && p->kind == ZK_PARAM_LM_HEAD)
-      return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s is missing, and config.json does not tie it to the embedding", dir, p->name);
+      return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s is missing, and config.json does not tie it to the embedding", dir,
+                     p->name);
     if (!r->tensors[i]) return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s is missing", dir, p->name);
     ZK_TRY(match(r->tensors[i], p));
   }
@@ -95,7 +100,7 @@ static zk_status match_all(zk_model_reader *r, const char *dir) {
   return ZK_OK;
 }
 
-// ---- the interface ------------------------------------------------------------------------------------------------------
+// ---- the interface
 
 zk_status zk_model_reader_open(const char *dir, const zk_params *params, zk_model_reader **out) {
   zk_model_reader *r = calloc(1, sizeof *r);
@@ -127,7 +132,8 @@ static zk_status check_finite(const zk_safetensor *t, int64_t first, int64_t cou
 
 zk_status zk_model_reader_read(const zk_model_reader *r, int64_t first, int64_t count, float *out) {
   if (first < 0 || count < 0 || first > r->params->num_elements - count)
-    return ZK_FAIL(ZK_INTERNAL, "weights [%lld, +%lld) of %lld", (long long)first, (long long)count, (long long)r->params->num_elements);
+    return ZK_FAIL(ZK_INTERNAL, "weights [%lld, +%lld) of %lld", (long long)first, (long long)count,
+                   (long long)r->params->num_elements);
   for (int i = count ? zk_params_of_element(r->params, first) : 0; count > 0; i++) {
     const zk_param *p = &r->params->params[i];
     int64_t at = first - p->first, n = p->num_elements - at < count ? p->num_elements - at : count;

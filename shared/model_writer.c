@@ -21,8 +21,8 @@ static zk_safetensors_entry *entries_of(const zk_params *params) {
   return entries;
 }
 
-static zk_status begin(zk_model_writer *w, const char *dir, const zk_model_config *config, const zk_params *params, zk_dtype dtype,
-                       int64_t max_shard_bytes, const char *tokenizer_dir) {
+static zk_status begin(zk_model_writer *w, const char *dir, const zk_model_config *config, const zk_params *params,
+                       zk_dtype dtype, int64_t max_shard_bytes, const char *tokenizer_dir) {
   if (mkdir(dir, 0777) != 0 && errno != EEXIST) return ZK_FAIL(ZK_IO, "%s: %s", dir, strerror(errno));
   if (tokenizer_dir) ZK_TRY(zk_tokenizer_copy_files(tokenizer_dir, dir));
   ZK_TRY(zk_model_config_save(dir, config, dtype == ZK_DTYPE_F32 ? "float32" : "bfloat16"));
@@ -59,8 +59,8 @@ void zk_model_writer_abort(zk_model_writer *w) {
   free(w);
 }
 
-zk_status zk_model_save(const char *dir, const zk_model_config *config, const zk_params *params, const float *flat, zk_dtype dtype,
-                        const char *tokenizer_dir) {
+zk_status zk_model_save(const char *dir, const zk_model_config *config, const zk_params *params, const float *flat,
+                        zk_dtype dtype, const char *tokenizer_dir) {
   zk_model_writer *writer = NULL;
   ZK_TRY(zk_model_writer_open(dir, config, params, dtype, ZK_MODEL_MAX_SHARD_BYTES, tokenizer_dir, &writer));
   zk_status st = zk_model_writer_append(writer, flat, params->num_elements);

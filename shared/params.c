@@ -15,6 +15,7 @@ static int is_per_layer(zk_param_kind kind) {
   return kind != ZK_PARAM_EMBED && kind != ZK_PARAM_FINAL_NORM && kind != ZK_PARAM_LM_HEAD;
 }
 
+// clang-format off
 static int is_present(const zk_model_config *c, zk_param_kind kind) {
   switch (kind) {
   case ZK_PARAM_Q_B: case ZK_PARAM_K_B: case ZK_PARAM_V_B: return c->qkv_bias;
@@ -41,6 +42,7 @@ static void shape_of(const zk_model_config *c, zk_param_kind kind, int64_t *rows
   default: *cols = c->hidden; return;
   }
 }
+// clang-format on
 
 static zk_param make_param(const zk_model_config *c, zk_param_kind kind, int layer) {
   zk_param p = {.kind = kind, .layer = layer};
@@ -54,7 +56,9 @@ static zk_param make_param(const zk_model_config *c, zk_param_kind kind, int lay
   return p;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(((const zk_param *)a)->name, ((const zk_param *)b)->name); }
+static int by_name(const void *a, const void *b) {
+  return strcmp(((const zk_param *)a)->name, ((const zk_param *)b)->name);
+}
 
 zk_status zk_params_create(const zk_model_config *config, zk_params *out) {
   size_t capacity = (size_t)ZK_NUM_PARAM_KINDS * (size_t)config->num_layers;
@@ -68,7 +72,8 @@ zk_status zk_params_create(const zk_model_config *config, zk_params *out) {
   for (int kind = 0; kind < ZK_NUM_PARAM_KINDS; kind++) {
     if (!is_present(config, (zk_param_kind)kind)) continue;
     int count = is_per_layer((zk_param_kind)kind) ? config->num_layers : 1;
-    for (int layer = 0; layer < count; layer++) out->params[out->num_params++] = make_param(config, (zk_param_kind)kind, layer);
+    for (int layer = 0; layer < count; layer++)
+      out->params[out->num_params++] = make_param(config, (zk_param_kind)kind, layer);
   }
   qsort(out->params, (size_t)out->num_params, sizeof *out->params, by_name);
   for (size_t i = 0; i < capacity; i++) out->lookup[i] = -1;

@@ -1,9 +1,11 @@
-// The parameter table of a model: every tensor in bytewise order of its Hugging Face name, a tied head once (as the embedding).
+// The parameter table of a model: every tensor in bytewise order of its Hugging Face name, a tied head once (as the
+// embedding).
 //
-// THE GLOBAL ELEMENT INDEX. Concatenating the tensors in this order, row-major, gives one flat vector of num_elements floats.
-// An element's index in it is its global element index: weights/hash, state/hash, the gradient-norm blocks of 4,096 elements,
-// optimiser shards, optimizer.h5 and the weight files are all written in terms of it, and shards are cut only at multiples of
-// 4,096 of it. It is a function of the config alone. Offsets are plain cumulative sums: no padding, no alignment.
+// THE GLOBAL ELEMENT INDEX. Concatenating the tensors in this order, row-major, gives one flat vector of num_elements
+// floats. An element's index in it is its global element index: weights/hash, state/hash, the gradient-norm blocks of
+// 4,096 elements, optimiser shards, optimizer.h5 and the weight files are all written in terms of it, and shards are
+// cut only at multiples of 4,096 of it. It is a function of the config alone. Offsets are plain cumulative sums: no
+// padding, no alignment.
 #ifndef ZK_SHARED_PARAMS_H
 #define ZK_SHARED_PARAMS_H
 
@@ -12,6 +14,7 @@
 #include "kernels/status.h"
 #include "shared/model_config.h"
 
+// clang-format off
 // X(enum, Hugging Face name after the layer's prefix)
 #define ZK_PARAM_KINDS(X)                                                                                              \
   X(EMBED, "model.embed_tokens.weight")              /* [vocab, hidden]                    */                          \
@@ -31,6 +34,7 @@
   X(DOWN, "mlp.down_proj.weight")                    /* [hidden, intermediate]             */                          \
   X(FINAL_NORM, "model.norm.weight")                 /* [hidden]                           */                          \
   X(LM_HEAD, "lm_head.weight")                       /* [vocab, hidden], absent when tied  */
+// clang-format on
 
 typedef enum {
 #define X(id, suffix) ZK_PARAM_##id,
@@ -40,21 +44,21 @@ typedef enum {
 } zk_param_kind;
 
 typedef struct zk_param {
-  char name[64];         // "model.layers.11.mlp.up_proj.weight"
+  char name[64]; // "model.layers.11.mlp.up_proj.weight"
   zk_param_kind kind;
-  int layer;             // 0 for EMBED, FINAL_NORM, LM_HEAD
-  int num_dims;          // 2 for matrices [rows, cols]; 1 for norms and biases, whose rows = 1
-  int64_t rows, cols;    // a linear layer's matrix is [out, in], row-major
-  int64_t first;         // global element index of its element 0
-  int64_t num_elements;  // rows x cols
-  int decay;             // weight decay applies: matrices (the embedding too), not norms or biases
+  int layer;            // 0 for EMBED, FINAL_NORM, LM_HEAD
+  int num_dims;         // 2 for matrices [rows, cols]; 1 for norms and biases, whose rows = 1
+  int64_t rows, cols;   // a linear layer's matrix is [out, in], row-major
+  int64_t first;        // global element index of its element 0
+  int64_t num_elements; // rows x cols
+  int decay;            // weight decay applies: matrices (the embedding too), not norms or biases
 } zk_param;
 
 typedef struct zk_params {
   int num_params, num_layers;
   int64_t num_elements;
-  zk_param *params;      // [num_params], names ascending
-  int *lookup;           // private: [ZK_NUM_PARAM_KINDS][num_layers] -> index or -1
+  zk_param *params; // [num_params], names ascending
+  int *lookup;      // private: [ZK_NUM_PARAM_KINDS][num_layers] -> index or -1
 } zk_params;
 
 // Builds the table of a checked config. The caller owns *out and destroys it.
@@ -64,7 +68,7 @@ void zk_params_destroy(zk_params *params);
 // Index of a tensor, or -1 when this model has none of that kind. A tied LM_HEAD gives the embedding's index.
 // `layer` is ignored for EMBED, FINAL_NORM and LM_HEAD.
 int zk_params_index(const zk_params *params, zk_param_kind kind, int layer);
-int zk_params_find(const zk_params *params, const char *name); // -1 when absent
+int zk_params_find(const zk_params *params, const char *name);      // -1 when absent
 int zk_params_of_element(const zk_params *params, int64_t element); // the tensor that holds a global element; -1 beyond
 
 #endif

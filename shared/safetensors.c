@@ -20,7 +20,7 @@ typedef struct {
   char *path;
   const uint8_t *bytes;
   size_t num_bytes;
-  int mapped; // ours to unmap
+  int mapped;     // ours to unmap
   json_t *header; // owns the tensors' names
 } shard;
 
@@ -43,7 +43,7 @@ static const struct {
 const char *zk_dtype_name(zk_dtype dtype) { return (unsigned)dtype < ZK_NUM_DTYPES ? dtypes[dtype].name : "?"; }
 size_t zk_dtype_bytes(zk_dtype dtype) { return (unsigned)dtype < ZK_NUM_DTYPES ? dtypes[dtype].bytes : 0; }
 
-// ---- one tensor of a header ---------------------------------------------------------------------------------------------
+// ---- one tensor of a header
 
 static zk_status parse_dtype(const shard *file, const char *name, const json_t *value, zk_dtype *out) {
   const char *text = json_string_value(value);
@@ -72,7 +72,8 @@ static zk_status parse_shape(const shard *file, const json_t *value, zk_safetens
   return ZK_OK;
 }
 
-static zk_status parse_offsets(const shard *file, const json_t *value, const uint8_t *data, size_t data_bytes, zk_safetensor *t) {
+static zk_status parse_offsets(const shard *file, const json_t *value, const uint8_t *data, size_t data_bytes,
+                               zk_safetensor *t) {
   const json_t *first = json_array_get(value, 0), *last = json_array_get(value, 1);
   if (json_array_size(value) != 2 || !json_is_integer(first) || !json_is_integer(last))
     return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s: data_offsets is not a pair of integers", file->path, t->name);
@@ -81,16 +82,17 @@ static zk_status parse_offsets(const shard *file, const json_t *value, const uin
     return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s: data_offsets [%lld, %lld] is not a range", file->path, t->name,
                    (long long)begin, (long long)end);
   if ((uint64_t)end > data_bytes)
-    return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s ends at byte %lld of the data, but the file holds %zu: truncated or damaged",
+    return ZK_FAIL(ZK_BAD_INPUT,
+                   "%s: tensor %s ends at byte %lld of the data, but the file holds %zu: truncated or damaged",
                    file->path, t->name, (long long)end, data_bytes);
   if (__builtin_mul_overflow(t->num_elements, (int64_t)zk_dtype_bytes(t->dtype), &want) || want != end - begin)
-    return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s: data_offsets span %lld bytes, but its shape and dtype %s need %lld", file->path,
-                   t->name, (long long)(end - begin), zk_dtype_name(t->dtype), (long long)want);
+    return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s: data_offsets span %lld bytes, but its shape and dtype %s need %lld",
+                   file->path, t->name, (long long)(end - begin), zk_dtype_name(t->dtype), (long long)want);
   t->data = data + begin;
   return ZK_OK;
 }
 
-// ---- one file -----------------------------------------------------------------------------------------------------------
+// ---- one file
 
 static size_t tensor_bytes(const zk_safetensor *t) { return (size_t)t->num_elements * zk_dtype_bytes(t->dtype); }
 
@@ -103,7 +105,8 @@ static int by_data(const void *a, const void *b) {
 }
 
 // The data must be covered exactly once: no overlap, no hole, nothing left over. Sorts `tensors` by place.
-static zk_status check_cover(const shard *file, zk_safetensor *tensors, int num_tensors, const uint8_t *data, size_t data_bytes) {
+static zk_status check_cover(const shard *file, zk_safetensor *tensors, int num_tensors, const uint8_t *data,
+                             size_t data_bytes) {
   if (num_tensors) qsort(tensors, (size_t)num_tensors, sizeof *tensors, by_data);
   const uint8_t *end = data;
   for (int i = 0; i < num_tensors; i++) {
@@ -111,11 +114,13 @@ static zk_status check_cover(const shard *file, zk_safetensor *tensors, int num_
     if (begin < end)
       return ZK_FAIL(ZK_BAD_INPUT, "%s: tensors %s and %s overlap", file->path, tensors[i - 1].name, tensors[i].name);
     if (begin > end)
-      return ZK_FAIL(ZK_BAD_INPUT, "%s: %td bytes before tensor %s belong to no tensor", file->path, begin - end, tensors[i].name);
+      return ZK_FAIL(ZK_BAD_INPUT, "%s: %td bytes before tensor %s belong to no tensor", file->path, begin - end,
+                     tensors[i].name);
     end = begin + tensor_bytes(&tensors[i]);
   }
   if (end != data + data_bytes)
-    return ZK_FAIL(ZK_BAD_INPUT, "%s: %td bytes after the last tensor belong to no tensor", file->path, data + data_bytes - end);
+    return ZK_FAIL(ZK_BAD_INPUT, "%s: %td bytes after the last tensor belong to no tensor", file->path,
+                   data + data_bytes - end);
   return ZK_OK;
 }
 
@@ -125,12 +130,14 @@ static zk_status read_header(shard *file, const uint8_t **data, size_t *data_byt
   uint64_t header_bytes = 0;
   for (int i = 7; i >= 0; i--) header_bytes = header_bytes << 8 | file->bytes[i];
   if (header_bytes > MAX_HEADER_BYTES)
-    return ZK_FAIL(ZK_BAD_INPUT, "%s: header of %llu bytes, more than the format allows: not a safetensors file, or damaged",
+    return ZK_FAIL(ZK_BAD_INPUT,
+                   "%s: header of %llu bytes, more than the format allows: not a safetensors file, or damaged",
                    file->path, (unsigned long long)header_bytes);
   if (header_bytes > file->num_bytes - 8)
     return ZK_FAIL(ZK_BAD_INPUT, "%s: truncated: header of %llu bytes in a file of %zu", file->path,
                    (unsigned long long)header_bytes, file->num_bytes);
-  if (!header_bytes || file->bytes[8] != '{') return ZK_FAIL(ZK_BAD_INPUT, "%s: header is not a JSON object", file->path);
+  if (!header_bytes || file->bytes[8] != '{')
+    return ZK_FAIL(ZK_BAD_INPUT, "%s: header is not a JSON object", file->path);
   json_error_t error;
   file->header = json_loadb((const char *)file->bytes + 8, (size_t)header_bytes, JSON_REJECT_DUPLICATES, &error);
   if (!file->header) return ZK_FAIL(ZK_BAD_INPUT, "%s: header, byte %d: %s", file->path, error.position, error.text);
@@ -204,11 +211,12 @@ static zk_status sort_by_name(zk_safetensors *st) {
   if (st->num_tensors) qsort(st->tensors, (size_t)st->num_tensors, sizeof *st->tensors, by_name);
   for (int i = 1; i < st->num_tensors; i++)
     if (!strcmp(st->tensors[i - 1].name, st->tensors[i].name))
-      return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s is also in %s", st->tensors[i].file, st->tensors[i].name, st->tensors[i - 1].file);
+      return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s is also in %s", st->tensors[i].file, st->tensors[i].name,
+                     st->tensors[i - 1].file);
   return ZK_OK;
 }
 
-// ---- folders ------------------------------------------------------------------------------------------------------------
+// ---- folders
 
 static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
@@ -248,7 +256,8 @@ static zk_status check_index(const zk_safetensors *st, const char *index, json_t
     const char *file = json_string_value(json_object_get(map, t->name));
     const char *base = strrchr(t->file, '/') + 1; // add_shards joined it
     if (!file || strcmp(file, base))
-      return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s is in %s, but weight_map says %s", index, t->name, base, file ? file : "nothing");
+      return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s is in %s, but weight_map says %s", index, t->name, base,
+                     file ? file : "nothing");
   }
   if ((size_t)st->num_tensors == json_object_size(map)) return ZK_OK;
   const char *name;
@@ -289,7 +298,7 @@ static zk_status open_folder(zk_safetensors *st, const char *dir) {
   return status;
 }
 
-// ---- the interface ------------------------------------------------------------------------------------------------------
+// ---- the interface
 
 static zk_status open_any(const char *path, const void *bytes, size_t num_bytes, zk_safetensors **out) {
   zk_safetensors *st = calloc(1, sizeof *st);

@@ -1,4 +1,5 @@
-// Element conversions between the dtypes on disk and f32, all exact but f32 -> bf16, which rounds to nearest, ties to even.
+// Element conversions between the dtypes on disk and f32, all exact but f32 -> bf16, which rounds to nearest, ties to
+// even.
 #include <string.h>
 
 #include "kernels/math.h"
@@ -22,16 +23,19 @@ uint16_t zk_bf16_from_float(float value) {
 
 static zk_status check_range(const zk_safetensor *t, int64_t first, int64_t count) {
   if (first >= 0 && count >= 0 && first <= t->num_elements && count <= t->num_elements - first) return ZK_OK;
-  return ZK_FAIL(ZK_INTERNAL, "%s: tensor %s: elements [%lld, +%lld) of %lld", t->file, t->name, (long long)first, (long long)count,
-                 (long long)t->num_elements);
+  return ZK_FAIL(ZK_INTERNAL, "%s: tensor %s: elements [%lld, +%lld) of %lld", t->file, t->name, (long long)first,
+                 (long long)count, (long long)t->num_elements);
 }
 
 zk_status zk_safetensor_read_f32(const zk_safetensor *t, int64_t first, int64_t count, float *out) {
   ZK_TRY(check_range(t, first, count));
-  const uint8_t *src = (const uint8_t *)t->data + (size_t)first * zk_dtype_bytes(t->dtype); // data may be unaligned: memcpy
+  const uint8_t *src =
+      (const uint8_t *)t->data + (size_t)first * zk_dtype_bytes(t->dtype); // data may be unaligned: memcpy
   uint16_t half;
   switch (t->dtype) {
-  case ZK_DTYPE_F32: if (count) memcpy(out, src, (size_t)count * 4); return ZK_OK;
+  case ZK_DTYPE_F32:
+    if (count) memcpy(out, src, (size_t)count * 4);
+    return ZK_OK;
   case ZK_DTYPE_BF16:
     for (int64_t i = 0; i < count; i++) memcpy(&half, src + 2 * i, 2), out[i] = zk_float_from_bf16(half);
     return ZK_OK;
@@ -49,11 +53,14 @@ zk_status zk_safetensor_read_i64(const zk_safetensor *t, int64_t first, int64_t 
   const uint8_t *src = (const uint8_t *)t->data + (size_t)first * zk_dtype_bytes(t->dtype);
   int32_t word;
   switch (t->dtype) {
-  case ZK_DTYPE_I64: if (count) memcpy(out, src, (size_t)count * 8); return ZK_OK;
+  case ZK_DTYPE_I64:
+    if (count) memcpy(out, src, (size_t)count * 8);
+    return ZK_OK;
   case ZK_DTYPE_I32:
     for (int64_t i = 0; i < count; i++) memcpy(&word, src + 4 * i, 4), out[i] = word;
     return ZK_OK;
   default:
-    return ZK_FAIL(ZK_UNSUPPORTED, "%s: tensor %s has dtype %s, not I32 or I64", t->file, t->name, zk_dtype_name(t->dtype));
+    return ZK_FAIL(ZK_UNSUPPORTED, "%s: tensor %s has dtype %s, not I32 or I64", t->file, t->name,
+                   zk_dtype_name(t->dtype));
   }
 }

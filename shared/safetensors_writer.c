@@ -1,5 +1,5 @@
-// Writing safetensors as a stream: headers are known before the first value, each shard is written aside, and all are renamed
-// into place at the end.
+// Writing safetensors as a stream: headers are known before the first value, each shard is written aside, and all are
+// renamed into place at the end.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,26 +14,26 @@
 typedef struct {
   int first_entry, num_entries;
   int64_t num_elements;
-  char name[64];     // "model-00001-of-00003.safetensors"
+  char name[64];      // "model-00001-of-00003.safetensors"
   char *path, *aside; // final and temporary
 } shard;
 
 struct zk_safetensors_writer {
   char *dir;
-  json_t *names;      // array: entry names in order
-  json_t *shapes;     // array of arrays
-  int64_t *counts;    // elements of each entry
+  json_t *names;   // array: entry names in order
+  json_t *shapes;  // array of arrays
+  int64_t *counts; // elements of each entry
   int num_entries;
   zk_dtype dtype;
   shard *shards;
   int num_shards;
-  int shard_idx;      // the one being written
-  int64_t left;       // elements missing from it
-  FILE *file;         // NULL before the first and after the last shard
-  zk_status status;   // first failure
+  int shard_idx;    // the one being written
+  int64_t left;     // elements missing from it
+  FILE *file;       // NULL before the first and after the last shard
+  zk_status status; // first failure
 };
 
-// ---- plan ---------------------------------------------------------------------------------------------------------------
+// ---- plan
 
 static zk_status add_entry(zk_safetensors_writer *w, const zk_safetensors_entry *e, const char *previous) {
   if (previous && strcmp(previous, e->name) >= 0)
@@ -77,7 +77,7 @@ static zk_status name_shards(zk_safetensors_writer *w) {
   return ZK_OK;
 }
 
-// ---- one shard ----------------------------------------------------------------------------------------------------------
+// ---- one shard
 
 // Header text of a shard, padded with spaces to a multiple of 8 so that the data is aligned. The caller frees it.
 static char *header_text(const zk_safetensors_writer *w, const shard *s, size_t *num_bytes) {
@@ -86,8 +86,8 @@ static char *header_text(const zk_safetensors_writer *w, const shard *s, size_t 
   int64_t begin = 0;
   for (int i = s->first_entry; i < s->first_entry + s->num_entries; i++) {
     int64_t end = begin + w->counts[i] * (int64_t)zk_dtype_bytes(w->dtype);
-    json_t *entry = json_pack("{s:s, s:O, s:[I, I]}", "dtype", zk_dtype_name(w->dtype), "shape", json_array_get(w->shapes, (size_t)i),
-                              "data_offsets", (json_int_t)begin, (json_int_t)end);
+    json_t *entry = json_pack("{s:s, s:O, s:[I, I]}", "dtype", zk_dtype_name(w->dtype), "shape",
+                              json_array_get(w->shapes, (size_t)i), "data_offsets", (json_int_t)begin, (json_int_t)end);
     json_object_set_new(root, json_string_value(json_array_get(w->names, (size_t)i)), entry);
     begin = end;
   }
@@ -102,9 +102,7 @@ static char *header_text(const zk_safetensors_writer *w, const shard *s, size_t 
   return out;
 }
 
-static zk_status fail_write(const shard *s) {
-  return ZK_FAIL(ZK_IO, "%s: cannot write: %s", s->path, strerror(errno));
-}
+static zk_status fail_write(const shard *s) { return ZK_FAIL(ZK_IO, "%s: cannot write: %s", s->path, strerror(errno)); }
 
 static zk_status begin_shard(zk_safetensors_writer *w) {
   shard *s = &w->shards[w->shard_idx];
@@ -115,7 +113,8 @@ static zk_status begin_shard(zk_safetensors_writer *w) {
   for (int i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)num_bytes >> 8 * i);
   w->file = fopen(s->aside, "wb");
   zk_status status = ZK_OK;
-  if (!w->file || fwrite(length, 1, 8, w->file) != 8 || fwrite(text, 1, num_bytes, w->file) != num_bytes) status = fail_write(s);
+  if (!w->file || fwrite(length, 1, 8, w->file) != 8 || fwrite(text, 1, num_bytes, w->file) != num_bytes)
+    status = fail_write(s);
   free(text);
   w->left = s->num_elements;
   return status;
@@ -168,7 +167,7 @@ static zk_status append(zk_safetensors_writer *w, const float *values, int64_t c
   return ZK_OK;
 }
 
-// ---- the folder ---------------------------------------------------------------------------------------------------------
+// ---- the folder
 
 static zk_status write_index(const zk_safetensors_writer *w, const char *path) {
   json_t *map = json_object();
@@ -201,9 +200,12 @@ static zk_status put_in_place(zk_safetensors_writer *w, const char *single, cons
 static zk_status finish(zk_safetensors_writer *w) {
   if (w->status != ZK_OK) return w->status;
   if (w->shard_idx < w->num_shards)
-    return ZK_FAIL(ZK_INTERNAL, "%s: %lld elements were never written", w->shards[w->shard_idx].path, (long long)w->left);
-  char *single = zk_file_join(w->dir, "model.safetensors"), *index = zk_file_join(w->dir, "model.safetensors.index.json");
-  zk_status status = single && index ? put_in_place(w, single, index) : ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: out of memory", w->dir);
+    return ZK_FAIL(ZK_INTERNAL, "%s: %lld elements were never written", w->shards[w->shard_idx].path,
+                   (long long)w->left);
+  char *single = zk_file_join(w->dir, "model.safetensors"),
+       *index = zk_file_join(w->dir, "model.safetensors.index.json");
+  zk_status status =
+      single && index ? put_in_place(w, single, index) : ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: out of memory", w->dir);
   free(single);
   free(index);
   return status;
@@ -225,8 +227,10 @@ void zk_safetensors_writer_abort(zk_safetensors_writer *w) {
   free(w);
 }
 
-static zk_status start(zk_safetensors_writer *w, const zk_safetensors_entry *entries, int num_entries, int64_t max_shard_bytes) {
-  if (!w->dir || !w->names || !w->shapes || !w->counts || !w->shards) return ZK_FAIL(ZK_OUT_OF_MEMORY, "cannot write a model: out of memory");
+static zk_status start(zk_safetensors_writer *w, const zk_safetensors_entry *entries, int num_entries,
+                       int64_t max_shard_bytes) {
+  if (!w->dir || !w->names || !w->shapes || !w->counts || !w->shards)
+    return ZK_FAIL(ZK_OUT_OF_MEMORY, "cannot write a model: out of memory");
   if (w->dtype != ZK_DTYPE_F32 && w->dtype != ZK_DTYPE_BF16)
     return ZK_FAIL(ZK_UNSUPPORTED, "%s: weights are written as F32 or BF16, not %s", w->dir, zk_dtype_name(w->dtype));
   for (int i = 0; i < num_entries; i++) ZK_TRY(add_entry(w, &entries[i], i ? entries[i - 1].name : NULL));
@@ -235,8 +239,8 @@ static zk_status start(zk_safetensors_writer *w, const zk_safetensors_entry *ent
   return advance(w);
 }
 
-zk_status zk_safetensors_writer_open(const char *dir, const zk_safetensors_entry *entries, int num_entries, zk_dtype dtype,
-                                     int64_t max_shard_bytes, zk_safetensors_writer **out) {
+zk_status zk_safetensors_writer_open(const char *dir, const zk_safetensors_entry *entries, int num_entries,
+                                     zk_dtype dtype, int64_t max_shard_bytes, zk_safetensors_writer **out) {
   zk_safetensors_writer *w = calloc(1, sizeof *w);
   if (!w) return ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: out of memory", dir);
   *w = (zk_safetensors_writer){.dir = strdup(dir), .names = json_array(), .shapes = json_array(), .dtype = dtype};

@@ -15,7 +15,7 @@ typedef struct {
   zk_dtype dtype;
 } export_args;
 
-// ---- arguments ----------------------------------------------------------------------------------------------------------
+// ---- arguments
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
   export_args *args = state->input;
@@ -38,7 +38,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
   case ARGP_KEY_END:
     if (state->arg_num < 2) argp_error(state, "RUN and DIR are needed");
     return 0;
-  default: return ARGP_ERR_UNKNOWN;
+  default:
+    return ARGP_ERR_UNKNOWN;
   }
 }
 
@@ -47,18 +48,21 @@ static const struct argp_option options[] = {
     {"dtype", 'd', "f32|bf16", 0, "how weights are stored (default f32, exact; bf16 rounds to nearest even)", 0},
     {0}};
 static const struct argp parser = {
-    .options = options, .parser = parse_option, .args_doc = "RUN DIR",
+    .options = options,
+    .parser = parse_option,
+    .args_doc = "RUN DIR",
     .doc = "Writes a checkpoint of run directory RUN to DIR as a Hugging Face folder that transformers loads.\v"
            "DIR must be absent or empty."};
 
-// ---- the command --------------------------------------------------------------------------------------------------------
+// ---- the command
 
 static zk_status find_checkpoint(const zk_run_dir *run, int64_t *step, zk_path *out) {
   int64_t wanted = *step;
   ZK_TRY(zk_run_dir_latest_checkpoint(run, wanted < 0 ? INT64_MAX : wanted, step));
   if (*step < 0 || (wanted >= 0 && *step != wanted))
-    return wanted < 0 ? ZK_FAIL(ZK_BAD_INPUT, "%s: has no complete checkpoint", run->path.s)
-                      : ZK_FAIL(ZK_BAD_INPUT, "%s: has no complete checkpoint of step %lld", run->path.s, (long long)wanted);
+    return wanted < 0
+               ? ZK_FAIL(ZK_BAD_INPUT, "%s: has no complete checkpoint", run->path.s)
+               : ZK_FAIL(ZK_BAD_INPUT, "%s: has no complete checkpoint of step %lld", run->path.s, (long long)wanted);
   *out = zk_run_dir_checkpoint_path(run, *step);
   return zk_checkpoint_check(out->s);
 }
@@ -73,7 +77,8 @@ static zk_status run_export(int argc, char **argv) {
   zk_status st = find_checkpoint(&run, &args.step, &checkpoint);
   if (st == ZK_OK) st = zk_model_copy(checkpoint.s, args.dir, args.dtype);
   if (st == ZK_OK)
-    ZK_LOG(INFO, "export", "step %lld of %s is in %s (%s)", (long long)args.step, args.run, args.dir, zk_dtype_name(args.dtype));
+    ZK_LOG(INFO, "export", "step %lld of %s is in %s (%s)", (long long)args.step, args.run, args.dir,
+           zk_dtype_name(args.dtype));
   zk_run_dir_close(&run);
   return st;
 }

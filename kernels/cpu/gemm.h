@@ -15,19 +15,19 @@
 #define ZK_PANEL 16 // columns of C in one packed panel of B, the same for every instruction set
 
 typedef enum {
-  ZK_GEMM_PANELS,  // packed: [ceil(count / ZK_PANEL)][k][ZK_PANEL], the last panel padded with zeros (B only)
+  ZK_GEMM_PANELS,  // packed: [ceil(count / width)][k][width], the last panel padded with zeros
   ZK_GEMM_K_INNER, // [count, k] row-major: the summed index is contiguous
   ZK_GEMM_K_OUTER, // [k, count] row-major: the summed index is the row
 } zk_gemm_layout;
 
 typedef struct {
   const float *data;
-  int64_t ld; // elements between rows of `data`; unused for panels
+  int64_t ld; // elements between rows of `data`; of panels: their width (B: ZK_PANEL, A: zk_gemm_row_width)
   zk_gemm_layout layout;
 } zk_gemm_operand;
 
-// c[i][j] = chain over k ascending fma(a[i][k], b[j][k], acc), from +0 or, with `resume`, from c[i][j] itself (a chain cut between two
-// calls: an f32 store and load rounds nothing); then + bias[j], then + addend[i][j], each one rounding. addend may be c.
+// c[i][j] = chain over k ascending fma(a[i][k], b[j][k], acc), from +0 or, with `resume`, from resume[i][j] (a chain cut between two
+// calls: an f32 store and load rounds nothing); then + bias[j], then + addend[i][j], each one rounding. addend and resume may be c.
 typedef struct {
   int64_t m, n, k;
   zk_gemm_operand a, b;
@@ -36,11 +36,14 @@ typedef struct {
   const float *bias;   // [n] or NULL
   const float *addend; // [m, n] with rows of ld_addend, or NULL
   int64_t ld_addend;
-  bool resume;
+  const float *resume; // [m, n] with rows of ldc, or NULL
   int threads;
 } zk_gemm;
 
-// Bytes of 64-byte aligned scratch a call needs; the call, which returns when c is complete.
+// Width of the panels a multiplication by `m` rows wants A in.
+ZK_ISA_DECLARE(int, zk_gemm_row_width, (int64_t m));
+// Bytes of 64-byte aligned scratch a call needs (as much serves calls of fewer rows or columns that are otherwise the same); the call, which returns when c is complete. With one thread it opens no parallel
+// region, so that threads of an outer one may each make their own.
 ZK_ISA_DECLARE(size_t, zk_gemm_scratch_bytes, (const zk_gemm *call));
 ZK_ISA_DECLARE(void, zk_gemm_run, (const zk_gemm *call, void *scratch));
 

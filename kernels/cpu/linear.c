@@ -13,19 +13,6 @@ static zk_status check_desc(const zk_linear_desc *desc) {
   return ZK_OK;
 }
 
-static zk_status check_chunks(const zk_linear_desc *desc, const zk_chunks *chunks) {
-  int32_t row = 0;
-  for (int32_t c = 0; c < chunks->num_chunks; c++) {
-    if (chunks->row_start[c] != row || chunks->row_start[c + 1] < row || chunks->row_start[c + 1] > row + ZK_CHUNK_TOKENS)
-      return ZK_FAIL(ZK_INTERNAL, "linear: chunk %d is rows %d..%d, wanted at most %d rows from row %d", c, chunks->row_start[c],
-                     chunks->row_start[c + 1], ZK_CHUNK_TOKENS, row);
-    row = chunks->row_start[c + 1];
-  }
-  if (row != desc->num_rows)
-    return ZK_FAIL(ZK_INTERNAL, "linear: chunks end at row %d of %lld", row, (long long)desc->num_rows);
-  return ZK_OK;
-}
-
 // Gives the call its scratch and threads, and runs it.
 static zk_status run(zk_stream *stream, zk_gemm *call) {
   const zk_device *device = zk_stream_device(stream);
@@ -82,7 +69,7 @@ zk_status zk_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc
 zk_status zk_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks, const void *dy,
                                     const void *x, float *dweight, float *dbias) {
   ZK_TRY(check_desc(desc));
-  ZK_TRY(check_chunks(desc, chunks));
+  ZK_TRY(zk_chunks_validate(chunks, desc->num_rows));
   zk_stream_count(stream, ZK_OP_LINEAR_BACKWARD_WEIGHT);
   const zk_device *device = zk_stream_device(stream);
   const int32_t in = desc->in_features, out = desc->out_features;

@@ -1,5 +1,5 @@
-// Any bytes as config.json, and behind a NUL as generation_config.json: refused with a message, or a checked config whose
-// parameter table is sound.
+// Any bytes as config.json, and behind a NUL as generation_config.json: refused with a message, or a checked config
+// whose parameter table is sound.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t num_bytes) {
   }
   require(zk_model_config_check(&config) == ZK_OK);
   check_table(&config);
-  if (first + 1 < num_bytes &&
-      zk_model_config_parse_generation("input", (const char *)data + first + 1, num_bytes - first - 1, &config) == ZK_OK)
+  if (first + 1 < num_bytes && zk_model_config_parse_generation("input", (const char *)data + first + 1,
+                                                                num_bytes - first - 1, &config) == ZK_OK)
     require(zk_model_config_check(&config) == ZK_OK);
   return 0;
 }

@@ -13,7 +13,8 @@ static void read_ends(const zk_safetensor *t) {
   float value;
   int64_t integer;
   if (t->num_elements == 0) return;
-  int is_float = zk_safetensor_read_f32(t, 0, 1, &value) == ZK_OK, is_integer = zk_safetensor_read_i64(t, 0, 1, &integer) == ZK_OK;
+  int is_float = zk_safetensor_read_f32(t, 0, 1, &value) == ZK_OK,
+      is_integer = zk_safetensor_read_i64(t, 0, 1, &integer) == ZK_OK;
   require(!is_float || zk_safetensor_read_f32(t, t->num_elements - 1, 1, &value) == ZK_OK);
   require(!is_integer || zk_safetensor_read_i64(t, t->num_elements - 1, 1, &integer) == ZK_OK);
   require(zk_safetensor_read_f32(t, t->num_elements, 1, &value) != ZK_OK);

@@ -1,4 +1,5 @@
-// config.json as transformers 4 and 5 write it; every field that changes the mathematics is delivered or refused by name.
+// config.json as transformers 4 and 5 write it; every field that changes the mathematics is delivered or refused by
+// name.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -56,7 +57,8 @@ static void defaults_and_flags(void **state) {
   assert_true(c.rms_eps == 1e-6f && c.rope.theta == 10000.0 && c.rope.scaling == ZK_ROPE_PLAIN);
   assert_int_equal(c.bos_id, -1);
   assert_int_equal(c.num_eos, 0);
-  c = parse(QWEN2 ",\"tie_word_embeddings\":true,\"rms_norm_eps\":1e-5,\"use_sliding_window\":false,\"sliding_window\":4096,"
+  c = parse(QWEN2
+            ",\"tie_word_embeddings\":true,\"rms_norm_eps\":1e-5,\"use_sliding_window\":false,\"sliding_window\":4096,"
             "\"layer_types\":[\"full_attention\",\"full_attention\"],\"eos_token_id\":[9,3,9],\"bos_token_id\":1}");
   assert_true(c.qkv_bias && !c.qk_norm && c.tie_embeddings && c.rms_eps == 1e-5f);
   assert_int_equal(c.num_eos, 2);
@@ -78,18 +80,23 @@ static void defaults_and_flags(void **state) {
 static void rope_as_both_versions_write_it(void **state) {
   (void)state;
   zk_model_config old = parse(LLAMA ",\"rope_theta\":500000,\"rope_scaling\":{\"rope_type\":\"llama3\"," LLAMA3 "}}");
-  zk_model_config new = parse(LLAMA ",\"rope_parameters\":{\"rope_theta\":500000.0,\"rope_type\":\"llama3\"," LLAMA3 "}}");
-  zk_model_config both = parse(LLAMA ",\"rope_theta\":500000,\"rope_scaling\":{\"type\":\"llama3\"," LLAMA3 "},"
-                               "\"rope_parameters\":{\"rope_theta\":500000.0,\"rope_type\":\"llama3\"," LLAMA3 "}}");
+  zk_model_config new =
+      parse(LLAMA ",\"rope_parameters\":{\"rope_theta\":500000.0,\"rope_type\":\"llama3\"," LLAMA3 "}}");
+  zk_model_config both =
+      parse(LLAMA ",\"rope_theta\":500000,\"rope_scaling\":{\"type\":\"llama3\"," LLAMA3 "},"
+                  "\"rope_parameters\":{\"rope_theta\":500000.0,\"rope_type\":\"llama3\"," LLAMA3 "}}");
   assert_same(old, new);
   assert_same(old, both);
   assert_int_equal(old.rope.scaling, ZK_ROPE_LLAMA3);
-  assert_true(old.rope.theta == 500000.0 && old.rope.factor == 8.0 && old.rope.low_freq_factor == 1.0 && old.rope.high_freq_factor == 4.0);
+  assert_true(old.rope.theta == 500000.0 && old.rope.factor == 8.0 && old.rope.low_freq_factor == 1.0 &&
+              old.rope.high_freq_factor == 4.0);
   assert_int_equal(old.rope.original_max_position, 256);
   zk_model_config linear = parse(LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}");
-  assert_true(linear.rope.scaling == ZK_ROPE_LINEAR && linear.rope.factor == 2.0 && linear.rope.original_max_position == 0);
-  zk_model_config outside = parse(LLAMA ",\"max_position_embeddings\":512,\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,"
-                                  "\"low_freq_factor\":1,\"high_freq_factor\":4}}");
+  assert_true(linear.rope.scaling == ZK_ROPE_LINEAR && linear.rope.factor == 2.0 &&
+              linear.rope.original_max_position == 0);
+  zk_model_config outside =
+      parse(LLAMA ",\"max_position_embeddings\":512,\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,"
+                  "\"low_freq_factor\":1,\"high_freq_factor\":4}}");
   assert_int_equal(outside.rope.original_max_position, 512); // transformers' default
 }
 
@@ -98,14 +105,17 @@ static void unsupported_mathematics_is_refused_by_name(void **state) {
   static const struct {
     const char *text, *why;
   } cases[] = {
-      {"{\"model_type\":\"gemma2\"}", "F: model_type: architecture \"gemma2\" is not supported; there are: llama, qwen2, qwen3"},
-      {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaForSequenceClassification\"]," SHAPE "}", "F: architectures is"},
+      {"{\"model_type\":\"gemma2\"}",
+       "F: model_type: architecture \"gemma2\" is not supported; there are: llama, qwen2, qwen3"},
+      {"{\"model_type\":\"llama\",\"architectures\":[\"LlamaForSequenceClassification\"]," SHAPE "}",
+       "F: architectures is"},
       {LLAMA ",\"attention_bias\":true}", "F: attention_bias is true"},
       {LLAMA ",\"mlp_bias\":true}", "F: mlp_bias is true"},
       {LLAMA ",\"hidden_act\":\"gelu\"}", "F: hidden_act is \"gelu\""},
       {LLAMA ",\"sliding_window\":128}", "F: sliding_window is 128"},
       {QWEN2 ",\"use_sliding_window\":true}", "F: use_sliding_window is true"},
-      {QWEN2 ",\"layer_types\":[\"full_attention\",\"sliding_attention\"]}", "F: layer_types: layer 1 is sliding_attention"},
+      {QWEN2 ",\"layer_types\":[\"full_attention\",\"sliding_attention\"]}",
+       "F: layer_types: layer 1 is sliding_attention"},
       {QWEN2 ",\"layer_types\":[\"full_attention\"]}", "F: layer_types is not a list of 2 layers"},
       {LLAMA ",\"partial_rotary_factor\":0.5}", "F: partial_rotary_factor is 0.5"},
       {LLAMA ",\"pretraining_tp\":2}", "F: pretraining_tp is 2"},
@@ -117,14 +127,16 @@ static void unsupported_mathematics_is_refused_by_name(void **state) {
       {LLAMA ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4.0}}", "F: rope_scaling.rope_type is yarn"},
       {LLAMA ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":4.0}}", "F: rope_scaling.rope_type is dynamic"},
       {LLAMA ",\"rope_parameters\":{\"rope_type\":\"longrope\"}}", "F: rope_parameters.rope_type is longrope"},
-      {LLAMA ",\"rope_parameters\":{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}}", "F: rope_parameters.partial_rotary_factor is 0.5"},
+      {LLAMA ",\"rope_parameters\":{\"rope_type\":\"default\",\"partial_rotary_factor\":0.5}}",
+       "F: rope_parameters.partial_rotary_factor is 0.5"},
       {LLAMA ",\"rope_parameters\":{\"full_attention\":{\"rope_theta\":1e4}}}", "F: rope_parameters.full_attention is"},
       {LLAMA ",\"head_dim\":20}", "F: head_dim 20 is not a multiple of 8"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     zk_model_config c;
     zk_status st = zk_model_config_parse("F", cases[i].text, strlen(cases[i].text), &c);
-    if (st == ZK_OK || !strstr(zk_status_message(), cases[i].why)) fail_msg("wanted \"%s\", got \"%s\"", cases[i].why, zk_status_message());
+    if (st == ZK_OK || !strstr(zk_status_message(), cases[i].why))
+      fail_msg("wanted \"%s\", got \"%s\"", cases[i].why, zk_status_message());
     if (!strstr(cases[i].why, "not a list")) assert_int_equal(st, ZK_UNSUPPORTED);
   }
 }
@@ -132,10 +144,11 @@ static void unsupported_mathematics_is_refused_by_name(void **state) {
 static void values_that_mean_nothing_are_fine(void **state) {
   (void)state;
   zk_model_config plain = parse(LLAMA "}");
-  zk_model_config same = parse(LLAMA ",\"attention_bias\":false,\"mlp_bias\":null,\"hidden_act\":\"silu\",\"partial_rotary_factor\":1.0,"
-                               "\"pretraining_tp\":1,\"sliding_window\":null,\"use_cache\":true,\"torch_dtype\":\"bfloat16\","
-                               "\"dtype\":\"float16\",\"attention_dropout\":0.1,\"pad_token_id\":-1,\"_name_or_path\":\"x\","
-                               "\"transformers_version\":\"4.46.0\",\"is_llama_config\":true,\"rope_interleaved\":false}");
+  zk_model_config same =
+      parse(LLAMA ",\"attention_bias\":false,\"mlp_bias\":null,\"hidden_act\":\"silu\",\"partial_rotary_factor\":1.0,"
+                  "\"pretraining_tp\":1,\"sliding_window\":null,\"use_cache\":true,\"torch_dtype\":\"bfloat16\","
+                  "\"dtype\":\"float16\",\"attention_dropout\":0.1,\"pad_token_id\":-1,\"_name_or_path\":\"x\","
+                  "\"transformers_version\":\"4.46.0\",\"is_llama_config\":true,\"rope_interleaved\":false}");
   assert_same(plain, same);
 }
 
@@ -160,22 +173,32 @@ static void malformed_files_are_refused(void **state) {
       {LLAMA ",\"rope_theta\":-1}", "F: rope_theta is -1"},
       {LLAMA ",\"rope_scaling\":7}", "F: rope_scaling is not an object"},
       {LLAMA ",\"rope_scaling\":{\"type\":\"linear\"}}", "F: field factor is missing"},
-      {LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"rope_type\":\"llama3\",\"factor\":2}}", "F: rope_scaling has rope_type llama3 and type linear"},
-      {LLAMA ",\"rope_theta\":1e4,\"rope_parameters\":{\"rope_theta\":2e4}}", "F: rope_theta is 10000, but rope_parameters.rope_theta is 20000"},
-      {LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2},\"rope_parameters\":{\"rope_type\":\"default\"}}", "disagree"},
-      {"{\"model_type\":\"llama\",\"vocab_size\":9,\"hidden_size\":30,\"intermediate_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":4}",
+      {LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"rope_type\":\"llama3\",\"factor\":2}}",
+       "F: rope_scaling has rope_type llama3 and type linear"},
+      {LLAMA ",\"rope_theta\":1e4,\"rope_parameters\":{\"rope_theta\":2e4}}",
+       "F: rope_theta is 10000, but rope_parameters.rope_theta is 20000"},
+      {LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2},\"rope_parameters\":{\"rope_type\":\"default\"}}",
+       "disagree"},
+      {"{\"model_type\":\"llama\",\"vocab_size\":9,\"hidden_size\":30,\"intermediate_size\":8,\"num_hidden_layers\":1,"
+       "\"num_attention_heads\":4}",
        "hidden_size 30 is not a multiple of num_attention_heads 4"},
-      {"{\"model_type\":\"llama\",\"vocab_size\":9,\"hidden_size\":32,\"intermediate_size\":8,\"num_hidden_layers\":1,\"num_attention_heads\":4,"
-       "\"num_key_value_heads\":3}", "num_attention_heads 4 is not a multiple of num_key_value_heads 3"},
-      {"{\"model_type\":\"llama\",\"vocab_size\":9,\"hidden_size\":32,\"intermediate_size\":8,\"num_hidden_layers\":0,\"num_attention_heads\":4}",
+      {"{\"model_type\":\"llama\",\"vocab_size\":9,\"hidden_size\":32,\"intermediate_size\":8,\"num_hidden_layers\":1,"
+       "\"num_attention_heads\":4,"
+       "\"num_key_value_heads\":3}",
+       "num_attention_heads 4 is not a multiple of num_key_value_heads 3"},
+      {"{\"model_type\":\"llama\",\"vocab_size\":9,\"hidden_size\":32,\"intermediate_size\":8,\"num_hidden_layers\":0,"
+       "\"num_attention_heads\":4}",
        "F: num_hidden_layers is 0, must be 1 to 4096"},
-      {"{\"model_type\":\"llama\",\"vocab_size\":16000000,\"hidden_size\":262144,\"intermediate_size\":1048576,\"num_hidden_layers\":4096,"
-       "\"num_attention_heads\":4096}", "2^40 parameters"},
+      {"{\"model_type\":\"llama\",\"vocab_size\":16000000,\"hidden_size\":262144,\"intermediate_size\":1048576,\"num_"
+       "hidden_layers\":4096,"
+       "\"num_attention_heads\":4096}",
+       "2^40 parameters"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     zk_model_config c;
     zk_status st = zk_model_config_parse("F", cases[i].text, strlen(cases[i].text), &c);
-    if (st == ZK_OK || !strstr(zk_status_message(), cases[i].why)) fail_msg("wanted \"%s\", got \"%s\"", cases[i].why, zk_status_message());
+    if (st == ZK_OK || !strstr(zk_status_message(), cases[i].why))
+      fail_msg("wanted \"%s\", got \"%s\"", cases[i].why, zk_status_message());
     assert_int_equal(zk_status_exit_code(st), 2);
   }
 }
@@ -187,8 +210,10 @@ static void save_then_load_is_equal(void **state) {
   assert_non_null(mkdtemp(dir));
   snprintf(path, sizeof path, "%s/config.json", dir);
   static const char *const texts[] = {
-      LLAMA ",\"rope_theta\":500000,\"rms_norm_eps\":1e-05,\"rope_scaling\":{\"rope_type\":\"llama3\"," LLAMA3 "},\"eos_token_id\":[2,9]}",
-      QWEN2 ",\"tie_word_embeddings\":true,\"bos_token_id\":4,\"eos_token_id\":9,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}",
+      LLAMA ",\"rope_theta\":500000,\"rms_norm_eps\":1e-05,\"rope_scaling\":{\"rope_type\":\"llama3\"," LLAMA3
+            "},\"eos_token_id\":[2,9]}",
+      QWEN2 ",\"tie_word_embeddings\":true,\"bos_token_id\":4,\"eos_token_id\":9,\"rope_scaling\":{\"type\":\"linear\","
+            "\"factor\":2.5}}",
       QWEN2 ",\"rope_theta\":10000.000000000002}",
       QWEN3 ",\"rms_norm_eps\":0.000123456789,\"max_position_embeddings\":77}",
   };

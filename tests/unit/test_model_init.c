@@ -52,10 +52,12 @@ static void distribution(void **state) {
     for (int64_t k = 0; k < p->num_elements; k++) {
       double x = flat[p->first + k];
       sum += x, squares += x * x;
-      if (p->num_dims == 1) assert_true(x == (p->kind == ZK_PARAM_Q_B || p->kind == ZK_PARAM_K_B || p->kind == ZK_PARAM_V_B ? 0.0 : 1.0));
+      if (p->num_dims == 1)
+        assert_true(x == (p->kind == ZK_PARAM_Q_B || p->kind == ZK_PARAM_K_B || p->kind == ZK_PARAM_V_B ? 0.0 : 1.0));
     }
     if (p->num_dims == 1) continue;
-    double n = (double)p->num_elements, std = p->kind == ZK_PARAM_O_W || p->kind == ZK_PARAM_DOWN ? 0.02 / sqrt(6.0) : 0.02;
+    double n = (double)p->num_elements,
+           std = p->kind == ZK_PARAM_O_W || p->kind == ZK_PARAM_DOWN ? 0.02 / sqrt(6.0) : 0.02;
     assert_true(fabs(sum / n) < 5 * std / sqrt(n)); // five deviations of the estimate
     assert_true(fabs(squares / n / (std * std) - 1) < 5 * sqrt(2 / n));
   }
@@ -66,7 +68,8 @@ static void known_bits(void **state) {
   (void)state;
   uint32_t bits[4];
   memcpy(bits, flat + params.params[zk_params_index(&params, ZK_PARAM_EMBED, 0)].first, sizeof bits);
-  static const uint32_t want[4] = {0xbc1d932e, 0x3bc0835a, 0xbc9a0057, 0xba62980d}; // an independent Philox computed them
+  static const uint32_t want[4] = {0xbc1d932e, 0x3bc0835a, 0xbc9a0057,
+                                   0xba62980d}; // an independent Philox computed them
   for (int i = 0; i < 4; i++)
     if (bits[i] != want[i]) fail_msg("element %d is 0x%08x, was 0x%08x", i, bits[i], want[i]);
 }

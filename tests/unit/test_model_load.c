@@ -1,5 +1,5 @@
-// Reading model folders: each fixture loads, any range reads the same values, and a folder that is not the model its config.json
-// describes is refused by file and tensor.
+// Reading model folders: each fixture loads, any range reads the same values, and a folder that is not the model its
+// config.json describes is refused by file and tensor.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,13 +28,15 @@ static void fixtures_say_what_they_are(void **state) {
   zk_model_config c[NUM_FIXTURES];
   for (int i = 0; i < NUM_FIXTURES; i++)
     if (zk_model_load_config(fixture(fixtures[i]), &c[i]) != ZK_OK) fail_msg("%s", zk_status_message());
-  assert_true(c[0].architecture == ZK_MODEL_LLAMA && c[0].tie_embeddings && c[0].num_heads == 9 && c[0].num_kv_heads == 3);
+  assert_true(c[0].architecture == ZK_MODEL_LLAMA && c[0].tie_embeddings && c[0].num_heads == 9 &&
+              c[0].num_kv_heads == 3);
   assert_true(c[0].head_dim == 64 && c[0].hidden == 72 && c[0].rope.theta == 100000.0 && c[0].rms_eps == 1e-5f);
   assert_true(c[0].num_eos == 1 && c[0].eos_ids[0] == 2 && c[0].bos_id == 1);
   assert_true(c[1].rope.scaling == ZK_ROPE_LLAMA3 && c[1].rope.original_max_position == 64 && c[1].head_dim == 128);
   assert_true(c[1].num_eos == 2 && c[1].eos_ids[0] == 7 && c[1].eos_ids[1] == 399 && !c[1].tie_embeddings);
   assert_true(c[2].architecture == ZK_MODEL_QWEN2 && c[2].qkv_bias && c[2].head_dim == 64 && c[2].bos_id == -1);
-  assert_true(c[3].architecture == ZK_MODEL_QWEN3 && c[3].qk_norm && c[3].head_dim == 128 && c[3].rope.theta == 1000000.0);
+  assert_true(c[3].architecture == ZK_MODEL_QWEN3 && c[3].qk_norm && c[3].head_dim == 128 &&
+              c[3].rope.theta == 1000000.0);
 }
 
 static void fixtures_load_and_ranges_agree(void **state) {
@@ -94,7 +96,7 @@ static void references_match_the_table(void **state) {
   }
 }
 
-// ---- folders that are wrong ---------------------------------------------------------------------------------------------
+// ---- folders that are wrong
 
 static char dir[64];
 static zk_model_config tiny;
@@ -105,7 +107,8 @@ static int set_up(void **state) {
   (void)state;
   strcpy(dir, "/tmp/zk_load_XXXXXX");
   tiny = zk_model_config_default(ZK_MODEL_LLAMA);
-  tiny.num_layers = 1, tiny.hidden = 16, tiny.num_heads = 2, tiny.num_kv_heads = 1, tiny.head_dim = 8, tiny.intermediate = 24;
+  tiny.num_layers = 1, tiny.hidden = 16, tiny.num_heads = 2, tiny.num_kv_heads = 1, tiny.head_dim = 8,
+  tiny.intermediate = 24;
   tiny.vocab = 10, tiny.tie_embeddings = 1;
   if (!mkdtemp(dir) || zk_params_create(&tiny, &table) != ZK_OK) return -1;
   weights = calloc((size_t)table.num_elements + 1000, sizeof *weights);
@@ -122,7 +125,8 @@ static int tear_down(void **state) {
   return system(command);
 }
 
-// Writes the table's tensors, entry `skip` left out (-1: none), and a tensor `extra` of [rows, cols] (NULL: none) with `values`.
+// Writes the table's tensors, entry `skip` left out (-1: none), and a tensor `extra` of [rows, cols] (NULL: none) with
+// `values`.
 static void write_tensors(int skip, const char *extra, int64_t rows, int64_t cols, const float *values) {
   zk_safetensors_entry entries[64] = {{0}};
   const float *data[64];

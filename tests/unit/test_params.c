@@ -10,7 +10,8 @@
 
 static zk_model_config config_of(zk_model_architecture architecture, int num_layers, int tie) {
   zk_model_config c = zk_model_config_default(architecture);
-  c.num_layers = num_layers, c.hidden = 24, c.num_heads = 6, c.num_kv_heads = 2, c.head_dim = 8, c.intermediate = 40, c.vocab = 50;
+  c.num_layers = num_layers, c.hidden = 24, c.num_heads = 6, c.num_kv_heads = 2, c.head_dim = 8, c.intermediate = 40,
+  c.vocab = 50;
   c.tie_embeddings = tie;
   assert_int_equal(zk_model_config_check(&c), ZK_OK);
   return c;

@@ -1,4 +1,5 @@
-// safetensors: exact conversions, every kind of damage refused by name, written bytes deterministic and read back equal.
+// safetensors: exact conversions, every kind of damage refused by name, written bytes deterministic and read back
+// equal.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,7 +28,8 @@ static uint8_t *image(const char *header, size_t data_bytes, size_t *num_bytes) 
 static void expect_refused(const uint8_t *bytes, size_t num_bytes, const char *why) {
   zk_safetensors *file = NULL;
   zk_status st = zk_safetensors_open_memory("F", bytes, num_bytes, &file);
-  if (st == ZK_OK || !strstr(zk_status_message(), why)) fail_msg("wanted \"%s\", got %d \"%s\"", why, st, zk_status_message());
+  if (st == ZK_OK || !strstr(zk_status_message(), why))
+    fail_msg("wanted \"%s\", got %d \"%s\"", why, st, zk_status_message());
   assert_int_equal(zk_status_exit_code(st), 2);
 }
 
@@ -56,17 +58,22 @@ static void damaged_headers_are_refused_by_name(void **state) {
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]}}", 4, "not a range"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,9223372036854775807]}}", 4, "truncated or damaged"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,99999999999999999999]}}", 4, "header, byte"},
-      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 4, "tensor a ends at byte 8 of the data, but the file holds 4"},
+      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 4,
+       "tensor a ends at byte 8 of the data, but the file holds 4"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "tensor a: data_offsets span 4 bytes"},
-      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12,
-       "tensors a and b overlap"},
-      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
-       "tensors a and b overlap"},
-      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}", 12,
-       "4 bytes before tensor b belong to no tensor"},
+      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_"
+       "offsets\":[4,12]}}",
+       12, "tensors a and b overlap"},
+      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_"
+       "offsets\":[0,8]}}",
+       8, "tensors a and b overlap"},
+      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
+       "offsets\":[8,12]}}",
+       12, "4 bytes before tensor b belong to no tensor"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 5, "1 bytes after the last tensor"},
-      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0,
-       "duplicate"},
+      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_"
+       "offsets\":[0,0]}}",
+       0, "duplicate"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     size_t num_bytes;
@@ -99,9 +106,11 @@ static void short_and_lying_lengths(void **state) {
 static void tensors_come_in_name_order_with_shapes(void **state) {
   (void)state;
   size_t num_bytes;
-  uint8_t *bytes = image("{\"z\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[0,8]},\"__metadata__\":{\"k\":\"v\"},"
-                         "\"m\":{\"dtype\":\"F32\",\"shape\":[3,0],\"data_offsets\":[8,8]},"
-                         "\"a\":{\"dtype\":\"U8\",\"shape\":[2,1],\"data_offsets\":[8,10]}}", 10, &num_bytes);
+  uint8_t *bytes =
+      image("{\"z\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[0,8]},\"__metadata__\":{\"k\":\"v\"},"
+            "\"m\":{\"dtype\":\"F32\",\"shape\":[3,0],\"data_offsets\":[8,8]},"
+            "\"a\":{\"dtype\":\"U8\",\"shape\":[2,1],\"data_offsets\":[8,10]}}",
+            10, &num_bytes);
   bytes[num_bytes - 10] = 42;
   zk_safetensors *file;
   assert_int_equal(zk_safetensors_open_memory("F", bytes, num_bytes, &file), ZK_OK);
@@ -134,13 +143,14 @@ static void half_conversions_are_exact(void **state) {
     assert_int_equal(zk_float_bits(b), h << 16);
     if (!isnan(b)) assert_int_equal(zk_bf16_from_float(b), h);
   }
-  static const uint32_t cases[][2] = {{0x3f808000, 0x3f80}, {0x3f818000, 0x3f82}, {0x3f808001, 0x3f81}, {0x3f807fff, 0x3f80},
-                                      {0x7f7fffff, 0x7f80}, {0x00008000, 0x0000}, {0x80018000, 0x8002}, {0x7f800001, 0x7fc0}};
+  static const uint32_t cases[][2] = {{0x3f808000, 0x3f80}, {0x3f818000, 0x3f82}, {0x3f808001, 0x3f81},
+                                      {0x3f807fff, 0x3f80}, {0x7f7fffff, 0x7f80}, {0x00008000, 0x0000},
+                                      {0x80018000, 0x8002}, {0x7f800001, 0x7fc0}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     assert_int_equal(zk_bf16_from_float(zk_bits_float(cases[i][0])), cases[i][1]);
 }
 
-// ---- writing ------------------------------------------------------------------------------------------------------------
+// ---- writing
 
 static char dir[64];
 static int make_dir(void **state) {
@@ -160,7 +170,8 @@ static const char *in_dir(const char *name) {
   return path;
 }
 
-static const zk_safetensors_entry entries[] = {{"a", 2, {3, 5}}, {"b", 1, {0}}, {"c", 1, {7}}, {"d.\"\\x", 0, {0}}, {"e", 3, {2, 2, 2}}};
+static const zk_safetensors_entry entries[] = {
+    {"a", 2, {3, 5}}, {"b", 1, {0}}, {"c", 1, {7}}, {"d.\"\\x", 0, {0}}, {"e", 3, {2, 2, 2}}};
 enum { NUM_ENTRIES = 5, NUM_VALUES = 15 + 0 + 7 + 1 + 8 };
 
 // Writes the entries with values 0.1 k, in pieces of `piece`.
@@ -220,7 +231,7 @@ static void pieces_change_no_byte(void **state) {
     free(got);
   }
   assert_int_equal((uint8_t)want[0] % 8, 0); // data aligned to 8
-  write_all(ZK_DTYPE_F32, 0, NUM_VALUES); // control: another dtype does change them
+  write_all(ZK_DTYPE_F32, 0, NUM_VALUES);    // control: another dtype does change them
   assert_int_equal(zk_file_read(in_dir("model.safetensors"), 1 << 20, &got, &num_got), ZK_OK);
   assert_int_not_equal(num_got, num_want);
   free(got);
@@ -261,13 +272,16 @@ static void indexes_that_lie_are_refused(void **state) {
       {"{\"weight_map\":{\"a\":7}}", "tensor a has no plain file name"},
       {"{\"weight_map\":{\"a\":\"gone.safetensors\"}}", "gone.safetensors: No such file"},
       {"{\"weight_map\":{\"c\":\"model-00001-of-00003.safetensors\"}}", "weight_map says nothing"},
-      {"{\"weight_map\":{\"a\":\"model-00001-of-00003.safetensors\",\"q\":\"model-00001-of-00003.safetensors\"}}", "tensor q is not in model-00001"},
+      {"{\"weight_map\":{\"a\":\"model-00001-of-00003.safetensors\",\"q\":\"model-00001-of-00003.safetensors\"}}",
+       "tensor q is not in model-00001"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    assert_int_equal(zk_file_write(in_dir("model.safetensors.index.json"), cases[i].index, strlen(cases[i].index)), ZK_OK);
+    assert_int_equal(zk_file_write(in_dir("model.safetensors.index.json"), cases[i].index, strlen(cases[i].index)),
+                     ZK_OK);
     zk_safetensors *file;
     zk_status st = zk_safetensors_open(dir, &file);
-    if (st == ZK_OK || !strstr(zk_status_message(), cases[i].why)) fail_msg("wanted \"%s\", got \"%s\"", cases[i].why, zk_status_message());
+    if (st == ZK_OK || !strstr(zk_status_message(), cases[i].why))
+      fail_msg("wanted \"%s\", got \"%s\"", cases[i].why, zk_status_message());
   }
   assert_int_equal(zk_file_write(in_dir("model.safetensors.index.json"), text, n), ZK_OK);
   check_all(ZK_DTYPE_F32); // control: the true index is fine

@@ -3,6 +3,7 @@
 #define ZK_TESTS_TOKENIZER_FIXTURE_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

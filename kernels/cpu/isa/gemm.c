@@ -1,4 +1,5 @@
 // Blocked matrix multiplication: packed panels, blocks of k that continue the chain, threads over blocks of C.
+#include <omp.h>
 #include <stdint.h>
 
 #include "kernels/cpu/isa/gemm_block.h"
@@ -24,21 +25,26 @@ static size_t round16(size_t n) { return (n + 15) & ~(size_t)15; }
 // Size of equal parts of `total`, each at most `most`.
 static int64_t even_part(int64_t total, int64_t most) { return ceil_div(total, ceil_div(total, most < 1 ? 1 : most)); }
 
+int ZK_ISA_FN(zk_gemm_row_width)(int64_t m) { return (int)even_part(m, ZK_MR); }
+
 static plan make_plan(const zk_gemm *call) {
   plan p;
-  p.height = (int)even_part(call->m, ZK_MR);
+  p.height = call->a.layout == ZK_GEMM_PANELS ? (int)call->a.ld : ZK_ISA_FN(zk_gemm_row_width)(call->m);
   p.num_panels = ceil_div(call->m, p.height);
   p.num_strips = ceil_div(call->n, ZK_NR);
   p.kc = even_part(call->k, ZK_BLOCK_K);
-  p.block_panels = even_part(p.num_panels, ZK_BLOCK_A / (p.kc * p.height));
-  p.block_strips = even_part(p.num_strips, ZK_BLOCK_COLUMNS / ZK_NR);
+  const int64_t most_panels = ZK_BLOCK_A / (p.kc * p.height), most_strips = ZK_BLOCK_COLUMNS / ZK_NR;
+  p.block_panels = even_part(p.num_panels, most_panels);
+  p.block_strips = even_part(p.num_strips, most_strips);
   // Few blocks leave threads idle at the end.
-  while (ceil_div(p.num_panels, p.block_panels) * ceil_div(p.num_strips, p.block_strips) < 4 * call->threads && p.block_strips > 2)
+  while (call->threads > 1 && p.block_strips > 2 &&
+         ceil_div(p.num_panels, p.block_panels) * ceil_div(p.num_strips, p.block_strips) < 4 * call->threads)
     p.block_strips = ceil_div(p.block_strips, 2);
-  const size_t tile = (size_t)(p.height * ZK_NR);
-  p.a_floats = round16((size_t)p.num_panels * p.height * call->k);
+  // Sizes that never grow when m or n shrinks, so that scratch for a large call serves its remainders.
+  const int64_t waiting = p.kc < call->k ? min64(p.num_panels, most_panels) * min64(p.num_strips, most_strips) : 1;
+  p.a_floats = call->a.layout == ZK_GEMM_PANELS ? 0 : round16((size_t)(call->m + ZK_MR) * (size_t)call->k);
   p.b_floats = call->b.layout == ZK_GEMM_PANELS ? 0 : zk_gemm_panel_floats(call->n, call->k);
-  p.tile_floats = round16(p.kc < call->k ? tile * p.block_panels * p.block_strips : tile);
+  p.tile_floats = round16((size_t)ZK_TILE_FLOATS * (size_t)waiting);
   return p;
 }
 
@@ -63,7 +69,7 @@ static void run_block(const zk_gemm *call, const plan *p, int64_t block, const f
       for (int64_t i = panel0; i < panel1; i++, slot++) {
         float *tile = p->kc < call->k ? tiles + slot * tile_floats : tiles;
         if (first && call->resume) zk_tile_load(call, i * p->height, p->height, s * ZK_NR, vecs, tile);
-        zk_micro_run(p->height, vecs, kc, a + (i * call->k + k0) * p->height, bs, call->k * ZK_PANEL, !first || call->resume, tile);
+        zk_micro_run(p->height, vecs, kc, a + (i * call->k + k0) * p->height, bs, call->k * ZK_PANEL, !first || call->resume != NULL, tile);
         if (last) zk_tile_finish(call, i * p->height, p->height, s * ZK_NR, vecs, tile);
       }
     }
@@ -77,20 +83,25 @@ void ZK_ISA_FN(zk_gemm_run)(const zk_gemm *call, void *scratch) {
     return;
   }
   const plan p = make_plan(call);
-  float *a = scratch, *own_b = a + p.a_floats, *tiles = own_b + p.b_floats;
+  float *own_a = scratch, *own_b = own_a + p.a_floats, *tiles = own_b + p.b_floats;
+  const float *a = call->a.layout == ZK_GEMM_PANELS ? call->a.data : own_a;
   const float *b = call->b.layout == ZK_GEMM_PANELS ? call->b.data : own_b;
+  const int64_t pack_a = a == own_a ? p.num_panels : 0, pack_b = b == own_b ? ceil_div(call->n, ZK_PANEL) : 0;
   const int64_t num_blocks = ceil_div(p.num_panels, p.block_panels) * ceil_div(p.num_strips, p.block_strips);
+  if (call->threads == 1) {
+    for (int64_t i = 0; i < pack_b; i++) zk_pack_panel(&call->b, call->n, call->k, ZK_PANEL, i, own_b);
+    for (int64_t i = 0; i < pack_a; i++) zk_pack_panel(&call->a, call->m, call->k, p.height, i, own_a);
+    for (int64_t i = 0; i < num_blocks; i++) run_block(call, &p, i, a, b, tiles);
+    return;
+  }
 #pragma omp parallel num_threads(call->threads)
   {
-    const int64_t b_panels = ceil_div(call->n, ZK_PANEL);
-    if (b == own_b) {
 #pragma omp for schedule(dynamic, 4) nowait
-      for (int64_t i = 0; i < b_panels; i++) zk_pack_panel(&call->b, call->n, call->k, ZK_PANEL, i, own_b);
-    }
+    for (int64_t i = 0; i < pack_b; i++) zk_pack_panel(&call->b, call->n, call->k, ZK_PANEL, i, own_b);
 #pragma omp for schedule(dynamic, 4)
-    for (int64_t i = 0; i < p.num_panels; i++) zk_pack_panel(&call->a, call->m, call->k, p.height, i, a);
+    for (int64_t i = 0; i < pack_a; i++) zk_pack_panel(&call->a, call->m, call->k, p.height, i, own_a);
 #pragma omp for schedule(dynamic, 1)
-    for (int64_t block = 0; block < num_blocks; block++) run_block(call, &p, block, a, b, tiles + zk_thread_idx() * p.tile_floats);
+    for (int64_t i = 0; i < num_blocks; i++) run_block(call, &p, i, a, b, tiles + omp_get_thread_num() * p.tile_floats);
   }
 }
 

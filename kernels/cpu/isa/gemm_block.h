@@ -17,7 +17,7 @@ void zk_micro_run(int rows, int vecs, int64_t kc, const float *a, const float *b
 #define zk_pack_panel ZK_ISA_FN(zk_pack_panel)
 void zk_pack_panel(const zk_gemm_operand *src, int64_t count, int64_t k, int width, int64_t idx, float *dst);
 
-// tile = c, for a resumed chain; and c = tile (+ bias) (+ addend). Rows and columns past the matrix are left alone (zeros when loading).
+// tile = resume, for a continued chain; and c = tile (+ bias) (+ addend). Rows and columns past the matrix are left alone (zeros when loading).
 #define zk_tile_load ZK_ISA_FN(zk_tile_load)
 #define zk_tile_finish ZK_ISA_FN(zk_tile_finish)
 void zk_tile_load(const zk_gemm *call, int64_t row, int rows, int64_t col, int vecs, float *tile);
@@ -33,8 +33,5 @@ static inline bool zk_gemm_is_small(const zk_gemm *call) {
   return call->m <= ZK_SMALL_M && call->a.layout == ZK_GEMM_K_INNER && call->b.layout == ZK_GEMM_PANELS && !call->resume;
 }
 void ZK_ISA_FN(zk_gemm_small)(const zk_gemm *call);
-
-#include <omp.h>
-static inline int zk_thread_idx(void) { return omp_get_thread_num(); }
 
 #endif

@@ -56,29 +56,37 @@ static const struct {
   small_fn *run, *run_one;
 } kernels[] = {{0, 0, 0}, SMALL_ROWS(ENTRY)};
 
-void ZK_ISA_FN(zk_gemm_small)(const zk_gemm *call) {
-  const int num_groups = (int)((call->m + ROWS_MAX - 1) / ROWS_MAX);
-  const int rows_each = (int)((call->m + num_groups - 1) / num_groups);
-  const int64_t num_panels = (call->n + ZK_PANEL - 1) / ZK_PANEL;
+// All rows by `width` panels from p0.
+static void run_group(const zk_gemm *call, int rows_each, int64_t num_panels, int64_t p0) {
   const int width = kernels[rows_each].panels;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(call->threads)
-  for (int64_t p0 = 0; p0 < num_panels; p0 += width) {
-    float tile[ROWS_MAX * VECS_MAX * ZK_VLEN];
-    for (int64_t row = 0; row < call->m; row += rows_each) {
-      const int rows = (int)(call->m - row < rows_each ? call->m - row : rows_each);
-      const float *x = call->a.data + row * call->a.ld;
-      const float *b = call->b.data + p0 * call->k * ZK_PANEL;
-      if (num_panels - p0 >= width && rows == rows_each) {
-        kernels[rows].run(call->k, x, call->a.ld, b, tile);
-        zk_tile_finish(call, row, rows, p0 * ZK_PANEL, width * PANEL_VECS, tile);
-      } else {
-        for (int64_t p = p0; p < p0 + width && p < num_panels; p++, b += call->k * ZK_PANEL) {
-          kernels[rows].run_one(call->k, x, call->a.ld, b, tile);
-          zk_tile_finish(call, row, rows, p * ZK_PANEL, PANEL_VECS, tile);
-        }
-      }
+  float tile[ROWS_MAX * VECS_MAX * ZK_VLEN];
+  for (int64_t row = 0; row < call->m; row += rows_each) {
+    const int rows = (int)(call->m - row < rows_each ? call->m - row : rows_each);
+    const float *x = call->a.data + row * call->a.ld;
+    const float *b = call->b.data + p0 * call->k * ZK_PANEL;
+    if (num_panels - p0 >= width && rows == rows_each) {
+      kernels[rows].run(call->k, x, call->a.ld, b, tile);
+      zk_tile_finish(call, row, rows, p0 * ZK_PANEL, width * PANEL_VECS, tile);
+      continue;
+    }
+    for (int64_t p = p0; p < p0 + width && p < num_panels; p++, b += call->k * ZK_PANEL) {
+      kernels[rows].run_one(call->k, x, call->a.ld, b, tile);
+      zk_tile_finish(call, row, rows, p * ZK_PANEL, PANEL_VECS, tile);
     }
   }
+}
+
+void ZK_ISA_FN(zk_gemm_small)(const zk_gemm *call) {
+  const int64_t num_panels = (call->n + ZK_PANEL - 1) / ZK_PANEL;
+  const int num_groups = (int)((call->m + ROWS_MAX - 1) / ROWS_MAX);
+  const int rows_each = (int)((call->m + num_groups - 1) / num_groups);
+  const int width = kernels[rows_each].panels;
+  if (call->threads == 1) {
+    for (int64_t p0 = 0; p0 < num_panels; p0 += width) run_group(call, rows_each, num_panels, p0);
+    return;
+  }
+#pragma omp parallel for schedule(dynamic, 1) num_threads(call->threads)
+  for (int64_t p0 = 0; p0 < num_panels; p0 += width) run_group(call, rows_each, num_panels, p0);
 }
 
 #else

@@ -1,5 +1,4 @@
 // Between memory and the micro-kernel: panels in, tiles out.
-#include <omp.h>
 #include <string.h>
 
 #include "kernels/cpu/isa/gemm_block.h"
@@ -34,7 +33,7 @@ void zk_tile_load(const zk_gemm *call, int64_t row, int rows, int64_t col, int v
   const int64_t valid_rows = min64(rows, call->m - row), valid_cols = min64(width, call->n - col);
   for (int64_t r = 0; r < rows; r++)
     for (int64_t j = 0; j < width; j++)
-      tile[r * width + j] = r < valid_rows && j < valid_cols ? call->c[(row + r) * call->ldc + col + j] : 0.0f;
+      tile[r * width + j] = r < valid_rows && j < valid_cols ? call->resume[(row + r) * call->ldc + col + j] : 0.0f;
 }
 
 void zk_tile_finish(const zk_gemm *call, int64_t row, int rows, int64_t col, int vecs, const float *tile) {
@@ -61,4 +60,3 @@ void zk_tile_finish(const zk_gemm *call, int64_t row, int rows, int64_t col, int
     }
   }
 }
-

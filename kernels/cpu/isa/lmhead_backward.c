@@ -1,0 +1,110 @@
+// LM head backward for one token chunk: logits are formed again, a slice of the vocabulary at a time, turned into their gradients in
+// place, and used at once for both products. Chains that span slices wait in fp32, which rounds nothing.
+#include <omp.h>
+
+#include "kernels/cpu/isa/lmhead_tile.h"
+
+enum {
+  SLICE = 512, // divides ZK_VOCAB_CHUNK; a multiple of the tile and of the panel
+  BLOCK_PANELS = 8,
+};
+_Static_assert(ZK_VOCAB_CHUNK % SLICE == 0 && SLICE % ZK_VOCAB_TILE == 0, "slices cut neither chunks nor tiles");
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
+
+typedef struct {
+  int width; // of row panels
+  size_t a_bytes, b_bytes, slice_bytes, part_bytes, product_bytes, thread_bytes;
+} plan;
+
+// The three products of a slice of `columns` ids from `first`. Operands that do not change between slices are packed once.
+static zk_gemm logits_call(const zk_lmhead_backward_chunk *call, const plan *p, const float *x_rows, int32_t first, int64_t rows,
+                           int32_t columns, float *logits) {
+  return (zk_gemm){.m = rows, .n = columns, .k = call->hidden,
+                   .a = {.data = x_rows, .ld = p->width, .layout = ZK_GEMM_PANELS},
+                   .b = {.data = call->packed + (size_t)first * (size_t)call->hidden, .ld = ZK_PANEL, .layout = ZK_GEMM_PANELS},
+                   .c = logits, .ldc = SLICE, .threads = 1};
+}
+static zk_gemm weight_call(const zk_lmhead_backward_chunk *call, const float *x_columns, int32_t first, int32_t columns,
+                           const float *dlogits) {
+  float *dweight = call->dweight + (size_t)first * (size_t)call->hidden;
+  return (zk_gemm){.m = columns, .n = call->hidden, .k = call->num_rows,
+                   .a = {.data = dlogits, .ld = SLICE, .layout = ZK_GEMM_K_OUTER},
+                   .b = {.data = x_columns, .ld = ZK_PANEL, .layout = ZK_GEMM_PANELS},
+                   .c = dweight, .ldc = call->hidden, .addend = dweight, .ld_addend = call->hidden, .threads = call->threads};
+}
+static zk_gemm input_call(const zk_lmhead_backward_chunk *call, int32_t first, int32_t columns, const float *dlogits, float *part) {
+  const bool chunk_begins = first % ZK_VOCAB_CHUNK == 0;
+  const bool chunk_ends = (first + columns) % ZK_VOCAB_CHUNK == 0 || first + columns == call->vocab;
+  return (zk_gemm){.m = call->num_rows, .n = call->hidden, .k = columns,
+                   .a = {.data = dlogits, .ld = SLICE, .layout = ZK_GEMM_K_INNER},
+                   .b = {.data = call->weight + (size_t)first * (size_t)call->hidden, .ld = call->hidden, .layout = ZK_GEMM_K_OUTER},
+                   .resume = chunk_begins ? NULL : part,
+                   .c = chunk_ends ? call->dx : part, .ldc = call->hidden,
+                   .addend = chunk_ends && first >= ZK_VOCAB_CHUNK ? call->dx : NULL, .ld_addend = call->hidden,
+                   .threads = call->threads};
+}
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+// Scratch of the products of one slice.
+static size_t product_bytes(const zk_lmhead_backward_chunk *call, int32_t columns) {
+  const zk_gemm dw = weight_call(call, NULL, 0, columns, NULL), dx = input_call(call, 0, columns, NULL, NULL);
+  return larger(ZK_ISA_FN(zk_gemm_scratch_bytes)(&dw), ZK_ISA_FN(zk_gemm_scratch_bytes)(&dx));
+}
+
+static plan make_plan(const zk_lmhead_backward_chunk *call) {
+  plan p = {.width = ZK_ISA_FN(zk_gemm_row_width)(call->num_rows)};
+  const size_t rows = (size_t)call->num_rows, hidden = (size_t)call->hidden;
+  p.a_bytes = round64((rows + (size_t)p.width) * hidden * sizeof(float));
+  p.b_bytes = round64(zk_gemm_panel_floats(call->hidden, call->num_rows) * sizeof(float));
+  p.slice_bytes = round64(rows * SLICE * sizeof(float));
+  p.part_bytes = round64(rows * hidden * sizeof(float));
+  const zk_gemm logits = logits_call(call, &p, NULL, 0, min64(call->num_rows, p.width * BLOCK_PANELS), SLICE, NULL);
+  p.thread_bytes = round64(ZK_ISA_FN(zk_gemm_scratch_bytes)(&logits));
+  p.product_bytes = larger(p.thread_bytes * (size_t)call->threads, product_bytes(call, SLICE));
+  if (call->vocab % SLICE != 0) p.product_bytes = larger(p.product_bytes, product_bytes(call, call->vocab % SLICE));
+  return p;
+}
+
+size_t ZK_ISA_FN(zk_lmhead_backward_bytes)(const zk_lmhead_backward_chunk *call) {
+  const plan p = make_plan(call);
+  return p.a_bytes + p.b_bytes + p.slice_bytes + p.part_bytes + p.product_bytes;
+}
+
+// slice[num_rows][SLICE] = gradients of the logits of ids [first, first + columns).
+static void form_gradients(const zk_lmhead_backward_chunk *call, const plan *p, const float *x_rows, int32_t first, int32_t columns,
+                           float *slice, char *scratch) {
+  const int64_t block_rows = p->width * BLOCK_PANELS;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(call->threads)
+  for (int64_t row = 0; row < call->num_rows; row += block_rows) {
+    const int64_t rows = min64(block_rows, call->num_rows - row);
+    const zk_gemm g = logits_call(call, p, x_rows + row * call->hidden, first, rows, columns, slice + row * SLICE);
+    ZK_ISA_FN(zk_gemm_run)(&g, scratch + (size_t)omp_get_thread_num() * p->thread_bytes);
+    for (int64_t t = row; t < row + rows; t++) {
+      zk_lmhead_row desc = {.dist = &call->dist, .target = call->target[t]};
+      if (call->dist.filtered) desc.kept_logit = call->kept_logit[t], desc.kept_id = call->kept_id[t];
+      zk_lmhead_gradient(&desc, call->lse[t], call->dlogprob[t], columns, first, slice + t * SLICE);
+    }
+  }
+}
+
+void ZK_ISA_FN(zk_lmhead_backward_run)(const zk_lmhead_backward_chunk *call, void *scratch) {
+  const plan p = make_plan(call);
+  char *at = scratch;
+  float *x_rows = (float *)at, *x_columns = (float *)(at += p.a_bytes), *slice = (float *)(at += p.b_bytes);
+  float *part = (float *)(at += p.slice_bytes);
+  char *product = at + p.part_bytes;
+  const zk_gemm_operand rows = {.data = call->x, .ld = call->hidden, .layout = ZK_GEMM_K_INNER};
+  const zk_gemm_operand columns = {.data = call->x, .ld = call->hidden, .layout = ZK_GEMM_K_OUTER};
+  ZK_ISA_FN(zk_gemm_pack)(&rows, call->num_rows, call->hidden, p.width, call->threads, x_rows);
+  ZK_ISA_FN(zk_gemm_pack)(&columns, call->hidden, call->num_rows, ZK_PANEL, call->threads, x_columns);
+  for (int32_t first = 0; first < call->vocab; first += SLICE) {
+    const int32_t num = (int32_t)min64(SLICE, call->vocab - first);
+    form_gradients(call, &p, x_rows, first, num, slice, product);
+    const zk_gemm dw = weight_call(call, x_columns, first, num, slice), dx = input_call(call, first, num, slice, part);
+    ZK_ISA_FN(zk_gemm_run)(&dw, product);
+    ZK_ISA_FN(zk_gemm_run)(&dx, product);
+  }
+}

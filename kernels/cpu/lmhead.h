@@ -1,0 +1,52 @@
+// The LM head inside the CPU backend: what its parts tell each other (kernels/lmhead.h has the orders).
+#ifndef ZK_KERNELS_CPU_LMHEAD_H
+#define ZK_KERNELS_CPU_LMHEAD_H
+
+#include <stdbool.h>
+
+#include "kernels/cpu/gemm.h"
+#include "kernels/lmhead.h"
+
+typedef enum { ZK_PICK_NOTHING, ZK_PICK_GREEDY, ZK_PICK_GUMBEL } zk_lmhead_pick;
+
+// The distribution every row is read as.
+typedef struct {
+  bool scaled; // z = logit * inv_t, else z = logit
+  float inv_t;
+  bool filtered;
+  int32_t top_k;  // 0 = off
+  uint64_t top_p; // round(p * 2^32); 2^32 = off
+} zk_lmhead_dist;
+
+typedef struct {
+  int64_t num_rows;
+  int32_t hidden, vocab;
+  const float *x, *packed;
+  zk_lmhead_dist dist;
+  zk_lmhead_pick pick;
+  const int32_t *target;    // [T] whose log-probability is wanted, when nothing is picked
+  const zk_sample_ids *ids; // names the noise, ZK_PICK_GUMBEL
+  int32_t *token;           // [T] what was picked
+  zk_lmhead_out out;
+  int threads;
+} zk_lmhead_forward;
+
+ZK_ISA_DECLARE(size_t, zk_lmhead_forward_bytes, (const zk_lmhead_forward *call));
+ZK_ISA_DECLARE(void, zk_lmhead_forward_run, (const zk_lmhead_forward *call, void *scratch));
+
+typedef struct {
+  int64_t num_rows; // of one token chunk
+  int32_t hidden, vocab;
+  const float *x, *weight, *packed;
+  zk_lmhead_dist dist;
+  const int32_t *target;
+  const float *lse, *kept_logit, *dlogprob; // [T]
+  const int32_t *kept_id;
+  float *dx, *dweight;
+  int threads;
+} zk_lmhead_backward_chunk;
+
+ZK_ISA_DECLARE(size_t, zk_lmhead_backward_bytes, (const zk_lmhead_backward_chunk *call));
+ZK_ISA_DECLARE(void, zk_lmhead_backward_run, (const zk_lmhead_backward_chunk *call, void *scratch));
+
+#endif

@@ -1,0 +1,29 @@
+// One step of sampling across all workers: prompts are handed out dynamically, completions rewarded where they were sampled, and
+// every rank ends up with the whole step in (prompt, sample) order.
+#ifndef ZK_ROLLOUT_COLLECT_H
+#define ZK_ROLLOUT_COLLECT_H
+
+#include "rollout/session.h"
+
+typedef struct {
+  zk_split split;
+  uint64_t first_index;     // task index of the first prompt
+  int32_t num_prompts, samples_per_prompt;
+  uint32_t step;            // names the random numbers
+  const char *what;         // for the progress line
+} zk_collect_request;
+
+typedef struct {
+  uint64_t generated_tokens, prompt_tokens; // this rank's
+  double rollout_s, reward_s;
+} zk_collect_stats;
+
+// Fills *out: prompts, tokens, sampler_logprob, reward, components, finish_reason; trainer_logprob and advantage stay zero. The bits are
+// the same for any number of ranks and any schedule. A sequence with NaN logits is ZK_NOT_FINITE naming prompt and sample.
+// Frees nothing of the caller's; the caller frees *out. Collective.
+zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_request *request, zk_trajectory *out, zk_collect_stats *stats);
+
+// Control experiment (task.shuffle_rewards): permutes the rewards of a step among its prompts by a permutation of (seed, step).
+zk_status zk_rewards_shuffle(const zk_config *config, zk_trajectory *t);
+
+#endif

@@ -1,0 +1,157 @@
+// Opening in the order in which mistakes are cheapest to find: task data, tokenizer, model config, device, then weights.
+#include "rollout/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kernels/cpu/isa.h"
+#include "shared/file_util.h"
+#include "shared/log.h"
+#include "shared/model.h"
+
+// The model of model.init: a config, the byte tokenizer in a temporary folder, and weights as a function of the seed.
+static zk_model_config init_config(const zk_config *c) {
+  zk_model_config m = zk_model_config_default(c->model.init.architecture);
+  m.num_layers = c->model.init.layers, m.hidden = c->model.init.hidden, m.num_heads = c->model.init.heads;
+  m.num_kv_heads = c->model.init.kv_heads, m.head_dim = c->model.init.head_dim, m.intermediate = c->model.init.intermediate;
+  m.vocab = c->model.init.vocab ? c->model.init.vocab : ZK_BYTE_TOKENIZER_VOCAB;
+  m.tie_embeddings = c->model.init.tie, m.rms_eps = (float)c->model.init.norm_eps, m.rope.theta = c->model.init.rope_theta;
+  m.max_position = c->model.init.max_positions;
+  m.num_eos = 1, m.eos_ids[0] = ZK_BYTE_TOKENIZER_EOS;
+  return m;
+}
+
+static zk_status make_temporary_dir(zk_session *s) {
+  const char *base = getenv("TMPDIR");
+  snprintf(s->model_dir, sizeof s->model_dir, "%s/zerokl-XXXXXX", base && *base ? base : "/tmp");
+  if (!mkdtemp(s->model_dir)) return ZK_FAIL(ZK_IO, "%s: cannot make a temporary folder", s->model_dir);
+  s->model_dir_is_temporary = true;
+  return zk_tokenizer_write_bytes(s->model_dir);
+}
+
+static zk_status choose_chat(zk_session *s) {
+  if (s->config.task.template != ZK_CONFIG_TEMPLATE_AUTO) {
+    s->chat = (zk_chat_template)s->config.task.template;
+    return ZK_OK;
+  }
+  return zk_chat_detect(s->tokenizer, &s->chat);
+}
+
+static void add_eos(zk_session *s, int32_t id) {
+  for (int32_t i = 0; i < s->num_eos; i++)
+    if (s->eos_ids[i] == id) return;
+  if (id >= 0 && s->num_eos < ZK_MODEL_MAX_EOS + 1) s->eos_ids[s->num_eos++] = id;
+}
+
+// A completion ends at any eos of the model, and where the chat template ends a turn.
+static void collect_eos(zk_session *s, const zk_model_config *m) {
+  for (int i = 0; i < m->num_eos; i++) add_eos(s, m->eos_ids[i]);
+  const char *end = zk_chat_end_of_turn(s->chat);
+  if (end) add_eos(s, zk_tokenizer_find(s->tokenizer, end));
+  if (!s->num_eos) add_eos(s, zk_tokenizer_eos(s->tokenizer));
+}
+
+// Longest sequences are the model's own; tables end somewhere.
+int32_t zk_session_positions(const zk_model_config *m) { return m->max_position < (1 << 18) ? m->max_position : 1 << 18; }
+
+zk_status zk_session_model_config(const zk_config *config, zk_model_config *out) {
+  if (config->model.path[0]) return zk_model_load_config(config->model.path, out);
+  *out = init_config(config);
+  return zk_model_config_check(out);
+}
+
+static zk_status init_weights(zk_session *s) {
+  zk_policy *p = &s->policy;
+  const int64_t block = 1 << 22;
+  float *host = malloc((size_t)block * sizeof *host);
+  if (!host) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to make weights");
+  zk_status st = ZK_OK;
+  for (int64_t at = 0; at < p->params.num_elements && st == ZK_OK; at += block) {
+    int64_t n = p->params.num_elements - at < block ? p->params.num_elements - at : block;
+    zk_model_init_range(&p->config, &p->params, s->config.seed, 0.02, at, n, host);
+    st = zk_copy_to_device(s->stream, (float *)p->weights + at, host, (size_t)n * sizeof *host);
+    if (st == ZK_OK) st = zk_stream_wait(s->stream);
+  }
+  free(host);
+  return st == ZK_OK ? zk_policy_changed(p, s->stream) : st;
+}
+
+static zk_status open_device(zk_session *s, bool shared_cores) {
+  zk_device_kind kind = s->config.device == ZK_CONFIG_DEVICE_CUDA ? ZK_DEVICE_CUDA : ZK_DEVICE_CPU;
+  ZK_TRY(zk_device_open(kind, kind == ZK_DEVICE_CPU ? 0 : zk_comm_local_rank(s->comm), &s->device));
+  if (shared_cores && !getenv("OMP_NUM_THREADS")) {
+    int threads = zk_device_threads(s->device) / zk_comm_local_size(s->comm);
+    zk_device_set_threads(s->device, threads < 1 ? 1 : threads);
+  }
+  ZK_LOG(DEBUG, "session", "%s", zk_device_describe(s->device));
+  ZK_TRY(zk_stream_open(s->device, ZK_SIDE_NONE, &s->stream));
+  return ZK_OK;
+}
+
+static zk_status open_local(zk_session *s, const char *model_dir, bool shared_cores) {
+  const zk_config *c = &s->config;
+  bool from_init = !model_dir && !c->model.path[0];
+  if (from_init) ZK_TRY(make_temporary_dir(s));
+  else snprintf(s->model_dir, sizeof s->model_dir, "%s", model_dir ? model_dir : c->model.path);
+  zk_model_config model = from_init ? init_config(c) : zk_model_config_default(ZK_MODEL_LLAMA);
+  if (!from_init) ZK_TRY(zk_model_load_config(s->model_dir, &model));
+  ZK_TRY(zk_model_config_check(&model));
+  ZK_TRY(zk_tokenizer_load(s->model_dir, &s->tokenizer));
+  ZK_TRY(zk_model_check_tokenizer(&model, s->model_dir, s->tokenizer));
+  ZK_TRY(choose_chat(s));
+  collect_eos(s, &model);
+  ZK_TRY(zk_task_open(&s->config, &s->task));
+  ZK_TRY(open_device(s, shared_cores));
+  ZK_TRY(zk_policy_open(s->device, c->numerics, &model, zk_session_positions(&model), &s->policy));
+  return from_init ? init_weights(s) : zk_policy_load_weights(&s->policy, s->stream, s->model_dir);
+}
+
+zk_status zk_session_open(const zk_config *config, zk_comm *comm, const char *model_dir, zk_session *out) {
+  memset(out, 0, sizeof *out);
+  out->config = *config;
+  out->comm = comm;
+  zk_progress_set_enabled(config->log.progress);
+  zk_status st = zk_comm_agree(comm, open_local(out, model_dir, zk_comm_cores_are_shared(comm)));
+  uint64_t hash = 0;
+  if (st == ZK_OK) st = zk_comm_agree(comm, zk_policy_hash(&out->policy, out->stream, 0, out->policy.params.num_elements, &hash));
+  if (st == ZK_OK) st = zk_comm_require_equal(comm, hash, "the model's weights");
+  if (st == ZK_OK) st = zk_comm_require_equal(comm, zk_tokenizer_hash(out->tokenizer), "the tokenizer");
+  if (st == ZK_OK) st = zk_comm_require_equal(comm, zk_task_hash(out->task), "the task's data");
+  if (st != ZK_OK) zk_session_close(out);
+  return st;
+}
+
+void zk_session_close(zk_session *s) {
+  zk_policy_close(&s->policy);
+  zk_task_close(s->task);
+  zk_tokenizer_free(s->tokenizer);
+  if (s->stream) zk_stream_close(s->stream);
+  if (s->device) zk_device_close(s->device);
+  if (s->model_dir_is_temporary && zk_file_remove_tree(s->model_dir) != ZK_OK) ZK_LOG(WARN, "session", "%s", zk_status_message());
+  memset(s, 0, sizeof *s);
+}
+
+zk_status zk_session_load_weights(zk_session *s, const char *model_dir) {
+  return zk_comm_agree(s->comm, zk_policy_load_weights(&s->policy, s->stream, model_dir));
+}
+
+zk_engine_options zk_session_engine_options(const zk_session *s) {
+  const zk_config *c = &s->config;
+  static _Thread_local const char *stops[ZK_CONFIG_MAX_STOPS];
+  for (int i = 0; i < c->rollout.stop.num; i++) stops[i] = c->rollout.stop.text[i];
+  zk_engine_options o = {
+      .seed = c->seed, .temperature = c->rollout.temperature, .top_k = c->rollout.top_k, .top_p = c->rollout.top_p,
+      .max_new_tokens = c->rollout.max_new_tokens, .ignore_eos = c->rollout.ignore_eos, .num_eos = s->num_eos,
+      .num_stop = c->rollout.stop.num, .stop = stops, .tokenizer = s->tokenizer, .max_batch = c->rollout.max_batch,
+      .page_tokens = c->rollout.page_tokens, .kv_bytes = c->rollout.kv_bytes, .prefill_chunk = c->rollout.prefill_chunk,
+      .max_sequence = s->policy.num_positions};
+  memcpy(o.eos_ids, s->eos_ids, sizeof s->eos_ids);
+  return o;
+}
+
+void zk_session_hashes(const zk_session *s, char tokenizer_hash[17], char template_hash[17]) {
+  snprintf(tokenizer_hash, 17, "%016llx", (unsigned long long)zk_tokenizer_hash(s->tokenizer));
+  snprintf(template_hash, 17, "%016llx", (unsigned long long)zk_chat_hash(s->chat));
+}

@@ -1,0 +1,40 @@
+// What every command that runs a model stands on: workers, device, policy, tokenizer, chat template, task.
+#ifndef ZK_ROLLOUT_SESSION_H
+#define ZK_ROLLOUT_SESSION_H
+
+#include "rollout/engine.h"
+#include "rollout/task.h"
+#include "shared/comm.h"
+#include "shared/config.h"
+#include "shared/policy.h"
+
+typedef struct {
+  zk_config config;
+  zk_comm *comm; // borrowed
+  zk_device *device;
+  zk_stream *stream; // of neither side: loading, hashing, checks
+  zk_tokenizer *tokenizer;
+  zk_chat_template chat;
+  zk_task *task;
+  zk_policy policy;
+  char model_dir[ZK_CONFIG_PATH_BYTES]; // where the tokenizer's files are
+  bool model_dir_is_temporary;          // of a model made from scratch: removed at close
+  int32_t num_eos, eos_ids[ZK_MODEL_MAX_EOS + 1];
+} zk_session;
+
+// Opens all of it. model_dir: a Hugging Face folder, e.g. a checkpoint, in the place of what config names; NULL for config's
+// own (model.path or model.init). The comm layer's threads are divided among the ranks of a host. Checks the kernels against the
+// contract (the short form) before anything runs. Collective: all ranks fail alike, with one message.
+zk_status zk_session_open(const zk_config *config, zk_comm *comm, const char *model_dir, zk_session *out);
+void zk_session_close(zk_session *session);
+// The model that config asks for, before anything is loaded; how many positions a policy of it tabulates.
+zk_status zk_session_model_config(const zk_config *config, zk_model_config *out);
+int32_t zk_session_positions(const zk_model_config *model);
+// The engine options that the config asks for, for the session's tokens.
+zk_engine_options zk_session_engine_options(const zk_session *session);
+// Hashes that trajectory files carry, as 16 hex digits.
+void zk_session_hashes(const zk_session *session, char tokenizer_hash[17], char template_hash[17]);
+// Loads other weights of the same model (a later checkpoint).
+zk_status zk_session_load_weights(zk_session *session, const char *model_dir);
+
+#endif

@@ -1,0 +1,34 @@
+// argp for the commands that take a config.
+#include "shared/command_line.h"
+
+#include <argp.h>
+#include <string.h>
+
+enum { KEY_DRY_RUN = 256, KEY_HELP_CONFIG };
+
+static const struct argp_option options[] = {
+    {"dry-run", KEY_DRY_RUN, 0, 0, "Print the resolved config and the memory plan, and stop", 0},
+    {"help-config", KEY_HELP_CONFIG, 0, 0, "Print every key of the config with type, range, default and meaning, and stop", 0},
+    {0}};
+
+static error_t parse(int key, char *arg, struct argp_state *state) {
+  zk_command_line *out = state->input;
+  switch (key) {
+  case KEY_DRY_RUN: out->dry_run = true; return 0;
+  case KEY_HELP_CONFIG: out->help_config = true; return 0;
+  case ARGP_KEY_ARG:
+    if (!out->config_path) out->config_path = arg;
+    else state->argv[1 + out->num_overrides++] = arg; // overrides move to the front of argv: at most as many as were read
+    return 0;
+  default: return ARGP_ERR_UNKNOWN;
+  }
+}
+
+zk_status zk_command_line_parse(int argc, char **argv, const char *about, zk_command_line *out) {
+  memset(out, 0, sizeof *out);
+  const struct argp argp = {options, parse, "CONFIG.yaml [KEY.PATH=VALUE...]", about, NULL, NULL, NULL};
+  if (argp_parse(&argp, argc, argv, 0, NULL, out)) return ZK_FAIL(ZK_BAD_INPUT, "%s: see %s --help", argv[0], argv[0]);
+  out->overrides = argv + 1;
+  if (!out->config_path && !out->help_config) return ZK_FAIL(ZK_BAD_INPUT, "%s: which CONFIG.yaml? see %s --help", argv[0], argv[0]);
+  return ZK_OK;
+}

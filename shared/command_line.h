@@ -1,0 +1,20 @@
+// What the commands' command lines have in common: CONFIG.yaml key.path=value ..., --dry-run, --help-config.
+#ifndef ZK_SHARED_COMMAND_LINE_H
+#define ZK_SHARED_COMMAND_LINE_H
+
+#include <stdbool.h>
+
+#include "shared/config.h"
+
+typedef struct {
+  const char *config_path;
+  int num_overrides;
+  char **overrides; // borrowed from argv
+  bool dry_run, help_config;
+} zk_command_line;
+
+// Parses `zerokl NAME [--dry-run] [--help-config] CONFIG.yaml [key=value ...]`; `about` is shown by --help. ZK_BAD_INPUT with a hint
+// when it is not of that form. --help-config needs no CONFIG.
+zk_status zk_command_line_parse(int argc, char **argv, const char *about, zk_command_line *out);
+
+#endif

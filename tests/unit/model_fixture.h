@@ -1,0 +1,45 @@
+// What tests of whole models share: a policy from a fixture folder or made from scratch, on the CPU.
+#ifndef ZK_TESTS_MODEL_FIXTURE_H
+#define ZK_TESTS_MODEL_FIXTURE_H
+
+#include "kernel_fixture.h"
+#include "shared/model.h"
+#include "shared/policy.h"
+
+typedef struct {
+  zk_device *device;
+  zk_stream *stream;
+  zk_policy policy;
+} test_model;
+
+static inline void test_model_load(test_model *m, const char *dir) {
+  zk_model_config config;
+  OK(zk_model_load_config(dir, &config));
+  OK(zk_device_open(ZK_DEVICE_CPU, 0, &m->device));
+  OK(zk_stream_open(m->device, ZK_SIDE_NONE, &m->stream));
+  OK(zk_policy_open(m->device, ZK_F32, &config, config.max_position, &m->policy));
+  OK(zk_policy_load_weights(&m->policy, m->stream, dir));
+}
+
+// A small random model of an architecture; std large enough that every operation matters.
+static inline void test_model_make(test_model *m, zk_model_architecture architecture, int heads, int kv_heads, int head_dim) {
+  zk_model_config c = zk_model_config_default(architecture);
+  c.num_layers = 2, c.hidden = 48, c.num_heads = heads, c.num_kv_heads = kv_heads, c.head_dim = head_dim, c.intermediate = 80, c.vocab = 300;
+  c.max_position = 1024, c.tie_embeddings = 1, c.num_eos = 1, c.eos_ids[0] = 299;
+  OK(zk_model_config_check(&c));
+  OK(zk_device_open(ZK_DEVICE_CPU, 0, &m->device));
+  OK(zk_stream_open(m->device, ZK_SIDE_NONE, &m->stream));
+  OK(zk_policy_open(m->device, ZK_F32, &c, c.max_position, &m->policy));
+  float *flat = malloc((size_t)m->policy.params.num_elements * sizeof *flat);
+  zk_model_init(&c, &m->policy.params, 11, 0.2, flat);
+  OK(zk_policy_set_weights(&m->policy, m->stream, flat));
+  free(flat);
+}
+
+static inline void test_model_close(test_model *m) {
+  zk_policy_close(&m->policy);
+  zk_stream_close(m->stream);
+  zk_device_close(m->device);
+}
+
+#endif

@@ -1,0 +1,193 @@
+// One step after another.
+#include "trainer/rl.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/log.h"
+#include "shared/version.h"
+#include "trainer/advantage.h"
+#include "trainer/evaluate.h"
+#include "trainer/policy_loss.h"
+
+static char *hex(uint64_t value) {
+  char text[17];
+  snprintf(text, sizeof text, "%016" PRIx64, value);
+  return strdup(text);
+}
+
+zk_status zk_rl_describe(const zk_session *s, const char *identity, int64_t step, uint64_t weights_hash, zk_trajectory *t) {
+  t->run_name = strdup(s->config.run.name);
+  t->step = step, t->seed = s->config.seed, t->weights_hash = weights_hash;
+  t->numerics = strdup(zk_numerics_name(s->config.numerics));
+  t->contract_version = ZK_CONTRACT_VERSION;
+  t->tokenizer_hash = hex(zk_tokenizer_hash(s->tokenizer)), t->template_hash = hex(zk_chat_hash(s->chat));
+  t->config = strdup(identity), t->zerokl_version = strdup(ZK_VERSION);
+  bool ok = t->run_name && t->numerics && t->tokenizer_hash && t->template_hash && t->config && t->zerokl_version;
+  return ok ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a step's attributes");
+}
+
+// Everything one step leaves behind for its line of metrics.
+typedef struct {
+  zk_trajectory t;
+  zk_sequences seqs;
+  float *entropy;
+  zk_collect_stats collect;
+  zk_advantage_stats advantage;
+  zk_policy_stats policy;
+  zk_update_result update;
+  double lr, start_s, rollout_s, train_s, write_s;
+} step_state;
+
+static void free_step(step_state *x) {
+  zk_trajectory_free(&x->t);
+  zk_sequences_free(&x->seqs);
+  free(x->entropy);
+}
+
+static zk_status sample(zk_run *run, int64_t step, step_state *x) {
+  zk_session *s = &run->session;
+  const zk_config *c = &s->config;
+  zk_collect_request q = {.split = ZK_SPLIT_TRAIN, .first_index = (uint64_t)(step - 1) * (uint64_t)c->rollout.prompts_per_step,
+                          .num_prompts = c->rollout.prompts_per_step, .samples_per_prompt = c->rollout.samples_per_prompt, .step = (uint32_t)step,
+                          .what = "sample"};
+  ZK_TRY(zk_collect(s, run->engine, &q, &x->t, &x->collect));
+  ZK_TRY(zk_rl_describe(s, run->identity, step, run->weights_hash, &x->t));
+  ZK_TRY(zk_rewards_shuffle(c, &x->t));
+  return zk_advantage_compute(c, &x->t, &x->advantage);
+}
+
+// The trainer's forward and backward pass; then every sampled token's two log-probabilities, bit against bit, before anything is updated.
+static zk_status gradient(zk_run *run, step_state *x) {
+  const zk_config *c = &run->session.config;
+  ZK_TRY(zk_sequences_from_trajectory(&x->t, &x->seqs));
+  x->entropy = malloc(((size_t)x->t.num_sample_tokens + 1) * sizeof *x->entropy);
+  if (!x->entropy) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %lld tokens", (long long)x->t.num_sample_tokens);
+  zk_policy_loss_context context = {c, &x->t};
+  ZK_TRY(zk_updater_gradient(&run->updater, &x->seqs, zk_policy_loss, &context, x->t.trainer_logprob, x->entropy));
+  zk_policy_stats_compute(c, &x->t, x->entropy, &x->policy);
+  if (x->policy.mismatch_tokens && c->numerics != ZK_VENDOR)
+    return zk_comm_agree(run->session.comm, zk_policy_mismatch(&x->t, x->policy.first_mismatch, x->policy.mismatch_tokens));
+  return ZK_OK;
+}
+
+static zk_status write_trajectory(zk_run *run, int64_t step, step_state *x) {
+  zk_status st = ZK_OK;
+  if (run->dir) {
+    bool existed;
+    st = zk_trajectory_write(zk_run_dir_trajectory_path(run->dir, step).s, &x->t, &existed);
+    if (st == ZK_OK) st = zk_run_dir_seal_trajectory(run->dir, step);
+  }
+  return zk_comm_agree(run->session.comm, st);
+}
+
+// Sums a per-rank count over ranks.
+static uint64_t total(zk_run *run, uint64_t mine) {
+  return zk_comm_sum_u64(run->session.comm, &mine, 1) == ZK_OK ? mine : 0;
+}
+
+static void put_components(zk_metrics_line *line, const zk_trajectory *t) {
+  for (int32_t k = 0; k < t->num_components; k++) {
+    char key[96];
+    double sum = 0;
+    for (int64_t i = 0; i < t->num_samples; i++) sum += (double)t->reward_component[i * t->num_components + k];
+    snprintf(key, sizeof key, "reward/%s", t->component_names[k]);
+    zk_metrics_put_double(line, key, sum / (double)t->num_samples);
+  }
+}
+
+static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x, uint64_t prompt_tokens) {
+  const zk_trajectory *t = &x->t;
+  int64_t clipped = 0;
+  for (int64_t i = 0; i < t->num_samples; i++) clipped += t->finish_reason[i] == ZK_FINISH_LENGTH;
+  zk_metrics_put_double(line, "reward/mean", x->advantage.reward_mean);
+  zk_metrics_put_double(line, "reward/std", x->advantage.reward_std);
+  zk_metrics_put_int(line, "reward/zero_std_groups", x->advantage.zero_std_groups);
+  put_components(line, t);
+  zk_metrics_put_double(line, "response/length_mean", (double)t->num_sample_tokens / (double)t->num_samples);
+  zk_metrics_put_double(line, "response/clip_ratio", (double)clipped / (double)t->num_samples);
+  zk_metrics_put_double(line, "policy/loss", x->policy.loss);
+  zk_metrics_put_double(line, "policy/entropy", x->policy.entropy);
+  zk_metrics_put_double(line, "policy/clip_frac", x->policy.clip_frac);
+  zk_metrics_put_double(line, "policy/ratio_max", x->policy.ratio_max);
+  zk_metrics_put_double(line, "policy/grad_norm", (double)x->update.grad_norm);
+  zk_metrics_put_double(line, "policy/lr", x->lr);
+  zk_metrics_put_int(line, "mismatch/tokens", x->policy.mismatch_tokens);
+  zk_metrics_put_double(line, "mismatch/max_abs", x->policy.mismatch_max_abs);
+  zk_metrics_put_double(line, "mismatch/kl_k1", x->policy.kl_k1);
+  zk_metrics_put_double(line, "mismatch/kl_k3", x->policy.kl_k3);
+  zk_metrics_put_int(line, "tokens/generated", t->num_sample_tokens);
+  zk_metrics_put_int(line, "tokens/prompt", (int64_t)prompt_tokens);
+  zk_metrics_put_int(line, "tokens/trained", x->seqs.offsets[x->seqs.num_seqs]);
+  zk_metrics_put_double(line, "perf/rollout_tokens_per_s", (double)t->num_sample_tokens / (x->rollout_s + 1e-9));
+  zk_metrics_put_double(line, "perf/train_tokens_per_s", (double)x->seqs.offsets[x->seqs.num_seqs] / (x->train_s + 1e-9));
+  zk_metrics_put_double(line, "time/rollout", x->collect.rollout_s);
+  zk_metrics_put_double(line, "time/reward", x->collect.reward_s);
+  zk_metrics_put_double(line, "time/train", x->train_s);
+  zk_metrics_put_double(line, "time/trajectory", x->write_s);
+  zk_metrics_put_double(line, "time/step", zk_run_now_s() - x->start_s);
+  (void)run;
+}
+
+static bool wants_evaluation(const zk_config *c, int64_t step) {
+  return c->eval.every > 0 && (step % c->eval.every == 0 || step == c->run.steps);
+}
+
+static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line) {
+  const zk_config *c = &run->session.config;
+  if (!wants_evaluation(c, step)) return ZK_OK;
+  zk_evaluation e;
+  double start = zk_run_now_s();
+  ZK_TRY(zk_evaluate(&run->session, run->engine, c->eval.prompts, c->eval.samples, (uint32_t)step, &e));
+  zk_evaluation_put(&e, line);
+  zk_metrics_put_double(line, "time/eval", zk_run_now_s() - start);
+  ZK_LOG(INFO, "train", "step %lld  held-out accuracy %.3f (%d items)", (long long)step, e.accuracy, e.num_prompts);
+  return ZK_OK;
+}
+
+static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_line *line) {
+  const zk_config *c = &run->session.config;
+  x->start_s = zk_run_now_s();
+  ZK_TRY(sample(run, step, x));
+  double sampled = zk_run_now_s();
+  x->rollout_s = sampled - x->start_s;
+  ZK_TRY(gradient(run, x));
+  double trained = zk_run_now_s();
+  ZK_TRY(write_trajectory(run, step, x));
+  double written = zk_run_now_s();
+  x->lr = zk_learning_rate(c, step);
+  ZK_TRY(zk_updater_apply(&run->updater, x->lr, &x->update));
+  x->write_s = written - trained;
+  x->train_s = zk_run_now_s() - sampled - x->write_s;
+  put_metrics(run, line, x, total(run, x->collect.prompt_tokens));
+  if (c->log.every && step % c->log.every == 0)
+    ZK_LOG(INFO, "train", "step %lld/%d  reward %.3f  length %.1f  entropy %.3f  grad %.3g  mismatch %lld of %lld  %.2f s", (long long)step, c->run.steps,
+           x->advantage.reward_mean, (double)x->t.num_sample_tokens / (double)x->t.num_samples, x->policy.entropy, (double)x->update.grad_norm,
+           (long long)x->policy.mismatch_tokens, (long long)x->t.num_sample_tokens, zk_run_now_s() - x->start_s);
+  ZK_TRY(put_evaluation(run, step, line));
+  return zk_run_finish_step(run, step, &x->update, line);
+}
+
+static zk_status begin(zk_run *run) {
+  zk_metrics_line line;
+  zk_metrics_line_init(&line, 0);
+  zk_status st = put_evaluation(run, 0, &line);
+  if (st == ZK_OK) st = zk_run_begin(run, &line);
+  zk_metrics_line_free(&line);
+  return st;
+}
+
+zk_status zk_rl_train(zk_run *run) {
+  if (zk_run_is_new(run)) ZK_TRY(begin(run));
+  for (int64_t step = run->step + 1; step <= run->session.config.run.steps; step++) {
+    step_state x = {0};
+    zk_metrics_line line;
+    zk_metrics_line_init(&line, step);
+    zk_status st = run_step(run, step, &x, &line);
+    zk_metrics_line_free(&line);
+    free_step(&x);
+    if (st != ZK_OK) return st;
+  }
+  return ZK_OK;
+}

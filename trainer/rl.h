@@ -1,0 +1,13 @@
+// The RL loop: sample, reward, compare bits, update, record.
+#ifndef ZK_TRAINER_RL_H
+#define ZK_TRAINER_RL_H
+
+#include "rollout/collect.h"
+#include "trainer/run.h"
+
+// Sets a step's identity fields (run name, step, seed, hashes, config ...). weights_hash: before the step's update.
+zk_status zk_rl_describe(const zk_session *session, const char *identity, int64_t step, uint64_t weights_hash, zk_trajectory *t);
+// Runs config->run.steps steps from where the run stands. Collective.
+zk_status zk_rl_train(zk_run *run);
+
+#endif

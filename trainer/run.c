@@ -1,0 +1,138 @@
+// Opening, resuming and recording a run.
+#include "trainer/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "shared/log.h"
+
+double zk_run_now_s(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// Compares the config that RUN was begun with with this one.
+static zk_status compare_config(const zk_run *run, const zk_config *config) {
+  char *text = NULL;
+  ZK_TRY(zk_run_dir_read_config(run->dir, &text));
+  if (!text) return ZK_OK;
+  zk_path path = zk_run_dir_config_path(run->dir);
+  zk_config *old = malloc(sizeof *old);
+  char *old_identity = NULL;
+  zk_status st = old ? zk_config_parse(path.s, text, strlen(text), 0, NULL, old) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a config");
+  if (st == ZK_OK) st = zk_config_identity_text(old, &old_identity);
+  if (st == ZK_OK) st = zk_config_compare_identity(config->run.dir, old_identity, "this config", run->identity);
+  if (st == ZK_BAD_INPUT) (void)zk_status_context(st, "%s belongs to another run; choose another run.dir", config->run.dir);
+  free(text);
+  free(old);
+  free(old_identity);
+  return st;
+}
+
+// Rank 0: the lock, the config on disk, and the checkpoint to go on from (-1: none).
+static zk_status open_directory(zk_run *run, const zk_config *config, int64_t *from) {
+  *from = -1;
+  ZK_TRY(zk_run_dir_open(config->run.dir, ZK_RUN_DIR_LOCK_WAIT_MS, &run->dir_memory));
+  run->dir = &run->dir_memory;
+  ZK_TRY(compare_config(run, config));
+  ZK_TRY(zk_run_dir_latest_checkpoint(run->dir, INT64_MAX, from));
+  if (*from >= 0 && config->run.resume == ZK_CONFIG_RESUME_NEVER)
+    return ZK_FAIL(ZK_BAD_INPUT, "%s already holds a run (checkpoint of step %lld) and run.resume is never: choose another run.dir", config->run.dir,
+                   (long long)*from);
+  if (*from < 0 && config->run.resume == ZK_CONFIG_RESUME_MUST)
+    return ZK_FAIL(ZK_BAD_INPUT, "%s holds no complete checkpoint and run.resume is must", config->run.dir);
+  return zk_metrics_open(zk_run_dir_metrics_path(run->dir).s, &run->metrics);
+}
+
+static zk_status write_config(zk_run *run) {
+  char *old = NULL, *text = NULL;
+  size_t bytes = 0;
+  ZK_TRY(zk_run_dir_read_config(run->dir, &old));
+  bool exists = old != NULL;
+  free(old);
+  if (exists) return ZK_OK;
+  FILE *f = open_memstream(&text, &bytes);
+  if (!f) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for config.yaml");
+  zk_status st = zk_config_write_yaml(&run->session.config, f);
+  fclose(f);
+  if (st == ZK_OK) st = zk_run_dir_write_config(run->dir, text);
+  free(text);
+  return st;
+}
+
+static zk_status open_parts(zk_run *run, const zk_config *config, zk_comm *comm, int64_t from) {
+  zk_path dir = zk_path_make("%s/checkpoints/step_%06lld", config->run.dir, (long long)from);
+  ZK_TRY(zk_session_open(config, comm, from >= 0 ? dir.s : NULL, &run->session));
+  zk_session *s = &run->session;
+  bool rl = !strcmp(run->kind, "train");
+  ZK_TRY(zk_updater_open(s, rl ? config->rollout.temperature : 1, rl ? config->rollout.top_k : 0, rl ? config->rollout.top_p : 1, &run->updater));
+  zk_engine_options o = zk_session_engine_options(s);
+  ZK_TRY(zk_comm_agree(comm, zk_engine_open(&s->policy, &o, &run->engine)));
+  if (from < 0) {
+    run->step = -1;
+    ZK_TRY(zk_comm_agree(comm, run->dir ? write_config(run) : ZK_OK));
+    return zk_optimizer_hashes(&run->updater.optimizer, s->stream, &run->weights_hash, &run->state_hash);
+  }
+  zk_checkpoint_state state;
+  ZK_TRY(zk_checkpoint_read_optimizer(&run->updater, dir.s, &state));
+  if (strcmp(state.kind, run->kind)) return ZK_FAIL(ZK_BAD_INPUT, "%s is a run of `zerokl %s`, not of `zerokl %s`", config->run.dir, state.kind, run->kind);
+  run->step = state.step, run->weights_hash = state.weights_hash, run->state_hash = state.state_hash;
+  if (from > 0) ZK_LOG(INFO, "run", "%s: going on after step %lld", config->run.dir, (long long)from);
+  return ZK_OK;
+}
+
+zk_status zk_run_open(const zk_config *config, zk_comm *comm, const char *kind, zk_run *out) {
+  memset(out, 0, sizeof *out);
+  out->kind = kind;
+  int64_t from = -1;
+  zk_status st = zk_config_identity_text(config, &out->identity);
+  if (st == ZK_OK && zk_comm_rank(comm) == 0) st = open_directory(out, config, &from);
+  st = zk_comm_agree(comm, st);
+  if (st == ZK_OK) st = zk_comm_broadcast(comm, 0, &from, sizeof from);
+  if (st == ZK_OK) st = open_parts(out, config, comm, from);
+  if (st != ZK_OK) zk_run_close(out);
+  return st;
+}
+
+void zk_run_close(zk_run *run) {
+  zk_engine_close(run->engine);
+  if (run->updater.session) zk_updater_close(&run->updater);
+  if (run->session.comm) zk_session_close(&run->session);
+  zk_metrics_close(run->metrics);
+  if (run->dir) zk_run_dir_close(run->dir);
+  free(run->identity);
+  memset(run, 0, sizeof *run);
+}
+
+bool zk_run_is_new(const zk_run *run) { return run->step < 0; }
+
+static zk_status checkpoint(zk_run *run, int64_t step) {
+  zk_checkpoint_state state = {.step = step, .weights_hash = run->weights_hash, .state_hash = run->state_hash};
+  memcpy(state.kind, run->kind, strlen(run->kind) + 1);
+  return zk_checkpoint_write(&run->updater, run->dir, &state, run->session.config.checkpoint.keep);
+}
+
+static zk_status append_line(zk_run *run, zk_metrics_line *line) {
+  zk_metrics_put_int(line, "perf/memory_peak_bytes", (int64_t)zk_device_memory_peak(run->session.device));
+  zk_metrics_put_hash(line, "weights/hash", run->weights_hash);
+  zk_metrics_put_hash(line, "state/hash", run->state_hash);
+  return zk_comm_agree(run->session.comm, run->metrics ? zk_metrics_append(run->metrics, line) : ZK_OK);
+}
+
+zk_status zk_run_begin(zk_run *run, zk_metrics_line *line) {
+  ZK_TRY(append_line(run, line));
+  ZK_TRY(checkpoint(run, 0));
+  run->step = 0;
+  return ZK_OK;
+}
+
+zk_status zk_run_finish_step(zk_run *run, int64_t step, const zk_update_result *result, zk_metrics_line *line) {
+  const zk_config *c = &run->session.config;
+  run->weights_hash = result->weights_hash, run->state_hash = result->state_hash;
+  ZK_TRY(append_line(run, line));
+  run->step = step;
+  if (step == c->run.steps || (c->checkpoint.every && step % c->checkpoint.every == 0)) return checkpoint(run, step);
+  return ZK_OK;
+}

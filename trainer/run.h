@@ -1,0 +1,34 @@
+// A run in progress: its directory, its session, its updater, where it stands. `train` and `sft` open one and walk its steps.
+#ifndef ZK_TRAINER_RUN_H
+#define ZK_TRAINER_RUN_H
+
+#include "shared/metrics.h"
+#include "shared/run_dir.h"
+#include "trainer/checkpoint.h"
+#include "trainer/update.h"
+
+typedef struct zk_run {
+  const char *kind;        // "train" or "sft"
+  zk_session session;
+  zk_updater updater;
+  zk_engine *engine;       // for sampling and evaluation
+  zk_run_dir *dir;         // rank 0; NULL elsewhere
+  zk_run_dir dir_memory;
+  zk_metrics *metrics;     // rank 0; NULL elsewhere
+  char *identity;          // the config's identity text
+  int64_t step;            // steps done
+  uint64_t weights_hash, state_hash; // after `step`
+} zk_run;
+
+// Opens RUN: takes its lock, resumes from the newest complete checkpoint as run.resume says, or begins anew (config.yaml, then after
+// zk_run_begin the state before step 1). Refuses a directory that belongs to another config, naming the first key. Collective.
+zk_status zk_run_open(const zk_config *config, zk_comm *comm, const char *kind, zk_run *out);
+void zk_run_close(zk_run *run);
+bool zk_run_is_new(const zk_run *run); // nothing is on disk yet but config.yaml
+// Writes `line` (step 0) and checkpoint 0 of a new run. Collective.
+zk_status zk_run_begin(zk_run *run, zk_metrics_line *line);
+// After an update: appends the step's line (rank 0), writes a checkpoint when one is due. `line` is complete but for hashes and memory. Collective.
+zk_status zk_run_finish_step(zk_run *run, int64_t step, const zk_update_result *result, zk_metrics_line *line);
+double zk_run_now_s(void); // a monotonic clock, for times in metrics
+
+#endif

@@ -1,0 +1,79 @@
+// Leaves of this rank, outputs of all, one optimiser step.
+#include "trainer/update.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/log.h"
+
+zk_status zk_updater_open(zk_session *s, double temperature, int32_t top_k, double top_p, zk_updater *out) {
+  memset(out, 0, sizeof *out);
+  out->session = s;
+  const zk_config *c = &s->config;
+  if (zk_comm_size(s->comm) > c->trainer.grad_leaves)
+    return ZK_FAIL(ZK_BAD_INPUT, "%d workers for %d gradient leaves: start at most %d, or raise trainer.grad_leaves (which changes the run's bits)",
+                   zk_comm_size(s->comm), c->trainer.grad_leaves, c->trainer.grad_leaves);
+  zk_gradient_options o = {temperature, top_k, top_p, c->trainer.microbatch_tokens, c->trainer.recompute};
+  zk_status st = zk_gradient_open(&s->policy, &o, &out->gradient);
+  if (st == ZK_OK) st = zk_optimizer_open(&s->policy, s->comm, &out->optimizer);
+  if (st == ZK_OK)
+    st = zk_leaf_tree_open(s->device, s->comm, s->policy.params.num_elements, c->trainer.grad_leaves, out->optimizer.starts, &out->tree);
+  st = zk_comm_agree(s->comm, st);
+  if (st != ZK_OK) zk_updater_close(out);
+  return st;
+}
+
+void zk_updater_close(zk_updater *u) {
+  zk_leaf_tree_close(u->tree);
+  zk_optimizer_close(&u->optimizer);
+  zk_gradient_close(u->gradient);
+  memset(u, 0, sizeof *u);
+}
+
+static zk_status own_leaves(zk_updater *u, const zk_sequences *seqs, zk_loss_fn loss, void *context, const zk_gradient_outputs *out) {
+  int32_t leaves = u->session->config.trainer.grad_leaves, first, last;
+  zk_rank_leaves(leaves, zk_comm_rank(u->session->comm), zk_comm_size(u->session->comm), &first, &last);
+  for (int32_t leaf = first; leaf < last; leaf++) {
+    int64_t from, to;
+    float *grad;
+    zk_leaf_range(seqs->num_seqs, leaves, leaf, &from, &to);
+    ZK_TRY(zk_leaf_tree_buffer(u->tree, &grad));
+    ZK_TRY(zk_gradient_leaf(u->gradient, seqs, from, to, loss, context, grad, out));
+    ZK_TRY(zk_leaf_tree_push(u->tree, zk_gradient_stream(u->gradient), leaf, grad));
+    zk_progress_update("train", leaf + 1 - first, last - first, "leaves");
+  }
+  return ZK_OK;
+}
+
+// Own targets are contiguous, and ranks ascend with them: concatenation is the whole.
+static zk_status share(const zk_updater *u, const zk_sequences *seqs, float *values) {
+  zk_comm *comm = u->session->comm;
+  if (zk_comm_size(comm) == 1) return ZK_OK;
+  int32_t leaves = u->session->config.trainer.grad_leaves, first, last;
+  int64_t from, to, unused;
+  zk_rank_leaves(leaves, zk_comm_rank(comm), zk_comm_size(comm), &first, &last);
+  zk_leaf_range(seqs->num_seqs, leaves, first, &from, &unused);
+  zk_leaf_range(seqs->num_seqs, leaves, last - 1, &unused, &to);
+  int64_t begin = seqs->target_offsets[from], end = seqs->target_offsets[to];
+  void *all = NULL;
+  zk_status st = zk_comm_all_gather(comm, values + begin, (size_t)(end - begin) * sizeof *values, &all, NULL);
+  if (st == ZK_OK) memcpy(values, all, (size_t)seqs->target_offsets[seqs->num_seqs] * sizeof *values);
+  free(all);
+  return st;
+}
+
+zk_status zk_updater_gradient(zk_updater *u, const zk_sequences *seqs, zk_loss_fn loss, void *context, float *logprob, float *entropy) {
+  zk_gradient_outputs out = {.logprob = logprob, .entropy = entropy};
+  zk_status st = own_leaves(u, seqs, loss, context, &out);
+  zk_progress_end();
+  ZK_TRY(zk_comm_agree(u->session->comm, st));
+  ZK_TRY(share(u, seqs, logprob));
+  return share(u, seqs, entropy);
+}
+
+zk_status zk_updater_apply(zk_updater *u, double lr, zk_update_result *out) {
+  zk_stream *stream = zk_gradient_stream(u->gradient);
+  ZK_TRY(zk_comm_agree(u->session->comm, zk_leaf_tree_reduce(u->tree, stream, u->optimizer.grad)));
+  ZK_TRY(zk_comm_agree(u->session->comm, zk_optimizer_update(&u->optimizer, stream, &u->session->config, lr, &out->grad_norm)));
+  return zk_optimizer_hashes(&u->optimizer, stream, &out->weights_hash, &out->state_hash);
+}

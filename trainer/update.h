@@ -1,0 +1,32 @@
+// One update of the weights from one batch of sequences, across all workers: leaves, gradient tree, optimiser.
+#ifndef ZK_TRAINER_UPDATE_H
+#define ZK_TRAINER_UPDATE_H
+
+#include "rollout/session.h"
+#include "trainer/gradient.h"
+#include "trainer/leaf_tree.h"
+#include "trainer/optimizer.h"
+
+typedef struct zk_updater {
+  zk_session *session;
+  zk_gradient *gradient;
+  zk_leaf_tree *tree;
+  zk_optimizer optimizer;
+} zk_updater;
+
+// The sampling distribution (temperature, top_k, top_p) is what logprobs are of; sft passes 1, 0, 1. ZK_BAD_INPUT with more ranks than
+// leaves. Prints the memory plan's training part at debug level. Collective.
+zk_status zk_updater_open(zk_session *session, double temperature, int32_t top_k, double top_p, zk_updater *out);
+void zk_updater_close(zk_updater *updater);
+
+// Gradients of all leaves. This rank computes its own; logprob and entropy (host, [targets of all sequences]) come back complete on
+// every rank. The gradient stays in the tree for zk_updater_apply. Collective.
+zk_status zk_updater_gradient(zk_updater *updater, const zk_sequences *seqs, zk_loss_fn loss, void *context, float *logprob, float *entropy);
+// Finishes the tree and applies the optimiser with learning rate lr; hashes are of the state after it. Collective.
+typedef struct {
+  float grad_norm;
+  uint64_t weights_hash, state_hash;
+} zk_update_result;
+zk_status zk_updater_apply(zk_updater *updater, double lr, zk_update_result *out);
+
+#endif
