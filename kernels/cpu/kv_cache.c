@@ -34,7 +34,8 @@ void zk_cpu_kv_write(zk_stream *stream, const zk_attention_desc *desc, const zk_
 void zk_cpu_kv_fault(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, float *v_cache) {
   const zk_attn_shape s = zk_attn_shape_of(desc);
   for (int32_t seq = 0; seq < batch->num_seqs; ++seq) {
-    const int32_t pos = batch->seq_first_pos[seq] + batch->seq_row_start[seq + 1] - batch->seq_row_start[seq] - 1;
+    // The middle row: a sequence's last one may have no reader.
+    const int32_t pos = batch->seq_first_pos[seq] + (batch->seq_row_start[seq + 1] - batch->seq_row_start[seq]) / 2;
     if (batch->seq_row_start[seq + 1] == batch->seq_row_start[seq]) continue;
     const int32_t *pages = batch->page_table + (size_t)seq * (size_t)batch->max_pages;
     float *row = v_cache + zk_kv_block_offset(&s, pages, 0, pos / ZK_KV_BLOCK) + (size_t)(pos % ZK_KV_BLOCK) * (size_t)s.padded_dim;
