@@ -30,7 +30,7 @@ static hid_t checked(hid_t list, int failed) {
 
 hid_t zk_h5_access(void) {
   hid_t list = H5Pcreate(H5P_FILE_ACCESS);
-  return checked(list, list < 0 || H5Pset_libver_bounds(list, H5F_LIBVER_V18, H5F_LIBVER_V18) < 0 ||
+  return checked(list, list < 0 || H5Pset_libver_bounds(list, H5F_LIBVER_V110, H5F_LIBVER_V110) < 0 ||
                            H5Pset_fclose_degree(list, H5F_CLOSE_STRONG) < 0 ||
                            H5Pset_file_locking(list, 0, 1) < 0); // the run directory has its own lock
 }

@@ -124,9 +124,9 @@ static herr_t image_free(void *at, H5FD_file_image_op_t op, void *kept) {
 static void *share_kept(void *kept) { return kept; }
 static herr_t leave_kept(void *kept) { return 0; }
 
-// The superblock (version 2, 8-byte addresses) holds the end of the file at byte 28; 0 when this is no such file.
+// The superblock (version 3, 8-byte addresses) holds the end of the file at byte 28; 0 when this is no such file.
 static size_t image_end(const kept_image *image) {
-  static const char head[10] = "\x89HDF\r\n\x1a\n\x02\x08";
+  static const char head[10] = "\x89HDF\r\n\x1a\n\x03\x08";
   uint64_t end;
   if (!image->bytes || image->allocated < 48 || memcmp(image->bytes, head, sizeof head)) return 0;
   memcpy(&end, image->bytes + 28, sizeof end);
