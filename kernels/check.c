@@ -82,10 +82,12 @@ static zk_status judge(const verdict *verdict) {
                  (unsigned long long)verdict->num_bits, verdict->first);
 }
 
-zk_status zk_check_quick(zk_device *device) {
+zk_status zk_check_quick(zk_device *device) { return zk_check_quick_rows(device, NULL, NULL); }
+
+zk_status zk_check_quick_rows(zk_device *device, zk_check_report report, void *user) {
   verdict verdict = {0};
   ZK_TRY(zk_device_check_fp(device));
-  ZK_TRY(run_all(device, 1, zk_cpu_isa_name(zk_device_isa(device)), NULL, NULL, &verdict));
+  ZK_TRY(run_all(device, 1, zk_cpu_isa_name(zk_device_isa(device)), report, user, &verdict));
   return judge(&verdict);
 }
 

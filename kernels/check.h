@@ -29,6 +29,7 @@ zk_status zk_check_full(zk_device_kind kind, int ordinal, zk_check_report report
 
 // The short form, about a second: every operation on the one variant that `device` will run. ZK_MISMATCH as above.
 zk_status zk_check_quick(zk_device *device);
+zk_status zk_check_quick_rows(zk_device *device, zk_check_report report, void *user); // the same, with rows
 
 #ifdef __cplusplus
 }

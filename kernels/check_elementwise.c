@@ -9,7 +9,7 @@
 #define FLOAT_BYTES(n) ((size_t)(n) * sizeof(float))
 
 // Lengths around a vector, a block of 4,096 and what wakes the threads.
-static const int64_t lengths[] = {70001, 1, 15, 17, 4095, 4097, 32769};
+static const int64_t lengths[] = {33001, 1, 15, 17, 4095, 4097, 70001};
 static int num_lengths(const zk_check *check) { return check->quick ? 1 : (int)(sizeof lengths / sizeof lengths[0]); }
 
 static void begin(zk_check *check, int64_t n, int data) {

@@ -5,9 +5,10 @@
 #include "shared/comm.h"
 #include "shared/log.h"
 #include "shared/version.h"
+#include "trainer/check_command.h"
 #include "trainer/train_command.h"
 
-static const zk_command *const commands[] = {&zk_command_train, &zk_command_sft};
+static const zk_command *const commands[] = {&zk_command_train, &zk_command_sft, &zk_command_check};
 enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *out) {

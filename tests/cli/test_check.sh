@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# zerokl check: a row per operation, exit 0 here; a fault is named and exits 1; bad input exits 2; the shipped build refuses faults.
+set -u
+fail() { echo "FAILED: $*"; exit 1; }
+unset ZK_FAULT ZK_CPU_ISA
+
+out=$("$ZK_BUILD/zerokl" check --quick) || fail "check --quick exits $?"
+grep -Eq '^operation +device +variant +cases +differing bits +ok$' <<<"$out" || fail "no heading: $out"
+grep -Eq '^linear +cpu +(avx512|avx2|scalar) +[0-9]+ +0 ok$' <<<"$out" || fail "no row for linear: $out"
+grep -q DIFFERS <<<"$out" && fail "differs: $out"
+
+out=$(ZK_CPU_ISA=scalar "$ZK_BUILD/zerokl" check --quick) || fail "scalar exits $?"
+grep -Eq '^rmsnorm +cpu +scalar ' <<<"$out" || fail "ZK_CPU_ISA=scalar not obeyed: $out"
+
+out=$(ZK_FAULT=check:rope "$ZK_BUILD/zerokl_faulty" check --quick 2>/dev/null); code=$?
+[ $code = 1 ] || fail "a fault exits $code"
+grep -Eq '^rope +cpu .* DIFFERS$' <<<"$out" || fail "the fault's row: $out"
+[ "$(grep -c DIFFERS <<<"$out")" = 1 ] || fail "more rows differ: $out"
+err=$(ZK_FAULT=check:rope "$ZK_BUILD/zerokl_faulty" check --quick 2>&1 >/dev/null)
+grep -q 'operation rope, variant' <<<"$err" || fail "the message: $err"
+
+err=$(ZK_FAULT=check:rope "$ZK_BUILD/zerokl" check --quick 2>&1 >/dev/null); code=$?
+[ $code = 2 ] && grep -q 'this build has no faults' <<<"$err" || fail "the shipped build and a fault: $code $err"
+err=$(ZK_FAULT=sampler:nothing "$ZK_BUILD/zerokl_faulty" check --quick 2>&1 >/dev/null); code=$?
+[ $code = 2 ] && grep -q 'lmhead_logprob' <<<"$err" || fail "an unknown fault: $code $err"
+err=$(ZK_CPU_ISA=sse9 "$ZK_BUILD/zerokl" check --quick 2>&1 >/dev/null); code=$?
+[ $code = 2 ] && grep -q 'sse9' <<<"$err" || fail "an unknown instruction set: $code $err"
+err=$("$ZK_BUILD/zerokl" check --nonsense 2>&1 >/dev/null); code=$?
+[ $code = 2 ] || fail "an unknown option exits $code"
+echo "check: ok"

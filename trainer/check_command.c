@@ -1,0 +1,64 @@
+// `zerokl check`: the contract on this machine, a row per operation and variant.
+#include "trainer/check_command.h"
+
+#include <argp.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/check.h"
+#include "shared/log.h"
+
+typedef struct {
+  int quick;
+  zk_device_kind device;
+} check_args;
+
+static error_t parse_option(int key, char *arg, struct argp_state *state) {
+  check_args *args = state->input;
+  switch (key) {
+  case 'q':
+    args->quick = 1;
+    return 0;
+  case 'd':
+    if (strcmp(arg, "cpu") == 0) args->device = ZK_DEVICE_CPU;
+    else if (strcmp(arg, "cuda") == 0) args->device = ZK_DEVICE_CUDA;
+    else argp_error(state, "--device: \"%s\" is neither cpu nor cuda", arg);
+    return 0;
+  default:
+    return ARGP_ERR_UNKNOWN;
+  }
+}
+
+static const struct argp_option options[] = {
+    {"quick", 'q', NULL, 0, "the short form that starts every run: one variant, about a second", 0},
+    {"device", 'd', "cpu|cuda", 0, "what to check (default cpu)", 0},
+    {0}};
+static const struct argp parser = {.options = options,
+                                   .parser = parse_option,
+                                   .doc = "Compares every kernel variant of this machine with the order that "
+                                          "kernels/README.md writes down, bit for bit, on random and "
+                                          "adversarial data.\vExit code 0: every bit is equal; 1: an operation differs "
+                                          "(the last line names it); 2: could not be checked."};
+
+static void print_row(const zk_check_row *row, void *user) {
+  printf("%-24s %-7s %-8s %6" PRId64 " %15" PRIu64 " %s\n", row->operation, row->device, row->variant, row->num_cases,
+         row->differing_bits, row->differing_bits == 0 ? "ok" : "DIFFERS");
+  fflush(stdout);
+}
+
+static zk_status run_check(int argc, char **argv) {
+  check_args args = {0, ZK_DEVICE_CPU};
+  argp_err_exit_status = zk_status_exit_code(ZK_BAD_INPUT);
+  argp_parse(&parser, argc, argv, 0, NULL, &args);
+  zk_device *device;
+  ZK_TRY(zk_device_open(args.device, 0, &device));
+  ZK_LOG(INFO, "check", "%s, contract version %d", zk_device_describe(device), ZK_CONTRACT_VERSION);
+  printf("%-24s %-7s %-8s %6s %15s %s\n", "operation", "device", "variant", "cases", "differing bits", "ok");
+  zk_status status = args.quick ? zk_check_quick_rows(device, print_row, NULL) : ZK_OK;
+  zk_device_close(device);
+  return args.quick ? status : zk_check_full(args.device, 0, print_row, NULL);
+}
+
+const zk_command zk_command_check = {"check", "the contract on this machine, a row per operation and device",
+                                     run_check};

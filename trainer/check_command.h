@@ -1,0 +1,9 @@
+// `zerokl check`.
+#ifndef ZK_TRAINER_CHECK_COMMAND_H
+#define ZK_TRAINER_CHECK_COMMAND_H
+
+#include "shared/command.h"
+
+extern const zk_command zk_command_check;
+
+#endif
