@@ -65,37 +65,34 @@ ZK_ISA_DECLARE(void, zk_attn_forward_task, (const zk_attn_forward *forward, cons
 // Merges the task's splits, partial[split_end][num_rows * G][Dp + 2], and writes its out and lse.
 ZK_ISA_DECLARE(void, zk_attn_merge_task, (const zk_attn_forward *forward, const zk_attn_task *task, float *scratch));
 
-// Backward. Keys and values of a sequence are packed once, then tasks walk the (key tile, block of 64 query rows) pairs of one query
-// head: key tiles ascending outside, row blocks ascending inside, which is the order of dq's chains and of dk's and dv's alike.
+// Backward. Keys and values of a sequence are packed once. A task takes one KV head of one sequence; for each query head of the group it
+// walks (key tile, block of 64 query rows) pairs, key tiles ascending outside, row blocks ascending inside: the order of dq's chains
+// and of dk's and dv's alike. Where such tasks are too few for the threads, dq and dk, dv are separate tasks over some blocks or tiles.
 typedef struct {
   zk_attn_shape shape;
   const float *q, *k_cache, *v_cache, *out, *dout, *lse;
   float *dq, *dk, *dv;
   int32_t packed_rows;        // rows of a packed KV head: every sequence padded to 16
   float *packed_k, *packed_v; // [Hkv][packed_rows] as K rows [16][Dp] and V blocks [Dp][16]
-  int32_t num_rows;           // of the batch
-  float *head_dk, *head_dv;   // [Hq][num_rows][Dp]
 } zk_attn_backward;
 
 typedef struct {
-  const int32_t *pages;         // of the sequence
-  int32_t head;                 // query head
-  int32_t first_row, num_rows;  // of the sequence in the batch
-  int32_t packed_row;           // of its first key in packed_k, packed_v
-  int32_t tile_begin, tile_end; // key tiles to visit
+  const int32_t *pages;           // of the sequence
+  int32_t kv_head;                // g
+  int32_t first_row, num_rows;    // of the sequence in the batch
+  int32_t packed_row;             // of its first key in packed_k, packed_v
+  int32_t tile_begin, tile_end;   // key tiles to visit
   int32_t block_begin, block_end; // blocks of query rows to visit, those before a tile's own excepted
   int want_dq, want_dkv;
 } zk_attn_backward_task;
 
 static inline size_t zk_attn_backward_scratch(const zk_attn_shape *s, int32_t num_rows) {
-  return (3 * (size_t)num_rows + 2 * ZK_ATTN_TILE) * (size_t)s->padded_dim + 2 * ZK_ATTN_TILE * ZK_ATTN_TILE +
+  return (3 * (size_t)num_rows + 4 * ZK_ATTN_TILE) * (size_t)s->padded_dim + 2 * ZK_ATTN_TILE * ZK_ATTN_TILE +
          ((size_t)num_rows + 15) / 16 * 16;
 }
-// Packs block `block` (16 keys) of KV head `kv_head`.
-ZK_ISA_DECLARE(void, zk_attn_pack_block, (const zk_attn_backward *backward, const zk_attn_backward_task *task, int32_t kv_head, int32_t block));
+// Packs keys and values of the task's sequence and KV head.
+ZK_ISA_DECLARE(void, zk_attn_backward_pack, (const zk_attn_backward *backward, const zk_attn_backward_task *task));
 ZK_ISA_DECLARE(void, zk_attn_backward_run, (const zk_attn_backward *backward, const zk_attn_backward_task *task, float *scratch));
-// dk, dv of one row of the batch: the sums of its heads, added ascending.
-ZK_ISA_DECLARE(void, zk_attn_sum_heads, (const zk_attn_backward *backward, int32_t row));
 
 // What kernels/attention.c calls on a CPU. Descriptions are valid by then.
 void zk_cpu_kv_write(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const float *k, const float *v,

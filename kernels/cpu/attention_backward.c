@@ -1,9 +1,9 @@
-// Attention backward on a CPU: which (sequence, query head) or part of one a thread takes. No atomics: each output has one writer.
+// Attention backward on a CPU: which (sequence, KV head) or part of one a thread takes. No atomics: each output has one writer.
 #include <omp.h>
 
 #include "kernels/cpu/attention.h"
 
-#define FINE_TILES 4          // key tiles, or row blocks, of a task when heads are too few for the threads
+#define FINE_TILES 4          // key tiles, or row blocks, of a task when KV heads are too few for the threads
 #define PARALLEL_FMAS 200000  // below this a parallel region costs more than it saves
 
 static int32_t ceil_div(int32_t a, int32_t b) { return (a + b - 1) / b; }
@@ -12,7 +12,7 @@ typedef struct {
   int32_t num_seqs;    // with any row
   int32_t packed_rows; // sequences padded to 16
   int32_t most_rows;   // of a sequence
-  int64_t num_fine;    // tasks of one head when cut finely
+  int64_t num_fine;    // tasks of one KV head when cut finely
   int64_t fmas;
 } plan;
 
@@ -30,21 +30,21 @@ static plan make_plan(const zk_attn_shape *s, const zk_attention_batch *b) {
   return p;
 }
 
-// Whole heads when they fill the threads: 5 products a tile. Else dq by row blocks and dk, dv by key tiles: 7 products, many tasks.
-static int cut_finely(int64_t num_heads, int threads) {
-  return (num_heads + threads - 1) / threads * threads * 5 > num_heads * 7;
+// Whole KV heads when they fill the threads: 5 products a tile. Else dq by row blocks and dk, dv by key tiles: 7 products, many tasks.
+static int cut_finely(int64_t num_tasks, int threads) {
+  return (num_tasks + threads - 1) / threads * threads * 5 > num_tasks * 7;
 }
 
-// Tasks of one sequence and head, those with most work first.
-static int64_t make_fine_tasks(zk_attn_backward_task head, zk_attn_backward_task *out) {
+// Tasks of one sequence and KV head.
+static int64_t make_fine_tasks(zk_attn_backward_task whole, zk_attn_backward_task *out) {
   int64_t n = 0;
-  const int32_t num_tiles = head.tile_end;
+  const int32_t num_tiles = whole.tile_end;
   for (int32_t i = 0; i < ceil_div(num_tiles, FINE_TILES); ++i) {
     const int32_t begin = i * FINE_TILES, end = begin + FINE_TILES < num_tiles ? begin + FINE_TILES : num_tiles;
-    out[n] = head;
+    out[n] = whole;
     out[n].tile_begin = begin, out[n].tile_end = end, out[n].want_dq = 0;
     n++;
-    out[n] = head;
+    out[n] = whole;
     out[n].block_begin = begin, out[n].block_end = end, out[n].tile_end = end, out[n].want_dkv = 0;
     n++;
   }
@@ -65,7 +65,7 @@ static int64_t make_tasks(const zk_attn_shape *s, const zk_attention_batch *b, i
                                   .block_end = tiles,
                                   .want_dq = 1,
                                   .want_dkv = 1};
-    for (task.head = 0; task.head < s->num_heads; ++task.head) {
+    for (task.kv_head = 0; task.kv_head < s->num_kv_heads; ++task.kv_head) {
       if (finely)
         n += make_fine_tasks(task, tasks + n);
       else
@@ -76,24 +76,16 @@ static int64_t make_tasks(const zk_attn_shape *s, const zk_attention_batch *b, i
   return n;
 }
 
-// The three phases: pack keys and values, all tasks, sums over the heads of a group.
 static void run(zk_cpu_isa isa, const zk_attn_backward *b, const zk_attn_backward_task *tasks, int64_t num_tasks, float *scratch,
                 size_t scratch_floats, int threads) {
-  const zk_attn_shape *s = &b->shape;
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-#pragma omp for schedule(dynamic, 1)
-    for (int64_t i = 0; i < num_tasks; ++i) {
-      const zk_attn_backward_task *t = &tasks[i];
-      if (t->head % s->group != 0 || !t->want_dkv || t->tile_begin != 0) continue; // once a sequence and KV head
-      for (int32_t block = 0; block < ceil_div(t->num_rows, ZK_KV_BLOCK); ++block)
-        ZK_ISA_PICK(isa, zk_attn_pack_block)(b, t, t->head / s->group, block);
-    }
     float *mine = scratch + (size_t)omp_get_thread_num() * scratch_floats;
 #pragma omp for schedule(dynamic, 1)
+    for (int64_t i = 0; i < num_tasks; ++i)
+      if (tasks[i].want_dkv && tasks[i].tile_begin == 0) ZK_ISA_PICK(isa, zk_attn_backward_pack)(b, &tasks[i]); // once a KV head
+#pragma omp for schedule(dynamic, 1)
     for (int64_t i = 0; i < num_tasks; ++i) ZK_ISA_PICK(isa, zk_attn_backward_run)(b, &tasks[i], mine);
-#pragma omp for schedule(static)
-    for (int32_t row = 0; row < b->num_rows; ++row) ZK_ISA_PICK(isa, zk_attn_sum_heads)(b, row);
   }
 }
 
@@ -106,27 +98,23 @@ zk_status zk_cpu_attention_backward(zk_stream *stream, const zk_attention_desc *
   if (batch->num_rows == 0) return ZK_OK;
   const zk_device *device = zk_stream_device(stream);
   zk_attn_backward b = {.shape = zk_attn_shape_of(desc), .q = q, .k_cache = k_cache, .v_cache = v_cache, .out = out,
-                        .dout = dout, .lse = lse, .dq = dq, .dk = dk, .dv = dv, .num_rows = batch->num_rows};
+                        .dout = dout, .lse = lse, .dq = dq, .dk = dk, .dv = dv};
   const zk_attn_shape *s = &b.shape;
   const plan p = make_plan(s, batch);
   const int threads = p.fmas < PARALLEL_FMAS ? 1 : zk_device_threads(device);
-  const int finely = cut_finely((int64_t)p.num_seqs * s->num_heads, threads);
+  const int finely = cut_finely((int64_t)p.num_seqs * s->num_kv_heads, threads);
   b.packed_rows = p.packed_rows;
 
-  const size_t dp = (size_t)s->padded_dim, packed = (size_t)s->num_kv_heads * (size_t)p.packed_rows * dp;
-  const size_t heads = (size_t)s->num_heads * (size_t)batch->num_rows * dp;
+  const size_t packed = (size_t)s->num_kv_heads * (size_t)p.packed_rows * (size_t)s->padded_dim;
   const size_t scratch_floats = (zk_attn_backward_scratch(s, p.most_rows) + 31) / 16 * 16;
-  const size_t floats = 2 * packed + 2 * heads + (size_t)threads * scratch_floats;
-  const size_t max_tasks = (size_t)s->num_heads * (size_t)(finely ? p.num_fine : p.num_seqs);
+  const size_t floats = 2 * packed + (size_t)threads * scratch_floats;
+  const size_t max_tasks = (size_t)s->num_kv_heads * (size_t)(finely ? p.num_fine : p.num_seqs);
   float *memory;
   ZK_TRY(zk_stream_scratch(stream, floats * sizeof(float) + max_tasks * sizeof(zk_attn_backward_task), (void **)&memory));
   b.packed_k = memory;
-  b.packed_v = b.packed_k + packed;
-  b.head_dk = b.packed_v + packed;
-  b.head_dv = b.head_dk + heads;
-  float *scratch = b.head_dv + heads;
+  b.packed_v = memory + packed;
   zk_attn_backward_task *tasks = (zk_attn_backward_task *)(memory + floats);
   const int64_t num_tasks = make_tasks(s, batch, finely, tasks);
-  run(zk_device_isa(device), &b, tasks, num_tasks, scratch, scratch_floats, threads);
+  run(zk_device_isa(device), &b, tasks, num_tasks, memory + 2 * packed, scratch_floats, threads);
   return ZK_OK;
 }

@@ -2,7 +2,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/cpu/isa/attention_lanes.h"
 #include "kernels/cpu/isa/attention_tile.h"
+#include "kernels/cpu/simd_exp.h"
 
 // Working memory of a task: M micro-rows. (m, l, o) of the split at work and of the splits before it.
 typedef struct {
@@ -27,65 +29,66 @@ static work work_at(const zk_attn_shape *s, int32_t num_rows, float *scratch) {
   return w;
 }
 
+// Index of micro-row i in [T,Hq].
+static int64_t head_row_of(const zk_attn_shape *s, const zk_attn_task *t, int32_t i) {
+  return (int64_t)(t->first_row + i / s->group) * s->num_heads + t->kv_head * s->group + i % s->group;
+}
+
 // q[T,Hq,D] rows of the task, gathered; columns past D are zero.
 static void pack_q(const zk_attn_forward *f, const zk_attn_task *t, float *packed) {
   const zk_attn_shape *s = &f->shape;
   for (int32_t i = 0; i < t->num_rows * s->group; ++i) {
-    const int64_t head_row = (int64_t)(t->first_row + i / s->group) * s->num_heads + t->kv_head * s->group + i % s->group;
+    const int64_t head_row = head_row_of(s, t, i);
     float *row = packed + (size_t)i * (size_t)s->padded_dim;
     memcpy(row, f->q + head_row * s->dim, (size_t)s->dim * sizeof(float));
     memset(row + s->dim, 0, (size_t)(s->padded_dim - s->dim) * sizeof(float));
   }
 }
 
-// One row of raw dots becomes weights, n of them present, and (m, l, o) move to the new maximum.
-static void softmax_row(float *restrict score, int32_t n, float scale, float *m, float *l, int32_t padded_dim, float *restrict o) {
-  float lane[16];
-  for (int32_t j = n; j < ZK_ATTN_TILE; ++j) score[j] = -INFINITY; // weight +0
-  for (int32_t j = 0; j < ZK_ATTN_TILE; ++j) score[j] *= scale;
-  for (int32_t i = 0; i < 16; ++i) lane[i] = score[i];
-  for (int32_t b = 16; b < ZK_ATTN_TILE; b += 16)
-    for (int32_t i = 0; i < 16; ++i) lane[i] = score[b + i] > lane[i] ? score[b + i] : lane[i];
-  float max = lane[0];
-  for (int32_t i = 1; i < 16; ++i) max = lane[i] > max ? lane[i] : max;
-  if (max > *m) {
-    const float a = *m == -INFINITY ? 0.0f : zk_expf(*m - max);
-    *l *= a;
-    for (int32_t d = 0; d < padded_dim; ++d) o[d] *= a;
-    *m = max;
-  }
-  const float base = *m;
-  for (int32_t j = 0; j < ZK_ATTN_TILE; ++j) score[j] = zk_expf(score[j] - base);
-  for (int32_t i = 0; i < 16; ++i) lane[i] = score[i];
-  for (int32_t b = 16; b < ZK_ATTN_TILE; b += 16)
-    for (int32_t i = 0; i < 16; ++i) lane[i] += score[b + i];
-  for (int32_t half = 8; half >= 1; half /= 2)
-    for (int32_t i = 0; i < half; ++i) lane[i] += lane[i + half];
-  *l += lane[0];
+// A row whose maximum rises: what it has gathered so far shrinks by exp(m - max).
+static void raise_max(float max, int32_t padded_dim, float *m, float *l, float *restrict o) {
+  const float a = *m == -INFINITY ? 0.0f : zk_expf(*m - max);
+  *m = max;
+  *l *= a;
+  for (int32_t d = 0; d < padded_dim; d += ZK_VLEN) zk_vf_store(o + d, zk_vf_mul(zk_vf_load(o + d), zk_vf_set1(a)));
 }
 
-// Keys of tile `tile_pos` that micro-row i sees: those up to its own position.
-static int32_t num_keys_seen(const zk_attn_shape *s, const zk_attn_task *t, int32_t tile_pos, int32_t i) {
-  const int32_t n = t->first_pos + i / s->group - tile_pos + 1;
-  return n < ZK_ATTN_TILE ? n : ZK_ATTN_TILE;
+// Scores of `rows` rows, seen[r] of them present in columns [0, num_cols), become weights; (m, l, o) of the rows move along.
+static void softmax_rows(int rows, const int32_t *seen, int32_t num_cols, int32_t padded_dim, float *score, float *m, float *l, float *o) {
+  for (int r = 0; r < rows; ++r) {
+    float *row = score + r * ZK_ATTN_TILE;
+    for (int32_t j = seen[r]; j < num_cols; ++j) row[j] = -INFINITY; // weight +0
+    const float max = zk_attn_lanes_max(row, num_cols);
+    if (max > m[r]) raise_max(max, padded_dim, m + r, l + r, o + (ptrdiff_t)r * padded_dim);
+  }
+  for (int r = 0; r < rows; ++r) {
+    float *row = score + r * ZK_ATTN_TILE;
+    const zk_vf base = zk_vf_set1(m[r]);
+    for (int32_t j = 0; j < num_cols; j += ZK_VLEN) zk_vf_store(row + j, zk_vf_exp(zk_vf_sub(zk_vf_load(row + j), base)));
+  }
+  for (int r = 0; r < rows; ++r) l[r] += zk_attn_lanes_sum(score + r * ZK_ATTN_TILE, num_cols);
+}
+
+// Keys of tile `tile_pos` that micro-rows [i, i + rows) see: those up to their own positions.
+static void count_keys(const zk_attn_shape *s, const zk_attn_task *t, int32_t tile_pos, int32_t i, int rows, int32_t *seen) {
+  int32_t n = t->first_pos + i / s->group - tile_pos + 1, head = i % s->group;
+  for (int r = 0; r < rows; ++r) {
+    seen[r] = n < ZK_ATTN_TILE ? n : ZK_ATTN_TILE;
+    if (++head == s->group) head = 0, ++n;
+  }
 }
 
 // Micro-rows [i, i + rows), all of which see a key, take in one tile.
 static void add_tile(const zk_attn_shape *s, const zk_attn_task *t, int32_t tile_pos, const float *const *k_block,
                      const float *const *v_block, int32_t i, int rows, const work *w) {
-  const int32_t dp = s->padded_dim;
-  float *o = w->o + (size_t)i * (size_t)dp;
-  const int32_t most = num_keys_seen(s, t, tile_pos, i + rows - 1);
-  zk_attn_dots(rows, (most + 15) / 16 * 16, s->dim, w->q + (size_t)i * (size_t)dp, dp, k_block, w->score);
-  for (int r = 0; r < rows; ++r)
-    softmax_row(w->score + r * ZK_ATTN_TILE, num_keys_seen(s, t, tile_pos, i + r), s->scale, w->m + i + r, w->l + i + r, dp,
-                o + (size_t)r * (size_t)dp);
-  int32_t done = 0; // a row's chain ends with its last key: rows leave one by one
-  for (int r = 0; r < rows; ++r) {
-    const int32_t n = num_keys_seen(s, t, tile_pos, i + r);
-    zk_attn_sums(rows - r, dp, done, n, w->score + r * ZK_ATTN_TILE, ZK_ATTN_TILE, 1, v_block, dp, o + (size_t)r * (size_t)dp, dp);
-    done = n;
-  }
+  const ptrdiff_t dp = s->padded_dim;
+  float *o = w->o + i * dp;
+  int32_t seen[ZK_ATTN_MICRO_ROWS];
+  count_keys(s, t, tile_pos, i, rows, seen);
+  const int32_t num_cols = (seen[rows - 1] + 15) / 16 * 16;
+  zk_attn_dots(rows, num_cols, s->dim, w->q + i * dp, dp, k_block, s->scale, w->score);
+  softmax_rows(rows, seen, num_cols, s->padded_dim, w->score, w->m + i, w->l + i, o);
+  zk_attn_sums(rows, s->padded_dim, 0, seen, w->score, ZK_ATTN_TILE, 1, v_block, dp, o, dp);
 }
 
 // First micro-row whose position is at least pos.
@@ -129,19 +132,23 @@ static void merge_row(int32_t padded_dim, float m, float l, const float *restric
   const float n = m > *all_m ? m : *all_m;
   const float a = zk_expf(*all_m - n), b = zk_expf(m - n);
   *all_l = fmaf(*all_l, a, l * b);
-  for (int32_t d = 0; d < padded_dim; ++d) all_o[d] = fmaf(all_o[d], a, o[d] * b);
+  for (int32_t d = 0; d < padded_dim; d += ZK_VLEN) {
+    const zk_vf add = zk_vf_mul(zk_vf_load(o + d), zk_vf_set1(b));
+    zk_vf_store(all_o + d, zk_vf_fma(zk_vf_load(all_o + d), zk_vf_set1(a), add));
+  }
   *all_m = n;
 }
 
 // out and lse of every micro-row of the task.
 static void write_rows(const zk_attn_forward *f, const zk_attn_task *t, const work *w) {
   const zk_attn_shape *s = &f->shape;
+  for (int32_t i = 0; i < w->num_micro; ++i) w->m[i] = w->all_m[i] + zk_logf(w->all_l[i]); // the splits are done with m
   for (int32_t i = 0; i < w->num_micro; ++i) {
-    const int64_t head_row = (int64_t)(t->first_row + i / s->group) * s->num_heads + t->kv_head * s->group + i % s->group;
-    const float *o = w->all_o + (size_t)i * (size_t)s->padded_dim, l = w->all_l[i];
-    float *out = f->out + head_row * s->dim;
+    const int64_t head_row = head_row_of(s, t, i);
+    const float l = w->all_l[i], *restrict o = w->all_o + (ptrdiff_t)i * s->padded_dim;
+    float *restrict out = f->out + head_row * s->dim;
     for (int32_t d = 0; d < s->dim; ++d) out[d] = o[d] / l;
-    if (f->lse) f->lse[head_row] = w->all_m[i] + zk_logf(l);
+    if (f->lse) f->lse[head_row] = w->m[i];
   }
 }
 

@@ -21,9 +21,9 @@
 #define ZK_ATTN_VECS(rows) ((rows) <= 3 ? 4 : 2)
 #endif
 
-// score[r][col] = chain over d ascending of fma(a[r][d], block[col / 16][d][col % 16]), for vecs vectors from column `col` on.
+// score[r][col] = scale * chain over d ascending of fma(a[r][d], block[col / 16][d][col % 16]), for vecs vectors from column `col` on.
 ZK_ALWAYS_INLINE void zk_attn_dots_block(const int rows, const int vecs, int32_t dim, const float *a, ptrdiff_t a_ld,
-                                         const float *const *block, int32_t col, float *score) {
+                                         const float *const *block, int32_t col, float scale, float *score) {
   zk_vf acc[ZK_ATTN_MICRO_ROWS][4];
   const float *b[4];
   ZK_UNROLL for (int v = 0; v < vecs; ++v) {
@@ -42,27 +42,33 @@ ZK_ALWAYS_INLINE void zk_attn_dots_block(const int rows, const int vecs, int32_t
     }
   }
   ZK_UNROLL for (int r = 0; r < rows; ++r) {
-    ZK_UNROLL for (int v = 0; v < vecs; ++v) zk_vf_store(score + r * ZK_ATTN_TILE + col + v * ZK_VLEN, acc[r][v]);
+    ZK_UNROLL for (int v = 0; v < vecs; ++v) {
+      zk_vf_store(score + r * ZK_ATTN_TILE + col + v * ZK_VLEN, zk_vf_mul(acc[r][v], zk_vf_set1(scale)));
+    }
   }
 }
 
-// c[r][col ..] continues its chain over k in [k_begin, k_end) ascending of fma(a[r * a_rs + k * a_ks], block[k / 16][k % 16][col], c).
-ZK_ALWAYS_INLINE void zk_attn_sums_block(const int rows, const int vecs, int32_t k_begin, int32_t k_end, const float *a, ptrdiff_t a_rs,
-                                         ptrdiff_t a_ks, const float *const *block, ptrdiff_t b_ld, int32_t col, float *c,
+// c[r][col ..] continues its chain over k in [k_begin, k_end[r]) ascending of fma(a[r * a_rs + k * a_ks], block[k / 16][k % 16][col], c).
+// k_end never falls: rows leave one by one, which is all that causality needs.
+ZK_ALWAYS_INLINE void zk_attn_sums_block(const int rows, const int vecs, int32_t k_begin, const int32_t *k_end, const float *a,
+                                         ptrdiff_t a_rs, ptrdiff_t a_ks, const float *const *block, ptrdiff_t b_ld, int32_t col, float *c,
                                          ptrdiff_t c_ld) {
   zk_vf acc[ZK_ATTN_MICRO_ROWS][4];
   ZK_UNROLL for (int r = 0; r < rows; ++r) {
     ZK_UNROLL for (int v = 0; v < vecs; ++v) acc[r][v] = zk_vf_load(c + r * c_ld + col + v * ZK_VLEN);
   }
-  for (int32_t k = k_begin; k < k_end;) {
-    const float *b = block[k / ZK_KV_BLOCK] + (k % ZK_KV_BLOCK) * b_ld + col;
-    const int32_t next = (k / ZK_KV_BLOCK + 1) * ZK_KV_BLOCK, stop = next < k_end ? next : k_end;
-    for (; k < stop; ++k, b += b_ld) {
-      zk_vf bv[4];
-      ZK_UNROLL for (int v = 0; v < vecs; ++v) bv[v] = zk_vf_load(b + v * ZK_VLEN);
-      ZK_UNROLL for (int r = 0; r < rows; ++r) {
-        const zk_vf x = zk_vf_set1(a[r * a_rs + k * a_ks]);
-        ZK_UNROLL for (int v = 0; v < vecs; ++v) acc[r][v] = zk_vf_fma(x, bv[v], acc[r][v]);
+  int32_t k = k_begin;
+  ZK_UNROLL for (int first = 0; first < rows; ++first) {
+    while (k < k_end[first]) {
+      const float *b = block[k / ZK_KV_BLOCK] + (k % ZK_KV_BLOCK) * b_ld + col;
+      const int32_t next = (k / ZK_KV_BLOCK + 1) * ZK_KV_BLOCK, stop = next < k_end[first] ? next : k_end[first];
+      for (; k < stop; ++k, b += b_ld) {
+        zk_vf bv[4];
+        ZK_UNROLL for (int v = 0; v < vecs; ++v) bv[v] = zk_vf_load(b + v * ZK_VLEN);
+        ZK_UNROLL for (int r = first; r < rows; ++r) {
+          const zk_vf x = zk_vf_set1(a[r * a_rs + k * a_ks]);
+          ZK_UNROLL for (int v = 0; v < vecs; ++v) acc[r][v] = zk_vf_fma(x, bv[v], acc[r][v]);
+        }
       }
     }
   }
@@ -108,16 +114,15 @@ ZK_ALWAYS_INLINE void zk_attn_sums_block(const int rows, const int vecs, int32_t
 // The switches stay out of line: one copy a file.
 #define ZK_OUT_OF_LINE static __attribute__((noinline, unused))
 
-// score[rows][64]: columns [0, num_cols), a multiple of 16, from a[rows][a_ld] and blocks [dim][16]. rows <= 6.
+// score[rows][64] = scale * dots: columns [0, num_cols), a multiple of 16, from a[rows][a_ld] and blocks [dim][16]. rows <= 6.
 ZK_OUT_OF_LINE void zk_attn_dots(int rows, int32_t num_cols, int32_t dim, const float *a, ptrdiff_t a_ld, const float *const *block,
-                                   float *score) {
-  ZK_ATTN_STRIPS(rows, num_cols, zk_attn_dots_block(rows_, vecs_, dim, a, a_ld, block, col_, score));
+                                 float scale, float *score) {
+  ZK_ATTN_STRIPS(rows, num_cols, zk_attn_dots_block(rows_, vecs_, dim, a, a_ld, block, col_, scale, score));
 }
 
-// c[rows][num_cols] continues its chains over k in [k_begin, k_end), within a tile; blocks [16][b_ld]. rows <= 6.
-ZK_OUT_OF_LINE void zk_attn_sums(int rows, int32_t num_cols, int32_t k_begin, int32_t k_end, const float *a, ptrdiff_t a_rs,
-                                   ptrdiff_t a_ks, const float *const *block, ptrdiff_t b_ld, float *c, ptrdiff_t c_ld) {
-  if (k_begin >= k_end) return;
+// c[rows][num_cols] continues its chains over k in [k_begin, k_end[r]), within a tile; blocks [16][b_ld]. rows <= 6.
+ZK_OUT_OF_LINE void zk_attn_sums(int rows, int32_t num_cols, int32_t k_begin, const int32_t *k_end, const float *a, ptrdiff_t a_rs,
+                                 ptrdiff_t a_ks, const float *const *block, ptrdiff_t b_ld, float *c, ptrdiff_t c_ld) {
   ZK_ATTN_STRIPS(rows, num_cols, zk_attn_sums_block(rows_, vecs_, k_begin, k_end, a, a_rs, a_ks, block, b_ld, col_, c, c_ld));
 }
 

@@ -1,0 +1,49 @@
+// zk_expf of a vector: the operations of kernels/math_impl.h in each lane, written out where the compiler's own vector code for the
+// selects and the exact scaling by 2^n is slow. Same bits for every input (tests/unit/test_simd_exp.c).
+#ifndef ZK_KERNELS_CPU_SIMD_EXP_H
+#define ZK_KERNELS_CPU_SIMD_EXP_H
+
+#include "kernels/cpu/simd.h"
+
+#if ZK_VLEN == 1
+
+ZK_INLINE zk_vf zk_vf_exp(zk_vf x) { return zk_expf(x); }
+
+#else
+
+// max and min return their second operand when one is NaN.
+#if ZK_VLEN == 16
+ZK_INLINE zk_vf zk_vf_clamp(zk_vf x, float low, float high) {
+  return _mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), x));
+}
+// p * 2^n for integral n, rounded once: subnormal results included.
+ZK_INLINE zk_vf zk_vf_scale2(zk_vf p, zk_vf n) { return _mm512_scalef_ps(p, n); }
+#else
+ZK_INLINE zk_vf zk_vf_clamp(zk_vf x, float low, float high) {
+  return _mm256_min_ps(_mm256_set1_ps(high), _mm256_max_ps(_mm256_set1_ps(low), x));
+}
+ZK_INLINE zk_vf zk_vf_scale2(zk_vf p, zk_vf n) {
+  const __m256i i = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(i, 1), bias = _mm256_set1_epi32(127);
+  const __m256i a = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
+  const __m256i b = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(i, half), bias), 23);
+  return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
+}
+#endif
+
+ZK_INLINE zk_vf zk_vf_exp(zk_vf x) {
+  x = zk_vf_clamp(x, -104.0f, 89.0f);
+  zk_vf t = zk_vf_fma(x, zk_vf_set1(0x1.715476p+0f), zk_vf_set1(ZK_MATH_ROUND_F));
+  t = zk_vf_sub(t, zk_vf_set1(ZK_MATH_ROUND_F));
+  zk_vf r = zk_vf_fma(t, zk_vf_set1(-0x1.62e43p-1f), x);
+  r = zk_vf_fma(t, zk_vf_set1(0x1.05c61p-29f), r);
+  zk_vf p = zk_vf_fma(zk_vf_set1(0x1.6a2430p-10f), r, zk_vf_set1(0x1.1239e4p-7f));
+  p = zk_vf_fma(p, r, zk_vf_set1(0x1.5558f2p-5f));
+  p = zk_vf_fma(p, r, zk_vf_set1(0x1.555492p-3f));
+  p = zk_vf_fma(p, r, zk_vf_set1(0x1.fffffcp-2f));
+  p = zk_vf_fma(p, r, zk_vf_set1(1.0f));
+  p = zk_vf_fma(p, r, zk_vf_set1(1.0f));
+  return zk_vf_scale2(p, t);
+}
+
+#endif
+#endif
