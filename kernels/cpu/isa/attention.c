@@ -139,15 +139,21 @@ static void merge_row(int32_t padded_dim, float m, float l, const float *restric
   *all_m = n;
 }
 
+// Out of line, so that the compiler knows that no two of the arrays overlap.
+ZK_OUT_OF_LINE void divide(int32_t n, const float *restrict o, float l, float *restrict out) {
+  for (int32_t d = 0; d < n; ++d) out[d] = o[d] / l;
+}
+ZK_OUT_OF_LINE void log_sums(int32_t n, const float *restrict m, const float *restrict l, float *restrict lse) {
+  for (int32_t i = 0; i < n; ++i) lse[i] = m[i] + zk_logf(l[i]);
+}
+
 // out and lse of every micro-row of the task.
 static void write_rows(const zk_attn_forward *f, const zk_attn_task *t, const work *w) {
   const zk_attn_shape *s = &f->shape;
-  for (int32_t i = 0; i < w->num_micro; ++i) w->m[i] = w->all_m[i] + zk_logf(w->all_l[i]); // the splits are done with m
+  if (f->lse) log_sums(w->num_micro, w->all_m, w->all_l, w->m); // the splits are done with m
   for (int32_t i = 0; i < w->num_micro; ++i) {
     const int64_t head_row = head_row_of(s, t, i);
-    const float l = w->all_l[i], *restrict o = w->all_o + (ptrdiff_t)i * s->padded_dim;
-    float *restrict out = f->out + head_row * s->dim;
-    for (int32_t d = 0; d < s->dim; ++d) out[d] = o[d] / l;
+    divide(s->dim, w->all_o + (ptrdiff_t)i * s->padded_dim, w->all_l[i], f->out + head_row * s->dim);
     if (f->lse) f->lse[head_row] = w->m[i];
   }
 }
