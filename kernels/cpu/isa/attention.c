@@ -78,17 +78,33 @@ static void count_keys(const zk_attn_shape *s, const zk_attn_task *t, int32_t ti
   }
 }
 
-// Micro-rows [i, i + rows), all of which see a key, take in one tile.
-static void add_tile(const zk_attn_shape *s, const zk_attn_task *t, int32_t tile_pos, const float *const *k_block,
-                     const float *const *v_block, int32_t i, int rows, const work *w) {
+// Blocks of one tile of keys; those past the last key are the first again.
+typedef struct {
+  const float *k[ZK_ATTN_TILE_BLOCKS], *v[ZK_ATTN_TILE_BLOCKS];
+} key_tile;
+
+static key_tile key_tile_at(const zk_attn_forward *f, const zk_attn_task *t, int32_t tile_pos, int32_t last_pos) {
+  key_tile out;
+  for (int32_t i = 0; i < ZK_ATTN_TILE_BLOCKS; ++i) {
+    const int32_t pos = tile_pos + i * ZK_KV_BLOCK;
+    const size_t offset = zk_kv_block_offset(&f->shape, t->pages, t->kv_head, (pos <= last_pos ? pos : tile_pos) / ZK_KV_BLOCK);
+    out.k[i] = f->k_cache + offset;
+    out.v[i] = f->v_cache + offset;
+  }
+  return out;
+}
+
+// Micro-rows [i, i + rows), all of which see a key, take in one tile. `next` is the tile after it when these rows are all there are.
+static void add_tile(const zk_attn_shape *s, const zk_attn_task *t, int32_t tile_pos, const key_tile *keys, const key_tile *next, int32_t i,
+                     int rows, const work *w) {
   const ptrdiff_t dp = s->padded_dim;
   float *o = w->o + i * dp;
   int32_t seen[ZK_ATTN_MICRO_ROWS];
   count_keys(s, t, tile_pos, i, rows, seen);
   const int32_t num_cols = (seen[rows - 1] + 15) / 16 * 16;
-  zk_attn_dots(rows, num_cols, s->dim, w->q + i * dp, dp, k_block, s->scale, w->score);
+  zk_attn_dots(rows, num_cols, s->dim, w->q + i * dp, dp, keys->k, next ? keys->v : NULL, s->scale, w->score);
   softmax_rows(rows, seen, num_cols, s->padded_dim, w->score, w->m + i, w->l + i, o);
-  zk_attn_sums(rows, s->padded_dim, 0, seen, w->score, ZK_ATTN_TILE, 1, v_block, dp, o, dp);
+  zk_attn_sums(rows, s->padded_dim, 0, seen, w->score, ZK_ATTN_TILE, 1, keys->v, next ? next->k : NULL, dp, o, dp);
 }
 
 // First micro-row whose position is at least pos.
@@ -104,19 +120,17 @@ static void run_split(const zk_attn_forward *f, const zk_attn_task *t, int32_t s
   for (int32_t i = *first; i < w->num_micro; ++i) w->m[i] = -INFINITY, w->l[i] = 0.0f;
   memset(w->o + (size_t)*first * (size_t)s->padded_dim, 0,
          (size_t)(w->num_micro - *first) * (size_t)s->padded_dim * sizeof(float));
-  for (int32_t tile = 0; tile < ZK_ATTN_SPLIT_TILES && begin + tile * ZK_ATTN_TILE <= last_pos; ++tile) {
-    const int32_t tile_pos = begin + tile * ZK_ATTN_TILE, first_block = tile_pos / ZK_KV_BLOCK;
-    const float *k_block[ZK_ATTN_TILE_BLOCKS] = {0}, *v_block[ZK_ATTN_TILE_BLOCKS] = {0};
-    for (int32_t b = 0; b < ZK_ATTN_TILE_BLOCKS && tile_pos + b * ZK_KV_BLOCK <= last_pos; ++b) {
-      const size_t offset = zk_kv_block_offset(s, t->pages, t->kv_head, first_block + b);
-      k_block[b] = f->k_cache + offset;
-      v_block[b] = f->v_cache + offset;
-    }
+  const int32_t end = begin + ZK_ATTN_SPLIT < last_pos + 1 ? begin + ZK_ATTN_SPLIT : last_pos + 1;
+  key_tile keys = key_tile_at(f, t, begin, last_pos);
+  for (int32_t tile_pos = begin; tile_pos < end; tile_pos += ZK_ATTN_TILE) {
+    const int32_t next_pos = tile_pos + ZK_ATTN_TILE <= last_pos ? tile_pos + ZK_ATTN_TILE : tile_pos;
+    const key_tile next = key_tile_at(f, t, next_pos, last_pos);
     for (int32_t i = first_micro_at(s, t, tile_pos); i < w->num_micro;) {
       const int rows = zk_attn_next_rows(w->num_micro - i);
-      add_tile(s, t, tile_pos, k_block, v_block, i, rows, w);
+      add_tile(s, t, tile_pos, &keys, w->num_micro <= ZK_ATTN_MICRO_ROWS ? &next : NULL, i, rows, w);
       i += rows;
     }
+    keys = next;
   }
 }
 

@@ -1,5 +1,8 @@
 // The two products of attention on register blocks of up to 6 rows: scores (vectors over keys) and sums of rows (vectors over d).
 // Every output is one ascending chain of fma in its own lane; blocking decides only which chains run side by side.
+//
+// Both read blocks of 16 * Dp floats, each line once. `ahead`, if any, are the blocks that will be read next: the lines at the same
+// places in them are fetched meanwhile, so that a decode step, which uses a line only a few times, waits for memory once.
 #ifndef ZK_KERNELS_CPU_ISA_ATTENTION_TILE_H
 #define ZK_KERNELS_CPU_ISA_ATTENTION_TILE_H
 
@@ -23,12 +26,14 @@
 
 // score[r][col] = scale * chain over d ascending of fma(a[r][d], block[col / 16][d][col % 16]), for vecs vectors from column `col` on.
 ZK_ALWAYS_INLINE void zk_attn_dots_block(const int rows, const int vecs, int32_t dim, const float *a, ptrdiff_t a_ld,
-                                         const float *const *block, int32_t col, float scale, float *score) {
+                                         const float *const *block, const float *const *ahead, int32_t col,
+                                         float scale, float *score) {
   zk_vf acc[ZK_ATTN_MICRO_ROWS][4];
-  const float *b[4];
+  const float *b[4], *next[4];
   ZK_UNROLL for (int v = 0; v < vecs; ++v) {
     const int32_t c = col + v * ZK_VLEN;
     b[v] = block[c / ZK_KV_BLOCK] + c % ZK_KV_BLOCK;
+    if (ahead) next[v] = ahead[c / ZK_KV_BLOCK] + c % ZK_KV_BLOCK;
   }
   ZK_UNROLL for (int r = 0; r < rows; ++r) {
     ZK_UNROLL for (int v = 0; v < vecs; ++v) acc[r][v] = zk_vf_zero();
@@ -36,6 +41,9 @@ ZK_ALWAYS_INLINE void zk_attn_dots_block(const int rows, const int vecs, int32_t
   for (ptrdiff_t d = 0; d < dim; ++d) {
     zk_vf bv[4];
     ZK_UNROLL for (int v = 0; v < vecs; ++v) bv[v] = zk_vf_load(b[v] + d * ZK_KV_BLOCK);
+    if (ahead) {
+      ZK_UNROLL for (int v = 0; v < vecs; ++v) __builtin_prefetch(next[v] + d * ZK_KV_BLOCK);
+    }
     ZK_UNROLL for (int r = 0; r < rows; ++r) {
       const zk_vf x = zk_vf_set1(a[r * a_ld + d]);
       ZK_UNROLL for (int v = 0; v < vecs; ++v) acc[r][v] = zk_vf_fma(x, bv[v], acc[r][v]);
@@ -51,8 +59,8 @@ ZK_ALWAYS_INLINE void zk_attn_dots_block(const int rows, const int vecs, int32_t
 // c[r][col ..] continues its chain over k in [k_begin, k_end[r]) ascending of fma(a[r * a_rs + k * a_ks], block[k / 16][k % 16][col], c).
 // k_end never falls: rows leave one by one, which is all that causality needs.
 ZK_ALWAYS_INLINE void zk_attn_sums_block(const int rows, const int vecs, int32_t k_begin, const int32_t *k_end, const float *a,
-                                         ptrdiff_t a_rs, ptrdiff_t a_ks, const float *const *block, ptrdiff_t b_ld, int32_t col, float *c,
-                                         ptrdiff_t c_ld) {
+                                         ptrdiff_t a_rs, ptrdiff_t a_ks, const float *const *block, const float *const *ahead,
+                                         ptrdiff_t b_ld, int32_t col, float *c, ptrdiff_t c_ld) {
   zk_vf acc[ZK_ATTN_MICRO_ROWS][4];
   ZK_UNROLL for (int r = 0; r < rows; ++r) {
     ZK_UNROLL for (int v = 0; v < vecs; ++v) acc[r][v] = zk_vf_load(c + r * c_ld + col + v * ZK_VLEN);
@@ -60,11 +68,16 @@ ZK_ALWAYS_INLINE void zk_attn_sums_block(const int rows, const int vecs, int32_t
   int32_t k = k_begin;
   ZK_UNROLL for (int first = 0; first < rows; ++first) {
     while (k < k_end[first]) {
-      const float *b = block[k / ZK_KV_BLOCK] + (k % ZK_KV_BLOCK) * b_ld + col;
+      const ptrdiff_t at = (k % ZK_KV_BLOCK) * b_ld + col;
+      const float *b = block[k / ZK_KV_BLOCK] + at;
+      const ptrdiff_t to_ahead = ahead ? ahead[k / ZK_KV_BLOCK] + at - b : 0;
       const int32_t next = (k / ZK_KV_BLOCK + 1) * ZK_KV_BLOCK, stop = next < k_end[first] ? next : k_end[first];
       for (; k < stop; ++k, b += b_ld) {
         zk_vf bv[4];
         ZK_UNROLL for (int v = 0; v < vecs; ++v) bv[v] = zk_vf_load(b + v * ZK_VLEN);
+        if (ahead) {
+          ZK_UNROLL for (int v = 0; v < vecs; ++v) __builtin_prefetch(b + to_ahead + v * ZK_VLEN);
+        }
         ZK_UNROLL for (int r = first; r < rows; ++r) {
           const zk_vf x = zk_vf_set1(a[r * a_rs + k * a_ks]);
           ZK_UNROLL for (int v = 0; v < vecs; ++v) acc[r][v] = zk_vf_fma(x, bv[v], acc[r][v]);
@@ -116,14 +129,23 @@ ZK_ALWAYS_INLINE void zk_attn_sums_block(const int rows, const int vecs, int32_t
 
 // score[rows][64] = scale * dots: columns [0, num_cols), a multiple of 16, from a[rows][a_ld] and blocks [dim][16]. rows <= 6.
 ZK_OUT_OF_LINE void zk_attn_dots(int rows, int32_t num_cols, int32_t dim, const float *a, ptrdiff_t a_ld, const float *const *block,
-                                 float scale, float *score) {
-  ZK_ATTN_STRIPS(rows, num_cols, zk_attn_dots_block(rows_, vecs_, dim, a, a_ld, block, col_, scale, score));
+                                 const float *const *ahead, float scale, float *score) {
+  if (ahead)
+    ZK_ATTN_STRIPS(rows, num_cols, zk_attn_dots_block(rows_, vecs_, dim, a, a_ld, block, ahead, col_, scale, score));
+  else
+    ZK_ATTN_STRIPS(rows, num_cols, zk_attn_dots_block(rows_, vecs_, dim, a, a_ld, block, NULL, col_, scale, score));
 }
 
 // c[rows][num_cols] continues its chains over k in [k_begin, k_end[r]), within a tile; blocks [16][b_ld]. rows <= 6.
 ZK_OUT_OF_LINE void zk_attn_sums(int rows, int32_t num_cols, int32_t k_begin, const int32_t *k_end, const float *a, ptrdiff_t a_rs,
-                                 ptrdiff_t a_ks, const float *const *block, ptrdiff_t b_ld, float *c, ptrdiff_t c_ld) {
-  ZK_ATTN_STRIPS(rows, num_cols, zk_attn_sums_block(rows_, vecs_, k_begin, k_end, a, a_rs, a_ks, block, b_ld, col_, c, c_ld));
+                                 ptrdiff_t a_ks, const float *const *block, const float *const *ahead, ptrdiff_t b_ld, float *c,
+                                 ptrdiff_t c_ld) {
+  if (ahead)
+    ZK_ATTN_STRIPS(rows, num_cols,
+                   zk_attn_sums_block(rows_, vecs_, k_begin, k_end, a, a_rs, a_ks, block, ahead, b_ld, col_, c, c_ld));
+  else
+    ZK_ATTN_STRIPS(rows, num_cols,
+                   zk_attn_sums_block(rows_, vecs_, k_begin, k_end, a, a_rs, a_ks, block, NULL, b_ld, col_, c, c_ld));
 }
 
 // How many of `left` rows the next register block takes, so that blocks are about equal.
