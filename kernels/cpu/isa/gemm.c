@@ -4,11 +4,12 @@
 
 #include "kernels/cpu/isa/gemm_block.h"
 
-// Floats of k in one block: ZK_NR columns of B (32 KiB) stay in the first-level cache while the row panels of A pass by.
-#define ZK_BLOCK_K 256
+// Steps of k in one block: ZK_NR columns of B stay in the nearest caches while the row panels of A pass by.
+#define ZK_BLOCK_K 640
 // One block of A in the second-level cache, in floats.
 #define ZK_BLOCK_A (56 * 1024)
-#define ZK_BLOCK_COLUMNS 512
+#define ZK_BLOCK_COLUMNS 1024
+#define ZK_PACK_PANELS 4 // packed at once
 
 typedef struct {
   int height;             // rows in a panel of A: the same for all, so that none is left nearly empty
@@ -54,6 +55,17 @@ size_t ZK_ISA_FN(zk_gemm_scratch_bytes)(const zk_gemm *call) {
   return (p.a_floats + p.b_floats + p.tile_floats * call->threads) * sizeof(float);
 }
 
+// While a strip of B is used by `num` panels of A, each asks for its part of the next strip.
+static zk_prefetch prefetch_part(const float *next, int64_t panel_stride, int64_t kc, int64_t i, int64_t num) {
+  const int64_t bytes = kc * ZK_PANEL * (int64_t)sizeof(float);
+  if (ZK_NR > ZK_PANEL) { // two panels: the first half of the calls for one, the rest for the other
+    const int64_t half = (num + 1) / 2, which = i / half;
+    const int64_t part = bytes / (which == 0 ? half : num - half);
+    return (zk_prefetch){(const char *)(next + which * panel_stride) + (i - which * half) * part, part / kc};
+  }
+  return (zk_prefetch){(const char *)next + i * (bytes / num), bytes / num / kc};
+}
+
 static void run_block(const zk_gemm *call, const plan *p, int64_t block, const float *a, const float *b, float *tiles) {
   const int64_t rows_of_blocks = ceil_div(p->num_panels, p->block_panels);
   const int64_t panel0 = block % rows_of_blocks * p->block_panels, panel1 = min64(panel0 + p->block_panels, p->num_panels);
@@ -66,10 +78,13 @@ static void run_block(const zk_gemm *call, const plan *p, int64_t block, const f
     for (int64_t s = strip0; s < strip1; s++) {
       const float *bs = zk_panel_column(b, call->k, s * ZK_NR) + k0 * ZK_PANEL;
       const int vecs = zk_strip_vectors(call->n - s * ZK_NR);
+      const float *next = s + 1 < strip1 ? zk_panel_column(b, call->k, (s + 1) * ZK_NR) + k0 * ZK_PANEL : bs;
+      const int64_t next_stride = zk_strip_vectors(call->n - (s + 1) * ZK_NR) == ZK_NV ? call->k * ZK_PANEL : 0;
       for (int64_t i = panel0; i < panel1; i++, slot++) {
         float *tile = p->kc < call->k ? tiles + slot * tile_floats : tiles;
         if (first && call->resume) zk_tile_load(call, i * p->height, p->height, s * ZK_NR, vecs, tile);
-        zk_micro_run(p->height, vecs, kc, a + (i * call->k + k0) * p->height, bs, call->k * ZK_PANEL, !first || call->resume != NULL, tile);
+        zk_micro_run(p->height, vecs, kc, a + (i * call->k + k0) * p->height, bs, call->k * ZK_PANEL, !first || call->resume != NULL,
+                     prefetch_part(next, next_stride, kc, i - panel0, panel1 - panel0), tile);
         if (last) zk_tile_finish(call, i * p->height, p->height, s * ZK_NR, vecs, tile);
       }
     }
@@ -89,23 +104,26 @@ void ZK_ISA_FN(zk_gemm_run)(const zk_gemm *call, void *scratch) {
   const int64_t pack_a = a == own_a ? p.num_panels : 0, pack_b = b == own_b ? ceil_div(call->n, ZK_PANEL) : 0;
   const int64_t num_blocks = ceil_div(p.num_panels, p.block_panels) * ceil_div(p.num_strips, p.block_strips);
   if (call->threads == 1) {
-    for (int64_t i = 0; i < pack_b; i++) zk_pack_panel(&call->b, call->n, call->k, ZK_PANEL, i, own_b);
-    for (int64_t i = 0; i < pack_a; i++) zk_pack_panel(&call->a, call->m, call->k, p.height, i, own_a);
+    zk_pack_panels(&call->b, call->n, call->k, ZK_PANEL, 0, pack_b, own_b);
+    zk_pack_panels(&call->a, call->m, call->k, p.height, 0, pack_a, own_a);
     for (int64_t i = 0; i < num_blocks; i++) run_block(call, &p, i, a, b, tiles);
     return;
   }
 #pragma omp parallel num_threads(call->threads)
   {
-#pragma omp for schedule(dynamic, 4) nowait
-    for (int64_t i = 0; i < pack_b; i++) zk_pack_panel(&call->b, call->n, call->k, ZK_PANEL, i, own_b);
-#pragma omp for schedule(dynamic, 4)
-    for (int64_t i = 0; i < pack_a; i++) zk_pack_panel(&call->a, call->m, call->k, p.height, i, own_a);
+#pragma omp for schedule(dynamic, 1) nowait
+    for (int64_t i = 0; i < pack_b; i += ZK_PACK_PANELS)
+      zk_pack_panels(&call->b, call->n, call->k, ZK_PANEL, i, min64(i + ZK_PACK_PANELS, pack_b), own_b);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t i = 0; i < pack_a; i += ZK_PACK_PANELS)
+      zk_pack_panels(&call->a, call->m, call->k, p.height, i, min64(i + ZK_PACK_PANELS, pack_a), own_a);
 #pragma omp for schedule(dynamic, 1)
     for (int64_t i = 0; i < num_blocks; i++) run_block(call, &p, i, a, b, tiles + omp_get_thread_num() * p.tile_floats);
   }
 }
 
 void ZK_ISA_FN(zk_gemm_pack)(const zk_gemm_operand *src, int64_t count, int64_t k, int width, int threads, float *dst) {
-#pragma omp parallel for schedule(dynamic, 4) num_threads(threads)
-  for (int64_t i = 0; i < ceil_div(count, width); i++) zk_pack_panel(src, count, k, width, i, dst);
+  const int64_t num = ceil_div(count, width);
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+  for (int64_t i = 0; i < num; i += ZK_PACK_PANELS) zk_pack_panels(src, count, k, width, i, min64(i + ZK_PACK_PANELS, num), dst);
 }

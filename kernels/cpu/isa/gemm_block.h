@@ -11,11 +11,12 @@ static inline int zk_strip_vectors(int64_t columns) {
 
 // zk_micro for run-time `rows` and `vecs`.
 #define zk_micro_run ZK_ISA_FN(zk_micro_run)
-void zk_micro_run(int rows, int vecs, int64_t kc, const float *a, const float *b, int64_t panel_stride, bool resume, float *tile);
+void zk_micro_run(int rows, int vecs, int64_t kc, const float *a, const float *b, int64_t panel_stride, bool resume, zk_prefetch next,
+                  float *tile);
 
-// Packs panel `idx` (rows idx * width ... of `src`, zeros past `count`) into dst + idx * width * k.
-#define zk_pack_panel ZK_ISA_FN(zk_pack_panel)
-void zk_pack_panel(const zk_gemm_operand *src, int64_t count, int64_t k, int width, int64_t idx, float *dst);
+// Packs panels [first, end) of `width` (1 to 16) rows each into dst, which is where panel 0 goes; zeros past `count`.
+#define zk_pack_panels ZK_ISA_FN(zk_pack_panels)
+void zk_pack_panels(const zk_gemm_operand *src, int64_t count, int64_t k, int width, int64_t first, int64_t end, float *dst);
 
 // tile = resume, for a continued chain; and c = tile (+ bias) (+ addend). Rows and columns past the matrix are left alone (zeros when loading).
 #define zk_tile_load ZK_ISA_FN(zk_tile_load)

@@ -1,32 +1,7 @@
-// Between memory and the micro-kernel: panels in, tiles out.
-#include <string.h>
-
+// Tiles of C: waiting ones read back, finished ones moved to C with what is added to them.
 #include "kernels/cpu/isa/gemm_block.h"
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-
-void zk_pack_panel(const zk_gemm_operand *src, int64_t count, int64_t k, int width, int64_t idx, float *dst) {
-  const int64_t first = idx * width;
-  const int valid = (int)min64(width, count - first);
-  float *out = dst + first * k;
-  if (src->layout == ZK_GEMM_K_OUTER) {
-    const float *in = src->data + first;
-    if (valid == width && width == ZK_PANEL) {
-      for (int64_t i = 0; i < k; i++) memcpy(out + i * ZK_PANEL, in + i * src->ld, ZK_PANEL * sizeof(float));
-      return;
-    }
-    for (int64_t i = 0; i < k; i++)
-      for (int r = 0; r < width; r++) out[i * width + r] = r < valid ? in[i * src->ld + r] : 0.0f;
-    return;
-  }
-  const float *in = src->data + first * src->ld;
-  enum { STEP = 16 }; // a transposition of a few cache lines at a time
-  for (int64_t k0 = 0; k0 < k; k0 += STEP) {
-    const int64_t k1 = min64(k0 + STEP, k);
-    for (int r = 0; r < width; r++)
-      for (int64_t i = k0; i < k1; i++) out[i * width + r] = r < valid ? in[r * src->ld + i] : 0.0f;
-  }
-}
 
 void zk_tile_load(const zk_gemm *call, int64_t row, int rows, int64_t col, int vecs, float *tile) {
   const int64_t width = vecs * ZK_VLEN;
