@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "shared/command.h"
 #include "shared/log.h"
 #include "shared/model.h"
 #include "shared/run_dir.h"
+#include "trainer/export_command.h"
 
 typedef struct {
   const char *run, *dir;

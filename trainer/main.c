@@ -6,9 +6,15 @@
 #include "shared/log.h"
 #include "shared/version.h"
 #include "trainer/check_command.h"
+#include "trainer/export_command.h"
 #include "trainer/train_command.h"
 
-static const zk_command *const commands[] = {&zk_command_train, &zk_command_sft, &zk_command_check};
+static const zk_command *const commands[] = {
+    &zk_command_train,
+    &zk_command_sft,
+    &zk_command_export,
+    &zk_command_check,
+};
 enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_help(FILE *out) {
