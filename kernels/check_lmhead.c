@@ -1,0 +1,143 @@
+// Checks of the LM head: log-probabilities, sampling and gradients, over vocabularies that end inside and at a tile,
+// for every kind of filter.
+#include "kernels/check_case.h"
+#include "kernels/linear.h"
+#include "kernels/lmhead.h"
+#include "kernels/reference/lmhead_reference.h"
+
+#define NUM(a) (int)(sizeof(a) / sizeof((a)[0]))
+#define FLOAT_BYTES(n) ((size_t)(n) * sizeof(float))
+#define SEED 0x123456789abcdef0ull
+
+typedef struct {
+  int64_t rows;
+  int32_t hidden, vocab;
+} shape;
+static const shape shapes[] = {{5, 96, 300}, {1, 33, 129}, {3, 64, 128}, {17, 65, 1000}, {2, 17, 4200}, {33, 7, 1}};
+
+typedef struct {
+  double temperature, top_p;
+  int32_t top_k;
+} distribution;
+static const distribution distributions[] = {{1.0, 1.0, 0},  {0.7, 1.0, 0}, {0.0, 1.0, 0},
+                                             {1.0, 1.0, 10}, {1.0, 0.9, 0}, {0.8, 0.95, 50}};
+
+// A case's inputs on both sides.
+typedef struct {
+  zk_lmhead_desc desc;
+  float *x, *w, *x_d, *w_d;
+  int32_t *target, *target_d;
+  void *packed;
+} problem;
+
+static int filtered(const problem *p) { return p->desc.top_k > 0 || p->desc.top_p < 1.0; }
+
+static zk_status make_problem(zk_check *check, shape s, distribution d, zk_check_data data, problem *p) {
+  zk_check_case(check, "rows %lld, hidden %d, vocabulary %d, temperature %g, top_k %d, top_p %g, %s", (long long)s.rows,
+                s.hidden, s.vocab, d.temperature, d.top_k, d.top_p, zk_check_data_name(data));
+  *p = (problem){.desc = {ZK_F32, s.rows, s.hidden, s.vocab, d.temperature, d.top_k, d.top_p}};
+  const int64_t num_x = s.rows * s.hidden, num_w = (int64_t)s.hidden * s.vocab;
+  const zk_linear_desc linear = {ZK_F32, s.rows, s.hidden, s.vocab};
+  ZK_TRY(zk_check_floats(check, data, num_x, &p->x));
+  ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, num_w, &p->w));
+  ZK_TRY(zk_check_integers(check, s.vocab, s.rows, &p->target));
+  ZK_TRY(zk_check_upload(check, p->x, FLOAT_BYTES(num_x), (void **)&p->x_d));
+  ZK_TRY(zk_check_upload(check, p->w, FLOAT_BYTES(num_w), (void **)&p->w_d));
+  ZK_TRY(zk_check_upload(check, p->target, (size_t)s.rows * sizeof(int32_t), (void **)&p->target_d));
+  ZK_TRY(zk_check_device(check, zk_linear_packed_bytes(check->device, ZK_F32, s.hidden, s.vocab), &p->packed));
+  return zk_linear_pack(check->helper, &linear, p->w_d, p->packed);
+}
+
+static zk_status make_out(zk_check *check, int64_t rows, zk_lmhead_out *out) {
+  ZK_TRY(zk_check_device(check, FLOAT_BYTES(rows), (void **)&out->logprob));
+  ZK_TRY(zk_check_device(check, FLOAT_BYTES(rows), (void **)&out->lse));
+  ZK_TRY(zk_check_device(check, FLOAT_BYTES(rows), (void **)&out->entropy));
+  ZK_TRY(zk_check_device(check, FLOAT_BYTES(rows), (void **)&out->kept_logit));
+  ZK_TRY(zk_check_device(check, (size_t)rows * sizeof(int32_t), (void **)&out->kept_id));
+  return zk_check_device(check, (size_t)rows * sizeof(uint64_t), (void **)&out->logits_hash);
+}
+
+// Runs the reference row by row; a sampling case has `token` (device) and its row's number as every id.
+static zk_status compare_rows(zk_check *check, const problem *p, const zk_lmhead_out *out, const int32_t *token) {
+  float *logit;
+  ZK_TRY(zk_check_host(check, FLOAT_BYTES(p->desc.vocab), (void **)&logit));
+  for (int64_t t = 0; t < p->desc.num_rows; t++) {
+    zk_lmhead_reference_row want;
+    const uint32_t id = (uint32_t)t;
+    zk_lmhead_reference_logits(p->desc.hidden, p->desc.vocab, p->x + t * p->desc.hidden, p->w, logit);
+    if (!zk_lmhead_reference_read(&p->desc, logit, token != NULL ? -1 : p->target[t], SEED, id, id, id, id, &want))
+      return ZK_FAIL(ZK_OUT_OF_MEMORY, "check: no memory for a row of logits");
+    ZK_TRY(zk_check_compare(check, "logprob", out->logprob + t, &want.logprob, 1));
+    ZK_TRY(zk_check_compare(check, "lse", out->lse + t, &want.lse, 1));
+    ZK_TRY(zk_check_compare(check, "entropy", out->entropy + t, &want.entropy, 1));
+    ZK_TRY(zk_check_compare(check, "logits_hash", out->logits_hash + t, &want.logits_hash, 2));
+    if (filtered(p)) ZK_TRY(zk_check_compare(check, "kept_logit", out->kept_logit + t, &want.kept_logit, 1));
+    if (filtered(p)) ZK_TRY(zk_check_compare(check, "kept_id", out->kept_id + t, &want.kept_id, 1));
+    if (token != NULL) ZK_TRY(zk_check_compare(check, "token", token + t, &want.token, 1));
+  }
+  return ZK_OK;
+}
+
+static zk_status logprob_case(zk_check *check, shape s, distribution d, zk_check_data data) {
+  problem p;
+  zk_lmhead_out out;
+  ZK_TRY(make_problem(check, s, d, data, &p));
+  ZK_TRY(make_out(check, s.rows, &out));
+  ZK_TRY(zk_lmhead_logprob(check->stream, &p.desc, p.x_d, p.w_d, p.packed, p.target_d, &out));
+  return compare_rows(check, &p, &out, NULL);
+}
+
+static zk_status sample_case(zk_check *check, shape s, distribution d, zk_check_data data) {
+  problem p;
+  zk_lmhead_out out;
+  ZK_TRY(make_problem(check, s, d, data, &p));
+  ZK_TRY(make_out(check, s.rows, &out));
+  int32_t *numbers, *numbers_d, *token;
+  ZK_TRY(zk_check_host(check, (size_t)s.rows * sizeof *numbers, (void **)&numbers));
+  for (int64_t t = 0; t < s.rows; t++) numbers[t] = (int32_t)t;
+  ZK_TRY(zk_check_upload(check, numbers, (size_t)s.rows * sizeof *numbers, (void **)&numbers_d));
+  ZK_TRY(zk_check_device(check, (size_t)s.rows * sizeof *token, (void **)&token));
+  const uint32_t *id = (const uint32_t *)numbers_d;
+  const zk_sample_ids ids = {SEED, id, id, id, id};
+  ZK_TRY(zk_lmhead_sample(check->stream, &p.desc, &ids, p.x_d, p.w_d, p.packed, token, &out));
+  return compare_rows(check, &p, &out, token);
+}
+
+static zk_status backward_case(zk_check *check, shape s, distribution d, zk_check_data data) {
+  problem p;
+  zk_lmhead_out out;
+  ZK_TRY(make_problem(check, s, d, data, &p));
+  ZK_TRY(make_out(check, s.rows, &out));
+  const int32_t starts[] = {0, (int32_t)(s.rows / 2), (int32_t)s.rows};
+  const zk_chunks chunks = {2, starts};
+  const int64_t num_x = s.rows * s.hidden, num_w = (int64_t)s.hidden * s.vocab;
+  float *dlogprob, *dx, *dw, *dlogprob_d, *dx_d, *dw_d;
+  ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, s.rows, &dlogprob));
+  ZK_TRY(zk_check_host(check, FLOAT_BYTES(num_x), (void **)&dx));
+  ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, num_w, &dw));
+  ZK_TRY(zk_check_upload(check, dlogprob, FLOAT_BYTES(s.rows), (void **)&dlogprob_d));
+  ZK_TRY(zk_check_device(check, FLOAT_BYTES(num_x), (void **)&dx_d));
+  ZK_TRY(zk_check_upload(check, dw, FLOAT_BYTES(num_w), (void **)&dw_d));
+  ZK_TRY(zk_lmhead_logprob(check->helper, &p.desc, p.x_d, p.w_d, p.packed, p.target_d, &out));
+  ZK_TRY(zk_lmhead_backward(check->stream, &p.desc, &chunks, p.x_d, p.w_d, p.packed, p.target_d, &out, dlogprob_d, dx_d,
+                            dw_d));
+  if (!zk_lmhead_reference_backward(&p.desc, &chunks, p.x, p.w, p.target, dlogprob, dx, dw))
+    return ZK_FAIL(ZK_OUT_OF_MEMORY, "check: no memory for the reference of the LM head");
+  ZK_TRY(zk_check_compare(check, "dx", dx_d, dx, num_x));
+  return zk_check_compare(check, "dweight", dw_d, dw, num_w);
+}
+
+// Every distribution and kind of data with the first shape; every shape, distributions and data in turn.
+static zk_status all_cases(zk_check *check, zk_status (*run)(zk_check *, shape, distribution, zk_check_data)) {
+  for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
+    for (int d = 0; d < NUM(distributions); d++)
+      if (!check->quick || (d + data) % 3 == 0) ZK_TRY(run(check, shapes[0], distributions[d], data));
+  for (int s = 1; s < (check->quick ? 2 : NUM(shapes)); s++)
+    for (int d = 0; d < NUM(distributions); d++)
+      ZK_TRY(run(check, shapes[s], distributions[d], (zk_check_data)((s + d) % ZK_CHECK_NUM_DATA)));
+  return ZK_OK;
+}
+
+zk_status zk_check_lmhead_logprob(zk_check *check) { return all_cases(check, logprob_case); }
+zk_status zk_check_lmhead_sample(zk_check *check) { return all_cases(check, sample_case); }
+zk_status zk_check_lmhead_backward(zk_check *check) { return all_cases(check, backward_case); }
