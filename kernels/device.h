@@ -34,6 +34,7 @@ void zk_device_free(zk_device *device, void *memory);
 size_t zk_device_memory_peak(const zk_device *device); // most bytes held at once so far
 
 // OpenMP threads a CPU device's kernels use: at open OMP_NUM_THREADS, else the cores this process may run on. Changes no bit.
+int zk_device_threads(const zk_device *device);
 void zk_device_set_threads(zk_device *device, int num_threads);
 // Checks once more that every thread rounds to nearest and flushes no subnormal (a loaded library may have changed that): ZK_DEVICE if not.
 zk_status zk_device_check_fp(zk_device *device);

@@ -6,7 +6,6 @@
 
 typedef enum { ZK_CPU_SCALAR, ZK_CPU_AVX2, ZK_CPU_AVX512 } zk_cpu_isa;
 zk_cpu_isa zk_device_isa(const zk_device *device);
-int zk_device_threads(const zk_device *device); // OpenMP threads a parallel region may use
 
 const char *zk_cpu_isa_name(zk_cpu_isa isa);    // "avx512"
 int zk_cpu_isa_available(zk_cpu_isa isa);        // does this CPU have it (and FMA)
