@@ -12,6 +12,23 @@
 #include "shared/utf8.h"
 #include "tests/unit/tokenizer_fixture.h"
 
+// The tokenizers that several tests read, loaded once.
+static const char *const NAMES[] = {"smollm2", "qwen", "llama3_style"};
+enum { SMOLLM2, QWEN, LLAMA3_STYLE, NUM_NAMES };
+static zk_tokenizer *loaded[NUM_NAMES];
+
+static int load_all(void **state) {
+  (void)state;
+  for (int i = 0; i < NUM_NAMES; i++) loaded[i] = fixture_tokenizer(NAMES[i], NULL);
+  return 0;
+}
+
+static int free_all(void **state) {
+  (void)state;
+  for (int i = 0; i < NUM_NAMES; i++) zk_tokenizer_free(loaded[i]);
+  return 0;
+}
+
 // ---- against the reference
 // Counts the strings of NAME.ids / NAME.plain whose ids differ; *checked counts all. Lines of .plain begin with the
 // string's index.
@@ -57,10 +74,11 @@ static void check_against_reference(const zk_tokenizer *tok, const char *name) {
 
 static void ids_equal_the_reference(void **state) {
   (void)state;
-  static const char *const names[] = {"smollm2", "qwen", "llama3_style", "flags", "splits"};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-    zk_tokenizer *tok = fixture_tokenizer(names[i], NULL);
-    check_against_reference(tok, names[i]);
+  for (int i = 0; i < NUM_NAMES; i++) check_against_reference(loaded[i], NAMES[i]);
+  static const char *const small[] = {"flags", "splits"};
+  for (int i = 0; i < 2; i++) {
+    zk_tokenizer *tok = fixture_tokenizer(small[i], NULL);
+    check_against_reference(tok, small[i]);
     zk_tokenizer_free(tok);
   }
 }
@@ -81,7 +99,6 @@ static void a_swapped_merge_is_seen(void **state) {
   (void)state;
   json_t *root = fixture_json("smollm2"), *merges = json_object_get(json_object_get(root, "model"), "merges");
   json_t *first = json_incref(json_array_get(merges, 4));
-  zk_tokenizer *tok = fixture_parse(root, NULL);
   assert_string_equal(json_string_value(first), "Ġ Ġ");
   json_array_remove(merges, 4);
   json_array_insert_new(merges, 900, first);
@@ -89,8 +106,7 @@ static void a_swapped_merge_is_seen(void **state) {
   int checked = 0;
   assert_non_null(swapped);
   assert_true(count_differences(swapped, "smollm2", "ids", ZK_ENCODE_PARSE_SPECIAL, &checked) > 0);
-  assert_true(zk_tokenizer_hash(tok) != zk_tokenizer_hash(swapped));
-  zk_tokenizer_free(tok);
+  assert_true(zk_tokenizer_hash(loaded[SMOLLM2]) != zk_tokenizer_hash(swapped));
   zk_tokenizer_free(swapped);
   json_decref(root);
 }
@@ -135,10 +151,9 @@ static void check_stream(const zk_tokenizer *tok, const zk_tokens *ids, const ch
 
 static void text_comes_back(void **state) {
   (void)state;
-  static const char *const names[] = {"smollm2", "qwen", "llama3_style"};
   json_t *strings = fixture_lines("strings.jsonl"), *string;
-  for (size_t t = 0; t < sizeof names / sizeof *names; t++) {
-    zk_tokenizer *tok = fixture_tokenizer(names[t], NULL);
+  for (int t = 0; t < NUM_NAMES; t++) {
+    const zk_tokenizer *tok = loaded[t];
     zk_tokens ids = {0};
     size_t i;
     json_array_foreach(strings, i, string) {
@@ -157,14 +172,13 @@ static void text_comes_back(void **state) {
       free(want);
     }
     zk_tokens_free(&ids);
-    zk_tokenizer_free(tok);
   }
   json_decref(strings);
 }
 
 static void any_ids_stream_as_they_decode(void **state) {
   (void)state;
-  zk_tokenizer *tok = fixture_tokenizer("llama3_style", NULL);
+  const zk_tokenizer *tok = loaded[LLAMA3_STYLE];
   uint64_t seed = 1;
   for (int round = 0; round < 2000; round++) { // random tokens cut characters anywhere
     zk_tokens ids = {0};
@@ -184,13 +198,12 @@ static void any_ids_stream_as_they_decode(void **state) {
   char *text = NULL;
   size_t num_bytes;
   assert_int_equal(zk_tokenizer_decode(tok, (int32_t[]){5, -1}, 2, 0, &text, &num_bytes), ZK_BAD_INPUT);
-  zk_tokenizer_free(tok);
 }
 
 static void ill_formed_text_becomes_replacements(void **state) {
   (void)state;
   json_t *cases = fixture_lines("lossy.jsonl"), *item;
-  zk_tokenizer *tok = fixture_tokenizer("llama3_style", NULL);
+  const zk_tokenizer *tok = loaded[LLAMA3_STYLE];
   size_t i;
   json_array_foreach(cases, i, item) {
     char bytes[64], *lossy = NULL;
@@ -210,7 +223,6 @@ static void ill_formed_text_becomes_replacements(void **state) {
     zk_tokens_free(&clean);
     free(lossy);
   }
-  zk_tokenizer_free(tok);
   json_decref(cases);
 }
 
@@ -278,15 +290,13 @@ static void *encode_many(void *arg) {
 
 static void threads_share_a_tokenizer(void **state) {
   (void)state;
-  zk_tokenizer *tok = fixture_tokenizer("smollm2", NULL);
   pthread_t threads[3];
-  for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&threads[i], NULL, encode_many, tok), 0);
+  for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&threads[i], NULL, encode_many, loaded[SMOLLM2]), 0);
   for (int i = 0; i < 3; i++) {
     void *differences;
     pthread_join(threads[i], &differences);
     assert_null(differences);
   }
-  zk_tokenizer_free(tok);
 }
 
 // ---- files
@@ -445,5 +455,5 @@ int main(void) {
       cmocka_unit_test(broken_files_are_refused_by_name),
       cmocka_unit_test(costly_expressions_end),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, load_all, free_all);
 }
