@@ -6,9 +6,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "kernels/math.h"
@@ -257,6 +259,31 @@ static void unfinished_writes_leave_nothing(void **state) {
   assert_int_equal(zk_safetensors_writer_open("/nonexistent", entries, 1, ZK_DTYPE_F32, 0, &w), ZK_IO);
 }
 
+// A file-size limit stands for a full disk: the write fails part way.
+static void a_full_disk_damages_nothing(void **state) {
+  (void)state;
+  enum { NUM_BIG = 1 << 18 };
+  const zk_safetensors_entry big[] = {{"a", 1, {NUM_BIG}}};
+  float *values = calloc(NUM_BIG, sizeof *values);
+  write_all(ZK_DTYPE_F32, 0, NUM_VALUES);
+  struct rlimit old, limit;
+  getrlimit(RLIMIT_FSIZE, &old);
+  limit = old, limit.rlim_cur = 100000;
+  signal(SIGXFSZ, SIG_IGN);
+  setrlimit(RLIMIT_FSIZE, &limit);
+  zk_safetensors_writer *w;
+  assert_int_equal(zk_safetensors_writer_open(dir, big, 1, ZK_DTYPE_F32, 0, &w), ZK_OK);
+  zk_status st = zk_safetensors_writer_append(w, values, NUM_BIG);
+  zk_status close_st = zk_safetensors_writer_close(w);
+  setrlimit(RLIMIT_FSIZE, &old);
+  assert_int_equal(st, ZK_IO);
+  assert_int_equal(close_st, ZK_IO);
+  assert_non_null(strstr(zk_status_message(), "model.safetensors: cannot write: File too large"));
+  assert_false(zk_file_exists(in_dir("model.safetensors.tmp")));
+  check_all(ZK_DTYPE_F32);
+  free(values);
+}
+
 static void indexes_that_lie_are_refused(void **state) {
   (void)state;
   write_all(ZK_DTYPE_F32, 40, NUM_VALUES);
@@ -301,6 +328,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(one_file_and_shards_read_back_equal, make_dir, remove_dir),
       cmocka_unit_test_setup_teardown(pieces_change_no_byte, make_dir, remove_dir),
       cmocka_unit_test_setup_teardown(unfinished_writes_leave_nothing, make_dir, remove_dir),
+      cmocka_unit_test_setup_teardown(a_full_disk_damages_nothing, make_dir, remove_dir),
       cmocka_unit_test_setup_teardown(indexes_that_lie_are_refused, make_dir, remove_dir),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
