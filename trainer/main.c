@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "shared/comm.h"
+#include "shared/inspect.h"
 #include "shared/log.h"
 #include "shared/version.h"
 #include "trainer/check_command.h"
@@ -16,6 +17,7 @@ static const zk_command *const commands[] = {
     &zk_command_verify,
     &zk_command_export,
     &zk_command_check,
+    &zk_command_inspect,
 };
 enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
 

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# A small run from nothing, then inspect on all it left: valid JSON for programs, text for a person, exit codes for mistakes.
+set -euo pipefail
+zerokl=$ZK_BUILD/zerokl
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+
+cat >run.yaml <<'YAML'
+seed: 3
+run: {name: small, steps: 2, dir: run}
+model:
+  init: {layers: 1, hidden: 16, heads: 2, kv_heads: 1, intermediate: 32, max_positions: 32, tie: true}
+task: {name: reverse, min_length: 2, max_length: 3}
+rollout: {prompts_per_step: 4, samples_per_prompt: 2, max_new_tokens: 5}
+checkpoint: {every: 1, keep: 2}
+YAML
+"$zerokl" train run.yaml >/dev/null
+
+expect() { # a text in the output of a command, however it is aligned
+  tr -s ' ' <out | grep -qF -- "$1" || { echo "missing \"$1\" in:"; cat out; exit 1; }
+}
+
+"$zerokl" inspect run >out
+expect 'kind run'; expect 'weights/hash'; expect 'num_trajectories 2'
+"$zerokl" inspect --json run >out
+expect '"kind": "run"'
+"$zerokl" inspect run/trajectories/step_000001.h5 --group 3 >out
+expect 'sample/sampler_logprob'; expect 'mismatch_tokens 0'; expect 'completion'; expect 'content_hash_matches'
+"$zerokl" inspect run/checkpoints/step_000002 >out
+expect 'model.embed_tokens.weight'; expect 'parameters'
+"$zerokl" inspect run/checkpoints/step_000002/optimizer.h5 >out
+expect 'exp_avg_sq'
+
+code() { # expected exit code, then the command
+  local want=$1 got=0; shift
+  "$@" >out 2>err || got=$?
+  [ "$got" = "$want" ] || { echo "exit code $got, not $want: $*"; cat err; exit 1; }
+}
+code 2 "$zerokl" inspect
+code 2 "$zerokl" inspect nothing-here
+code 2 "$zerokl" inspect run/trajectories/step_000001.h5 --group 4
+code 2 "$zerokl" inspect run.yaml
+head -c 1000 run/trajectories/step_000002.h5 >cut.h5
+code 2 "$zerokl" inspect cut.h5
+grep -q 'cut.h5' err
+
+if command -v h5dump >/dev/null; then
+  h5dump -H run/trajectories/step_000001.h5 >out
+  expect 'DATASET "trainer_logprob"'; expect 'ATTRIBUTE "description"'
+  h5dump -H run/checkpoints/step_000002/optimizer.h5 >out
+  expect 'DATASET "exp_avg"'
+fi
