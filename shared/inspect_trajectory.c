@@ -21,13 +21,13 @@ static json_t *text_of(const char *s) { return zk_json_text_string(s, strlen(s))
 // -----------------------------------------------------------------------------------------------
 
 static json_t *attributes(const zk_trajectory *t, bool sealed) {
-  return json_pack("{s:i, s:o, s:I, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", //
+  return json_pack("{s:i, s:o, s:I, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:b}", //
                    "schema_version", ZK_TRAJECTORY_SCHEMA_VERSION, "run_name", text_of(t->run_name), "step",
                    (json_int_t)t->step, "seed", json_sprintf("%" PRIu64, t->seed), "numerics", text_of(t->numerics),
                    "contract_version", (int)t->contract_version, "weights_hash", hash_of(t->weights_hash),
                    "tokenizer_hash", text_of(t->tokenizer_hash), "template_hash", text_of(t->template_hash),
                    "zerokl_version", text_of(t->zerokl_version), "content_hash", hash_of(t->content_hash),
-                   "content_hash_matches", (int)sealed, "config", text_of(t->config));
+                   "content_hash_matches", (int)sealed);
 }
 
 static json_t *dataset(const zk_trajectory *t, int c) {
@@ -159,9 +159,9 @@ zk_status zk_inspect_trajectory(const char *path, const zk_inspect_options *opti
   if (st == ZK_OK) {
     json_t *datasets = json_array();
     for (int c = 0; c < ZK_TRAJECTORY_NUM_COLUMNS; c++) json_array_append_new(datasets, dataset(&t, c));
-    *out = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o*}", "kind", "trajectory", "file", text_of(path), "attributes",
+    *out = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o*, s:o}", "kind", "trajectory", "file", text_of(path), "attributes",
                      attributes(&t, sealed), "datasets", datasets, "summary", summary(&t), "group",
-                     t.num_prompts ? group(&t, options->group, tokenizer) : NULL);
+                     t.num_prompts ? group(&t, options->group, tokenizer) : NULL, "config", text_of(t.config));
     if (!*out) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: out of memory", path);
   }
   zk_tokenizer_free(tokenizer);

@@ -36,7 +36,7 @@ json_t *zk_json_text_string(const char *bytes, size_t num_bytes) {
 // -----------------------------------------------------------------------------------------------------------
 
 // Writes (or, without `out`, only measures) a string with control characters escaped; returns its width in characters.
-// Line breaks, when kept, are followed by `indent` blanks.
+// With indent >= 0 line breaks are kept, and followed by that many blanks; one at the end is dropped.
 static int put_string(FILE *out, const char *text, size_t num_bytes, int indent) {
   int width = 0;
   for (size_t at = 0; at < num_bytes;) {
@@ -50,7 +50,7 @@ static int put_string(FILE *out, const char *text, size_t num_bytes, int indent)
     else if (utf8proc_category(code) == UTF8PROC_CATEGORY_CC || utf8proc_category(code) == UTF8PROC_CATEGORY_CF)
       snprintf(escaped, sizeof escaped, "\\u%04x", (unsigned)code);
     if (code == '\n' && indent >= 0) {
-      if (out) fprintf(out, "\n%*s", indent, "");
+      if (out && at + 1 < num_bytes) fprintf(out, "\n%*s", indent, "");
     } else {
       if (out) fwrite(*escaped ? escaped : text + at, 1, *escaped ? strlen(escaped) : (size_t)n, out);
       width += *escaped ? (int)strlen(escaped) : utf8proc_charwidth(code);
@@ -93,46 +93,52 @@ static void put_blanks(FILE *out, int num) {
 // ---- tables
 // ----------------------------------------------------------------------------------------------------------
 
-static int column_width(const json_t *rows, const char *key) {
-  int width = put_string(NULL, key, strlen(key), -1);
+typedef struct {
+  int width;
+  bool right; // numbers stand at the right of their column, all else at the left
+} column_layout;
+
+static column_layout lay_out(const json_t *rows, const char *key) {
+  column_layout column = {put_string(NULL, key, strlen(key), -1), false};
   size_t i;
   json_t *row;
   json_array_foreach(rows, i, row) {
-    int cell = put_cell(NULL, json_object_get(row, key), -1);
-    if (cell > width) width = cell;
+    const json_t *value = json_object_get(row, key);
+    int width = put_cell(NULL, value, -1);
+    if (width > column.width) column.width = width;
+    column.right |= json_is_number(value);
   }
-  return width;
+  return column;
 }
 
-// Numbers stand at the right of their column, all else at the left; the last column is not padded. A NULL row prints
-// the head.
-static void put_row(FILE *out, json_t *head, const json_t *row, const int *widths, int indent) {
+// The last column is not padded. A NULL row prints the head.
+static void put_row(FILE *out, json_t *head, const json_t *row, const column_layout *columns, int indent) {
   const char *key;
-  json_t *first;
-  size_t column = 0, num_columns = json_object_size(head);
+  json_t *ignored;
+  size_t c = 0, num_columns = json_object_size(head);
   put_blanks(out, indent);
-  json_object_foreach(head, key, first) {
+  json_object_foreach(head, key, ignored) {
     const json_t *value = json_object_get(row, key);
-    int width = row ? put_cell(NULL, value, -1) : put_string(NULL, key, strlen(key), -1);
-    int pad = widths[column] - width;
-    if (json_is_number(first)) put_blanks(out, pad);
+    int pad = columns[c].width - (row ? put_cell(NULL, value, -1) : put_string(NULL, key, strlen(key), -1));
+    if (columns[c].right) put_blanks(out, pad);
     if (row) put_cell(out, value, -1);
     else put_string(out, key, strlen(key), -1);
-    if (++column < num_columns) put_blanks(out, (json_is_number(first) ? 0 : pad) + GAP);
+    if (c + 1 < num_columns) put_blanks(out, (columns[c].right ? 0 : pad) + GAP);
+    c++;
   }
   fputc('\n', out);
 }
 
 static void put_table(FILE *out, const json_t *rows, int indent) {
-  json_t *head = json_array_get(rows, 0), *first, *row;
-  int *widths = calloc(json_object_size(head) + 1, sizeof *widths);
-  if (!widths) return;
+  json_t *head = json_array_get(rows, 0), *ignored, *row;
+  column_layout *columns = calloc(json_object_size(head) + 1, sizeof *columns);
+  if (!columns) return;
   const char *key;
-  size_t i, column = 0;
-  json_object_foreach(head, key, first) widths[column++] = column_width(rows, key);
-  put_row(out, head, NULL, widths, indent);
-  json_array_foreach(rows, i, row) put_row(out, head, row, widths, indent);
-  free(widths);
+  size_t i, c = 0;
+  json_object_foreach(head, key, ignored) columns[c++] = lay_out(rows, key);
+  put_row(out, head, NULL, columns, indent);
+  json_array_foreach(rows, i, row) put_row(out, head, row, columns, indent);
+  free(columns);
 }
 
 // ---- objects

@@ -147,7 +147,7 @@ static void a_trajectory(void **state) {
   assert_non_null(strstr(text, "\\u001b[31")); // no escape reaches the terminal
   assert_null(strchr(text, '\x1b'));
   assert_non_null(strstr(text, "sample/tokens"));
-  assert_non_null(strstr(text, "\n    model:\n")); // the config keeps its lines
+  assert_non_null(strstr(text, "\n  model:\n")); // the config keeps its lines
   json_decref(object);
 }
 
