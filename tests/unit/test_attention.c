@@ -78,6 +78,20 @@ static void mixed_batches(void **state) {
   for (int i = 0; i < 6; ++i) free_sequence(&s[i]);
 }
 
+// Few rows, many keys: threads take splits, and their partial results are merged.
+static void long_decode(void **state) {
+  const zk_attention_desc d = desc_of(8, 1, 64, 64);
+  sequence s[2] = {make_sequence(&d, 1100), make_sequence(&d, 1030)};
+  FOR_EACH_ISA_AND_THREADS(isa, threads) {
+    player p = make_player(&d, 2, 1100, isa, threads);
+    assert_int_equal(play_step(&p, s, (const int32_t[]){1020, 1020}), 0);
+    for (int i = 0; i < 5; ++i) assert_int_equal(play_step(&p, s, (const int32_t[]){1, i % 2}), 0); // across 1,024
+    assert_int_equal(play_step(&p, s, (const int32_t[]){30, 0}), 0);
+    free_player(&p);
+  }
+  free_sequence(&s[0]), free_sequence(&s[1]);
+}
+
 // Two sequences with a common prompt of 40 tokens: full pages are shared, the last one is copied, then they part.
 static void shared_and_copied_pages(void **state) {
   const zk_attention_desc d = desc_of(6, 2, 32, 16);
@@ -212,7 +226,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(whole_prefill_at_every_length), cmocka_unit_test(page_size_changes_no_bit),
       cmocka_unit_test(chunking_changes_no_bit),       cmocka_unit_test(head_shapes),
-      cmocka_unit_test(mixed_batches),                 cmocka_unit_test(shared_and_copied_pages),
+      cmocka_unit_test(mixed_batches),                 cmocka_unit_test(long_decode),
+      cmocka_unit_test(shared_and_copied_pages),
       cmocka_unit_test(another_order_is_noticed),      cmocka_unit_test(a_stale_page_is_noticed),
       cmocka_unit_test(accurate_at_real_shapes),       cmocka_unit_test(refuses_what_it_cannot_do),
       cmocka_unit_test(faults_are_noticed),

@@ -1,0 +1,10 @@
+// The vector form of zk_expf (kernels/cpu/simd_exp.h) over arrays.
+#ifndef ZK_KERNELS_CPU_EXP_H
+#define ZK_KERNELS_CPU_EXP_H
+
+#include "kernels/cpu/isa.h"
+
+// y[i] = zk_expf(x[i]), bit for bit, for every input. y may be x.
+ZK_ISA_DECLARE(void, zk_cpu_exp, (int64_t n, const float *x, float *y));
+
+#endif
