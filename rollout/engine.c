@@ -137,6 +137,8 @@ static void free_group(zk_engine *e, zk_group *group) {
 
 void zk_engine_close(zk_engine *e) {
   if (!e) return;
+  ZK_LOG(DEBUG, "engine", "%llu steps, %llu rows, %llu forks, preemptions %llu", (unsigned long long)e->stats.steps,
+         (unsigned long long)e->stats.rows, (unsigned long long)e->stats.forks, (unsigned long long)e->stats.preemptions);
   zk_device *d = e->policy->device;
   for (int32_t i = 0; i < e->num_running; i++)
     if (!e->running[i]->is_prefix) zk_sequence_free(e->running[i]); // prefixes go with their groups

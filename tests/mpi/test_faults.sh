@@ -1,0 +1,40 @@
+# Negative controls: one ulp in one operation on one side, and the step stops (forward), or the hash is another (backward).
+. "$(dirname "$0")/common.sh"
+reference
+faulty=$ZK_BUILD/zerokl_faulty
+
+for side in sampler trainer; do
+  for op in embedding linear rmsnorm rope kv_write attention swiglu; do
+    code=0
+    ZK_FAULT=$side:$op "$faulty" train tiny.yaml run.dir=f_${side}_$op run.steps=1 2>log || code=$?
+    [ $code -eq 1 ] || { cat log >&2; fail "$side:$op: exit code $code"; }
+    grep -Eq 'step 1, prompt [0-9]+, sample [0-9]+, position [0-9]+: sampler .*\(0x[0-9a-f]{8}\), trainer .*\(0x[0-9a-f]{8}\)' log ||
+      { cat log >&2; fail "$side:$op: the message does not name step, prompt, sample, position and both patterns"; }
+    [ ! -e f_${side}_$op/checkpoints/step_000001 ] || fail "$side:$op: updated all the same"
+  done
+done
+for fault in sampler:lmhead_sample trainer:lmhead_logprob; do
+  code=0
+  ZK_FAULT=$fault "$faulty" train tiny.yaml run.dir=f_$fault run.steps=1 2>log || code=$?
+  [ $code -eq 1 ] || { cat log >&2; fail "$fault: exit code $code"; }
+done
+for op in embedding_backward linear_backward_input linear_backward_weight rmsnorm_backward rope_backward attention_backward swiglu_backward \
+  lmhead_backward; do
+  ZK_FAULT=trainer:$op "$faulty" train tiny.yaml run.dir=b_$op run.steps=1 2>log || { cat log >&2; fail "trainer:$op"; }
+  [ "$(chain b_$op | sed -n 2p)" != "$(chain reference | sed -n 2p)" ] || fail "trainer:$op: the same weights"
+done
+code=0
+ZK_FAULT=sampler:linear zerokl train tiny.yaml run.dir=shipped run.steps=1 2>log || code=$?
+[ $code -ne 0 ] || fail "the shipped program takes faults"
+code=0
+ZK_FAULT=nobody:linear "$faulty" train tiny.yaml run.dir=nobody run.steps=1 2>log || code=$?
+[ $code -eq 2 ] || fail "an unknown side is accepted"
+
+# lr = 0: twenty steps, one hash, no mismatch; and the ratio is exactly 1 everywhere.
+zerokl train tiny.yaml run.dir=still optimizer.lr=0 run.steps=20 checkpoint.every=0 2>log || { cat log >&2; fail "lr = 0"; }
+[ "$(sed -n 's|.*"weights/hash": "\([0-9a-f]*\)".*|\1|p' still/metrics.jsonl | sort -u | wc -l)" -eq 1 ] || fail "lr = 0 moved the weights"
+for r in reference still; do
+  [ "$(grep -c '"policy/ratio_max": 1[.0]*, ' $r/metrics.jsonl)" -eq $(($(wc -l <$r/metrics.jsonl) - 1)) ] || fail "$r: a ratio that is not 1"
+  [ "$(grep -c '"mismatch/tokens": 0, ' $r/metrics.jsonl)" -eq $(($(wc -l <$r/metrics.jsonl) - 1)) ] || fail "$r: mismatches"
+done
+echo "every fault is caught"
