@@ -58,7 +58,7 @@ zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out);
 // Counts one call of `op`.
 void zk_stream_count(zk_stream *stream, zk_op op);
 // Test builds (ZK_WITH_FAULTS): when ZK_FAULT names this stream's side and `op` ("sampler:linear"), moves element n/2 (or the next
-// that is not 0) of the n floats at `out` by one ulp. Elsewhere does nothing. ZK_SIDE_NONE is called "check": `zerokl check` and a
+// that is not 0) of the n floats at `out`, and every 61st after it, by one ulp. Elsewhere does nothing. ZK_SIDE_NONE is called "check": `zerokl check` and a
 // run's start-up check work on such streams, so that a fault of the sampler or the trainer is left for the step to find.
 void zk_stream_fault(zk_stream *stream, zk_op op, float *out, size_t n);
 

@@ -1,7 +1,7 @@
 // Preloaded into a program under test: SIGKILL at a chosen moment of its work on files.
 //   ZK_KILL_AT=rename:TEXT   just before the first rename whose target contains TEXT (all is written, nothing is published)
 //   ZK_KILL_AT=renamed:TEXT  just after it
-//   ZK_KILL_AT=write:TEXT:N  before the N-th write to a file whose name, when it was opened, contained TEXT
+//   ZK_KILL_AT=write:TEXT:N  in the N-th write, half of it done, to a file whose name, when it was opened, contained TEXT
 // ZK_KILL_RANK=R restricts it to that MPI rank.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -59,24 +59,33 @@ static void watch(int fd, const char *path) {
 OPEN(open)
 OPEN(open64)
 
-static void count_write(int fd) {
-  die_if(fd >= 0 && fd < 4096 && watched[fd] && --countdown == 0);
+// True for the write that is to be the last, which then is cut to half.
+static int is_last(int fd, size_t *bytes) {
+  if (fd < 0 || fd >= 4096 || !watched[fd] || --countdown) return 0;
+  *bytes /= 2;
+  return 1;
 }
 
 ssize_t write(int fd, const void *data, size_t bytes) {
-  count_write(fd);
+  int last = is_last(fd, &bytes);
   ssize_t (*real)(int, const void *, size_t) = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
-  return real(fd, data, bytes);
+  ssize_t done = real(fd, data, bytes);
+  die_if(last);
+  return done;
 }
 
 ssize_t pwrite(int fd, const void *data, size_t bytes, off_t at) {
-  count_write(fd);
+  int last = is_last(fd, &bytes);
   ssize_t (*real)(int, const void *, size_t, off_t) = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite");
-  return real(fd, data, bytes, at);
+  ssize_t done = real(fd, data, bytes, at);
+  die_if(last);
+  return done;
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t bytes, off_t at) {
-  count_write(fd);
+  int last = is_last(fd, &bytes);
   ssize_t (*real)(int, const void *, size_t, off_t) = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite64");
-  return real(fd, data, bytes, at);
+  ssize_t done = real(fd, data, bytes, at);
+  die_if(last);
+  return done;
 }
