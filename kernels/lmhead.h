@@ -1,22 +1,22 @@
-// LM head fused with what is wanted of the logits: log-probability of a given token, or a sampled token and its log-probability.
-// Logits are formed tile by tile over the vocabulary and never stored whole for a batch.
+// LM head fused with what is wanted of the logits: log-probability of a given token, or a sampled token and its
+// log-probability. Logits are formed tile by tile over the vocabulary and never stored whole for a batch.
 //
-// Order: logit[v] = chain over hidden ascending fma(x[k], W[v][k], acc) from +0 (no bias). z[v] = logit[v] * inv_t, inv_t = (float)(1.0 / temperature),
-// skipped when temperature is 1 or 0. With a filter, v outside the kept set has z = -inf (and z = -inf is never kept in what follows).
-// Log-sum-exp: vocabulary tiles of ZK_VOCAB_TILE; in a tile mt = max z, e[v] = zk_expf(z[v] - mt) (0 for -inf), lt = lanes (kernels/reduce.h) over the
-// tile, ht = lanes over fma(e, z, lane) (kept v only). Tiles ascending into the running (m, l, h) from (-inf, 0, 0): a tile with mt = -inf is skipped;
-// m = -inf: copy; else n = max(m, mt), a = zk_expf(m - n), b = zk_expf(mt - n), l = fma(l, a, lt * b), h = fma(h, a, ht * b), m = n.
-// lse = m + zk_logf(l); logprob = z[token] - lse; entropy = lse - h / l.
-// Sampling: argmax over kept v of (z[v] + gumbel(v)), ties to the lowest id; gumbel from kernels/rng.h. Greedy (temperature 0): argmax of logit,
-// and the log-probability is that of the temperature-1 distribution.
-// Filter: order by (logit descending, id ascending); top_k keeps the first k; then weights floor(exp(z - zmax) * 2^40) as integers (zk_expf,
-// then exact scaling), and top_p keeps the shortest prefix, of at least one, whose exact sum reaches p of the kept total:
-// sum * 2^32 >= floor(p * 2^32 + 0.5) * total.
-// logits_hash = sum over v of mix64(bits(logit[v]), v) modulo 2^64 (kernels/hash.h), over all v before temperature and filter.
-// Backward: p[v] = zk_expf(z[v] - lse) (0 if not kept), dz[v] = ((v == token) - p[v]) * dlogprob, dlogit = dz * inv_t (skipped as above).
-// dX[t][k]: vocabulary cut at multiples of 4,096: each part one chain over v ascending fma(dlogit, W[v][k], acc) from +0; the first
-// part, plus the second, plus the third...
-// dW[v][k]: as linear's dW over token chunks.
+// Order: logit[v] = chain over hidden ascending fma(x[k], W[v][k], acc) from +0 (no bias). z[v] = logit[v] * inv_t,
+// inv_t = (float)(1.0 / temperature), skipped when temperature is 1 or 0. With a filter, v outside the kept set has z =
+// -inf (and z = -inf is never kept in what follows). Log-sum-exp: vocabulary tiles of ZK_VOCAB_TILE; in a tile mt = max
+// z, e[v] = zk_expf(z[v] - mt) (0 for -inf), lt = lanes (kernels/reduce.h) over the tile, ht = lanes over fma(e, z,
+// lane) (kept v only). Tiles ascending into the running (m, l, h) from (-inf, 0, 0): a tile with mt = -inf is skipped;
+// m = -inf: copy; else n = max(m, mt), a = zk_expf(m - n), b = zk_expf(mt - n), l = fma(l, a, lt * b), h = fma(h, a, ht
+// * b), m = n. lse = m + zk_logf(l); logprob = z[token] - lse; entropy = lse - h / l. Sampling: argmax over kept v of
+// (z[v] + gumbel(v)), ties to the lowest id; gumbel from kernels/rng.h. Greedy (temperature 0): argmax of logit, and
+// the log-probability is that of the temperature-1 distribution. Filter: order by (logit descending, id ascending);
+// top_k keeps the first k; then weights floor(exp(z - zmax) * 2^40) as integers (zk_expf, then exact scaling), and
+// top_p keeps the shortest prefix, of at least one, whose exact sum reaches p of the kept total: sum * 2^32 >= floor(p
+// * 2^32 + 0.5) * total. logits_hash = sum over v of mix64(bits(logit[v]), v) modulo 2^64 (kernels/hash.h), over all v
+// before temperature and filter. Backward: p[v] = zk_expf(z[v] - lse) (0 if not kept), dz[v] = ((v == token) - p[v]) *
+// dlogprob, dlogit = dz * inv_t (skipped as above). dX[t][k]: vocabulary cut at multiples of 4,096: each part one chain
+// over v ascending fma(dlogit, W[v][k], acc) from +0; the first part, plus the second, plus the third... dW[v][k]: as
+// linear's dW over token chunks.
 #ifndef ZK_KERNELS_LMHEAD_H
 #define ZK_KERNELS_LMHEAD_H
 
@@ -44,32 +44,33 @@ typedef struct {
 // What names a row's random numbers, arrays [T] in device memory.
 typedef struct {
   uint64_t seed;
-  const uint32_t *step, *prompt_id, *sample_idx, *position; // position: of the token being drawn, 0 = the sequence's first token
+  const uint32_t *step, *prompt_id, *sample_idx,
+      *position; // position: of the token being drawn, 0 = the sequence's first token
 } zk_sample_ids;
 
 // What is wanted of each row, arrays [T] in device memory; any but logprob may be NULL.
 typedef struct {
   float *logprob;
-  float *lse;       // of z over the kept set; the backward pass needs it
+  float *lse; // of z over the kept set; the backward pass needs it
   float *entropy;
   float *kept_logit; // with a filter: the last kept (logit, id); the backward pass needs both
   int32_t *kept_id;
   uint64_t *logits_hash;
 } zk_lmhead_out;
 
-// Log-probability of target[T] at rows x[T,K]; weight [V,K] with `packed` as zk_linear_pack makes it. A target outside the kept set
-// gets -inf, one outside [0,V) is ZK_BAD_INPUT naming the row. A row where a z is NaN or +inf, or all are -inf, gets NaN (bit pattern 0x7fc00000)
-// for logprob, lse and entropy, kept_id -1, and the caller reports it.
-zk_status zk_lmhead_logprob(zk_stream *stream, const zk_lmhead_desc *desc, const void *x, const void *weight, const void *packed,
-                            const int32_t *target, const zk_lmhead_out *out);
+// Log-probability of target[T] at rows x[T,K]; weight [V,K] with `packed` as zk_linear_pack makes it. A target outside
+// the kept set gets -inf, one outside [0,V) is ZK_BAD_INPUT naming the row. A row where a z is NaN or +inf, or all are
+// -inf, gets NaN (bit pattern 0x7fc00000) for logprob, lse and entropy, kept_id -1, and the caller reports it.
+zk_status zk_lmhead_logprob(zk_stream *stream, const zk_lmhead_desc *desc, const void *x, const void *weight,
+                            const void *packed, const int32_t *target, const zk_lmhead_out *out);
 // Draws token[T] and gives its log-probability (and the rest of `out`). Token -1 for a row whose logprob is NaN.
-zk_status zk_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, const zk_sample_ids *ids, const void *x, const void *weight,
-                           const void *packed, int32_t *token, const zk_lmhead_out *out);
-// Given dlogprob[T] (dLoss/dlogprob, fp32): dx[T,K] overwritten, dweight[V,K] += chunk by chunk. `fwd` holds lse (and kept_* with a filter).
-// Logits are recomputed tile by tile.
-zk_status zk_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x, const void *weight,
-                             const void *packed, const int32_t *target, const zk_lmhead_out *fwd, const float *dlogprob, void *dx,
-                             float *dweight);
+zk_status zk_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, const zk_sample_ids *ids, const void *x,
+                           const void *weight, const void *packed, int32_t *token, const zk_lmhead_out *out);
+// Given dlogprob[T] (dLoss/dlogprob, fp32): dx[T,K] overwritten, dweight[V,K] += chunk by chunk. `fwd` holds lse (and
+// kept_* with a filter). Logits are recomputed tile by tile.
+zk_status zk_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
+                             const void *weight, const void *packed, const int32_t *target, const zk_lmhead_out *fwd,
+                             const float *dlogprob, void *dx, float *dweight);
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,7 @@
 #include "shared/inspect.h"
 #include "shared/log.h"
 #include "shared/version.h"
+#include "trainer/bench_command.h"
 #include "trainer/check_command.h"
 #include "trainer/export_command.h"
 #include "trainer/train_command.h"
@@ -18,6 +19,7 @@ static const zk_command *const commands[] = {
     &zk_command_export,
     &zk_command_check,
     &zk_command_inspect,
+    &zk_command_bench,
 };
 enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
 

@@ -1,8 +1,9 @@
-// The CPU's one matrix multiplication: C[m,n] = A B^T with every output one ascending fma chain, in blocks that change no bit.
+// The CPU's one matrix multiplication: C[m,n] = A B^T with every output one ascending fma chain, in blocks that change
+// no bit.
 //
-// Both operands are read from panels, "k-major": a panel holds W neighbouring rows (of A) or columns (of C) and stores, for each k in
-// turn, its W values side by side, so that a vector of outputs is a vector of neighbouring floats. Operands that are not panels
-// yet are packed first; weights of the forward pass are kept packed (ZK_GEMM_PANELS).
+// Both operands are read from panels, "k-major": a panel holds W neighbouring rows (of A) or columns (of C) and stores,
+// for each k in turn, its W values side by side, so that a vector of outputs is a vector of neighbouring floats.
+// Operands that are not panels yet are packed first; weights of the forward pass are kept packed (ZK_GEMM_PANELS).
 #ifndef ZK_KERNELS_CPU_GEMM_H
 #define ZK_KERNELS_CPU_GEMM_H
 
@@ -26,8 +27,9 @@ typedef struct {
   zk_gemm_layout layout;
 } zk_gemm_operand;
 
-// c[i][j] = chain over k ascending fma(a[i][k], b[j][k], acc), from +0 or, with `resume`, from resume[i][j] (a chain cut between two
-// calls: an f32 store and load rounds nothing); then + bias[j], then + addend[i][j], each one rounding. addend and resume may be c.
+// c[i][j] = chain over k ascending fma(a[i][k], b[j][k], acc), from +0 or, with `resume`, from resume[i][j] (a chain
+// cut between two calls: an f32 store and load rounds nothing); then + bias[j], then + addend[i][j], each one rounding.
+// addend and resume may be c.
 typedef struct {
   int64_t m, n, k;
   zk_gemm_operand a, b;
@@ -42,8 +44,9 @@ typedef struct {
 
 // Width of the panels a multiplication by `m` rows wants A in.
 ZK_ISA_DECLARE(int, zk_gemm_row_width, (int64_t m));
-// Bytes of 64-byte aligned scratch a call needs (as much serves calls of fewer rows or columns that are otherwise the same); the call, which returns when c is complete. With one thread it opens no parallel
-// region, so that threads of an outer one may each make their own.
+// Bytes of 64-byte aligned scratch a call needs (as much serves calls of fewer rows or columns that are otherwise the
+// same); the call, which returns when c is complete. With one thread it opens no parallel region, so that threads of an
+// outer one may each make their own.
 ZK_ISA_DECLARE(size_t, zk_gemm_scratch_bytes, (const zk_gemm *call));
 ZK_ISA_DECLARE(void, zk_gemm_run, (const zk_gemm *call, void *scratch));
 
@@ -56,7 +59,9 @@ static inline int zk_gemm_threads(const zk_device *device, int64_t m, int64_t n,
 static inline size_t zk_gemm_panel_floats(int64_t count, int64_t k) {
   return (size_t)((count + ZK_PANEL - 1) / ZK_PANEL) * (size_t)k * ZK_PANEL;
 }
-// Packs an operand of `count` rows into panels of `width` each (the last one padded with zeros), with `threads` threads.
-ZK_ISA_DECLARE(void, zk_gemm_pack, (const zk_gemm_operand *src, int64_t count, int64_t k, int width, int threads, float *dst));
+// Packs an operand of `count` rows into panels of `width` each (the last one padded with zeros), with `threads`
+// threads.
+ZK_ISA_DECLARE(void, zk_gemm_pack,
+               (const zk_gemm_operand *src, int64_t count, int64_t k, int width, int threads, float *dst));
 
 #endif

@@ -6,10 +6,11 @@
 
 static zk_status check_desc(const zk_linear_desc *desc) {
   if (desc->numerics != ZK_F32)
-    return ZK_FAIL(ZK_UNSUPPORTED, "linear: numerics %s is not available on a CPU; use f32", zk_numerics_name(desc->numerics));
+    return ZK_FAIL(ZK_UNSUPPORTED, "linear: numerics %s is not available on a CPU; use f32",
+                   zk_numerics_name(desc->numerics));
   if (desc->num_rows < 0 || desc->in_features < 1 || desc->out_features < 1)
-    return ZK_FAIL(ZK_INTERNAL, "linear: bad shape, rows %lld, in %d, out %d", (long long)desc->num_rows, desc->in_features,
-                   desc->out_features);
+    return ZK_FAIL(ZK_INTERNAL, "linear: bad shape, rows %lld, in %d, out %d", (long long)desc->num_rows,
+                   desc->in_features, desc->out_features);
   return ZK_OK;
 }
 
@@ -24,7 +25,8 @@ static zk_status run(zk_stream *stream, zk_gemm *call) {
   return ZK_OK;
 }
 
-size_t zk_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features, int32_t out_features) {
+size_t zk_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features,
+                              int32_t out_features) {
   return zk_gemm_panel_floats(out_features, in_features) * sizeof(float);
 }
 
@@ -37,15 +39,21 @@ zk_status zk_linear_pack(zk_stream *stream, const zk_linear_desc *desc, const vo
   return ZK_OK;
 }
 
-zk_status zk_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const void *x, const void *weight, const void *packed,
-                            const void *bias, const void *addend, void *y) {
+zk_status zk_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const void *x, const void *weight,
+                            const void *packed, const void *bias, const void *addend, void *y) {
   ZK_TRY(check_desc(desc));
   zk_stream_count(stream, ZK_OP_LINEAR);
   const int32_t in = desc->in_features, out = desc->out_features;
-  zk_gemm call = {.m = desc->num_rows, .n = out, .k = in,
+  zk_gemm call = {.m = desc->num_rows,
+                  .n = out,
+                  .k = in,
                   .a = {.data = x, .ld = in, .layout = ZK_GEMM_K_INNER},
                   .b = {.data = packed, .layout = ZK_GEMM_PANELS},
-                  .c = y, .ldc = out, .bias = bias, .addend = addend, .ld_addend = out};
+                  .c = y,
+                  .ldc = out,
+                  .bias = bias,
+                  .addend = addend,
+                  .ld_addend = out};
   if (packed == NULL) call.b = (zk_gemm_operand){.data = weight, .ld = in, .layout = ZK_GEMM_K_INNER};
   ZK_TRY(run(stream, &call));
   zk_stream_fault(stream, ZK_OP_LINEAR, y, (size_t)desc->num_rows * (size_t)out);
@@ -57,17 +65,22 @@ zk_status zk_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc
   ZK_TRY(check_desc(desc));
   zk_stream_count(stream, ZK_OP_LINEAR_BACKWARD_INPUT);
   const int32_t in = desc->in_features, out = desc->out_features;
-  zk_gemm call = {.m = desc->num_rows, .n = in, .k = out,
+  zk_gemm call = {.m = desc->num_rows,
+                  .n = in,
+                  .k = out,
                   .a = {.data = dy, .ld = out, .layout = ZK_GEMM_K_INNER},
                   .b = {.data = weight, .ld = in, .layout = ZK_GEMM_K_OUTER},
-                  .c = dx, .ldc = in, .addend = addend, .ld_addend = in};
+                  .c = dx,
+                  .ldc = in,
+                  .addend = addend,
+                  .ld_addend = in};
   ZK_TRY(run(stream, &call));
   zk_stream_fault(stream, ZK_OP_LINEAR_BACKWARD_INPUT, dx, (size_t)desc->num_rows * (size_t)in);
   return ZK_OK;
 }
 
-zk_status zk_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks, const void *dy,
-                                    const void *x, float *dweight, float *dbias) {
+zk_status zk_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks,
+                                    const void *dy, const void *x, float *dweight, float *dbias) {
   ZK_TRY(check_desc(desc));
   ZK_TRY(zk_chunks_validate(chunks, desc->num_rows));
   zk_stream_count(stream, ZK_OP_LINEAR_BACKWARD_WEIGHT);
@@ -77,15 +90,21 @@ zk_status zk_linear_backward_weight(zk_stream *stream, const zk_linear_desc *des
     const int64_t row = chunks->row_start[c], num_rows = chunks->row_start[c + 1] - row;
     const float *dy_chunk = (const float *)dy + row * out, *x_chunk = (const float *)x + row * in;
     if (num_rows == 0) continue;
-    zk_gemm call = {.m = out, .n = in, .k = num_rows, // dweight = (chunk's chain) + dweight
+    zk_gemm call = {.m = out,
+                    .n = in,
+                    .k = num_rows, // dweight = (chunk's chain) + dweight
                     .a = {.data = dy_chunk, .ld = out, .layout = ZK_GEMM_K_OUTER},
                     .b = {.data = x_chunk, .ld = in, .layout = ZK_GEMM_K_OUTER},
-                    .c = dweight, .ldc = in, .addend = dweight, .ld_addend = in};
+                    .c = dweight,
+                    .ldc = in,
+                    .addend = dweight,
+                    .ld_addend = in};
     ZK_TRY(run(stream, &call));
     if (dbias == NULL) continue;
     void *scratch;
     ZK_TRY(zk_stream_scratch(stream, zk_bias_scratch_bytes(num_rows, out), &scratch));
-    ZK_ISA_PICK(zk_device_isa(device), zk_bias_gradient)(num_rows, out, dy_chunk, zk_device_threads(device), scratch, dbias);
+    ZK_ISA_PICK(zk_device_isa(device), zk_bias_gradient)
+    (num_rows, out, dy_chunk, zk_device_threads(device), scratch, dbias);
   }
   zk_stream_fault(stream, ZK_OP_LINEAR_BACKWARD_WEIGHT, dweight, (size_t)in * (size_t)out);
   return ZK_OK;

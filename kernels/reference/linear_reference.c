@@ -12,16 +12,16 @@ float zk_linear_reference_element(int32_t in, const float *x, const float *w, co
   return acc;
 }
 
-void zk_linear_reference_forward(int64_t rows, int32_t in, int32_t out, const float *x, const float *weight, const float *bias,
-                                 const float *addend, float *y) {
+void zk_linear_reference_forward(int64_t rows, int32_t in, int32_t out, const float *x, const float *weight,
+                                 const float *bias, const float *addend, float *y) {
   for (int64_t t = 0; t < rows; t++)
     for (int64_t n = 0; n < out; n++)
       y[t * out + n] = zk_linear_reference_element(in, x + t * in, weight + n * in, bias == NULL ? NULL : bias + n,
                                                    addend == NULL ? NULL : addend + t * out + n);
 }
 
-void zk_linear_reference_backward_input(int64_t rows, int32_t in, int32_t out, const float *dy, const float *weight, const float *addend,
-                                        float *dx) {
+void zk_linear_reference_backward_input(int64_t rows, int32_t in, int32_t out, const float *dy, const float *weight,
+                                        const float *addend, float *dx) {
   for (int64_t t = 0; t < rows; t++)
     for (int64_t k = 0; k < in; k++) {
       float acc = 0.0f;
@@ -41,14 +41,15 @@ static float bias_chunk(int64_t first, int64_t end, int32_t out, int64_t n, cons
     sums[num_blocks] = acc;
   }
   while (num_blocks > 1) {
-    for (int64_t i = 0; i < (num_blocks + 1) / 2; i++) sums[i] = 2 * i + 1 < num_blocks ? sums[2 * i] + sums[2 * i + 1] : sums[2 * i];
+    for (int64_t i = 0; i < (num_blocks + 1) / 2; i++)
+      sums[i] = 2 * i + 1 < num_blocks ? sums[2 * i] + sums[2 * i + 1] : sums[2 * i];
     num_blocks = (num_blocks + 1) / 2;
   }
   return sums[0];
 }
 
-void zk_linear_reference_backward_weight(int64_t rows, int32_t in, int32_t out, const zk_chunks *chunks, const float *dy, const float *x,
-                                         float *dweight, float *dbias) {
+void zk_linear_reference_backward_weight(int64_t rows, int32_t in, int32_t out, const zk_chunks *chunks,
+                                         const float *dy, const float *x, float *dweight, float *dbias) {
   for (int32_t c = 0; c < chunks->num_chunks; c++) {
     const int64_t first = chunks->row_start[c], end = chunks->row_start[c + 1];
     if (first == end) continue;

@@ -1,5 +1,5 @@
-// The orders of kernels/linear.h as straight loops, one output after another: what every fast linear kernel must equal bit for bit.
-// Host memory, row-major as in kernels/linear.h; slow on purpose.
+// The orders of kernels/linear.h as straight loops, one output after another: what every fast linear kernel must equal
+// bit for bit. Host memory, row-major as in kernels/linear.h; slow on purpose.
 #ifndef ZK_KERNELS_REFERENCE_LINEAR_REFERENCE_H
 #define ZK_KERNELS_REFERENCE_LINEAR_REFERENCE_H
 
@@ -14,12 +14,12 @@ extern "C" {
 // y[t][n] for one t and n: x, w [in], bias and addend point at their one element or are NULL.
 float zk_linear_reference_element(int32_t in, const float *x, const float *w, const float *bias, const float *addend);
 
-void zk_linear_reference_forward(int64_t rows, int32_t in, int32_t out, const float *x, const float *weight, const float *bias,
-                                 const float *addend, float *y);
-void zk_linear_reference_backward_input(int64_t rows, int32_t in, int32_t out, const float *dy, const float *weight, const float *addend,
-                                        float *dx);
-void zk_linear_reference_backward_weight(int64_t rows, int32_t in, int32_t out, const zk_chunks *chunks, const float *dy, const float *x,
-                                         float *dweight, float *dbias);
+void zk_linear_reference_forward(int64_t rows, int32_t in, int32_t out, const float *x, const float *weight,
+                                 const float *bias, const float *addend, float *y);
+void zk_linear_reference_backward_input(int64_t rows, int32_t in, int32_t out, const float *dy, const float *weight,
+                                        const float *addend, float *dx);
+void zk_linear_reference_backward_weight(int64_t rows, int32_t in, int32_t out, const zk_chunks *chunks,
+                                         const float *dy, const float *x, float *dweight, float *dbias);
 
 #ifdef __cplusplus
 }

@@ -41,7 +41,8 @@ static int32_t count_kept(const zk_lmhead_desc *desc, const entry *sorted) {
   if (desc->top_p == 1.0) return n;
   const float zmax = z_of(desc, sorted[0].logit);
   u128 total = 0, sum = 0;
-  for (int32_t i = 0; i < n; i++) total += (uint64_t)floor((double)zk_expf(z_of(desc, sorted[i].logit) - zmax) * 0x1p40);
+  for (int32_t i = 0; i < n; i++)
+    total += (uint64_t)floor((double)zk_expf(z_of(desc, sorted[i].logit) - zmax) * 0x1p40);
   const u128 wanted = (u128)floor(desc->top_p * 0x1p32 + 0.5) * total;
   for (int32_t i = 0; i < n; i++) {
     sum += (uint64_t)floor((double)zk_expf(z_of(desc, sorted[i].logit) - zmax) * 0x1p40);
@@ -118,8 +119,9 @@ static bool row_is_bad(const zk_lmhead_desc *desc, const float *logit) {
   return most == -INFINITY;
 }
 
-bool zk_lmhead_reference_read(const zk_lmhead_desc *desc, const float *logit, int32_t target, uint64_t seed, uint32_t step, uint32_t prompt,
-                              uint32_t sample, uint32_t position, zk_lmhead_reference_row *out) {
+bool zk_lmhead_reference_read(const zk_lmhead_desc *desc, const float *logit, int32_t target, uint64_t seed,
+                              uint32_t step, uint32_t prompt, uint32_t sample, uint32_t position,
+                              zk_lmhead_reference_row *out) {
   const float nan = zk_bits_float(0x7fc00000u);
   memset(out, 0, sizeof *out);
   for (int32_t v = 0; v < desc->vocab; v++) out->logits_hash += zk_mix64(zk_float_bits(logit[v]), (uint64_t)v);
@@ -137,7 +139,8 @@ bool zk_lmhead_reference_read(const zk_lmhead_desc *desc, const float *logit, in
     float best = -INFINITY;
     for (int32_t v = 0; v < desc->vocab; v++) {
       if (z[v] == -INFINITY) continue;
-      const float value = desc->temperature == 0.0 ? z[v] : z[v] + noise(seed, step, prompt, sample, position, (uint32_t)v);
+      const float value =
+          desc->temperature == 0.0 ? z[v] : z[v] + noise(seed, step, prompt, sample, position, (uint32_t)v);
       if (target < 0 || value > best) best = value, target = v;
     }
   }
@@ -166,8 +169,9 @@ static bool gradient_row(const zk_lmhead_desc *desc, float *logit, int32_t targe
   return true;
 }
 
-bool zk_lmhead_reference_backward(const zk_lmhead_desc *desc, const zk_chunks *chunks, const float *x, const float *weight,
-                                  const int32_t *target, const float *dlogprob, float *dx, float *dweight) {
+bool zk_lmhead_reference_backward(const zk_lmhead_desc *desc, const zk_chunks *chunks, const float *x,
+                                  const float *weight, const int32_t *target, const float *dlogprob, float *dx,
+                                  float *dweight) {
   const int64_t rows = desc->num_rows, hidden = desc->hidden, vocab = desc->vocab;
   float *d = malloc((size_t)(rows * vocab) * sizeof *d);
   if (d == NULL) return false;
@@ -182,7 +186,8 @@ bool zk_lmhead_reference_backward(const zk_lmhead_desc *desc, const zk_chunks *c
     for (int64_t k = 0; k < hidden; k++)
       for (int64_t first = 0; first < vocab; first += ZK_VOCAB_CHUNK) {
         float acc = 0.0f;
-        for (int64_t v = first; v < first + ZK_VOCAB_CHUNK && v < vocab; v++) acc = fmaf(d[t * vocab + v], weight[v * hidden + k], acc);
+        for (int64_t v = first; v < first + ZK_VOCAB_CHUNK && v < vocab; v++)
+          acc = fmaf(d[t * vocab + v], weight[v * hidden + k], acc);
         dx[t * hidden + k] = first == 0 ? acc : dx[t * hidden + k] + acc;
       }
   for (int32_t c = 0; c < chunks->num_chunks; c++) {
@@ -190,7 +195,8 @@ bool zk_lmhead_reference_backward(const zk_lmhead_desc *desc, const zk_chunks *c
     for (int64_t v = 0; v < vocab; v++)
       for (int64_t k = 0; k < hidden; k++) {
         float acc = 0.0f;
-        for (int64_t t = chunks->row_start[c]; t < chunks->row_start[c + 1]; t++) acc = fmaf(d[t * vocab + v], x[t * hidden + k], acc);
+        for (int64_t t = chunks->row_start[c]; t < chunks->row_start[c + 1]; t++)
+          acc = fmaf(d[t * vocab + v], x[t * hidden + k], acc);
         dweight[v * hidden + k] = dweight[v * hidden + k] + acc;
       }
   }

@@ -20,14 +20,16 @@ typedef struct {
   uint64_t logits_hash;
 } zk_lmhead_reference_row;
 
-// What zk_lmhead_logprob (target >= 0) or zk_lmhead_sample (target -1; the noise named by seed, step, prompt, sample, position) gives for
-// a row of logits. kept_logit and kept_id are set with a filter. False when out of memory.
-bool zk_lmhead_reference_read(const zk_lmhead_desc *desc, const float *logit, int32_t target, uint64_t seed, uint32_t step, uint32_t prompt,
-                              uint32_t sample, uint32_t position, zk_lmhead_reference_row *out);
+// What zk_lmhead_logprob (target >= 0) or zk_lmhead_sample (target -1; the noise named by seed, step, prompt, sample,
+// position) gives for a row of logits. kept_logit and kept_id are set with a filter. False when out of memory.
+bool zk_lmhead_reference_read(const zk_lmhead_desc *desc, const float *logit, int32_t target, uint64_t seed,
+                              uint32_t step, uint32_t prompt, uint32_t sample, uint32_t position,
+                              zk_lmhead_reference_row *out);
 
 // dx[T,K] overwritten, dweight[V,K] +=. False when out of memory.
-bool zk_lmhead_reference_backward(const zk_lmhead_desc *desc, const zk_chunks *chunks, const float *x, const float *weight,
-                                  const int32_t *target, const float *dlogprob, float *dx, float *dweight);
+bool zk_lmhead_reference_backward(const zk_lmhead_desc *desc, const zk_chunks *chunks, const float *x,
+                                  const float *weight, const int32_t *target, const float *dlogprob, float *dx,
+                                  float *dweight);
 
 #ifdef __cplusplus
 }

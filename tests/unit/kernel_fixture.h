@@ -1,4 +1,5 @@
-// What kernel tests share: every instruction set and thread count of this CPU in turn, random matrices, bitwise comparison.
+// What kernel tests share: every instruction set and thread count of this CPU in turn, random matrices, bitwise
+// comparison.
 #ifndef ZK_TESTS_KERNEL_FIXTURE_H
 #define ZK_TESTS_KERNEL_FIXTURE_H
 
@@ -18,7 +19,8 @@
 #define OK(expr)                                                                                                       \
   do {                                                                                                                 \
     zk_status ok_status_ = (expr);                                                                                     \
-    if (ok_status_ != ZK_OK) fail_msg("%s: %s\n%s", zk_status_text(ok_status_), zk_status_message(), zk_status_frames());   \
+    if (ok_status_ != ZK_OK)                                                                                           \
+      fail_msg("%s: %s\n%s", zk_status_text(ok_status_), zk_status_message(), zk_status_frames());                     \
   } while (0)
 
 // Runs `body` for each instruction set this CPU has and 1, 2 and 3 threads, with `device` and `stream` open.

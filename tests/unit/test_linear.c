@@ -1,4 +1,5 @@
-// Linear layer: every instruction set and thread count equals the written order bit for bit, forward and backward; and float64 in value.
+// Linear layer: every instruction set and thread count equals the written order bit for bit, forward and backward; and
+// float64 in value.
 #include "tests/unit/kernel_fixture.h"
 
 #include <math.h>
@@ -54,7 +55,8 @@ static void forward_equals_reference(void **state) {
           memset(y, 0xff, num_y * sizeof *y);
           if (add != NULL) memcpy(y, addend, num_y * sizeof *y); // in place
           OK(zk_linear_forward(stream, &desc, x, weight, packed, b, add == NULL ? NULL : y, y));
-          assert_bits_equal(y, want, num_y, "%s rows %d in %d out %d with %d", zk_device_describe(device), (int)rows, in, out, with);
+          assert_bits_equal(y, want, num_y, "%s rows %d in %d out %d with %d", zk_device_describe(device), (int)rows,
+                            in, out, with);
           zk_device_free(device, packed);
         }
       }
@@ -79,7 +81,8 @@ static void backward_input_equals_reference(void **state) {
         FOR_EACH_VARIANT(device, stream) {
           memcpy(dx, addend, num_x * sizeof *dx);
           OK(zk_linear_backward_input(stream, &desc, dy, weight, with ? dx : NULL, dx));
-          assert_bits_equal(dx, want, num_x, "%s rows %d in %d out %d with %d", zk_device_describe(device), (int)rows, in, out, with);
+          assert_bits_equal(dx, want, num_x, "%s rows %d in %d out %d with %d", zk_device_describe(device), (int)rows,
+                            in, out, with);
         }
       }
       free(dy), free(addend), free(want), zk_device_free(device, dx);
@@ -89,7 +92,8 @@ static void backward_input_equals_reference(void **state) {
 }
 
 static void backward_weight_equals_reference(void **state) {
-  static const int32_t starts[][6] = {{0, 1}, {0, 5, 5, 6}, {0, 63}, {0, 64, 129}, {0, 65, 65 + 320}, {0, 300, 301, 901}};
+  static const int32_t starts[][6] = {{0, 1},       {0, 5, 5, 6},      {0, 63},
+                                      {0, 64, 129}, {0, 65, 65 + 320}, {0, 300, 301, 901}};
   static const int num_chunks[] = {1, 3, 1, 2, 2, 3};
   for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
     const int32_t in = shapes[s].in, out = shapes[s].out;
@@ -107,8 +111,10 @@ static void backward_weight_equals_reference(void **state) {
       FOR_EACH_VARIANT(device, stream) {
         memcpy(dw, dw0, num_w * sizeof(float)), memcpy(db, db0, out * sizeof(float));
         OK(zk_linear_backward_weight(stream, &desc, &chunks, dy, x, dw, db));
-        assert_bits_equal(dw, dw_want, num_w, "dW %s rows %d in %d out %d", zk_device_describe(device), (int)rows, in, out);
-        assert_bits_equal(db, db_want, out, "db %s rows %d in %d out %d", zk_device_describe(device), (int)rows, in, out);
+        assert_bits_equal(dw, dw_want, num_w, "dW %s rows %d in %d out %d", zk_device_describe(device), (int)rows, in,
+                          out);
+        assert_bits_equal(db, db_want, out, "db %s rows %d in %d out %d", zk_device_describe(device), (int)rows, in,
+                          out);
         // The same chunks, each a microbatch of its own.
         memcpy(dw, dw0, num_w * sizeof(float)), memcpy(db, db0, out * sizeof(float));
         for (int i = 0; i < chunks.num_chunks; i++) {
@@ -139,7 +145,8 @@ static void rows_do_not_see_their_neighbours(void **state) {
       for (int rows = 1; rows <= ROWS - first; rows += 11) {
         desc.num_rows = rows;
         OK(zk_linear_forward(stream, &desc, x + first * IN, weight, packed, NULL, NULL, part));
-        assert_bits_equal(part, whole + first * OUT, (size_t)rows * OUT, "%s rows %d from %d", zk_device_describe(device), rows, first);
+        assert_bits_equal(part, whole + first * OUT, (size_t)rows * OUT, "%s rows %d from %d",
+                          zk_device_describe(device), rows, first);
       }
     zk_device_free(device, packed);
   }
@@ -201,9 +208,12 @@ static void bad_calls_are_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(forward_equals_reference),         cmocka_unit_test(backward_input_equals_reference),
-      cmocka_unit_test(backward_weight_equals_reference), cmocka_unit_test(rows_do_not_see_their_neighbours),
-      cmocka_unit_test(other_orders_differ),              cmocka_unit_test(close_to_float64),
+      cmocka_unit_test(forward_equals_reference),
+      cmocka_unit_test(backward_input_equals_reference),
+      cmocka_unit_test(backward_weight_equals_reference),
+      cmocka_unit_test(rows_do_not_see_their_neighbours),
+      cmocka_unit_test(other_orders_differ),
+      cmocka_unit_test(close_to_float64),
       cmocka_unit_test(bad_calls_are_refused),
   };
   return cmocka_run_group_tests(tests, open_device, close_device);

@@ -1,4 +1,5 @@
-// LM head: log-probabilities, samples, hashes and gradients equal the written order bit for bit for every instruction set and thread count.
+// LM head: log-probabilities, samples, hashes and gradients equal the written order bit for bit for every instruction
+// set and thread count.
 #include "tests/unit/kernel_fixture.h"
 
 #include <math.h>
@@ -49,7 +50,8 @@ static head head_open(zk_lmhead_desc desc, float sharpness) {
     h.target[t] = (int32_t)((t * 2654435761u) % (uint32_t)vocab);
   }
   h.ids = (zk_sample_ids){0x123456789abcdefull, h.step, h.prompt, h.sample, h.position};
-  h.out = (zk_lmhead_out){alloc(rows * 4), alloc(rows * 4), alloc(rows * 4), alloc(rows * 4), alloc(rows * 4), alloc(rows * 8)};
+  h.out = (zk_lmhead_out){alloc(rows * 4), alloc(rows * 4), alloc(rows * 4),
+                          alloc(rows * 4), alloc(rows * 4), alloc(rows * 8)};
   const zk_linear_desc linear = {ZK_F32, 1, desc.hidden, desc.vocab};
   OK(zk_linear_pack(stream, &linear, h.weight, h.packed));
   return h;
@@ -57,8 +59,9 @@ static head head_open(zk_lmhead_desc desc, float sharpness) {
 
 static void head_close(head *h) {
   free(h->x), free(h->weight);
-  void *const device_memory[] = {h->packed, h->step, h->prompt, h->sample, h->position, h->target, h->token, h->out.logprob, h->out.lse,
-                                 h->out.entropy, h->out.kept_logit, h->out.kept_id, h->out.logits_hash};
+  void *const device_memory[] = {h->packed,         h->step,        h->prompt,         h->sample,  h->position,
+                                 h->target,         h->token,       h->out.logprob,    h->out.lse, h->out.entropy,
+                                 h->out.kept_logit, h->out.kept_id, h->out.logits_hash};
   for (size_t i = 0; i < sizeof device_memory / sizeof device_memory[0]; i++) zk_device_free(device, device_memory[i]);
 }
 
@@ -69,8 +72,8 @@ static zk_lmhead_reference_row *reference(const head *h, bool sampling) {
   float *logit = malloc((size_t)h->desc.vocab * sizeof *logit);
   for (int64_t t = 0; t < h->desc.num_rows; t++) {
     zk_lmhead_reference_logits(h->desc.hidden, h->desc.vocab, h->x + t * h->desc.hidden, h->weight, logit);
-    assert_true(zk_lmhead_reference_read(&h->desc, logit, sampling ? -1 : h->target[t], h->ids.seed, h->step[t], h->prompt[t],
-                                         h->sample[t], h->position[t], &want[t]));
+    assert_true(zk_lmhead_reference_read(&h->desc, logit, sampling ? -1 : h->target[t], h->ids.seed, h->step[t],
+                                         h->prompt[t], h->sample[t], h->position[t], &want[t]));
   }
   free(logit);
   return want;
@@ -80,10 +83,13 @@ static void assert_rows(const head *h, const zk_lmhead_reference_row *want, cons
   for (int64_t t = 0; t < h->desc.num_rows; t++) {
     if (token != NULL && token[t] != want[t].token)
       fail_msg("%s %s row %d: token %d, wanted %d", what, zk_device_describe(device), (int)t, token[t], want[t].token);
-    assert_bits_equal(&h->out.logprob[t], &want[t].logprob, 1, "%s %s logprob of row %d", what, zk_device_describe(device), (int)t);
+    assert_bits_equal(&h->out.logprob[t], &want[t].logprob, 1, "%s %s logprob of row %d", what,
+                      zk_device_describe(device), (int)t);
     assert_bits_equal(&h->out.lse[t], &want[t].lse, 1, "%s %s lse of row %d", what, zk_device_describe(device), (int)t);
-    assert_bits_equal(&h->out.entropy[t], &want[t].entropy, 1, "%s %s entropy of row %d", what, zk_device_describe(device), (int)t);
-    assert_bits_equal(&h->out.logits_hash[t], &want[t].logits_hash, 2, "%s %s hash of row %d", what, zk_device_describe(device), (int)t);
+    assert_bits_equal(&h->out.entropy[t], &want[t].entropy, 1, "%s %s entropy of row %d", what,
+                      zk_device_describe(device), (int)t);
+    assert_bits_equal(&h->out.logits_hash[t], &want[t].logits_hash, 2, "%s %s hash of row %d", what,
+                      zk_device_describe(device), (int)t);
     if (!filtered(&h->desc)) continue;
     assert_int_equal(h->out.kept_id[t], want[t].kept_id);
     assert_bits_equal(&h->out.kept_logit[t], &want[t].kept_logit, 1, "%s kept logit of row %d", what, (int)t);
@@ -107,16 +113,15 @@ static void check_forward(zk_lmhead_desc desc, float sharpness) {
 }
 
 static const int64_t all_rows[] = {1, 2, 3, 5, 8, 16, 17, 33, 130};
-static const struct {
-  int32_t hidden, vocab;
-} shapes[] = {{8, 5}, {16, 128}, {33, 259}, {24, 1100}};
+static const struct { int32_t hidden, vocab; } shapes[] = {{8, 5}, {16, 128}, {33, 259}, {24, 1100}};
 
 static void plain_and_tempered(void **state) {
   static const double temperatures[] = {1.0, 0.7, 0.0};
   for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
     for (size_t m = 0; m < sizeof all_rows / sizeof all_rows[0]; m++)
       for (size_t i = 0; i < 3; i++)
-        check_forward((zk_lmhead_desc){ZK_F32, all_rows[m], shapes[s].hidden, shapes[s].vocab, temperatures[i], 0, 1.0}, 1.0f);
+        check_forward((zk_lmhead_desc){ZK_F32, all_rows[m], shapes[s].hidden, shapes[s].vocab, temperatures[i], 0, 1.0},
+                      1.0f);
 }
 
 static void top_k_and_top_p(void **state) {
@@ -124,13 +129,14 @@ static void top_k_and_top_p(void **state) {
     double temperature;
     int32_t top_k;
     double top_p;
-  } filters[] = {{1.0, 1, 1.0}, {1.0, 7, 1.0}, {0.8, 100, 1.0}, {1.0, 5000, 1.0}, {1.0, 0, 0.9}, {1.3, 0, 0.5},
-                 {1.0, 0, 1e-12}, {1.0, 0, 0.999999}, {0.6, 20, 0.8}, {0.0, 4, 0.9}};
+  } filters[] = {{1.0, 1, 1.0}, {1.0, 7, 1.0},   {0.8, 100, 1.0},    {1.0, 5000, 1.0}, {1.0, 0, 0.9},
+                 {1.3, 0, 0.5}, {1.0, 0, 1e-12}, {1.0, 0, 0.999999}, {0.6, 20, 0.8},   {0.0, 4, 0.9}};
   for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++)
     for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++)
       for (int64_t rows = 1; rows <= 20; rows += 19)
-        check_forward((zk_lmhead_desc){ZK_F32, rows, shapes[s].hidden, shapes[s].vocab, filters[i].temperature, filters[i].top_k,
-                                       filters[i].top_p}, i % 2 ? 1.0f : 0.01f);
+        check_forward((zk_lmhead_desc){ZK_F32, rows, shapes[s].hidden, shapes[s].vocab, filters[i].temperature,
+                                       filters[i].top_k, filters[i].top_p},
+                      i % 2 ? 1.0f : 0.01f);
 }
 
 // All logits equal: every order is by id alone; the noise decides, and greedy takes the lowest id.
@@ -161,10 +167,8 @@ static void not_finite_rows_are_marked(void **state) {
     for (int t = 1; t <= 2; t++) drawn[t].logits_hash = scored[t].logits_hash = 0; // NaN bits are nobody's promise
     FOR_EACH_VARIANT(device, stream) {
       for (int sampling = 0; sampling < 2; sampling++) {
-        if (sampling)
-          OK(zk_lmhead_sample(stream, &desc, &h.ids, h.x, h.weight, h.packed, h.token, &h.out));
-        else
-          OK(zk_lmhead_logprob(stream, &desc, h.x, h.weight, h.packed, h.target, &h.out));
+        if (sampling) OK(zk_lmhead_sample(stream, &desc, &h.ids, h.x, h.weight, h.packed, h.token, &h.out));
+        else OK(zk_lmhead_logprob(stream, &desc, h.x, h.weight, h.packed, h.target, &h.out));
         const zk_lmhead_reference_row *want = sampling ? drawn : scored;
         for (int t = 0; t < 4; t++) {
           const bool bad = t == 1 || t == 2;
@@ -294,10 +298,14 @@ static void bad_calls_are_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(plain_and_tempered),         cmocka_unit_test(top_k_and_top_p),
-      cmocka_unit_test(ties_go_to_the_lowest_id),   cmocka_unit_test(not_finite_rows_are_marked),
-      cmocka_unit_test(rows_do_not_see_their_neighbours), cmocka_unit_test(backward_equals_reference),
-      cmocka_unit_test(gradient_is_the_derivative), cmocka_unit_test(other_orders_differ),
+      cmocka_unit_test(plain_and_tempered),
+      cmocka_unit_test(top_k_and_top_p),
+      cmocka_unit_test(ties_go_to_the_lowest_id),
+      cmocka_unit_test(not_finite_rows_are_marked),
+      cmocka_unit_test(rows_do_not_see_their_neighbours),
+      cmocka_unit_test(backward_equals_reference),
+      cmocka_unit_test(gradient_is_the_derivative),
+      cmocka_unit_test(other_orders_differ),
       cmocka_unit_test(bad_calls_are_refused),
   };
   return cmocka_run_group_tests(tests, open_device, close_device);

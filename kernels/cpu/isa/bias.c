@@ -1,7 +1,8 @@
 // Bias gradient: columns side by side, the order of kernels/linear.h in each.
 #include "kernels/cpu/bias.h"
 
-void ZK_ISA_FN(zk_bias_gradient)(int64_t num_rows, int64_t width, const float *dy, int threads, float *sums, float *dbias) {
+void ZK_ISA_FN(zk_bias_gradient)(int64_t num_rows, int64_t width, const float *dy, int threads, float *sums,
+                                 float *dbias) {
   const int64_t num_blocks = (num_rows + ZK_GRAD_BLOCK_ROWS - 1) / ZK_GRAD_BLOCK_ROWS;
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t b = 0; b < num_blocks; b++) {

@@ -12,11 +12,11 @@
 #define ZK_PACK_PANELS 4 // packed at once
 
 typedef struct {
-  int height;             // rows in a panel of A: the same for all, so that none is left nearly empty
-  int64_t num_panels;     // of A
-  int64_t num_strips;     // ZK_NR columns each
-  int64_t kc;             // k in a block
-  int64_t block_panels, block_strips; // one block of C
+  int height;                             // rows in a panel of A: the same for all, so that none is left nearly empty
+  int64_t num_panels;                     // of A
+  int64_t num_strips;                     // ZK_NR columns each
+  int64_t kc;                             // k in a block
+  int64_t block_panels, block_strips;     // one block of C
   size_t a_floats, b_floats, tile_floats; // scratch: packed A, packed B, waiting tiles of one thread
 } plan;
 
@@ -68,8 +68,10 @@ static zk_prefetch prefetch_part(const float *next, int64_t panel_stride, int64_
 
 static void run_block(const zk_gemm *call, const plan *p, int64_t block, const float *a, const float *b, float *tiles) {
   const int64_t rows_of_blocks = ceil_div(p->num_panels, p->block_panels);
-  const int64_t panel0 = block % rows_of_blocks * p->block_panels, panel1 = min64(panel0 + p->block_panels, p->num_panels);
-  const int64_t strip0 = block / rows_of_blocks * p->block_strips, strip1 = min64(strip0 + p->block_strips, p->num_strips);
+  const int64_t panel0 = block % rows_of_blocks * p->block_panels,
+                panel1 = min64(panel0 + p->block_panels, p->num_panels);
+  const int64_t strip0 = block / rows_of_blocks * p->block_strips,
+                strip1 = min64(strip0 + p->block_strips, p->num_strips);
   const size_t tile_floats = (size_t)p->height * ZK_NR;
   for (int64_t k0 = 0; k0 < call->k; k0 += p->kc) {
     const int64_t kc = min64(p->kc, call->k - k0);
@@ -83,8 +85,9 @@ static void run_block(const zk_gemm *call, const plan *p, int64_t block, const f
       for (int64_t i = panel0; i < panel1; i++, slot++) {
         float *tile = p->kc < call->k ? tiles + slot * tile_floats : tiles;
         if (first && call->resume) zk_tile_load(call, i * p->height, p->height, s * ZK_NR, vecs, tile);
-        zk_micro_run(p->height, vecs, kc, a + (i * call->k + k0) * p->height, bs, call->k * ZK_PANEL, !first || call->resume != NULL,
-                     prefetch_part(next, next_stride, kc, i - panel0, panel1 - panel0), tile);
+        zk_micro_run(p->height, vecs, kc, a + (i * call->k + k0) * p->height, bs, call->k * ZK_PANEL,
+                     !first || call->resume != NULL, prefetch_part(next, next_stride, kc, i - panel0, panel1 - panel0),
+                     tile);
         if (last) zk_tile_finish(call, i * p->height, p->height, s * ZK_NR, vecs, tile);
       }
     }
@@ -125,5 +128,6 @@ void ZK_ISA_FN(zk_gemm_run)(const zk_gemm *call, void *scratch) {
 void ZK_ISA_FN(zk_gemm_pack)(const zk_gemm_operand *src, int64_t count, int64_t k, int width, int threads, float *dst) {
   const int64_t num = ceil_div(count, width);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (int64_t i = 0; i < num; i += ZK_PACK_PANELS) zk_pack_panels(src, count, k, width, i, min64(i + ZK_PACK_PANELS, num), dst);
+  for (int64_t i = 0; i < num; i += ZK_PACK_PANELS)
+    zk_pack_panels(src, count, k, width, i, min64(i + ZK_PACK_PANELS, num), dst);
 }

@@ -9,13 +9,14 @@
 #else
 #define FOR_EACH_ROWS(X) ROWS_1_TO_3(X)
 #endif
-#define PARAMS int64_t kc, const float *a, const float *b, int64_t panel_stride, bool resume, zk_prefetch next, float *tile
+#define PARAMS                                                                                                         \
+  int64_t kc, const float *a, const float *b, int64_t panel_stride, bool resume, zk_prefetch next, float *tile
 #define HALF_NV ((ZK_NV + 1) / 2)
 
 typedef void micro_fn(PARAMS);
 
 #define DEFINE(rows)                                                                                                   \
-  static void micro_##rows(PARAMS) { zk_micro(rows, ZK_NV, kc, a, b, panel_stride, resume, next, tile); }               \
+  static void micro_##rows(PARAMS) { zk_micro(rows, ZK_NV, kc, a, b, panel_stride, resume, next, tile); }              \
   static void micro_half_##rows(PARAMS) { zk_micro(rows, HALF_NV, kc, a, b, panel_stride, resume, next, tile); }
 FOR_EACH_ROWS(DEFINE)
 

@@ -1,5 +1,5 @@
-// The micro-kernel: a tile of up to ZK_MR rows by ZK_NR columns of C lives in registers while k ascends; each step is one fma per output.
-// A tile waits between blocks of k as plain floats in memory, which rounds nothing.
+// The micro-kernel: a tile of up to ZK_MR rows by ZK_NR columns of C lives in registers while k ascends; each step is
+// one fma per output. A tile waits between blocks of k as plain floats in memory, which rounds nothing.
 #ifndef ZK_KERNELS_CPU_ISA_GEMM_MICRO_H
 #define ZK_KERNELS_CPU_ISA_GEMM_MICRO_H
 
@@ -28,15 +28,17 @@ ZK_KERNEL const float *zk_panel_column(const float *panels, int64_t k, int64_t c
   return panels + (col / ZK_PANEL) * k * ZK_PANEL + col % ZK_PANEL;
 }
 
-// What the micro-kernel asks the cache for while it computes: one address a step, `stride` bytes apart (0: nothing new).
+// What the micro-kernel asks the cache for while it computes: one address a step, `stride` bytes apart (0: nothing
+// new).
 typedef struct {
   const char *at;
   int64_t stride;
 } zk_prefetch;
 
-// tile[rows][vecs * ZK_VLEN] over k0..k0+kc of one panel of A (`rows` values a step) and `vecs` vectors of columns of B.
-ZK_KERNEL void zk_micro(const int rows, const int vecs, int64_t kc, const float *a, const float *b, int64_t panel_stride, bool resume,
-                        zk_prefetch next, float *tile) {
+// tile[rows][vecs * ZK_VLEN] over k0..k0+kc of one panel of A (`rows` values a step) and `vecs` vectors of columns of
+// B.
+ZK_KERNEL void zk_micro(const int rows, const int vecs, int64_t kc, const float *a, const float *b,
+                        int64_t panel_stride, bool resume, zk_prefetch next, float *tile) {
   zk_vf acc[ZK_MR][ZK_NV];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; r++)
@@ -45,7 +47,8 @@ ZK_KERNEL void zk_micro(const int rows, const int vecs, int64_t kc, const float 
   for (int64_t k = 0; k < kc; k++) {
     zk_vf bv[ZK_NV];
 #pragma GCC unroll 4
-    for (int j = 0; j < vecs; j++) bv[j] = zk_vf_load(b + (j * ZK_VLEN / ZK_PANEL) * panel_stride + j * ZK_VLEN % ZK_PANEL);
+    for (int j = 0; j < vecs; j++)
+      bv[j] = zk_vf_load(b + (j * ZK_VLEN / ZK_PANEL) * panel_stride + j * ZK_VLEN % ZK_PANEL);
     __builtin_prefetch(next.at, 0, 2);
     next.at += next.stride;
 #pragma GCC unroll 16

@@ -18,7 +18,8 @@ static inline void transpose_8x8(const float *const in[8], __m256 out[8]) {
 #pragma GCC unroll 8
   for (int r = 0; r < 8; r++) a[r] = _mm256_loadu_ps(in[r]);
 #pragma GCC unroll 4
-  for (int r = 0; r < 8; r += 2) b[r] = _mm256_unpacklo_ps(a[r], a[r + 1]), b[r + 1] = _mm256_unpackhi_ps(a[r], a[r + 1]);
+  for (int r = 0; r < 8; r += 2)
+    b[r] = _mm256_unpacklo_ps(a[r], a[r + 1]), b[r + 1] = _mm256_unpackhi_ps(a[r], a[r + 1]);
 #pragma GCC unroll 2
   for (int r = 0; r < 8; r += 4) {
     a[r] = _mm256_shuffle_ps(b[r], b[r + 2], 0x44), a[r + 1] = _mm256_shuffle_ps(b[r], b[r + 2], 0xee);
@@ -31,7 +32,8 @@ static inline void transpose_8x8(const float *const in[8], __m256 out[8]) {
   }
 }
 
-// Stores are whole vectors: what spills past a step's `width` is overwritten by the next step, so the last steps are left to the plain loop.
+// Stores are whole vectors: what spills past a step's `width` is overwritten by the next step, so the last steps are
+// left to the plain loop.
 static void transpose(const float *in, int64_t ld, int valid, int width, int64_t k, float *out) {
   const float *rows[16];
   float lanes[16];
@@ -60,9 +62,10 @@ static void transpose(const float *in, int64_t ld, int valid, int width, int64_t
 }
 #endif
 
-// Steps [k0, k1) of a panel whose steps are contiguous in the source. `spill` floats are written a step: what lies past its width is
-// overwritten by the next one.
-static inline void copy_steps(const float *in, int64_t ld, int width, const int spill, int64_t k0, int64_t k1, float *out) {
+// Steps [k0, k1) of a panel whose steps are contiguous in the source. `spill` floats are written a step: what lies past
+// its width is overwritten by the next one.
+static inline void copy_steps(const float *in, int64_t ld, int width, const int spill, int64_t k0, int64_t k1,
+                              float *out) {
   for (int64_t i = k0; i < k1; i++) memcpy(out + i * width, in + i * ld, (size_t)spill * sizeof *out);
 }
 
@@ -72,27 +75,29 @@ enum {
 };
 
 // All panels of the range at once, some rows of the source after another.
-static void copy_panels(const zk_gemm_operand *src, int64_t count, int64_t k, int width, int64_t first, int64_t end, float *dst) {
+static void copy_panels(const zk_gemm_operand *src, int64_t count, int64_t k, int width, int64_t first, int64_t end,
+                        float *dst) {
   for (int64_t k0 = 0; k0 < k; k0 += COPY_ROWS)
     for (int64_t p = first; p < end; p++) {
       const float *in = src->data + p * width;
       float *out = dst + p * width * k;
       const int64_t k1 = min64(k0 + COPY_ROWS, k);
-      if (width <= 8 && p * width + 8 <= count && k1 + 8 <= k)
-        copy_steps(in, src->ld, width, 8, k0, k1, out);
-      else if (p * width + 16 <= count && k1 + 16 <= k)
-        copy_steps(in, src->ld, width, 16, k0, k1, out);
+      if (width <= 8 && p * width + 8 <= count && k1 + 8 <= k) copy_steps(in, src->ld, width, 8, k0, k1, out);
+      else if (p * width + 16 <= count && k1 + 16 <= k) copy_steps(in, src->ld, width, 16, k0, k1, out);
       else
         for (int64_t i = k0; i < k1; i++)
           for (int r = 0; r < width; r++) out[i * width + r] = p * width + r < count ? in[i * src->ld + r] : 0.0f;
     }
 }
 
-void zk_pack_panels(const zk_gemm_operand *src, int64_t count, int64_t k, int width, int64_t first, int64_t end, float *dst) {
+void zk_pack_panels(const zk_gemm_operand *src, int64_t count, int64_t k, int width, int64_t first, int64_t end,
+                    float *dst) {
   if (src->layout == ZK_GEMM_K_OUTER) {
-    for (int64_t p = first; p < end; p += COPY_PANELS) copy_panels(src, count, k, width, p, min64(p + COPY_PANELS, end), dst);
+    for (int64_t p = first; p < end; p += COPY_PANELS)
+      copy_panels(src, count, k, width, p, min64(p + COPY_PANELS, end), dst);
     return;
   }
   for (int64_t p = first; p < end; p++)
-    transpose(src->data + p * width * src->ld, src->ld, (int)min64(width, count - p * width), width, k, dst + p * width * k);
+    transpose(src->data + p * width * src->ld, src->ld, (int)min64(width, count - p * width), width, k,
+              dst + p * width * k);
 }

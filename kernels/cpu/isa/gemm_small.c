@@ -1,5 +1,5 @@
-// Multiplication for the few rows of a decode step: each panel of weights is read from memory once, in order, and the next ones are asked
-// for while the present ones are used.
+// Multiplication for the few rows of a decode step: each panel of weights is read from memory once, in order, and the
+// next ones are asked for while the present ones are used.
 #include "kernels/cpu/isa/gemm_block.h"
 
 #if ZK_SMALL_M > 0
@@ -8,11 +8,13 @@
 #define GROUPS_MAX ((ZK_SMALL_M + ROWS_MAX - 1) / ROWS_MAX)
 #define VECS_MAX 8
 #define PANEL_VECS (ZK_PANEL / ZK_VLEN)
-#define BLOCK_K 1024 // steps of k after which the next rows have their turn: the panels are still in the second-level cache
+#define BLOCK_K                                                                                                        \
+  1024 // steps of k after which the next rows have their turn: the panels are still in the second-level cache
 
-// tile[rows][panels * ZK_PANEL] over num_k steps; x rows are `ldx` apart, panels `panel_stride`. `next` is what the same loop reads after this.
-ZK_KERNEL void small_kernel(const int rows, const int panels, int64_t num_k, const float *x, int64_t ldx, const float *b, int64_t panel_stride,
-                            const float *next, bool resume, float *tile) {
+// tile[rows][panels * ZK_PANEL] over num_k steps; x rows are `ldx` apart, panels `panel_stride`. `next` is what the
+// same loop reads after this.
+ZK_KERNEL void small_kernel(const int rows, const int panels, int64_t num_k, const float *x, int64_t ldx,
+                            const float *b, int64_t panel_stride, const float *next, bool resume, float *tile) {
   const int vecs = panels * PANEL_VECS;
   zk_vf acc[ROWS_MAX][VECS_MAX];
 #pragma GCC unroll 8
@@ -41,7 +43,8 @@ ZK_KERNEL void small_kernel(const int rows, const int panels, int64_t num_k, con
 }
 
 #define PARAMS                                                                                                         \
-  int64_t num_k, const float *x, int64_t ldx, const float *b, int64_t panel_stride, const float *next, bool resume, float *tile
+  int64_t num_k, const float *x, int64_t ldx, const float *b, int64_t panel_stride, const float *next, bool resume,    \
+      float *tile
 typedef void small_fn(PARAMS);
 
 // Panels side by side for a number of rows: enough chains to hide the latency of an fma, few enough for the registers.
@@ -51,7 +54,7 @@ typedef void small_fn(PARAMS);
 #define SMALL_ROWS(X) X(1, 4) X(2, 2) X(3, 2) X(4, 1) X(5, 1) X(6, 1)
 #endif
 #define DEFINE(rows, panels)                                                                                           \
-  static void small_##rows(PARAMS) { small_kernel(rows, panels, num_k, x, ldx, b, panel_stride, next, resume, tile); }  \
+  static void small_##rows(PARAMS) { small_kernel(rows, panels, num_k, x, ldx, b, panel_stride, next, resume, tile); } \
   static void small_one_##rows(PARAMS) { small_kernel(rows, 1, num_k, x, ldx, b, panel_stride, next, resume, tile); }
 SMALL_ROWS(DEFINE)
 #define ENTRY(rows, panels) {panels, small_##rows, small_one_##rows},
@@ -75,7 +78,9 @@ static void run_group(const zk_gemm *call, int rows, int64_t p0, int width, int 
       const int64_t row = done + rows <= call->m ? done : call->m - rows, again = done - row;
       float *tile = tiles[group];
       run(num_k, call->a.data + row * call->a.ld + k0, call->a.ld, b + k0 * ZK_PANEL, panel_stride, next, k0 > 0, tile);
-      if (last) zk_tile_finish(call, done, (int)(rows - again), p0 * ZK_PANEL, width * PANEL_VECS, tile + again * width * ZK_PANEL);
+      if (last)
+        zk_tile_finish(call, done, (int)(rows - again), p0 * ZK_PANEL, width * PANEL_VECS,
+                       tile + again * width * ZK_PANEL);
       done = row + rows;
     }
   }
@@ -103,7 +108,8 @@ void ZK_ISA_FN(zk_gemm_small)(const zk_gemm *call) {
   const int width = kernels[rows].panels;
   const int64_t wanted = num_panels / (4 * call->threads), part = wanted < width ? width : wanted / width * width;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(call->threads)
-  for (int64_t p = 0; p < num_panels; p += part) run_panels(call, rows, p, p + part < num_panels ? p + part : num_panels);
+  for (int64_t p = 0; p < num_panels; p += part)
+    run_panels(call, rows, p, p + part < num_panels ? p + part : num_panels);
 }
 
 #else

@@ -1,5 +1,5 @@
-// LM head backward for one token chunk: logits are formed again, a slice of the vocabulary at a time, turned into their gradients in
-// place, and used at once for both products. Chains that span slices wait in fp32, which rounds nothing.
+// LM head backward for one token chunk: logits are formed again, a slice of the vocabulary at a time, turned into their
+// gradients in place, and used at once for both products. Chains that span slices wait in fp32, which rounds nothing.
 #include <omp.h>
 
 #include "kernels/cpu/isa/lmhead_tile.h"
@@ -18,32 +18,50 @@ typedef struct {
   size_t a_bytes, b_bytes, slice_bytes, part_bytes, product_bytes, thread_bytes;
 } plan;
 
-// The three products of a slice of `columns` ids from `first`. Operands that do not change between slices are packed once.
-static zk_gemm logits_call(const zk_lmhead_backward_chunk *call, const plan *p, const float *x_rows, int32_t first, int64_t rows,
-                           int32_t columns, float *logits) {
-  return (zk_gemm){.m = rows, .n = columns, .k = call->hidden,
-                   .a = {.data = x_rows, .ld = p->width, .layout = ZK_GEMM_PANELS},
-                   .b = {.data = call->packed + (size_t)first * (size_t)call->hidden, .ld = ZK_PANEL, .layout = ZK_GEMM_PANELS},
-                   .c = logits, .ldc = SLICE, .threads = 1};
+// The three products of a slice of `columns` ids from `first`. Operands that do not change between slices are packed
+// once.
+static zk_gemm logits_call(const zk_lmhead_backward_chunk *call, const plan *p, const float *x_rows, int32_t first,
+                           int64_t rows, int32_t columns, float *logits) {
+  return (zk_gemm){
+      .m = rows,
+      .n = columns,
+      .k = call->hidden,
+      .a = {.data = x_rows, .ld = p->width, .layout = ZK_GEMM_PANELS},
+      .b = {.data = call->packed + (size_t)first * (size_t)call->hidden, .ld = ZK_PANEL, .layout = ZK_GEMM_PANELS},
+      .c = logits,
+      .ldc = SLICE,
+      .threads = 1};
 }
 static zk_gemm weight_call(const zk_lmhead_backward_chunk *call, const float *x_columns, int32_t first, int32_t columns,
                            const float *dlogits) {
   float *dweight = call->dweight + (size_t)first * (size_t)call->hidden;
-  return (zk_gemm){.m = columns, .n = call->hidden, .k = call->num_rows,
+  return (zk_gemm){.m = columns,
+                   .n = call->hidden,
+                   .k = call->num_rows,
                    .a = {.data = dlogits, .ld = SLICE, .layout = ZK_GEMM_K_OUTER},
                    .b = {.data = x_columns, .ld = ZK_PANEL, .layout = ZK_GEMM_PANELS},
-                   .c = dweight, .ldc = call->hidden, .addend = dweight, .ld_addend = call->hidden, .threads = call->threads};
+                   .c = dweight,
+                   .ldc = call->hidden,
+                   .addend = dweight,
+                   .ld_addend = call->hidden,
+                   .threads = call->threads};
 }
-static zk_gemm input_call(const zk_lmhead_backward_chunk *call, int32_t first, int32_t columns, const float *dlogits, float *part) {
+static zk_gemm input_call(const zk_lmhead_backward_chunk *call, int32_t first, int32_t columns, const float *dlogits,
+                          float *part) {
   const bool chunk_begins = first % ZK_VOCAB_CHUNK == 0;
   const bool chunk_ends = (first + columns) % ZK_VOCAB_CHUNK == 0 || first + columns == call->vocab;
-  return (zk_gemm){.m = call->num_rows, .n = call->hidden, .k = columns,
-                   .a = {.data = dlogits, .ld = SLICE, .layout = ZK_GEMM_K_INNER},
-                   .b = {.data = call->weight + (size_t)first * (size_t)call->hidden, .ld = call->hidden, .layout = ZK_GEMM_K_OUTER},
-                   .resume = chunk_begins ? NULL : part,
-                   .c = chunk_ends ? call->dx : part, .ldc = call->hidden,
-                   .addend = chunk_ends && first >= ZK_VOCAB_CHUNK ? call->dx : NULL, .ld_addend = call->hidden,
-                   .threads = call->threads};
+  return (zk_gemm){
+      .m = call->num_rows,
+      .n = call->hidden,
+      .k = columns,
+      .a = {.data = dlogits, .ld = SLICE, .layout = ZK_GEMM_K_INNER},
+      .b = {.data = call->weight + (size_t)first * (size_t)call->hidden, .ld = call->hidden, .layout = ZK_GEMM_K_OUTER},
+      .resume = chunk_begins ? NULL : part,
+      .c = chunk_ends ? call->dx : part,
+      .ldc = call->hidden,
+      .addend = chunk_ends && first >= ZK_VOCAB_CHUNK ? call->dx : NULL,
+      .ld_addend = call->hidden,
+      .threads = call->threads};
 }
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -74,8 +92,8 @@ size_t ZK_ISA_FN(zk_lmhead_backward_bytes)(const zk_lmhead_backward_chunk *call)
 }
 
 // slice[num_rows][SLICE] = gradients of the logits of ids [first, first + columns).
-static void form_gradients(const zk_lmhead_backward_chunk *call, const plan *p, const float *x_rows, int32_t first, int32_t columns,
-                           float *slice, char *scratch) {
+static void form_gradients(const zk_lmhead_backward_chunk *call, const plan *p, const float *x_rows, int32_t first,
+                           int32_t columns, float *slice, char *scratch) {
   const int64_t block_rows = p->width * BLOCK_PANELS;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(call->threads)
   for (int64_t row = 0; row < call->num_rows; row += block_rows) {

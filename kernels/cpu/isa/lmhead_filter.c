@@ -1,5 +1,5 @@
-// Top-k and top-p without sorting: the end of the kept prefix is found digit by digit in the order (logit descending, id ascending),
-// with exact integer sums, so it does not depend on how the sum is taken.
+// Top-k and top-p without sorting: the end of the kept prefix is found digit by digit in the order (logit descending,
+// id ascending), with exact integer sums, so it does not depend on how the sum is taken.
 #include <math.h>
 #include <string.h>
 
@@ -22,8 +22,8 @@ static uint32_t key_of(float logit) {
 
 enum { DIGIT = 11, BUCKETS = 1 << DIGIT };
 
-// The last entry of the shortest prefix, in the order above, whose weights sum to at least `need` (1 <= need <= total). Entries come in id order and
-// are moved about.
+// The last entry of the shortest prefix, in the order above, whose weights sum to at least `need` (1 <= need <= total).
+// Entries come in id order and are moved about.
 static entry prefix_end(entry *e, int32_t n, uint64_t need) {
   static const int shifts[] = {21, 10, 0};
   uint64_t sum = 0; // of everything before the bucket
@@ -49,7 +49,8 @@ static uint64_t weight_of(const zk_lmhead_dist *dist, float logit, float zmax) {
   return (uint64_t)((double)zk_expf(z - zmax) * 0x1p40);
 }
 
-void zk_lmhead_filter(const zk_lmhead_dist *dist, const float *logit, int32_t vocab, void *scratch, float *kept_logit, int32_t *kept_id) {
+void zk_lmhead_filter(const zk_lmhead_dist *dist, const float *logit, int32_t vocab, void *scratch, float *kept_logit,
+                      int32_t *kept_id) {
   entry *e = scratch;
   float most = logit[0];
   for (int32_t v = 1; v < vocab; v++) most = logit[v] > most ? logit[v] : most;

@@ -1,14 +1,14 @@
-// LM head forward: threads form logits of (row block, vocabulary slice) in their cache and reduce them there; what the tiles say is merged in
-// ascending order, row by row, afterwards.
+// LM head forward: threads form logits of (row block, vocabulary slice) in their cache and reduce them there; what the
+// tiles say is merged in ascending order, row by row, afterwards.
 #include <omp.h>
 
 #include "kernels/cpu/isa/lmhead_tile.h"
 #include "kernels/math.h"
 
 enum {
-  SLICE = 512,        // vocabulary columns formed at once: a multiple of the tile and of the panel
-  BLOCK_PANELS = 8,   // row panels formed at once
-  MAX_ROWS = 1024,    // rows whose tile results wait at once
+  SLICE = 512,      // vocabulary columns formed at once: a multiple of the tile and of the panel
+  BLOCK_PANELS = 8, // row panels formed at once
+  MAX_ROWS = 1024,  // rows whose tile results wait at once
 };
 #define BATCH_BYTES ((size_t)16 << 20)
 
@@ -35,7 +35,8 @@ static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
 
 // The multiplication of one block: few rows are read as they are, more are packed.
 static zk_gemm block_call(const zk_lmhead_forward *call, const plan *p, int64_t rows, int32_t columns) {
-  zk_gemm g = {.m = rows, .n = columns, .k = call->hidden, .b = {.ld = ZK_PANEL, .layout = ZK_GEMM_PANELS}, .threads = 1};
+  zk_gemm g = {
+      .m = rows, .n = columns, .k = call->hidden, .b = {.ld = ZK_PANEL, .layout = ZK_GEMM_PANELS}, .threads = 1};
   g.a = p->width > 0 ? (zk_gemm_operand){.ld = p->width, .layout = ZK_GEMM_PANELS}
                      : (zk_gemm_operand){.ld = call->hidden, .layout = ZK_GEMM_K_INNER};
   return g;
@@ -44,7 +45,8 @@ static zk_gemm block_call(const zk_lmhead_forward *call, const plan *p, int64_t 
 static plan make_plan(const zk_lmhead_forward *call) {
   plan p = {.num_tiles = ceil_div(call->vocab, ZK_VOCAB_TILE), .num_slices = ceil_div(call->vocab, SLICE)};
   p.padded_vocab = p.num_tiles * ZK_VOCAB_TILE;
-  const size_t row_bytes = call->dist.filtered ? (size_t)p.padded_vocab * sizeof(float) : (size_t)p.num_tiles * PARTIAL_BYTES;
+  const size_t row_bytes =
+      call->dist.filtered ? (size_t)p.padded_vocab * sizeof(float) : (size_t)p.num_tiles * PARTIAL_BYTES;
   p.batch_rows = min64((int64_t)(BATCH_BYTES / row_bytes), MAX_ROWS);
   p.batch_rows = min64(p.batch_rows < 16 ? 16 : p.batch_rows, call->num_rows);
   p.width = p.batch_rows <= 16 ? 0 : ZK_ISA_FN(zk_gemm_row_width)(p.batch_rows);
@@ -54,15 +56,17 @@ static plan make_plan(const zk_lmhead_forward *call) {
   const zk_gemm g = block_call(call, &p, p.block_rows, SLICE);
   p.gemm_bytes = ZK_ISA_FN(zk_gemm_scratch_bytes)(&g);
   p.logits_floats = call->dist.filtered ? (size_t)p.batch_rows * (size_t)p.padded_vocab : 0;
-  const size_t block_bytes = call->dist.filtered ? zk_lmhead_filter_bytes(call->vocab) : (size_t)p.block_rows * SLICE * sizeof(float);
+  const size_t block_bytes =
+      call->dist.filtered ? zk_lmhead_filter_bytes(call->vocab) : (size_t)p.block_rows * SLICE * sizeof(float);
   p.thread_bytes = round64(p.gemm_bytes) + round64(block_bytes);
   return p;
 }
 
 size_t ZK_ISA_FN(zk_lmhead_forward_bytes)(const zk_lmhead_forward *call) {
   const plan p = make_plan(call);
-  return round64(p.x_floats * sizeof(float)) + round64(p.logits_floats * sizeof(float)) + 8 * 64 + p.partial_items * PARTIAL_BYTES +
-         round64((size_t)p.batch_rows * (sizeof(zk_lmhead_row) + sizeof(float))) + 64 + p.thread_bytes * (size_t)call->threads;
+  return round64(p.x_floats * sizeof(float)) + round64(p.logits_floats * sizeof(float)) + 8 * 64 +
+         p.partial_items * PARTIAL_BYTES + round64((size_t)p.batch_rows * (sizeof(zk_lmhead_row) + sizeof(float))) +
+         64 + p.thread_bytes * (size_t)call->threads;
 }
 
 static void *carve(char **at, size_t bytes) {
@@ -79,8 +83,8 @@ typedef struct {
   const float *x_panels; // or NULL
   float *logits;         // [rows][padded_vocab], with a filter
   partials part;
-  zk_lmhead_row *row;    // [rows]
-  float *target_z;       // [rows]
+  zk_lmhead_row *row; // [rows]
+  float *target_z;    // [rows]
 } batch;
 
 static zk_lmhead_row describe_row(const zk_lmhead_forward *call, int64_t t) {
@@ -95,7 +99,8 @@ static zk_lmhead_row describe_row(const zk_lmhead_forward *call, int64_t t) {
 }
 
 // Logits of rows [row0, row0 + rows) and slice `slice` into c.
-static void form_logits(const batch *b, int64_t row0, int64_t rows, int64_t slice, void *scratch, float *c, int64_t ldc) {
+static void form_logits(const batch *b, int64_t row0, int64_t rows, int64_t slice, void *scratch, float *c,
+                        int64_t ldc) {
   const zk_lmhead_forward *call = b->call;
   const int64_t first = slice * SLICE;
   zk_gemm g = block_call(call, b->plan, rows, (int32_t)min64(SLICE, call->vocab - first));
@@ -184,10 +189,13 @@ static void run_batch(const batch *b, char *thread_scratch) {
       b->target_z[r] = -INFINITY;
     }
 #pragma omp for schedule(dynamic, 1)
-    for (int64_t i = 0; i < num_blocks * p->num_slices; i++) { // row blocks first: a slice of weights stays in the shared cache
-      const int64_t row0 = i % num_blocks * p->block_rows, rows = min64(p->block_rows, b->num_rows - row0), slice = i / num_blocks;
+    for (int64_t i = 0; i < num_blocks * p->num_slices;
+         i++) { // row blocks first: a slice of weights stays in the shared cache
+      const int64_t row0 = i % num_blocks * p->block_rows, rows = min64(p->block_rows, b->num_rows - row0),
+                    slice = i / num_blocks;
       if (call->dist.filtered) {
-        form_logits(b, row0, rows, slice, gemm_scratch, b->logits + row0 * p->padded_vocab + slice * SLICE, p->padded_vocab);
+        form_logits(b, row0, rows, slice, gemm_scratch, b->logits + row0 * p->padded_vocab + slice * SLICE,
+                    p->padded_vocab);
         continue;
       }
       float *logits = (float *)own;
@@ -223,7 +231,8 @@ void ZK_ISA_FN(zk_lmhead_forward_run)(const zk_lmhead_forward *call, void *scrat
   for (b.first_row = 0; b.first_row < call->num_rows; b.first_row += p.batch_rows) {
     b.num_rows = min64(p.batch_rows, call->num_rows - b.first_row);
     if (p.width > 0) {
-      const zk_gemm_operand x = {.data = call->x + b.first_row * call->hidden, .ld = call->hidden, .layout = ZK_GEMM_K_INNER};
+      const zk_gemm_operand x = {
+          .data = call->x + b.first_row * call->hidden, .ld = call->hidden, .layout = ZK_GEMM_K_INNER};
       ZK_ISA_FN(zk_gemm_pack)(&x, b.num_rows, call->hidden, p.width, call->threads, x_panels);
       b.x_panels = x_panels;
     }

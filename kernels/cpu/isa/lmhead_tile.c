@@ -18,8 +18,7 @@ static int form_z(const zk_lmhead_row *row, const float *logit, int count, int32
   for (int i = count; i < TILE; i++) z[i] = -INFINITY;
   if (row->dist->scaled)
     for (int i = 0; i < count; i++) z[i] = logit[i] * inv_t;
-  else
-    memcpy(z, logit, (size_t)count * sizeof *z);
+  else memcpy(z, logit, (size_t)count * sizeof *z);
   int bad = 0;
   for (int i = 0; i < TILE; i++) bad |= !(z[i] <= FLT_MAX);
   if (row->dist->filtered) {
@@ -84,11 +83,13 @@ static void noise(const zk_lmhead_row *row, int32_t first, float g[TILE]) {
     k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
   }
   uint32_t bits[TILE];
-  for (int i = 0; i < GROUPS; i++) bits[4 * i] = c0[i], bits[4 * i + 1] = c1[i], bits[4 * i + 2] = c2[i], bits[4 * i + 3] = c3[i];
+  for (int i = 0; i < GROUPS; i++)
+    bits[4 * i] = c0[i], bits[4 * i + 1] = c1[i], bits[4 * i + 2] = c2[i], bits[4 * i + 3] = c3[i];
   for (int i = 0; i < TILE; i++) g[i] = zk_gumbel(bits[i]);
 }
 
-// The largest value, ties to the lowest id: columns first (ascending, so a later equal value does not win), then across.
+// The largest value, ties to the lowest id: columns first (ascending, so a later equal value does not win), then
+// across.
 static void best_of(const float z[TILE], const float value[TILE], int32_t first, zk_lmhead_tile *out) {
   float best[STRIPE];
   int32_t at[STRIPE];
@@ -129,7 +130,8 @@ void zk_lmhead_read_tile(const zk_lmhead_row *row, const float *logit, int count
   best_of(z, value, first, out);
 }
 
-void zk_lmhead_gradient(const zk_lmhead_row *row, float lse, float dlogprob, int32_t count, int32_t first, float *logit) {
+void zk_lmhead_gradient(const zk_lmhead_row *row, float lse, float dlogprob, int32_t count, int32_t first,
+                        float *logit) {
   for (int32_t i = 0; i < count; i += TILE) {
     const int n = count - i < TILE ? count - i : TILE;
     float z[TILE], g[TILE];

@@ -10,7 +10,7 @@ typedef struct {
   float kept_logit; // with a filter: the last kept (logit, id)
   int32_t kept_id;
   zk_lmhead_pick pick;
-  int32_t target;         // -1: none
+  int32_t target;          // -1: none
   uint32_t key[2], ctr[3]; // of the noise: ctr = position, prompt id, sample index and step
 } zk_lmhead_row;
 
@@ -28,7 +28,8 @@ void zk_lmhead_read_tile(const zk_lmhead_row *row, const float *logit, int count
 
 // dlogit[count] in place of logit[count].
 #define zk_lmhead_gradient ZK_ISA_FN(zk_lmhead_gradient)
-void zk_lmhead_gradient(const zk_lmhead_row *row, float lse, float dlogprob, int32_t count, int32_t first, float *logit);
+void zk_lmhead_gradient(const zk_lmhead_row *row, float lse, float dlogprob, int32_t count, int32_t first,
+                        float *logit);
 
 // sum over i of mix64(bits of logit[i], first + i).
 #define zk_lmhead_hash ZK_ISA_FN(zk_lmhead_hash)
@@ -36,7 +37,8 @@ uint64_t zk_lmhead_hash(const float *logit, int count, int32_t first);
 
 // The last kept (logit, id) of a row whose logits are all below infinity and no NaN. Scratch: zk_lmhead_filter_bytes.
 #define zk_lmhead_filter ZK_ISA_FN(zk_lmhead_filter)
-void zk_lmhead_filter(const zk_lmhead_dist *dist, const float *logit, int32_t vocab, void *scratch, float *kept_logit, int32_t *kept_id);
+void zk_lmhead_filter(const zk_lmhead_dist *dist, const float *logit, int32_t vocab, void *scratch, float *kept_logit,
+                      int32_t *kept_id);
 static inline size_t zk_lmhead_filter_bytes(int32_t vocab) { return (size_t)vocab * 16; }
 
 #endif
