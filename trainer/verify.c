@@ -1,7 +1,8 @@
 // The walk: weights before step 1, then each step's record, tokens and update, which give the weights before the next.
 //
-// The chain is what has been recomputed so far. It never takes a stored weight when it has one of its own; where what is stored leads
-// astray (a tampered trajectory) it goes on from the next checkpoint that the metrics vouch for, and steps between stay unchecked.
+// The chain is what has been recomputed so far. It never takes a stored weight when it has one of its own; where what
+// is stored leads astray (a tampered trajectory) it goes on from the next checkpoint that the metrics vouch for, and
+// steps between stay unchecked.
 #include "trainer/verify.h"
 
 #include <inttypes.h>
@@ -15,21 +16,25 @@
 
 static bool agrees_with_metrics(const zk_auditor *a, int64_t step) {
   uint64_t weights = 0, state = 0;
-  return a->metrics && zk_metrics_find(a->metrics, step) && zk_metrics_get_hash(a->metrics, step, "weights/hash", &weights) == ZK_OK &&
-         zk_metrics_get_hash(a->metrics, step, "state/hash", &state) == ZK_OK && weights == a->weights_hash && state == a->state_hash;
+  return a->metrics && zk_metrics_find(a->metrics, step) &&
+         zk_metrics_get_hash(a->metrics, step, "weights/hash", &weights) == ZK_OK &&
+         zk_metrics_get_hash(a->metrics, step, "state/hash", &state) == ZK_OK && weights == a->weights_hash &&
+         state == a->state_hash;
 }
 
 // Whether the next step says that it began with the chain's weights.
 static bool agrees_with_next(const zk_auditor *a, int64_t step) {
   zk_trajectory next;
   bool sealed;
-  if (zk_trajectory_read_unsealed(zk_run_dir_trajectory_path(&a->dir, step + 1).s, &next, &sealed) != ZK_OK) return false;
+  if (zk_trajectory_read_unsealed(zk_run_dir_trajectory_path(&a->dir, step + 1).s, &next, &sealed) != ZK_OK)
+    return false;
   bool same = next.weights_hash == a->weights_hash;
   zk_trajectory_free(&next);
   return same;
 }
 
-// Decides what the next step is audited with: the chain where anything vouches for it, else the step's checkpoint, else nothing.
+// Decides what the next step is audited with: the chain where anything vouches for it, else the step's checkpoint, else
+// nothing.
 static zk_status settle(zk_auditor *a, int64_t step) {
   bool usable = false;
   if (zk_auditor_has_checkpoint(a, step)) {
@@ -51,7 +56,8 @@ static zk_status begin(zk_auditor *a) {
     ZK_TRY(zk_optimizer_hashes(&a->updater.optimizer, a->session.stream, &a->weights_hash, &a->state_hash));
     a->step = 0;
     zk_verify_hashes(a, 0);
-    if (!zk_auditor_has_checkpoint(a, 0)) zk_verify_skip(a->once, ZK_VERIFY_CHECKPOINTS, 1, "the checkpoint of step 0 is missing");
+    if (!zk_auditor_has_checkpoint(a, 0))
+      zk_verify_skip(a->once, ZK_VERIFY_CHECKPOINTS, 1, "the checkpoint of step 0 is missing");
   }
   ZK_TRY(settle(a, a->start));
   return zk_verify_merge(a->comm, &a->here, &a->total);
@@ -135,7 +141,8 @@ static zk_status audit(zk_auditor *a) {
 
 static void tell_unfinished(const zk_auditor *a) {
   if (!a->options->last_step && a->last_step < a->session.config.run.steps)
-    ZK_LOG(INFO, "verify", "%s holds %" PRId64 " of %d steps", a->dir.path.s, a->last_step, a->session.config.run.steps);
+    ZK_LOG(INFO, "verify", "%s holds %" PRId64 " of %d steps", a->dir.path.s, a->last_step,
+           a->session.config.run.steps);
 }
 
 zk_status zk_verify(const zk_verify_options *options, zk_comm *comm, zk_verify_report *out) {

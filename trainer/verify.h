@@ -1,8 +1,8 @@
 // The auditor: recomputes everything that a run directory claims, and says what is not so.
 //
-// It trusts config.yaml and the law alone. Reading order: verify.c (the walk over the steps), verify_archive.c (digests), verify_record.c
-// (what a trajectory says of itself), verify_reward.c, verify_tokens.c (both sides, token by token), verify_update.c,
-// verify_checkpoint.c; verify_report.h is what they write to.
+// It trusts config.yaml and the law alone. Reading order: verify.c (the walk over the steps), verify_archive.c
+// (digests), verify_record.c (what a trajectory says of itself), verify_reward.c, verify_tokens.c (both sides, token by
+// token), verify_update.c, verify_checkpoint.c; verify_report.h is what they write to.
 #ifndef ZK_TRAINER_VERIFY_H
 #define ZK_TRAINER_VERIFY_H
 
@@ -20,9 +20,9 @@ typedef struct {
   zk_config_device device;       // ZK_CONFIG_DEVICE_AUTO: the run's own
 } zk_verify_options;
 
-// Audits a run of `zerokl train` or `zerokl sft`, read-only and without its lock. What differs or cannot be checked is in *out, the same
-// on every rank and for any number of ranks; the status says only whether the audit itself could be carried out (no such run, no
-// memory, a config that this build refuses). Collective.
+// Audits a run of `zerokl train` or `zerokl sft`, read-only and without its lock. What differs or cannot be checked is
+// in *out, the same on every rank and for any number of ranks; the status says only whether the audit itself could be
+// carried out (no such run, no memory, a config that this build refuses). Collective.
 zk_status zk_verify(const zk_verify_options *options, zk_comm *comm, zk_verify_report *out);
 
 #endif

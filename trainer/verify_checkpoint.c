@@ -1,4 +1,5 @@
-// Checkpoints: their values against the hashes they and metrics.jsonl carry, and against the chain, element for element.
+// Checkpoints: their values against the hashes they and metrics.jsonl carry, and against the chain, element for
+// element.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +21,9 @@ typedef struct {
   int64_t step;
   zk_model_reader *weights;
   zk_optimizer_file *moments;
-  bool has_chain;              // the chain is at this step: compare with it
-  float *file, *chain;         // [BLOCK]
-  uint64_t sums[NUM_VECTORS];  // of this rank's shard: hashes of each vector in the place that state/hash gives it
+  bool has_chain;             // the chain is at this step: compare with it
+  float *file, *chain;        // [BLOCK]
+  uint64_t sums[NUM_VECTORS]; // of this rank's shard: hashes of each vector in the place that state/hash gives it
 } reading;
 
 static void differ(const reading *r, int64_t order, const char *message) {
@@ -33,13 +34,15 @@ static void differ(const reading *r, int64_t order, const char *message) {
 
 static zk_status read_file(const reading *r, int vector, int64_t at, int64_t n) {
   if (vector == WEIGHTS) return zk_model_reader_read(r->weights, at, n, r->file);
-  return zk_optimizer_file_read(r->moments, vector == EXP_AVG ? ZK_OPTIMIZER_EXP_AVG : ZK_OPTIMIZER_EXP_AVG_SQ, at, n, r->file);
+  return zk_optimizer_file_read(r->moments, vector == EXP_AVG ? ZK_OPTIMIZER_EXP_AVG : ZK_OPTIMIZER_EXP_AVG_SQ, at, n,
+                                r->file);
 }
 
 static zk_status read_chain(const reading *r, int vector, int64_t at, int64_t n) {
   const zk_session *s = &r->a->session;
   const zk_optimizer *o = &r->a->updater.optimizer;
-  const float *from = vector == WEIGHTS ? (const float *)s->policy.weights + at : (vector == EXP_AVG ? o->m : o->v) + (at - o->first);
+  const float *from =
+      vector == WEIGHTS ? (const float *)s->policy.weights + at : (vector == EXP_AVG ? o->m : o->v) + (at - o->first);
   ZK_TRY(zk_copy_to_host(s->stream, r->chain, from, (size_t)n * sizeof *r->chain));
   return zk_stream_wait(s->stream);
 }
@@ -50,8 +53,10 @@ static void compare_element(const reading *r, int vector, int64_t element, float
   const zk_params *params = &r->a->session.policy.params;
   const zk_param *p = &params->params[zk_params_of_element(params, element)];
   zk_verify_differ(&r->a->here, ZK_VERIFY_CHECKPOINTS, vector, element,
-                   "checkpoint step %" PRId64 ": %s element %" PRId64 "%s: %.9g (0x%08x) is stored, %.9g (0x%08x) comes out", r->step, p->name,
-                   element - p->first, what[vector], (double)stored, zk_float_bits(stored), (double)mine, zk_float_bits(mine));
+                   "checkpoint step %" PRId64 ": %s element %" PRId64
+                   "%s: %.9g (0x%08x) is stored, %.9g (0x%08x) comes out",
+                   r->step, p->name, element - p->first, what[vector], (double)stored, zk_float_bits(stored),
+                   (double)mine, zk_float_bits(mine));
 }
 
 // This rank's shard of one vector.
@@ -75,9 +80,10 @@ static zk_status open_files(reading *r, const char *dir) {
   ZK_TRY(zk_model_reader_open(dir, params, &r->weights));
   zk_path path = zk_path_make("%s/optimizer.h5", dir);
   ZK_TRY(zk_optimizer_file_open(path.s, &r->moments));
-  if (zk_optimizer_file_num_elements(r->moments) != params->num_elements || zk_optimizer_file_step(r->moments) != r->step)
-    return ZK_FAIL(ZK_BAD_ARCHIVE, "%s: of %" PRId64 " elements at step %" PRId64, path.s, zk_optimizer_file_num_elements(r->moments),
-                   zk_optimizer_file_step(r->moments));
+  if (zk_optimizer_file_num_elements(r->moments) != params->num_elements ||
+      zk_optimizer_file_step(r->moments) != r->step)
+    return ZK_FAIL(ZK_BAD_ARCHIVE, "%s: of %" PRId64 " elements at step %" PRId64, path.s,
+                   zk_optimizer_file_num_elements(r->moments), zk_optimizer_file_step(r->moments));
   r->file = malloc(2 * (size_t)BLOCK * sizeof *r->file);
   if (!r->file) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to read %s", dir);
   r->chain = r->file + BLOCK;
@@ -86,10 +92,12 @@ static zk_status open_files(reading *r, const char *dir) {
 
 // ---- hashes ---------------------------------------------------------------------------------------------------------
 
-static void compare_hash(const reading *r, int order, const char *where, const char *key, uint64_t stored, uint64_t mine) {
+static void compare_hash(const reading *r, int order, const char *where, const char *key, uint64_t stored,
+                         uint64_t mine) {
   char message[160];
   if (stored == mine) return;
-  snprintf(message, sizeof message, "%s says %s %016" PRIx64 ", the values in it hash to %016" PRIx64, where, key, stored, mine);
+  snprintf(message, sizeof message, "%s says %s %016" PRIx64 ", the values in it hash to %016" PRIx64, where, key,
+           stored, mine);
   if (r->a->once == &r->a->here) differ(r, order, message);
 }
 

@@ -37,8 +37,12 @@ enum { KEY_REPLAY = 256, KEY_STEPS, KEY_PARTIAL, KEY_DEVICE, KEY_JSON };
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
   verify_args *args = state->input;
   switch (key) {
-  case KEY_REPLAY: args->options.replay = true; return 0;
-  case KEY_PARTIAL: args->partial = true; return 0;
+  case KEY_REPLAY:
+    args->options.replay = true;
+    return 0;
+  case KEY_PARTIAL:
+    args->partial = true;
+    return 0;
   case KEY_STEPS:
     if (!parse_steps(arg, &args->options)) argp_error(state, "--steps: \"%s\" is not A:B with 1 <= A <= B", arg);
     return 0;
@@ -47,7 +51,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     else if (!strcmp(arg, "cuda")) args->options.device = ZK_CONFIG_DEVICE_CUDA;
     else argp_error(state, "--device: \"%s\" is neither cpu nor cuda", arg);
     return 0;
-  case KEY_JSON: args->json = true, args->json_path = arg; return 0;
+  case KEY_JSON:
+    args->json = true, args->json_path = arg;
+    return 0;
   case ARGP_KEY_ARG:
     if (state->arg_num) return ARGP_ERR_UNKNOWN;
     args->options.run_dir = arg;
@@ -55,7 +61,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
   case ARGP_KEY_END:
     if (!args->options.run_dir) argp_error(state, "which RUN?");
     return 0;
-  default: return ARGP_ERR_UNKNOWN;
+  default:
+    return ARGP_ERR_UNKNOWN;
   }
 }
 
@@ -64,12 +71,16 @@ static const struct argp_option options[] = {
     {"steps", KEY_STEPS, "A:B", 0, "Only steps A to B, from the newest checkpoint before A", 0},
     {"partial", KEY_PARTIAL, 0, 0, "Exit 0 although something could not be checked, if nothing differs", 0},
     {"device", KEY_DEVICE, "cpu|cuda", 0, "Where to recompute (default: the run's device)", 0},
-    {"json", KEY_JSON, "FILE", OPTION_ARG_OPTIONAL, "Print JSON in the place of the table; with =FILE, write it there besides the table", 0},
+    {"json", KEY_JSON, "FILE", OPTION_ARG_OPTIONAL,
+     "Print JSON in the place of the table; with =FILE, write it there besides the table", 0},
     {0}};
 static const struct argp parser = {
-    .options = options, .parser = parse_option, .args_doc = "RUN",
+    .options = options,
+    .parser = parse_option,
+    .args_doc = "RUN",
     .doc = "Recomputes everything that run directory RUN records, and compares every bit.\v"
-           "Prints a table: how much of what was checked, how much differs, and where first. Exit code 0: everything was checked and is equal; 1: "
+           "Prints a table: how much of what was checked, how much differs, and where first. Exit code 0: everything "
+           "was checked and is equal; 1: "
            "something differs; 2: something could not be checked. Also runs under mpirun, with the same result."};
 
 // ---- the command ----------------------------------------------------------------------------------------------------
@@ -103,4 +114,5 @@ static zk_status run_verify(int argc, char **argv) {
   return st;
 }
 
-const zk_command zk_command_verify = {"verify", "recompute everything that a run records, and compare every bit", run_verify};
+const zk_command zk_command_verify = {"verify", "recompute everything that a run records, and compare every bit",
+                                      run_verify};

@@ -19,7 +19,8 @@ static void compare_file(zk_auditor *a, int64_t step, const char *ours, const ch
   if (zk_file_read(zk_path_make("%s/%s", ours, name).s, MAX_CONFIG_BYTES, &expected, &expected_bytes) != ZK_OK ||
       zk_file_read(zk_path_make("%s/%s", theirs, name).s, MAX_CONFIG_BYTES, &stored, &stored_bytes) != ZK_OK)
     differ(a, step, name, "cannot be read");
-  else if (expected_bytes != stored_bytes || memcmp(expected, stored, stored_bytes)) differ(a, step, name, "is not the model's");
+  else if (expected_bytes != stored_bytes || memcmp(expected, stored, stored_bytes))
+    differ(a, step, name, "is not the model's");
   free(expected);
   free(stored);
 }

@@ -55,7 +55,8 @@ static zk_status find_last_step(zk_auditor *a, int64_t *last, bool *has_trajecto
 static void find_kind(zk_auditor *a, bool has_trajectories) {
   zk_checkpoint_state state;
   bool is_sft = !has_trajectories && zk_auditor_has_checkpoint(a, a->start) &&
-                zk_checkpoint_read_state(zk_run_dir_checkpoint_path(&a->dir, a->start).s, &state) == ZK_OK && !strcmp(state.kind, "sft");
+                zk_checkpoint_read_state(zk_run_dir_checkpoint_path(&a->dir, a->start).s, &state) == ZK_OK &&
+                !strcmp(state.kind, "sft");
   memcpy(a->kind, is_sft ? "sft" : "train", is_sft ? 4 : 6);
 }
 
@@ -67,8 +68,8 @@ static zk_status find_steps(zk_auditor *a) {
   a->first_step = o->first_step ? o->first_step : 1;
   a->last_step = o->last_step ? o->last_step : last;
   if (a->last_step > last || (o->first_step && a->first_step > a->last_step))
-    return ZK_FAIL(ZK_BAD_INPUT, "%s: holds steps 1 to %lld, not %lld to %lld", a->dir.path.s, (long long)last, (long long)a->first_step,
-                   (long long)a->last_step);
+    return ZK_FAIL(ZK_BAD_INPUT, "%s: holds steps 1 to %lld, not %lld to %lld", a->dir.path.s, (long long)last,
+                   (long long)a->first_step, (long long)a->last_step);
   ZK_TRY(zk_run_dir_latest_checkpoint(&a->dir, a->first_step - 1, &a->start));
   if (a->start < 0) a->start = 0; // from its origin, if that can be had
   find_kind(a, has_trajectories);
@@ -77,8 +78,8 @@ static zk_status find_steps(zk_auditor *a) {
 
 // ---- the parts ------------------------------------------------------------------------------------------------------
 
-// Where the first weights come from: "" for their origin (model.init, or the folder model.path), which also checks checkpoint 0 itself; else
-// the checkpoint that the audit starts at.
+// Where the first weights come from: "" for their origin (model.init, or the folder model.path), which also checks
+// checkpoint 0 itself; else the checkpoint that the audit starts at.
 static zk_status choose_model(zk_auditor *a, const zk_config *c, zk_path *dir) {
   *dir = (zk_path){""};
   bool has_origin = !c->model.path[0] || zk_file_is_directory(c->model.path);
@@ -88,14 +89,16 @@ static zk_status choose_model(zk_auditor *a, const zk_config *c, zk_path *dir) {
     ZK_LOG(WARN, "verify", "model.path %s is not here: the weights before step 1 are taken from %s", c->model.path,
            zk_run_dir_checkpoint_path(&a->dir, 0).s);
   *dir = zk_run_dir_checkpoint_path(&a->dir, a->start);
-  if (!zk_auditor_has_checkpoint(a, a->start)) return ZK_FAIL(ZK_BAD_INPUT, "%s: not a complete checkpoint, and there is no other to start from", dir->s);
+  if (!zk_auditor_has_checkpoint(a, a->start))
+    return ZK_FAIL(ZK_BAD_INPUT, "%s: not a complete checkpoint, and there is no other to start from", dir->s);
   return ZK_OK;
 }
 
 static zk_status open_parts(zk_auditor *a, const zk_config *c, const char *model_dir) {
   ZK_TRY(zk_session_open(c, a->comm, model_dir[0] ? model_dir : NULL, &a->session));
   bool rl = !strcmp(a->kind, "train");
-  ZK_TRY(zk_updater_open(&a->session, rl ? c->rollout.temperature : 1, rl ? c->rollout.top_k : 0, rl ? c->rollout.top_p : 1, &a->updater));
+  ZK_TRY(zk_updater_open(&a->session, rl ? c->rollout.temperature : 1, rl ? c->rollout.top_k : 0,
+                         rl ? c->rollout.top_p : 1, &a->updater));
   if (!rl) return ZK_OK;
   zk_engine_options o = zk_session_engine_options(&a->session);
   o.want_logits_hash = true;
@@ -122,7 +125,8 @@ zk_status zk_auditor_open(const zk_verify_options *options, zk_comm *comm, zk_au
   a->once = zk_comm_rank(comm) == 0 ? &a->here : &a->nowhere;
   zk_config *c = malloc(sizeof *c);
   zk_path model_dir;
-  zk_status st = zk_comm_agree(comm, c ? read_run(a, c, &model_dir) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a config"));
+  zk_status st =
+      zk_comm_agree(comm, c ? read_run(a, c, &model_dir) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a config"));
   if (st == ZK_OK) st = open_parts(a, c, model_dir.s);
   free(c);
   return st;

@@ -9,7 +9,8 @@
 
 zk_verify_place zk_verify_place_of(const zk_verify_step *s, int64_t sample) {
   zk_verify_place p;
-  snprintf(p.s, sizeof p.s, "step %" PRId64 ", prompt %" PRIu32 ", sample %d", s->step, s->prompt_id[s->t.prompt_index[sample]], s->t.sample_index[sample]);
+  snprintf(p.s, sizeof p.s, "step %" PRId64 ", prompt %" PRIu32 ", sample %d", s->step,
+           s->prompt_id[s->t.prompt_index[sample]], s->t.sample_index[sample]);
   return p;
 }
 
@@ -29,14 +30,20 @@ static zk_status check_shape(const zk_auditor *a, zk_verify_step *s) {
   const zk_trajectory *t = &s->stored;
   const zk_config *c = &a->session.config;
   int64_t group = c->rollout.samples_per_prompt, components = zk_task_num_components(a->session.task);
-  if (t->num_prompts != c->rollout.prompts_per_step || t->num_samples != t->num_prompts * group || t->num_components != components)
-    return unsound(s, "%" PRId64 " prompts, %" PRId64 " samples and %d reward components; the config says %d, %d and %" PRId64, t->num_prompts,
-                   t->num_samples, t->num_components, c->rollout.prompts_per_step, c->rollout.prompts_per_step * (int)group, components);
+  if (t->num_prompts != c->rollout.prompts_per_step || t->num_samples != t->num_prompts * group ||
+      t->num_components != components)
+    return unsound(
+        s, "%" PRId64 " prompts, %" PRId64 " samples and %d reward components; the config says %d, %d and %" PRId64,
+        t->num_prompts, t->num_samples, t->num_components, c->rollout.prompts_per_step,
+        c->rollout.prompts_per_step * (int)group, components);
   for (int64_t i = 0; i < t->num_samples; i++) {
-    int64_t p = i / group, prompt = t->prompt_offsets[p + 1] - t->prompt_offsets[p], length = t->sample_offsets[i + 1] - t->sample_offsets[i];
+    int64_t p = i / group, prompt = t->prompt_offsets[p + 1] - t->prompt_offsets[p],
+            length = t->sample_offsets[i + 1] - t->sample_offsets[i];
     if (prompt < 1 || length < 1 || prompt + length > a->session.policy.num_positions)
-      return unsound(s, "prompt %" PRIu64 ", sample %" PRId64 ": %" PRId64 " tokens of prompt and %" PRId64 " of completion cannot be", t->prompt_id[p],
-                     i % group, prompt, length);
+      return unsound(s,
+                     "prompt %" PRIu64 ", sample %" PRId64 ": %" PRId64 " tokens of prompt and %" PRId64
+                     " of completion cannot be",
+                     t->prompt_id[p], i % group, prompt, length);
   }
   s->is_sound = true;
   return ZK_OK;
@@ -52,7 +59,8 @@ static zk_status clean(const zk_auditor *a, zk_verify_step *s) {
   s->tokens = malloc(((size_t)t->num_prompt_tokens + (size_t)t->num_sample_tokens + 1) * sizeof *s->tokens);
   s->index = malloc((2 * (size_t)t->num_samples + 1) * sizeof *s->index);
   s->prompt_id = calloc((size_t)t->num_prompts + 1, sizeof *s->prompt_id);
-  if (!s->tokens || !s->index || !s->prompt_id) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to audit step %" PRId64, s->step);
+  if (!s->tokens || !s->index || !s->prompt_id)
+    return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to audit step %" PRId64, s->step);
   s->t = *t;
   s->t.step = s->step, s->t.prompt_tokens = s->tokens, s->t.sample_tokens = s->tokens + t->num_prompt_tokens;
   copy_tokens(t->prompt_tokens, t->num_prompt_tokens, a->session.policy.config.vocab, s->t.prompt_tokens);
@@ -86,7 +94,10 @@ zk_status zk_verify_step_open(zk_auditor *a, int64_t step, zk_verify_step *s, bo
   if (st != ZK_OK) {
     const char *why = mine != ZK_OK ? zk_status_message() : "another worker cannot read it";
     if (zk_file_exists(path.s)) zk_verify_differ(a->once, ZK_VERIFY_RECORD, -1, 0, "%s", why);
-    zk_verify_skip(a->once, ZK_VERIFY_RECORD, 1, zk_file_exists(path.s) ? "step %" PRId64 ": its trajectory cannot be read" : "step %" PRId64 ": its trajectory is missing", step);
+    zk_verify_skip(a->once, ZK_VERIFY_RECORD, 1,
+                   zk_file_exists(path.s) ? "step %" PRId64 ": its trajectory cannot be read"
+                                          : "step %" PRId64 ": its trajectory is missing",
+                   step);
     return ZK_OK;
   }
   zk_verify_count(a->once, ZK_VERIFY_DIGESTS, 1);
@@ -108,27 +119,32 @@ void zk_verify_step_close(zk_verify_step *s) {
 static void check_int(zk_auditor *a, int64_t step, const char *name, int64_t stored, int64_t expected) {
   zk_verify_count(a->once, ZK_VERIFY_RECORD, 1);
   if (stored != expected)
-    zk_verify_differ(a->once, ZK_VERIFY_RECORD, -1, 0, "step %" PRId64 ": attribute %s is %" PRId64 ", not %" PRId64, step, name, stored, expected);
+    zk_verify_differ(a->once, ZK_VERIFY_RECORD, -1, 0, "step %" PRId64 ": attribute %s is %" PRId64 ", not %" PRId64,
+                     step, name, stored, expected);
 }
 
 static void check_text(zk_auditor *a, int64_t step, const char *name, const char *stored, const char *expected) {
   zk_verify_count(a->once, ZK_VERIFY_RECORD, 1);
   if (strcmp(stored, expected))
-    zk_verify_differ(a->once, ZK_VERIFY_RECORD, -1, 0, "step %" PRId64 ": %s is \"%.80s\", not \"%.80s\"", step, name, stored, expected);
+    zk_verify_differ(a->once, ZK_VERIFY_RECORD, -1, 0, "step %" PRId64 ": %s is \"%.80s\", not \"%.80s\"", step, name,
+                     stored, expected);
 }
 
-static void check_hash(zk_auditor *a, int64_t step, const char *name, const char *what, uint64_t stored, uint64_t expected) {
+static void check_hash(zk_auditor *a, int64_t step, const char *name, const char *what, uint64_t stored,
+                       uint64_t expected) {
   zk_verify_count(a->once, ZK_VERIFY_RECORD, 1);
   if (stored != expected)
-    zk_verify_differ(a->once, ZK_VERIFY_RECORD, -1, 0, "step %" PRId64 ": attribute %s is %016" PRIx64 ", %s %016" PRIx64, step, name, stored, what,
+    zk_verify_differ(a->once, ZK_VERIFY_RECORD, -1, 0,
+                     "step %" PRId64 ": attribute %s is %016" PRIx64 ", %s %016" PRIx64, step, name, stored, what,
                      expected);
 }
 
 static void check_config(zk_auditor *a, const zk_verify_step *s) {
   zk_verify_count(a->once, ZK_VERIFY_RECORD, 1);
   if (!strcmp(s->stored.config, a->identity)) return;
-  const char *key = zk_config_compare_identity("the trajectory", s->stored.config, "config.yaml", a->identity) == ZK_OK ? "not the text of config.yaml's keys"
-                                                                                                                       : zk_status_message();
+  const char *key = zk_config_compare_identity("the trajectory", s->stored.config, "config.yaml", a->identity) == ZK_OK
+                        ? "not the text of config.yaml's keys"
+                        : zk_status_message();
   zk_verify_differ(a->once, ZK_VERIFY_RECORD, -1, 0, "step %" PRId64 ": attribute config: %s", s->step, key);
 }
 
@@ -137,9 +153,11 @@ static void check_indices(zk_auditor *a, const zk_verify_step *s) {
   zk_verify_count(a->once, ZK_VERIFY_RECORD, 2 * t->num_samples);
   for (int64_t i = 0; i < t->num_samples; i++) {
     if (t->prompt_index[i] != s->t.prompt_index[i])
-      zk_verify_differ(a->once, ZK_VERIFY_RECORD, i, 0, "%s: prompt_index is %d, not %d", zk_verify_place_of(s, i).s, t->prompt_index[i], s->t.prompt_index[i]);
+      zk_verify_differ(a->once, ZK_VERIFY_RECORD, i, 0, "%s: prompt_index is %d, not %d", zk_verify_place_of(s, i).s,
+                       t->prompt_index[i], s->t.prompt_index[i]);
     if (t->sample_index[i] != s->t.sample_index[i])
-      zk_verify_differ(a->once, ZK_VERIFY_RECORD, i, 1, "%s: sample_index is %d", zk_verify_place_of(s, i).s, t->sample_index[i]);
+      zk_verify_differ(a->once, ZK_VERIFY_RECORD, i, 1, "%s: sample_index is %d", zk_verify_place_of(s, i).s,
+                       t->sample_index[i]);
   }
 }
 
@@ -155,12 +173,14 @@ void zk_verify_record(zk_auditor *a, zk_verify_step *s) {
   check_text(a, s->step, "tokenizer_hash", t->tokenizer_hash, tokenizer);
   check_text(a, s->step, "template_hash", t->template_hash, chat);
   check_config(a, s);
-  if (a->step == s->step - 1) check_hash(a, s->step, "weights_hash", "the weights give", t->weights_hash, a->weights_hash);
+  if (a->step == s->step - 1)
+    check_hash(a, s->step, "weights_hash", "the weights give", t->weights_hash, a->weights_hash);
   zk_verify_count(a->once, ZK_VERIFY_RECORD, 1);
   if (!s->is_sound) {
     zk_verify_differ(a->once, ZK_VERIFY_RECORD, 0, 0, "step %" PRId64 ": %s", s->step, s->why_unsound);
     return;
   }
-  for (int k = 0; k < t->num_components; k++) check_text(a, s->step, "a reward component", t->component_names[k], zk_task_component(session->task, k));
+  for (int k = 0; k < t->num_components; k++)
+    check_text(a, s->step, "a reward component", t->component_names[k], zk_task_component(session->task, k));
   check_indices(a, s);
 }

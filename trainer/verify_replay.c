@@ -6,27 +6,37 @@
 
 static void compare_sample(zk_auditor *a, const zk_verify_step *s, const zk_trajectory *again, int64_t i) {
   const zk_trajectory *t = &s->stored;
-  int64_t n = t->sample_offsets[i + 1] - t->sample_offsets[i], m = again->sample_offsets[i + 1] - again->sample_offsets[i];
+  int64_t n = t->sample_offsets[i + 1] - t->sample_offsets[i],
+          m = again->sample_offsets[i + 1] - again->sample_offsets[i];
   zk_verify_count(a->once, ZK_VERIFY_REPLAY, n);
   for (int64_t k = 0; k < n && k < m; k++) {
     int64_t at = t->sample_offsets[i] + k, now = again->sample_offsets[i] + k;
     float stored = t->sampler_logprob[at], mine = again->sampler_logprob[now];
-    if (t->sample_tokens[at] == again->sample_tokens[now] && zk_float_bits(stored) == zk_float_bits(mine) && mine == mine) continue;
-    zk_verify_differ(a->once, ZK_VERIFY_REPLAY, i, k, "%s, position %" PRId64 ": token %d with %.9g (0x%08x) is stored, sampling gives %d with %.9g (0x%08x)",
-                     zk_verify_place_of(s, i).s, k, t->sample_tokens[at], (double)stored, zk_float_bits(stored), again->sample_tokens[now], (double)mine,
-                     zk_float_bits(mine));
+    if (t->sample_tokens[at] == again->sample_tokens[now] && zk_float_bits(stored) == zk_float_bits(mine) &&
+        mine == mine)
+      continue;
+    zk_verify_differ(a->once, ZK_VERIFY_REPLAY, i, k,
+                     "%s, position %" PRId64
+                     ": token %d with %.9g (0x%08x) is stored, sampling gives %d with %.9g (0x%08x)",
+                     zk_verify_place_of(s, i).s, k, t->sample_tokens[at], (double)stored, zk_float_bits(stored),
+                     again->sample_tokens[now], (double)mine, zk_float_bits(mine));
     return; // from here on it is another completion
   }
   if (n != m || t->finish_reason[i] != again->finish_reason[i])
-    zk_verify_differ(a->once, ZK_VERIFY_REPLAY, i, n < m ? n : m, "%s: %" PRId64 " tokens (%s) are stored, sampling gives %" PRId64 " (%s)",
-                     zk_verify_place_of(s, i).s, n, zk_finish_reason_text(t->finish_reason[i]), m, zk_finish_reason_text(again->finish_reason[i]));
+    zk_verify_differ(a->once, ZK_VERIFY_REPLAY, i, n < m ? n : m,
+                     "%s: %" PRId64 " tokens (%s) are stored, sampling gives %" PRId64 " (%s)",
+                     zk_verify_place_of(s, i).s, n, zk_finish_reason_text(t->finish_reason[i]), m,
+                     zk_finish_reason_text(again->finish_reason[i]));
 }
 
 zk_status zk_verify_replay(zk_auditor *a, const zk_verify_step *s) {
   const zk_config *c = &a->session.config;
-  zk_collect_request q = {.split = ZK_SPLIT_TRAIN, .first_index = (uint64_t)(s->step - 1) * (uint64_t)c->rollout.prompts_per_step,
-                          .num_prompts = c->rollout.prompts_per_step, .samples_per_prompt = c->rollout.samples_per_prompt,
-                          .step = (uint32_t)s->step, .what = "verify: replay"};
+  zk_collect_request q = {.split = ZK_SPLIT_TRAIN,
+                          .first_index = (uint64_t)(s->step - 1) * (uint64_t)c->rollout.prompts_per_step,
+                          .num_prompts = c->rollout.prompts_per_step,
+                          .samples_per_prompt = c->rollout.samples_per_prompt,
+                          .step = (uint32_t)s->step,
+                          .what = "verify: replay"};
   zk_trajectory again;
   zk_collect_stats stats;
   zk_status st = zk_collect(&a->session, a->engine, &q, &again, &stats);

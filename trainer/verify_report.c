@@ -27,7 +27,8 @@ static bool is_before(const zk_verify_row *a, int64_t sample, int64_t position) 
   return a->sample != sample ? a->sample < sample : a->position <= position;
 }
 
-void zk_verify_differ(zk_verify_report *report, zk_verify_check check, int64_t sample, int64_t position, const char *fmt, ...) {
+void zk_verify_differ(zk_verify_report *report, zk_verify_check check, int64_t sample, int64_t position,
+                      const char *fmt, ...) {
   zk_verify_row *row = &report->rows[check];
   row->differing++;
   if (row->first[0] && is_before(row, sample, position)) return;
@@ -94,7 +95,8 @@ static verdict judge(const zk_verify_report *report) {
     const zk_verify_row *row = &report->rows[c];
     v.differing += row->differing;
     // A value says more than a digest of the file it is in.
-    if (row->differing && (!v.first_differing || v.first_differing == &report->rows[ZK_VERIFY_DIGESTS])) v.first_differing = row;
+    if (row->differing && (!v.first_differing || v.first_differing == &report->rows[ZK_VERIFY_DIGESTS]))
+      v.first_differing = row;
     if (row->checked < row->total && !v.first_unchecked) v.first_unchecked = row;
   }
   return v;
@@ -102,7 +104,8 @@ static verdict judge(const zk_verify_report *report) {
 
 static const char *summary(const verdict *v, char text[96]) {
   if (v->differing) {
-    snprintf(text, 96, "%" PRIu64 " value%s%s", v->differing, v->differing == 1 ? " differs" : "s differ", v->first_unchecked ? ", and not everything could be checked" : "");
+    snprintf(text, 96, "%" PRIu64 " value%s%s", v->differing, v->differing == 1 ? " differs" : "s differ",
+             v->first_unchecked ? ", and not everything could be checked" : "");
     return text;
   }
   return v->first_unchecked ? "nothing differs, but not everything could be checked" : "all equal";
@@ -121,13 +124,14 @@ void zk_verify_print(const zk_verify_report *report, FILE *out) {
     if (report->rows[c].total || report->rows[c].differing) print_row(&report->rows[c], names[c], out);
   verdict v = judge(report);
   char text[96];
-  fprintf(out, "verify: %" PRId64 " step%s, %" PRId64 " tokens: %s\n", report->num_steps, report->num_steps == 1 ? "" : "s", report->num_tokens,
-          summary(&v, text));
+  fprintf(out, "verify: %" PRId64 " step%s, %" PRId64 " tokens: %s\n", report->num_steps,
+          report->num_steps == 1 ? "" : "s", report->num_tokens, summary(&v, text));
 }
 
 static json_t *row_json(const zk_verify_row *row, int check) {
-  json_t *object = json_pack("{s:s, s:s, s:I, s:I, s:I}", "check", names[check], "about", abouts[check], "total", (json_int_t)row->total, "checked",
-                             (json_int_t)row->checked, "differing", (json_int_t)row->differing);
+  json_t *object =
+      json_pack("{s:s, s:s, s:I, s:I, s:I}", "check", names[check], "about", abouts[check], "total",
+                (json_int_t)row->total, "checked", (json_int_t)row->checked, "differing", (json_int_t)row->differing);
   if (object && row->first[0]) json_object_set_new(object, "first_difference", json_string(row->first));
   if (object && row->checked < row->total) json_object_set_new(object, "not_checked", json_string(row->unchecked));
   return object;
@@ -139,8 +143,9 @@ zk_status zk_verify_print_json(const zk_verify_report *report, FILE *out) {
   json_t *rows = json_array();
   for (int c = 0; c < ZK_VERIFY_NUM_CHECKS; c++)
     if (report->rows[c].total || report->rows[c].differing) json_array_append_new(rows, row_json(&report->rows[c], c));
-  json_t *root = json_pack("{s:I, s:I, s:b, s:b, s:s, s:o}", "steps", (json_int_t)report->num_steps, "tokens", (json_int_t)report->num_tokens, "equal",
-                           !v.differing, "complete", !v.first_unchecked, "summary", summary(&v, text), "checks", rows);
+  json_t *root = json_pack("{s:I, s:I, s:b, s:b, s:s, s:o}", "steps", (json_int_t)report->num_steps, "tokens",
+                           (json_int_t)report->num_tokens, "equal", !v.differing, "complete", !v.first_unchecked,
+                           "summary", summary(&v, text), "checks", rows);
   bool written = root && json_dumpf(root, out, JSON_INDENT(2)) == 0 && fputc('\n', out) != EOF;
   json_decref(root);
   return written ? ZK_OK : ZK_FAIL(ZK_IO, "cannot write the audit's JSON");
@@ -152,6 +157,7 @@ zk_status zk_verify_conclude(const zk_verify_report *report, const char *run_dir
   if (v.first_differing)
     return ZK_FAIL(ZK_MISMATCH, "%s: %s; first: %s", run_dir, summary(&v, text), v.first_differing->first);
   if (v.first_unchecked && !partial)
-    return ZK_FAIL(ZK_BAD_ARCHIVE, "%s: not everything could be checked: %s (--partial allows that)", run_dir, v.first_unchecked->unchecked);
+    return ZK_FAIL(ZK_BAD_ARCHIVE, "%s: not everything could be checked: %s (--partial allows that)", run_dir,
+                   v.first_unchecked->unchecked);
   return ZK_OK;
 }

@@ -50,10 +50,11 @@ typedef struct {
 // `num` more values were checked; whether they differ is told by zk_verify_differ, once a differing value.
 void zk_verify_count(zk_verify_report *report, zk_verify_check check, int64_t num);
 // A value differs. Of several in a step the text with the least (sample, position) is kept.
-void zk_verify_differ(zk_verify_report *report, zk_verify_check check, int64_t sample, int64_t position, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+void zk_verify_differ(zk_verify_report *report, zk_verify_check check, int64_t sample, int64_t position,
+                      const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 // `num` more values should have been checked and were not.
-void zk_verify_skip(zk_verify_report *report, zk_verify_check check, int64_t num, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void zk_verify_skip(zk_verify_report *report, zk_verify_check check, int64_t num, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 
 // Adds the ranks' findings of one step to `total`, the same on every rank, and clears `step`. Collective.
 zk_status zk_verify_merge(zk_comm *comm, zk_verify_report *step, zk_verify_report *total);
@@ -62,8 +63,8 @@ zk_status zk_verify_merge(zk_comm *comm, zk_verify_report *step, zk_verify_repor
 void zk_verify_print(const zk_verify_report *report, FILE *out);
 // The same as one JSON object.
 zk_status zk_verify_print_json(const zk_verify_report *report, FILE *out);
-// ZK_OK only if all was checked (or `partial`) and equal; ZK_MISMATCH if anything differs; ZK_BAD_ARCHIVE if something could not be
-// checked. The message is the first finding.
+// ZK_OK only if all was checked (or `partial`) and equal; ZK_MISMATCH if anything differs; ZK_BAD_ARCHIVE if something
+// could not be checked. The message is the first finding.
 zk_status zk_verify_conclude(const zk_verify_report *report, const char *run_dir, bool partial);
 
 #endif

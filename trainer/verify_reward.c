@@ -21,15 +21,20 @@ static void compare_prompt(zk_auditor *a, const zk_verify_step *s, int64_t p, co
   int64_t n = t->prompt_offsets[p + 1] - t->prompt_offsets[p], wanted = (int64_t)expected->num_tokens;
   zk_verify_count(a->once, ZK_VERIFY_PROMPTS, n + 1);
   if (t->prompt_id[p] != s->prompt_id[p])
-    zk_verify_differ(a->once, ZK_VERIFY_PROMPTS, p, -1, "step %" PRId64 ", prompt row %" PRId64 ": prompt id %" PRIu64 " is stored, the task gives %" PRIu32,
+    zk_verify_differ(a->once, ZK_VERIFY_PROMPTS, p, -1,
+                     "step %" PRId64 ", prompt row %" PRId64 ": prompt id %" PRIu64
+                     " is stored, the task gives %" PRIu32,
                      s->step, p, t->prompt_id[p], s->prompt_id[p]);
   for (int64_t k = 0; k < n && k < wanted; k++)
     if (stored[k] != expected->ids[k])
-      zk_verify_differ(a->once, ZK_VERIFY_PROMPTS, p, k, "step %" PRId64 ", prompt %" PRIu32 ", position %" PRId64 ": token %d is stored, the task gives %d",
+      zk_verify_differ(a->once, ZK_VERIFY_PROMPTS, p, k,
+                       "step %" PRId64 ", prompt %" PRIu32 ", position %" PRId64
+                       ": token %d is stored, the task gives %d",
                        s->step, s->prompt_id[p], k, stored[k], expected->ids[k]);
   if (n != wanted)
-    zk_verify_differ(a->once, ZK_VERIFY_PROMPTS, p, n, "step %" PRId64 ", prompt %" PRIu32 ": %" PRId64 " tokens are stored, the task gives %" PRId64, s->step,
-                     s->prompt_id[p], n, wanted);
+    zk_verify_differ(a->once, ZK_VERIFY_PROMPTS, p, n,
+                     "step %" PRId64 ", prompt %" PRIu32 ": %" PRId64 " tokens are stored, the task gives %" PRId64,
+                     s->step, s->prompt_id[p], n, wanted);
 }
 
 zk_status zk_verify_prompts(zk_auditor *a, zk_verify_step *s) {
@@ -67,7 +72,8 @@ static bool meets_stop(const zk_config_list *stop, const char *text, size_t num,
 }
 
 // Walks the tokens until something ends the completion: *reason and how many tokens it then has; -1 when nothing does.
-static void find_end(const zk_session *s, const int32_t *tokens, int64_t n, int64_t most, char *text, int64_t *length, int *reason) {
+static void find_end(const zk_session *s, const int32_t *tokens, int64_t n, int64_t most, char *text, int64_t *length,
+                     int *reason) {
   const zk_config *c = &s->config;
   size_t used = 0;
   *reason = -1;
@@ -105,10 +111,12 @@ static void check_finish(zk_auditor *a, const zk_verify_step *s, int64_t i, char
   zk_verify_count(a->once, ZK_VERIFY_FINISH, 1);
   zk_verify_place place = zk_verify_place_of(s, i);
   if (reason < 0)
-    zk_verify_differ(a->once, ZK_VERIFY_FINISH, i, n, "%s, position %" PRId64 ": nothing ends the completion there; %s is stored", place.s, n - 1,
+    zk_verify_differ(a->once, ZK_VERIFY_FINISH, i, n,
+                     "%s, position %" PRId64 ": nothing ends the completion there; %s is stored", place.s, n - 1,
                      zk_finish_reason_text(t->finish_reason[i]));
   else if (length < n)
-    zk_verify_differ(a->once, ZK_VERIFY_FINISH, i, length, "%s, position %" PRId64 ": the completion should end there (%s), but goes on to %" PRId64, place.s,
+    zk_verify_differ(a->once, ZK_VERIFY_FINISH, i, length,
+                     "%s, position %" PRId64 ": the completion should end there (%s), but goes on to %" PRId64, place.s,
                      length - 1, zk_finish_reason_text(reason), n - 1);
   else if (reason != t->finish_reason[i])
     zk_verify_differ(a->once, ZK_VERIFY_FINISH, i, n, "%s: finish_reason %s is stored, the tokens say %s", place.s,
@@ -139,7 +147,8 @@ static zk_status grade(const zk_auditor *a, const zk_verify_step *s, zk_trajecto
     zk_reward value = {0};
     if (st == ZK_OK) zk_task_reward(session->task, &item, text, bytes, &value);
     mine->reward[i] = value.total;
-    for (int32_t k = 0; k < t->num_components; k++) mine->reward_component[i * t->num_components + k] = value.component[k];
+    for (int32_t k = 0; k < t->num_components; k++)
+      mine->reward_component[i * t->num_components + k] = value.component[k];
     free(text);
     zk_task_item_free(&item);
     ZK_TRY(st);
@@ -147,11 +156,13 @@ static zk_status grade(const zk_auditor *a, const zk_verify_step *s, zk_trajecto
   return ZK_OK;
 }
 
-static void compare(zk_auditor *a, const zk_verify_step *s, zk_verify_check check, const char *name, int64_t i, int64_t position, float stored, float mine) {
+static void compare(zk_auditor *a, const zk_verify_step *s, zk_verify_check check, const char *name, int64_t i,
+                    int64_t position, float stored, float mine) {
   zk_verify_count(a->once, check, 1);
   if (!same_bits(stored, mine))
-    zk_verify_differ(a->once, check, i, position, "%s: %s %.9g (0x%08x) is stored, %.9g (0x%08x) comes out", zk_verify_place_of(s, i).s, name,
-                     (double)stored, zk_float_bits(stored), (double)mine, zk_float_bits(mine));
+    zk_verify_differ(a->once, check, i, position, "%s: %s %.9g (0x%08x) is stored, %.9g (0x%08x) comes out",
+                     zk_verify_place_of(s, i).s, name, (double)stored, zk_float_bits(stored), (double)mine,
+                     zk_float_bits(mine));
 }
 
 static void check_metrics(zk_auditor *a, const zk_trajectory *mine, const zk_advantage_stats *stats) {
@@ -185,7 +196,8 @@ zk_status zk_verify_rewards(zk_auditor *a, const zk_verify_step *s) {
     compare(a, s, ZK_VERIFY_ADVANTAGES, "advantage", i, 0, t->advantage[i], mine.advantage[i]);
     for (int32_t k = 0; k < t->num_components; k++) {
       int64_t at = i * t->num_components + k;
-      compare(a, s, ZK_VERIFY_COMPONENTS, zk_task_component(a->session.task, k), i, k, t->reward_component[at], mine.reward_component[at]);
+      compare(a, s, ZK_VERIFY_COMPONENTS, zk_task_component(a->session.task, k), i, k, t->reward_component[at],
+              mine.reward_component[at]);
     }
   }
   if (st == ZK_OK) check_metrics(a, &mine, &stats);

@@ -1,5 +1,6 @@
-// Every stored token through both sides again: the trainer's forward over the sequences in another order and other pieces, and the engine,
-// forced along the stored tokens, which says at each what it would have drawn. Ranks share the prompts.
+// Every stored token through both sides again: the trainer's forward over the sequences in another order and other
+// pieces, and the engine, forced along the stored tokens, which says at each what it would have drawn. Ranks share the
+// prompts.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,12 +13,12 @@
 
 // This rank's sequences, last prompt first, last sample first, and what both sides say of each of their target tokens.
 typedef struct {
-  int64_t num_prompts, group;    // prompts rank, rank + num_ranks, ... of the step
-  int64_t *sample;               // [num sequences] which sample of the step
+  int64_t num_prompts, group; // prompts rank, rank + num_ranks, ... of the step
+  int64_t *sample;            // [num sequences] which sample of the step
   zk_sequences seqs;
-  float *trainer, *sampler;      // log-probability of the stored token; of the drawn one
+  float *trainer, *sampler; // log-probability of the stored token; of the drawn one
   uint64_t *trainer_hash, *sampler_hash;
-  int32_t *drawn;                // -1: nothing could be drawn
+  int32_t *drawn; // -1: nothing could be drawn
 } token_audit;
 
 static void free_audit(token_audit *x) {
@@ -33,29 +34,36 @@ static void free_audit(token_audit *x) {
 static int64_t prompt_of(const zk_auditor *a, int64_t k) { return zk_comm_rank(a->comm) + k * zk_comm_size(a->comm); }
 
 // Sequence of sample g of the k-th of this rank's prompts.
-static int64_t sequence_of(const token_audit *x, int64_t k, int64_t g) { return (x->num_prompts - 1 - k) * x->group + x->group - 1 - g; }
+static int64_t sequence_of(const token_audit *x, int64_t k, int64_t g) {
+  return (x->num_prompts - 1 - k) * x->group + x->group - 1 - g;
+}
 
 // ---- sequences ------------------------------------------------------------------------------------------------------
 
 static zk_status allocate(token_audit *x, int64_t num_tokens, int64_t num_targets) {
   size_t n = (size_t)(x->num_prompts * x->group) + 1, targets = (size_t)num_targets + 1;
   x->sample = calloc(n, sizeof *x->sample);
-  x->seqs = (zk_sequences){(int64_t)n - 1, calloc(n, sizeof(int64_t)), malloc(((size_t)num_tokens + 1) * sizeof(int32_t)), calloc(n, sizeof(int32_t)),
-                           calloc(n, sizeof(int64_t))};
+  x->seqs =
+      (zk_sequences){(int64_t)n - 1, calloc(n, sizeof(int64_t)), malloc(((size_t)num_tokens + 1) * sizeof(int32_t)),
+                     calloc(n, sizeof(int32_t)), calloc(n, sizeof(int64_t))};
   x->trainer = malloc(targets * sizeof *x->trainer);
   x->sampler = malloc(targets * sizeof *x->sampler);
   x->trainer_hash = malloc(targets * sizeof *x->trainer_hash);
   x->sampler_hash = malloc(targets * sizeof *x->sampler_hash);
   x->drawn = malloc(targets * sizeof *x->drawn);
-  bool ok = x->sample && x->seqs.offsets && x->seqs.tokens && x->seqs.first_target && x->seqs.target_offsets && x->trainer && x->sampler &&
-            x->trainer_hash && x->sampler_hash && x->drawn;
+  bool ok = x->sample && x->seqs.offsets && x->seqs.tokens && x->seqs.first_target && x->seqs.target_offsets &&
+            x->trainer && x->sampler && x->trainer_hash && x->sampler_hash && x->drawn;
   if (!ok) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to audit %" PRId64 " tokens", num_tokens);
   memset(x->drawn, 0xff, targets * sizeof *x->drawn);
   return ZK_OK;
 }
 
-static int64_t prompt_length(const zk_trajectory *t, int64_t p) { return t->prompt_offsets[p + 1] - t->prompt_offsets[p]; }
-static int64_t sample_length(const zk_trajectory *t, int64_t i) { return t->sample_offsets[i + 1] - t->sample_offsets[i]; }
+static int64_t prompt_length(const zk_trajectory *t, int64_t p) {
+  return t->prompt_offsets[p + 1] - t->prompt_offsets[p];
+}
+static int64_t sample_length(const zk_trajectory *t, int64_t i) {
+  return t->sample_offsets[i + 1] - t->sample_offsets[i];
+}
 
 static zk_status make_sequences(const zk_auditor *a, const zk_trajectory *t, token_audit *x) {
   int64_t ranks = zk_comm_size(a->comm), tokens = 0, targets = 0;
@@ -101,13 +109,20 @@ static zk_status submit(zk_auditor *a, const zk_verify_step *s, const token_audi
   int64_t p = prompt_of(a, k);
   const int32_t **forced = malloc((size_t)x->group * sizeof *forced);
   int32_t *num_forced = malloc((size_t)x->group * sizeof *num_forced);
-  zk_status st = forced && num_forced ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a group of %" PRId64, x->group);
+  zk_status st =
+      forced && num_forced ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a group of %" PRId64, x->group);
   for (int64_t g = 0; g < x->group && st == ZK_OK; g++) {
     int64_t i = p * x->group + g;
     forced[g] = t->sample_tokens + t->sample_offsets[i], num_forced[g] = (int32_t)sample_length(t, i);
   }
-  zk_request r = {.tag = (uint64_t)k, .step = (uint32_t)s->step, .prompt_id = s->prompt_id[p], .prompt = t->prompt_tokens + t->prompt_offsets[p],
-                  .num_prompt = (int32_t)prompt_length(t, p), .num_samples = (int32_t)x->group, .forced = forced, .num_forced = num_forced};
+  zk_request r = {.tag = (uint64_t)k,
+                  .step = (uint32_t)s->step,
+                  .prompt_id = s->prompt_id[p],
+                  .prompt = t->prompt_tokens + t->prompt_offsets[p],
+                  .num_prompt = (int32_t)prompt_length(t, p),
+                  .num_samples = (int32_t)x->group,
+                  .forced = forced,
+                  .num_forced = num_forced};
   if (st == ZK_OK) st = zk_engine_submit(a->engine, &r);
   free(forced);
   free(num_forced);
@@ -118,8 +133,10 @@ static int64_t take_finished(zk_auditor *a, token_audit *x) {
   zk_completion done;
   int64_t num = 0;
   for (; zk_engine_take(a->engine, &done); num++) {
-    size_t at = (size_t)x->seqs.target_offsets[sequence_of(x, (int64_t)done.tag, done.sample)], n = (size_t)done.num_tokens;
-    memcpy(x->drawn + at, done.drawn, n * sizeof *x->drawn); // fewer than forced where logits are not finite: the rest stays -1
+    size_t at = (size_t)x->seqs.target_offsets[sequence_of(x, (int64_t)done.tag, done.sample)],
+           n = (size_t)done.num_tokens;
+    memcpy(x->drawn + at, done.drawn,
+           n * sizeof *x->drawn); // fewer than forced where logits are not finite: the rest stays -1
     memcpy(x->sampler + at, done.logprob, n * sizeof *x->sampler);
     memcpy(x->sampler_hash + at, done.logits_hash, n * sizeof *x->sampler_hash);
     zk_completion_free(&done);
@@ -130,7 +147,8 @@ static int64_t take_finished(zk_auditor *a, token_audit *x) {
 static zk_status run_sampler(zk_auditor *a, const zk_verify_step *s, token_audit *x) {
   int64_t submitted = 0, finished = 0;
   while (submitted < x->num_prompts || zk_engine_num_open(a->engine)) {
-    while (submitted < x->num_prompts && zk_engine_num_waiting(a->engine) < x->group) ZK_TRY(submit(a, s, x, x->num_prompts - 1 - submitted++));
+    while (submitted < x->num_prompts && zk_engine_num_waiting(a->engine) < x->group)
+      ZK_TRY(submit(a, s, x, x->num_prompts - 1 - submitted++));
     ZK_TRY(zk_engine_step(a->engine));
     finished += take_finished(a, x);
     zk_progress_update("verify: sampler's side", (long)finished, (long)x->seqs.num_seqs, "sequences");
@@ -148,9 +166,12 @@ typedef struct {
   int64_t sample, position;
 } token_place;
 
-static void differ(const token_place *at, zk_verify_check check, const char *name, float stored, const char *side, float mine) {
-  zk_verify_differ(&at->a->here, check, at->sample, at->position, "%s, position %" PRId64 ": %s %.9g (0x%08x) is stored, the %s gives %.9g (0x%08x)",
-                   zk_verify_place_of(at->s, at->sample).s, at->position, name, (double)stored, zk_float_bits(stored), side, (double)mine, zk_float_bits(mine));
+static void differ(const token_place *at, zk_verify_check check, const char *name, float stored, const char *side,
+                   float mine) {
+  zk_verify_differ(&at->a->here, check, at->sample, at->position,
+                   "%s, position %" PRId64 ": %s %.9g (0x%08x) is stored, the %s gives %.9g (0x%08x)",
+                   zk_verify_place_of(at->s, at->sample).s, at->position, name, (double)stored, zk_float_bits(stored),
+                   side, (double)mine, zk_float_bits(mine));
 }
 
 // k: index of the token in the trajectory; j: in the audit.
@@ -159,26 +180,31 @@ static void compare_token(const token_place *at, const token_audit *x, int64_t k
   zk_verify_report *report = &at->a->here;
   bool drawn = x->drawn[j] == t->sample_tokens[k];
   if (!drawn)
-    zk_verify_differ(report, ZK_VERIFY_TOKENS, at->sample, at->position, "%s, position %" PRId64 ": token %d is stored, the random numbers draw %d",
+    zk_verify_differ(report, ZK_VERIFY_TOKENS, at->sample, at->position,
+                     "%s, position %" PRId64 ": token %d is stored, the random numbers draw %d",
                      zk_verify_place_of(at->s, at->sample).s, at->position, t->sample_tokens[k], x->drawn[j]);
   if (!same_bits(t->trainer_logprob[k], x->trainer[j]))
     differ(at, ZK_VERIFY_TRAINER, "trainer_logprob", t->trainer_logprob[k], "trainer", x->trainer[j]);
-  if (!same_bits(t->sampler_logprob[k], x->trainer[j])) differ(at, ZK_VERIFY_SAMPLER, "sampler_logprob", t->sampler_logprob[k], "trainer", x->trainer[j]);
+  if (!same_bits(t->sampler_logprob[k], x->trainer[j]))
+    differ(at, ZK_VERIFY_SAMPLER, "sampler_logprob", t->sampler_logprob[k], "trainer", x->trainer[j]);
   else if (drawn && !same_bits(t->sampler_logprob[k], x->sampler[j]))
     differ(at, ZK_VERIFY_SAMPLER, "sampler_logprob", t->sampler_logprob[k], "sampler", x->sampler[j]);
   if (x->drawn[j] >= 0 && x->sampler_hash[j] != x->trainer_hash[j])
     zk_verify_differ(report, ZK_VERIFY_LOGITS, at->sample, at->position,
-                     "%s, position %" PRId64 ": the sampler's logits hash to %016" PRIx64 ", the trainer's to %016" PRIx64,
+                     "%s, position %" PRId64 ": the sampler's logits hash to %016" PRIx64
+                     ", the trainer's to %016" PRIx64,
                      zk_verify_place_of(at->s, at->sample).s, at->position, x->sampler_hash[j], x->trainer_hash[j]);
 }
 
 static void compare(zk_auditor *a, const zk_verify_step *s, const token_audit *x) {
   const zk_trajectory *t = &s->t;
   static const zk_verify_check checks[] = {ZK_VERIFY_TOKENS, ZK_VERIFY_SAMPLER, ZK_VERIFY_TRAINER, ZK_VERIFY_LOGITS};
-  for (size_t c = 0; c < sizeof checks / sizeof *checks; c++) zk_verify_count(&a->here, checks[c], x->seqs.target_offsets[x->seqs.num_seqs]);
+  for (size_t c = 0; c < sizeof checks / sizeof *checks; c++)
+    zk_verify_count(&a->here, checks[c], x->seqs.target_offsets[x->seqs.num_seqs]);
   for (int64_t q = 0; q < x->seqs.num_seqs; q++)
     for (int64_t k = 0; k < sample_length(t, x->sample[q]); k++)
-      compare_token(&(token_place){a, s, x->sample[q], k}, x, t->sample_offsets[x->sample[q]] + k, x->seqs.target_offsets[q] + k);
+      compare_token(&(token_place){a, s, x->sample[q], k}, x, t->sample_offsets[x->sample[q]] + k,
+                    x->seqs.target_offsets[q] + k);
 }
 
 zk_status zk_verify_tokens(zk_auditor *a, const zk_verify_step *s) {

@@ -1,5 +1,5 @@
-// The update again, from the stored trajectory (or, for sft, from the demonstrations): what it does to the weights, and what metrics.jsonl
-// says of it.
+// The update again, from the stored trajectory (or, for sft, from the demonstrations): what it does to the weights, and
+// what metrics.jsonl says of it.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +11,12 @@
 
 // ---- the line of a step ---------------------------------------------------------------------------------------------
 
-// The line; NULL, entered as unchecked where one should be. A run that was killed between a step's trajectory and its line has none for its
-// last step, and nothing that rests on one.
+// The line; NULL, entered as unchecked where one should be. A run that was killed between a step's trajectory and its
+// line has none for its last step, and nothing that rests on one.
 static const json_t *find_line(zk_auditor *a, int64_t step, zk_verify_check check, int64_t num) {
   json_t *line = a->metrics ? zk_metrics_find(a->metrics, step) : NULL;
-  bool is_unfinished = a->metrics && step == zk_metrics_last_step(a->metrics) + 1 && !zk_auditor_has_checkpoint(a, step);
+  bool is_unfinished =
+      a->metrics && step == zk_metrics_last_step(a->metrics) + 1 && !zk_auditor_has_checkpoint(a, step);
   if (!line && !is_unfinished) zk_verify_skip(a->once, check, num, "metrics.jsonl has no line for step %" PRId64, step);
   return line;
 }
@@ -23,10 +24,12 @@ static const json_t *find_line(zk_auditor *a, int64_t step, zk_verify_check chec
 static void check_hash(zk_auditor *a, int64_t step, const char *key, uint64_t mine) {
   uint64_t stored = 0;
   zk_verify_count(a->once, ZK_VERIFY_UPDATES, 1);
-  if (zk_metrics_get_hash(a->metrics, step, key, &stored) != ZK_OK) zk_verify_differ(a->once, ZK_VERIFY_UPDATES, -1, 0, "%s", zk_status_message());
+  if (zk_metrics_get_hash(a->metrics, step, key, &stored) != ZK_OK)
+    zk_verify_differ(a->once, ZK_VERIFY_UPDATES, -1, 0, "%s", zk_status_message());
   else if (stored != mine)
-    zk_verify_differ(a->once, ZK_VERIFY_UPDATES, -1, 0, "step %" PRId64 ": %s is %016" PRIx64 " in metrics.jsonl, %016" PRIx64 " comes out", step, key, stored,
-                     mine);
+    zk_verify_differ(a->once, ZK_VERIFY_UPDATES, -1, 0,
+                     "step %" PRId64 ": %s is %016" PRIx64 " in metrics.jsonl, %016" PRIx64 " comes out", step, key,
+                     stored, mine);
 }
 
 void zk_verify_hashes(zk_auditor *a, int64_t step) {
@@ -38,9 +41,11 @@ void zk_verify_hashes(zk_auditor *a, int64_t step) {
 static void check_value(zk_auditor *a, const json_t *line, int64_t step, const char *key, double mine) {
   const json_t *stored = json_object_get(line, key);
   zk_verify_count(a->once, ZK_VERIFY_METRICS, 1);
-  if (!json_is_number(stored)) zk_verify_differ(a->once, ZK_VERIFY_METRICS, -1, 0, "step %" PRId64 ": metrics.jsonl has no number %s", step, key);
+  if (!json_is_number(stored))
+    zk_verify_differ(a->once, ZK_VERIFY_METRICS, -1, 0, "step %" PRId64 ": metrics.jsonl has no number %s", step, key);
   else if (json_number_value(stored) != mine) // a NaN equals nothing
-    zk_verify_differ(a->once, ZK_VERIFY_METRICS, -1, 0, "step %" PRId64 ": %s is %.17g in metrics.jsonl, %.17g comes out", step, key,
+    zk_verify_differ(a->once, ZK_VERIFY_METRICS, -1, 0,
+                     "step %" PRId64 ": %s is %.17g in metrics.jsonl, %.17g comes out", step, key,
                      json_number_value(stored), mine);
 }
 
@@ -57,7 +62,8 @@ static zk_status apply(zk_auditor *a, int64_t step, zk_update_result *result, bo
   *applied = st == ZK_OK;
   if (st == ZK_NOT_FINITE) {
     zk_verify_count(a->once, ZK_VERIFY_UPDATES, 1);
-    zk_verify_differ(a->once, ZK_VERIFY_UPDATES, -1, 0, "step %" PRId64 ": the gradient of what is stored is not finite", step);
+    zk_verify_differ(a->once, ZK_VERIFY_UPDATES, -1, 0,
+                     "step %" PRId64 ": the gradient of what is stored is not finite", step);
     a->step = ZK_VERIFY_UNKNOWN;
     return ZK_OK;
   }
@@ -68,8 +74,8 @@ static zk_status apply(zk_auditor *a, int64_t step, zk_update_result *result, bo
 }
 
 // What rl.c writes of a step and the step determines: all but times, rates and evaluations.
-static void check_metrics(zk_auditor *a, const zk_verify_step *s, const zk_trajectory *t, int64_t num_trained, const float *entropy,
-                          const zk_update_result *result) {
+static void check_metrics(zk_auditor *a, const zk_verify_step *s, const zk_trajectory *t, int64_t num_trained,
+                          const float *entropy, const zk_update_result *result) {
   const zk_config *c = &a->session.config;
   zk_policy_stats p;
   zk_policy_stats_compute(c, t, entropy, &p);
@@ -106,7 +112,8 @@ zk_status zk_verify_update(zk_auditor *a, const zk_verify_step *s) {
   zk_update_result result;
   bool applied = false;
   st = zk_comm_agree(a->comm, st);
-  if (st == ZK_OK) st = zk_updater_gradient(&a->updater, &seqs, zk_policy_loss, &context, t.trainer_logprob, memory + n);
+  if (st == ZK_OK)
+    st = zk_updater_gradient(&a->updater, &seqs, zk_policy_loss, &context, t.trainer_logprob, memory + n);
   if (st == ZK_OK) st = apply(a, s->step, &result, &applied);
   if (applied) check_metrics(a, s, &t, seqs.offsets[seqs.num_seqs], memory + n, &result);
   free(memory);
@@ -114,16 +121,16 @@ zk_status zk_verify_update(zk_auditor *a, const zk_verify_step *s) {
   return st;
 }
 
-static void check_sft_metrics(zk_auditor *a, int64_t step, const zk_sequences *seqs, const float *logprob, const float *entropy,
-                              const zk_update_result *result) {
+static void check_sft_metrics(zk_auditor *a, int64_t step, const zk_sequences *seqs, const float *logprob,
+                              const float *entropy, const zk_update_result *result) {
   int64_t n = seqs->target_offsets[seqs->num_seqs];
   double loss = 0, entropy_sum = 0;
   for (int64_t k = 0; k < n; k++) loss -= (double)logprob[k], entropy_sum += (double)entropy[k];
   const zk_verify_metric values[] = {{"policy/loss", loss / (double)n},
-                           {"policy/entropy", entropy_sum / (double)n},
-                           {"policy/grad_norm", (double)result->grad_norm},
-                           {"policy/lr", zk_learning_rate(&a->session.config, step)},
-                           {"tokens/trained", (double)seqs->offsets[seqs->num_seqs]}};
+                                     {"policy/entropy", entropy_sum / (double)n},
+                                     {"policy/grad_norm", (double)result->grad_norm},
+                                     {"policy/lr", zk_learning_rate(&a->session.config, step)},
+                                     {"tokens/trained", (double)seqs->offsets[seqs->num_seqs]}};
   ZK_VERIFY_METRICS_OF(a, step, values);
 }
 
@@ -134,7 +141,8 @@ zk_status zk_verify_sft_update(zk_auditor *a, int64_t step) {
   ZK_TRY(zk_comm_agree(a->comm, zk_sft_batch(&a->session, step, &seqs)));
   int64_t n = seqs.target_offsets[seqs.num_seqs];
   float *logprob = malloc((2 * (size_t)n + 1) * sizeof *logprob);
-  zk_status st = zk_comm_agree(a->comm, logprob ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %" PRId64 " tokens", n));
+  zk_status st =
+      zk_comm_agree(a->comm, logprob ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %" PRId64 " tokens", n));
   if (st == ZK_OK) st = zk_updater_gradient(&a->updater, &seqs, zk_sft_loss, &n, logprob, logprob + n);
   if (st == ZK_OK) st = apply(a, step, &result, &applied);
   if (applied) check_sft_metrics(a, step, &seqs, logprob, logprob + n, &result);

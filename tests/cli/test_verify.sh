@@ -24,8 +24,16 @@ expect 2 "$ZK" verify runs/none
 tells 'runs/none: no such run directory'
 expect 2 "$ZK" verify
 
+# A sampler with filters and stop texts, greedy decoding, rewards that are shuffled.
+"$ZK" train tiny.yaml run.name=other run.steps=2 model.path=runs/warm/checkpoints/step_000016 rollout.top_k=30 rollout.top_p=0.95 \
+  rollout.temperature=1.2 'rollout.stop=[a,e,i]' task.shuffle_rewards=true algorithm.name=reinforce 2>err || fail "train"
+expect 0 "$ZK" verify runs/other --replay
+"$ZK" train tiny.yaml run.name=greedy run.steps=1 model.path=runs/warm/checkpoints/step_000016 rollout.temperature=0 2>err || fail "train"
+expect 0 "$ZK" verify runs/greedy --replay
+
 # ---- one flipped bit
-honest() { rm -rf runs/x && cp -r runs/tiny runs/x; }
+run=tiny
+honest() { rm -rf runs/x && cp -r "runs/$run" runs/x; }
 # caught TEXT: verify says where, and exits with 1.
 caught() {
   expect 1 "$ZK" verify runs/x
@@ -61,23 +69,31 @@ prompt=$(element_of runs/tiny/$h5 prompt/offsets 1)
 flip 'step 3, prompt 13, position 0: token ' $h5 prompt/tokens "$prompt" 1
 flip 'step 3, prompt row 1: prompt id 12 is stored' $h5 prompt/id 1 0
 
+weights=model.layers.0.mlp.up_proj.weight
 for step in 0 2 4; do
-  checkpoint=checkpoints/step_00000$step
-  flip "checkpoint step $step: model.layers.0.mlp.up_proj.weight element 17: " $checkpoint/model.safetensors model.layers.0.mlp.up_proj.weight 17 0
-  flip "checkpoint step $step: model.embed_tokens.weight element 100 (exp_avg): " $checkpoint/optimizer.h5 exp_avg 100 0
-  flip "checkpoint step $step: model.embed_tokens.weight element 101 (exp_avg_sq): " $checkpoint/optimizer.h5 exp_avg_sq 101 0
+  flip "checkpoint step $step: $weights element 17: " checkpoints/step_00000$step/model.safetensors $weights 17 0
+done
+for step in 0 4; do
+  optimizer=checkpoints/step_00000$step/optimizer.h5
+  flip "checkpoint step $step: model.embed_tokens.weight element 10$step (exp_avg): " $optimizer exp_avg 10$step 0
+  flip "checkpoint step $step: model.embed_tokens.weight element 101 (exp_avg_sq): " $optimizer exp_avg_sq 101 0
 done
 # A weight that is not a number is refused by the reader, by name.
 honest
 "$TAMPER" flip runs/x checkpoints/step_000002/model.safetensors model.norm.weight 3 30
 caught 'model.norm.weight'
 
+run=warm # of sft: no trajectories
+flip 'checkpoint step 8: model.norm.weight element 3: ' checkpoints/step_000008/model.safetensors model.norm.weight 3 0
+flip 'checkpoint step 16: model.embed_tokens.weight element 100 (exp_avg): ' checkpoints/step_000016/optimizer.h5 exp_avg 100 0
+run=tiny
+
 # Texts: alter SED FILE, stale and sealed.
 alter() {
   local text=$1
   honest
   sed -i "$2" "runs/x/$3"
-  ! cmp -s "runs/x/$3" "runs/tiny/$3" || fail "$3 was not altered"
+  ! cmp -s "runs/x/$3" "runs/$run/$3" || fail "$3 was not altered"
   caught "$text"
   "$TAMPER" reseal runs/x
   caught "$text"
@@ -94,6 +110,19 @@ alter 'checkpoint step 4: config.json is not the model' 's/10000/20000/' checkpo
 alter 'attribute config: optimizer.lr: ' 's/lr: 0.01/lr: 0.02/' config.yaml
 alter 'attribute seed is 0000000000000007, the config' 's/^seed: 7/seed: 8/' config.yaml
 
+# ---- one operation whose order of sums is another, on either side: each side is really computed, and apart from the other
+# faulty FAULT RUN CHECK: verify with that fault finds a difference of kind CHECK.
+faulty() {
+  expect 1 env ZK_FAULT="$1" "$ZK_BUILD/zerokl_faulty" verify "$2"
+  grep -q "^$3 .*  step [1-4]" out || fail "$1 leaves $3 alone"
+}
+faulty sampler:attention runs/tiny logits_hash
+faulty sampler:lmhead_sample runs/tiny sampler_logprob
+faulty trainer:linear runs/tiny trainer_logprob
+faulty trainer:linear_backward_weight runs/tiny update
+grep -q '^trainer_logprob .* 0  -$' out || fail "a backward pass changed a log-probability"
+faulty trainer:adamw runs/warm update
+
 # What comes after a step whose update went astray is checked from the next checkpoint on, and not before.
 honest
 "$TAMPER" flip runs/x trajectories/step_000001.h5 sample/advantage 0 30
@@ -108,6 +137,17 @@ expect 1 workers 2 "$ZK" verify runs/x
 same out alone
 
 # ---- things that are not there
+# A run killed after the trajectory of its last step: what there is, is whole.
+honest
+rm -r runs/x/checkpoints/step_000004
+sed -i '$d' runs/x/metrics.jsonl
+sed -i '/checkpoints.step_000004/d' runs/x/manifest.jsonl
+expect 0 "$ZK" verify runs/x
+says 'verify: 4 steps, '
+honest
+sed -i '$d' runs/x/metrics.jsonl
+expect 2 "$ZK" verify runs/x
+says 'not checked: metrics.jsonl has no line for step 4'
 honest
 rm runs/x/trajectories/step_000003.h5
 expect 2 "$ZK" verify runs/x
