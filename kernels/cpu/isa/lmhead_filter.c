@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "kernels/cpu/isa/lmhead_tile.h"
-#include "kernels/math.h"
+#include "kernels/cpu/simd_exp.h"
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -43,10 +43,37 @@ static entry prefix_end(entry *e, int32_t n, uint64_t need) {
   return e[last];
 }
 
-// Weight of a logit: floor(exp(z - zmax) * 2^40).
-static uint64_t weight_of(const zk_lmhead_dist *dist, float logit, float zmax) {
-  const float z = dist->scaled ? logit * dist->inv_t : logit;
-  return (uint64_t)((double)zk_expf(z - zmax) * 0x1p40);
+typedef struct {
+  uint32_t key;
+  int32_t id;
+} place; // in the order
+
+static bool is_after(uint32_t key, int32_t id, place last) {
+  return key < last.key || (key == last.key && id > last.id);
+}
+
+// Entries of the kept ids, up to and including `last`, whose weight floor(exp(z - zmax) * 2^40) is not zero; *total is
+// the sum of the weights.
+static int32_t weigh(const zk_lmhead_dist *dist, const float *logit, int32_t vocab, float zmax, place last, entry *e,
+                     uint64_t *total) {
+  int32_t n = 0;
+  *total = 0;
+  for (int32_t first = 0; first < vocab; first += ZK_VOCAB_TILE) {
+    const int32_t count = vocab - first < ZK_VOCAB_TILE ? vocab - first : ZK_VOCAB_TILE;
+    float z[ZK_VOCAB_TILE];
+    for (int32_t i = 0; i < ZK_VOCAB_TILE; i++)
+      z[i] = i >= count ? -INFINITY : dist->scaled ? logit[first + i] * dist->inv_t : logit[first + i];
+    for (int i = 0; i < ZK_VOCAB_TILE; i += ZK_VLEN)
+      zk_vf_store(z + i, zk_vf_exp(zk_vf_sub(zk_vf_load(z + i), zk_vf_set1(zmax))));
+    for (int32_t i = 0; i < count; i++) {
+      const uint64_t weight = (uint64_t)(int64_t)(z[i] * 0x1p40f); // exact, then cut
+      const uint32_t key = key_of(logit[first + i]);
+      if (weight == 0 || is_after(key, first + i, last)) continue;
+      e[n++] = (entry){key, first + i, weight};
+      *total += weight;
+    }
+  }
+  return n;
 }
 
 void zk_lmhead_filter(const zk_lmhead_dist *dist, const float *logit, int32_t vocab, void *scratch, float *kept_logit,
@@ -54,33 +81,23 @@ void zk_lmhead_filter(const zk_lmhead_dist *dist, const float *logit, int32_t vo
   entry *e = scratch;
   float most = logit[0];
   for (int32_t v = 1; v < vocab; v++) most = logit[v] > most ? logit[v] : most;
-  uint32_t last_key = 0; // everything is kept so far
-  int32_t last_id = vocab - 1;
+  place last = {0, vocab - 1}; // everything is kept so far
   if (dist->top_k > 0 && dist->top_k < vocab) {
     for (int32_t v = 0; v < vocab; v++) e[v] = (entry){key_of(logit[v]), v, 1};
     const entry end = prefix_end(e, vocab, (uint64_t)dist->top_k);
-    last_key = end.key, last_id = end.id;
+    last = (place){end.key, end.id};
   }
   if (dist->top_p < (uint64_t)1 << 32) {
-    const float zmax = dist->scaled ? most * dist->inv_t : most;
-    int32_t n = 0;
-    uint64_t total = 0;
-    for (int32_t v = 0; v < vocab; v++) {
-      const uint32_t key = key_of(logit[v]);
-      if (key < last_key || (key == last_key && v > last_id)) continue;
-      const uint64_t weight = weight_of(dist, logit[v], zmax);
-      e[n++] = (entry){key, v, weight};
-      total += weight;
-    }
+    uint64_t total;
+    const int32_t n = weigh(dist, logit, vocab, dist->scaled ? most * dist->inv_t : most, last, e, &total);
     // sum * 2^32 >= top_p * total, for an integer sum; the first token is always kept.
     const uint64_t need = (uint64_t)(((u128)dist->top_p * total + 0xffffffffu) >> 32);
-    const entry end = prefix_end(e, n, need > 0 ? need : 1);
-    last_key = end.key, last_id = end.id;
-  } else if (last_key == 0) {
+    last.id = prefix_end(e, n, need > 0 ? need : 1).id;
+  } else if (last.key == 0) {
     // All of them: the last in the order is the highest id of the lowest logit.
     for (int32_t v = 0; v < vocab; v++) e[v] = (entry){key_of(logit[v]), v, 1};
-    last_id = prefix_end(e, vocab, (uint64_t)vocab).id;
+    last.id = prefix_end(e, vocab, (uint64_t)vocab).id;
   }
-  *kept_logit = logit[last_id];
-  *kept_id = last_id;
+  *kept_logit = logit[last.id];
+  *kept_id = last.id;
 }
