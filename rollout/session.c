@@ -91,7 +91,16 @@ static zk_status open_device(zk_session *s, bool shared_cores) {
   return ZK_OK;
 }
 
-static zk_status open_local(zk_session *s, const char *model_dir, bool shared_cores) {
+// The tokenizer, what follows from it, and the task.
+static zk_status open_task(zk_session *s, const zk_model_config *model) {
+  ZK_TRY(zk_tokenizer_load(s->model_dir, &s->tokenizer));
+  ZK_TRY(zk_model_check_tokenizer(model, s->model_dir, s->tokenizer));
+  ZK_TRY(choose_chat(s));
+  collect_eos(s, model);
+  return zk_task_open(&s->config, &s->task);
+}
+
+static zk_status open_local(zk_session *s, const char *model_dir, bool with_task, bool shared_cores) {
   const zk_config *c = &s->config;
   bool from_init = !model_dir && !c->model.path[0];
   if (from_init) ZK_TRY(make_temporary_dir(s));
@@ -99,29 +108,33 @@ static zk_status open_local(zk_session *s, const char *model_dir, bool shared_co
   zk_model_config model = from_init ? init_config(c) : zk_model_config_default(ZK_MODEL_LLAMA);
   if (!from_init) ZK_TRY(zk_model_load_config(s->model_dir, &model));
   ZK_TRY(zk_model_config_check(&model));
-  ZK_TRY(zk_tokenizer_load(s->model_dir, &s->tokenizer));
-  ZK_TRY(zk_model_check_tokenizer(&model, s->model_dir, s->tokenizer));
-  ZK_TRY(choose_chat(s));
-  collect_eos(s, &model);
-  ZK_TRY(zk_task_open(&s->config, &s->task));
+  if (with_task) ZK_TRY(open_task(s, &model));
   ZK_TRY(open_device(s, shared_cores));
   ZK_TRY(zk_policy_open(s->device, c->numerics, &model, zk_session_positions(&model), &s->policy));
   return from_init ? init_weights(s) : zk_policy_load_weights(&s->policy, s->stream, s->model_dir);
 }
 
-zk_status zk_session_open(const zk_config *config, zk_comm *comm, const char *model_dir, zk_session *out) {
+static zk_status open_session(const zk_config *config, zk_comm *comm, const char *model_dir, bool with_task, zk_session *out) {
   memset(out, 0, sizeof *out);
   out->config = *config;
   out->comm = comm;
   zk_progress_set_enabled(config->log.progress);
-  zk_status st = zk_comm_agree(comm, open_local(out, model_dir, zk_comm_cores_are_shared(comm)));
+  zk_status st = zk_comm_agree(comm, open_local(out, model_dir, with_task, zk_comm_cores_are_shared(comm)));
   uint64_t hash = 0;
   if (st == ZK_OK) st = zk_comm_agree(comm, zk_policy_hash(&out->policy, out->stream, 0, out->policy.params.num_elements, &hash));
   if (st == ZK_OK) st = zk_comm_require_equal(comm, hash, "the model's weights");
-  if (st == ZK_OK) st = zk_comm_require_equal(comm, zk_tokenizer_hash(out->tokenizer), "the tokenizer");
-  if (st == ZK_OK) st = zk_comm_require_equal(comm, zk_task_hash(out->task), "the task's data");
+  if (st == ZK_OK && with_task) st = zk_comm_require_equal(comm, zk_tokenizer_hash(out->tokenizer), "the tokenizer");
+  if (st == ZK_OK && with_task) st = zk_comm_require_equal(comm, zk_task_hash(out->task), "the task's data");
   if (st != ZK_OK) zk_session_close(out);
   return st;
+}
+
+zk_status zk_session_open(const zk_config *config, zk_comm *comm, const char *model_dir, zk_session *out) {
+  return open_session(config, comm, model_dir, true, out);
+}
+
+zk_status zk_session_open_model(const zk_config *config, zk_comm *comm, const char *model_dir, zk_session *out) {
+  return open_session(config, comm, model_dir, false, out);
 }
 
 void zk_session_close(zk_session *s) {

@@ -26,6 +26,8 @@ typedef struct {
 // own (model.path or model.init). The comm layer's threads are divided among the ranks of a host. Checks the kernels against the
 // contract (the short form) before anything runs. Collective: all ranks fail alike, with one message.
 zk_status zk_session_open(const zk_config *config, zk_comm *comm, const char *model_dir, zk_session *out);
+// The same for work on given tokens: no task, and no tokenizer (both stay NULL; a tokenizer put there is freed at close). Collective.
+zk_status zk_session_open_model(const zk_config *config, zk_comm *comm, const char *model_dir, zk_session *out);
 void zk_session_close(zk_session *session);
 // The model that config asks for, before anything is loaded; how many positions a policy of it tabulates.
 zk_status zk_session_model_config(const zk_config *config, zk_model_config *out);

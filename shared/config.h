@@ -177,6 +177,10 @@ void zk_config_defaults(zk_config *out);
 // `out` is written only on success.
 zk_status zk_config_load(const char *path, int num_overrides, char *const *overrides, zk_config *out);
 
+// Without a file, for commands that run no training (`zerokl score`): defaults and overrides of class schedule, and of
+// numerics. Any other identity key is ZK_BAD_INPUT by name: it would have no effect.
+zk_status zk_config_load_schedule(int num_overrides, char *const *overrides, zk_config *out);
+
 // The same for a YAML text of num_bytes bytes in memory; `name` stands for the file's name in errors.
 zk_status zk_config_parse(const char *name, const char *text, size_t num_bytes, int num_overrides,
                           char *const *overrides, zk_config *out);

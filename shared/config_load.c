@@ -274,3 +274,16 @@ zk_status zk_config_load(const char *path, int num_overrides, char *const *overr
   fclose(file);
   return st;
 }
+
+zk_status zk_config_load_schedule(int num_overrides, char *const *overrides, zk_config *out) {
+  for (int i = 0; i < num_overrides; i++) {
+    size_t path_len = strcspn(overrides[i], "=");
+    char path[ZK_CONFIG_MAX_PATH];
+    snprintf(path, sizeof path, "%.*s", path_len < sizeof path ? (int)path_len : (int)sizeof path, overrides[i]);
+    int idx = zk_config_key_find(path);
+    if (idx >= 0 && zk_config_keys[idx].class != ZK_CONFIG_SCHEDULE && strcmp(path, "numerics"))
+      return ZK_FAIL(ZK_BAD_INPUT, "%s: %s is part of a run's identity; here only numerics and keys of class schedule have a meaning", overrides[i],
+                     path);
+  }
+  return zk_config_load(NULL, num_overrides, overrides, out);
+}

@@ -9,12 +9,14 @@
 #include "trainer/bench_command.h"
 #include "trainer/check_command.h"
 #include "trainer/export_command.h"
+#include "trainer/score_command.h"
 #include "trainer/train_command.h"
 #include "trainer/verify_command.h"
 
 static const zk_command *const commands[] = {
     &zk_command_train,
     &zk_command_sft,
+    &zk_command_score,
     &zk_command_verify,
     &zk_command_export,
     &zk_command_check,
