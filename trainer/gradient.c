@@ -206,7 +206,7 @@ static zk_decoder_batch batch_of(const zk_gradient *g, const zk_microbatch *m) {
                              b->page_table}, b->positions};
 }
 
-static bool has_filter(const zk_gradient_options *o) { return o->temperature > 0 && (o->top_k > 0 || o->top_p < 1); }
+static bool has_filter(const zk_gradient_options *o) { return o->top_k > 0 || o->top_p < 1; } // greedy too
 
 static zk_lmhead_out head_out(const zk_gradient *g, bool want_hash) {
   const buffers *b = &g->b;
