@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "shared/clock.h"
 #include "shared/log.h"
 
 // What one rank has to tell of one finished sample; bytes follow: prompt tokens (of sample 0 only), tokens, logprobs.
@@ -18,12 +18,6 @@ typedef struct {
   char *bytes;
   size_t used, capacity;
 } record_buffer;
-
-static double now_s(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static zk_status append(record_buffer *b, const void *data, size_t bytes) {
   if (b->used + bytes > b->capacity) {
@@ -94,7 +88,7 @@ static zk_status reward(collection *c, const zk_completion *done, record *r) {
 static zk_status take_finished(collection *c) {
   zk_completion done;
   while (zk_engine_take(c->engine, &done)) {
-    double start = now_s();
+    double start = zk_clock_s();
     const zk_tokens *prompt = &c->prompts[done.tag];
     record r = {.slot = (int32_t)done.tag, .sample = done.sample, .num_prompt_tokens = done.sample == 0 ? (int32_t)prompt->num_tokens : 0,
                 .num_tokens = done.num_tokens, .finish = (int32_t)done.finish};
@@ -108,7 +102,7 @@ static zk_status take_finished(collection *c) {
     if (st == ZK_OK) st = append(&c->records, done.logprob, (size_t)done.num_tokens * sizeof(float));
     c->stats->generated_tokens += (uint64_t)done.num_tokens;
     zk_completion_free(&done);
-    c->stats->reward_s += now_s() - start;
+    c->stats->reward_s += zk_clock_s() - start;
     c->finished++;
     if (st != ZK_OK) return st;
   }
@@ -204,7 +198,7 @@ static zk_status gather(collection *c, zk_trajectory *out) {
 zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_request *request, zk_trajectory *out, zk_collect_stats *stats) {
   memset(out, 0, sizeof *out);
   memset(stats, 0, sizeof *stats);
-  double start = now_s();
+  double start = zk_clock_s();
   collection c = {.session = session, .engine = engine, .request = request, .stats = stats};
   ZK_TRY(zk_comm_counter_reset(session->comm));
   c.prompts = calloc((size_t)request->num_prompts, sizeof *c.prompts);
@@ -212,7 +206,7 @@ zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_re
   zk_progress_end();
   st = zk_comm_agree(session->comm, st);
   if (st == ZK_OK) st = gather(&c, out);
-  stats->rollout_s = now_s() - start - stats->reward_s;
+  stats->rollout_s = zk_clock_s() - start - stats->reward_s;
   for (int32_t i = 0; c.prompts && i < request->num_prompts; i++) zk_tokens_free(&c.prompts[i]);
   free(c.prompts);
   free(c.records.bytes);

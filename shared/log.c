@@ -4,8 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "shared/clock.h"
 
 static int log_rank, log_num_ranks = 1;
 static int progress_enabled = 1, progress_open;
@@ -52,16 +53,10 @@ void zk_log_write(zk_log_level level, const char *subsystem, const char *fmt, ..
 
 void zk_progress_set_enabled(int enabled) { progress_enabled = enabled; }
 
-static double now_s(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void zk_progress_update(const char *what, long done, long total, const char *unit) {
   if (!progress_enabled || log_rank != 0) return;
   int tty = isatty(STDERR_FILENO);
-  double now = now_s();
+  double now = zk_clock_s();
   if (now - progress_last < (tty ? 0.1 : 10.0)) return;
   progress_last = now;
   char amount[64];

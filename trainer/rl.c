@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/version.h"
 #include "trainer/advantage.h"
@@ -126,7 +127,7 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x,
   zk_metrics_put_double(line, "time/reward", x->collect.reward_s);
   zk_metrics_put_double(line, "time/train", x->train_s);
   zk_metrics_put_double(line, "time/trajectory", x->write_s);
-  zk_metrics_put_double(line, "time/step", zk_run_now_s() - x->start_s);
+  zk_metrics_put_double(line, "time/step", zk_clock_s() - x->start_s);
   (void)run;
 }
 
@@ -138,33 +139,33 @@ static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line
   const zk_config *c = &run->session.config;
   if (!wants_evaluation(c, step)) return ZK_OK;
   zk_evaluation e;
-  double start = zk_run_now_s();
+  double start = zk_clock_s();
   ZK_TRY(zk_evaluate(&run->session, run->engine, c->eval.prompts, c->eval.samples, (uint32_t)step, &e));
   zk_evaluation_put(&e, line);
-  zk_metrics_put_double(line, "time/eval", zk_run_now_s() - start);
+  zk_metrics_put_double(line, "time/eval", zk_clock_s() - start);
   ZK_LOG(INFO, "train", "step %lld  held-out accuracy %.3f (%d items)", (long long)step, e.accuracy, e.num_prompts);
   return ZK_OK;
 }
 
 static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_line *line) {
   const zk_config *c = &run->session.config;
-  x->start_s = zk_run_now_s();
+  x->start_s = zk_clock_s();
   ZK_TRY(sample(run, step, x));
-  double sampled = zk_run_now_s();
+  double sampled = zk_clock_s();
   x->rollout_s = sampled - x->start_s;
   ZK_TRY(gradient(run, x));
-  double trained = zk_run_now_s();
+  double trained = zk_clock_s();
   ZK_TRY(write_trajectory(run, step, x));
-  double written = zk_run_now_s();
+  double written = zk_clock_s();
   x->lr = zk_learning_rate(c, step);
   ZK_TRY(zk_updater_apply(&run->updater, x->lr, &x->update));
   x->write_s = written - trained;
-  x->train_s = zk_run_now_s() - sampled - x->write_s;
+  x->train_s = zk_clock_s() - sampled - x->write_s;
   put_metrics(run, line, x, total(run, x->collect.prompt_tokens));
   if (c->log.every && step % c->log.every == 0)
     ZK_LOG(INFO, "train", "step %lld/%d  reward %.3f  length %.1f  entropy %.3f  grad %.3g  mismatch %lld of %lld  %.2f s", (long long)step, c->run.steps,
            x->advantage.reward_mean, (double)x->t.num_sample_tokens / (double)x->t.num_samples, x->policy.entropy, (double)x->update.grad_norm,
-           (long long)x->policy.mismatch_tokens, (long long)x->t.num_sample_tokens, zk_run_now_s() - x->start_s);
+           (long long)x->policy.mismatch_tokens, (long long)x->t.num_sample_tokens, zk_clock_s() - x->start_s);
   ZK_TRY(put_evaluation(run, step, line));
   return zk_run_finish_step(run, step, &x->update, line);
 }

@@ -3,15 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "shared/log.h"
-
-double zk_run_now_s(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 // Compares the config that RUN was begun with with this one.
 static zk_status compare_config(const zk_run *run, const zk_config *config) {

@@ -29,6 +29,5 @@ bool zk_run_is_new(const zk_run *run); // nothing is on disk yet but config.yaml
 zk_status zk_run_begin(zk_run *run, zk_metrics_line *line);
 // After an update: appends the step's line (rank 0), writes a checkpoint when one is due. `line` is complete but for hashes and memory. Collective.
 zk_status zk_run_finish_step(zk_run *run, int64_t step, const zk_update_result *result, zk_metrics_line *line);
-double zk_run_now_s(void); // a monotonic clock, for times in metrics
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/clock.h"
 #include "shared/log.h"
 #include "trainer/evaluate.h"
 
@@ -60,7 +61,7 @@ static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line
 static zk_status run_step(zk_run *run, int64_t step, const zk_sequences *seqs, zk_metrics_line *line) {
   const zk_config *c = &run->session.config;
   int64_t n = seqs->target_offsets[seqs->num_seqs];
-  double start = zk_run_now_s(), loss = 0, entropy_sum = 0, lr = zk_learning_rate(c, step);
+  double start = zk_clock_s(), loss = 0, entropy_sum = 0, lr = zk_learning_rate(c, step);
   float *logprob = malloc(2 * (size_t)n * sizeof *logprob);
   if (!logprob) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %lld tokens", (long long)n);
   zk_update_result result;
@@ -69,7 +70,7 @@ static zk_status run_step(zk_run *run, int64_t step, const zk_sequences *seqs, z
   for (int64_t k = 0; k < n && st == ZK_OK; k++) loss -= (double)logprob[k], entropy_sum += (double)logprob[n + k];
   free(logprob);
   ZK_TRY(st);
-  double time = zk_run_now_s() - start;
+  double time = zk_clock_s() - start;
   zk_metrics_put_double(line, "policy/loss", loss / (double)n);
   zk_metrics_put_double(line, "policy/entropy", entropy_sum / (double)n);
   zk_metrics_put_double(line, "policy/grad_norm", (double)result.grad_norm);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/clock.h"
 #include "shared/command_line.h"
 #include "shared/log.h"
 #include "trainer/plan.h"
@@ -13,10 +14,10 @@
 static zk_status run_training(const zk_config *config, zk_comm *comm, const char *kind) {
   zk_run run;
   ZK_TRY(zk_run_open(config, comm, kind, &run));
-  double start = zk_run_now_s();
+  double start = zk_clock_s();
   zk_status st = !strcmp(kind, "train") ? zk_rl_train(&run) : zk_sft_train(&run);
   if (st == ZK_OK)
-    ZK_LOG(INFO, "run", "%s: step %lld done in %.1f s, weights/hash %016llx", config->run.dir, (long long)run.step, zk_run_now_s() - start,
+    ZK_LOG(INFO, "run", "%s: step %lld done in %.1f s, weights/hash %016llx", config->run.dir, (long long)run.step, zk_clock_s() - start,
            (unsigned long long)run.weights_hash);
   zk_run_close(&run);
   return st;
