@@ -1,3 +1,4 @@
+// The last error of each thread: its message and the frames it passed through.
 #include "kernels/status.h"
 
 #include <stdarg.h>

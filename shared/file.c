@@ -1,3 +1,4 @@
+// Small files read whole, and written aside, flushed and renamed.
 #include "shared/file.h"
 
 #include <errno.h>

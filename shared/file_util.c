@@ -1,3 +1,4 @@
+// Paths by value, appends, folders and trees; every short write is an error.
 #include "shared/file_util.h"
 
 #include <dirent.h>

@@ -1,3 +1,4 @@
+// HDF5's errors as messages, property lists without times, strict attributes.
 #include "shared/hdf5_util.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+// Columns and tables for a person, from JSON.
 #include "shared/json_text.h"
 
 #include <math.h>

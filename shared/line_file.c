@@ -1,3 +1,4 @@
+// Complete lines of a growing file; what a kill left of the last one is passed over or cut off.
 #include "shared/line_file.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+// Talk on stderr and the progress line.
 #include "shared/log.h"
 
 #include <stdarg.h>

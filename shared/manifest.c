@@ -1,3 +1,4 @@
+// The writer of manifest.jsonl.
 #include "shared/manifest.h"
 
 #include <inttypes.h>

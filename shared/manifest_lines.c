@@ -1,3 +1,4 @@
+// One line of the manifest after another, with the chain of digests.
 #include "shared/manifest_lines.h"
 
 #include <stdlib.h>

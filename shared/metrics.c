@@ -1,3 +1,4 @@
+// Lines of metrics.jsonl: read, looked up, appended once.
 #include "shared/metrics.h"
 
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+// Opening and tidying a run directory, and the names of its files.
 #include "shared/run_dir.h"
 
 #include <dirent.h>

@@ -1,3 +1,4 @@
+// The kernel's lock on RUN/lock, and who holds it.
 #include "shared/run_lock.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+// The columns of a step: allocated, freed, counted and checked by walking the one table.
 #include "shared/trajectory.h"
 
 #include <limits.h>
