@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "kernels/backend.h"
 #include "kernels/cpu/isa.h"
@@ -111,8 +112,13 @@ static zk_status cpu_open(zk_device *device, int ordinal) {
 static void cpu_close(zk_device *device) { free(device->state); }
 static size_t cpu_memory_free(const zk_device *device) { return zk_cpu_memory_free(); }
 
+// Large memory asks for large pages: weights are streamed, and a small page's address is looked up every 4 KiB.
 static zk_status cpu_alloc(zk_device *device, size_t bytes, void **out) {
-  if (posix_memalign(out, 64, bytes > 0 ? bytes : 64) == 0) return ZK_OK;
+  const size_t large_page = (size_t)2 << 20;
+  if (posix_memalign(out, bytes >= large_page ? large_page : 64, bytes > 0 ? bytes : 64) == 0) {
+    if (bytes >= large_page) (void)madvise(*out, bytes, MADV_HUGEPAGE); // a wish: a kernel without them changes nothing
+    return ZK_OK;
+  }
   *out = NULL;
   return ZK_FAIL(ZK_OUT_OF_MEMORY, "%.1f MiB wanted, the system refused", (double)bytes / 1048576.0);
 }
