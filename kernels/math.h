@@ -41,6 +41,8 @@ ZK_INLINE float zk_expf(float x);
 // ln x in f32. x = 2^e m with m in [sqrt(1/2), sqrt(2)), ln(1 + f) by a degree-10 polynomial, e ln2 added with its rounding error kept.
 // Error at most 0.90 ulp over all positive inputs, subnormals included; 0 gives -inf, +inf gives +inf, negative and NaN give NaN 0x7fc00000.
 ZK_INLINE float zk_logf(float x);
+// The same value for a positive normal x, without the selects for the others; anything else gives a meaningless number.
+ZK_INLINE float zk_logf_normal(float x);
 // Double precision, for tables, schedules and bias correction on the host. Relative error under 2^-52 (zk_exp, zk_log); absolute
 // under 2^-52 for |x| < 2^30 (zk_sin, zk_cos); of zk_pow, exp(exponent * log(base)) with base > 0, 2^-52 (2 + |exponent * log(base)|).
 ZK_INLINE double zk_exp(double x);

@@ -39,11 +39,9 @@ ZK_INLINE float zk_expf(float x) {
   return (p * zk_math_pow2f(half)) * zk_math_pow2f(n - half);
 }
 
-ZK_INLINE float zk_logf(float x) {
-  uint32_t u = zk_float_bits(x), scaled = zk_float_bits(x * 0x1p+25f);
-  uint32_t v = u < 0x00800000u ? scaled : u; // subnormals become normal, exactly
-  int32_t shift = u < 0x00800000u ? 25 : 0;
-  int32_t i = (int32_t)(v - 0x3f3504f3u); // 2^e m with m in [sqrt(1/2), sqrt(2))
+// ln(2^e m) with m in [sqrt(1/2), sqrt(2)): `bits` are those of a positive normal float, `shift` is subtracted from its exponent.
+ZK_INLINE float zk_math_logf(uint32_t bits, int32_t shift) {
+  int32_t i = (int32_t)(bits - 0x3f3504f3u);
   float e = (float)((i >> 23) - shift);
   float f = zk_bits_float(((uint32_t)i & 0x007fffffu) + 0x3f3504f3u) - 1.0f; // exact
   float p = -0x1.38b4ccp-4f;                                                 // ln(1 + f) = f - f^2/2 + f^3 P(f)
@@ -58,12 +56,20 @@ ZK_INLINE float zk_logf(float x) {
   float high = fmaf(e, 0x1.62e43p-1f, f); // e ln 2 + f, and what that rounding lost
   float low = fmaf(e, 0x1.62e43p-1f, -high) + f;
   low = fmaf(e, -0x1.05c61p-29f, low);
-  uint32_t r = zk_float_bits(high + fmaf(f * f, p, low));
+  return high + fmaf(f * f, p, low);
+}
+
+ZK_INLINE float zk_logf(float x) {
+  uint32_t u = zk_float_bits(x);
+  int tiny = u < 0x00800000u; // subnormals become normal, exactly
+  uint32_t r = zk_float_bits(zk_math_logf(tiny ? zk_float_bits(x * 0x1p+25f) : u, tiny ? 25 : 0));
   r = u == 0x7f800000u ? 0x7f800000u : r;        // +inf
   r = u > 0x7f800000u ? 0x7fc00000u : r;         // negative or NaN
   r = (u & 0x7fffffffu) == 0u ? 0xff800000u : r; // +0 and -0
   return zk_bits_float(r);
 }
+
+ZK_INLINE float zk_logf_normal(float x) { return zk_math_logf(zk_float_bits(x), 0); }
 
 ZK_INLINE double zk_exp(double x) {
   if (x != x) return x;

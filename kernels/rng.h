@@ -27,8 +27,9 @@ ZK_INLINE void zk_philox4x32(const uint32_t ctr[4], const uint32_t key[2], uint3
 }
 
 // Uniform in (0, 1) with 23 bits: (r >> 9 + 0.5) * 2^-23, exact in f32, never 0 and never 1 for any of the 2^32 inputs.
-ZK_INLINE float zk_uniform(uint32_t r) { return ((float)(r >> 9) + 0.5f) * 1.1920928955078125e-7f; }
-// Standard Gumbel noise -log(-log(u)): finite, and its arguments positive, for all inputs.
-ZK_INLINE float zk_gumbel(uint32_t r) { return -zk_logf(-zk_logf(zk_uniform(r))); }
+ZK_INLINE float zk_uniform(uint32_t r) { return ((float)(int32_t)(r >> 9) + 0.5f) * 1.1920928955078125e-7f; }
+// Standard Gumbel noise -log(-log(u)): finite for all inputs. u is in [2^-24, 1 - 2^-24], so -log(u) is in [2^-24, 16.7]: both logarithms
+// have positive normal arguments.
+ZK_INLINE float zk_gumbel(uint32_t r) { return -zk_logf_normal(-zk_logf_normal(zk_uniform(r))); }
 
 #endif

@@ -6,6 +6,13 @@
 #include <stdint.h>
 #include "kernels/math.h"
 
+// Before a loop whose iterations are independent (an output may be the same buffer as an input, element by element).
+#if defined(ZK_ISA_avx512) || defined(ZK_ISA_avx2)
+#define ZK_INDEPENDENT_LOOP _Pragma("omp simd")
+#else
+#define ZK_INDEPENDENT_LOOP
+#endif
+
 #if defined(ZK_ISA_avx512)
 #include <immintrin.h>
 #define ZK_VLEN 16

@@ -36,6 +36,7 @@ static void noise_is_finite_for_every_input(void **state) {
     for (uint32_t i = 0; i < n; i++) {
       float u = zk_uniform(r[i]);
       assert_true(u > 0.0f && u < 1.0f);
+      assert_true(zk_float_bits(y[i]) == zk_float_bits(-zk_logf(-zk_logf(u))));
       assert_true(isfinite(y[i]) && y[i] >= previous - 1e-6f);
       previous = y[i];
     }

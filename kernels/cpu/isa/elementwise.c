@@ -1,12 +1,13 @@
 // The elementwise operations: each element is its own short sequence of IEEE operations, so vectors of any width agree.
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/simd.h"
 #include "kernels/math.h"
 
 void ZK_ISA_FN(zk_cpu_rope_token)(int32_t num_heads, int32_t half, float sign, const float *cos_row,
                                   const float *sin_row, float *x) {
   for (int32_t head = 0; head < num_heads; head++, x += 2 * half) {
     float *lower = x, *upper = x + half;
-#pragma omp simd
+    ZK_INDEPENDENT_LOOP
     for (int32_t i = 0; i < half; i++) {
       float a = lower[i], b = upper[i], c = cos_row[i], s = sign * sin_row[i];
       lower[i] = fmaf(-b, s, a * c);
@@ -16,7 +17,7 @@ void ZK_ISA_FN(zk_cpu_rope_token)(int32_t num_heads, int32_t half, float sign, c
 }
 
 void ZK_ISA_FN(zk_cpu_swiglu)(int64_t n, const float *gate, const float *up, float *out) {
-#pragma omp simd
+  ZK_INDEPENDENT_LOOP
   for (int64_t i = 0; i < n; i++) {
     float g = gate[i], s = 1.0f / (1.0f + zk_expf(-g));
     out[i] = (g * s) * up[i];
@@ -25,7 +26,7 @@ void ZK_ISA_FN(zk_cpu_swiglu)(int64_t n, const float *gate, const float *up, flo
 
 void ZK_ISA_FN(zk_cpu_swiglu_backward)(int64_t n, const float *gate, const float *up, const float *dout, float *dgate,
                                        float *dup) {
-#pragma omp simd
+  ZK_INDEPENDENT_LOOP
   for (int64_t i = 0; i < n; i++) {
     float g = gate[i], u = up[i], d = dout[i], s = 1.0f / (1.0f + zk_expf(-g));
     dup[i] = d * (g * s);
@@ -34,14 +35,14 @@ void ZK_ISA_FN(zk_cpu_swiglu_backward)(int64_t n, const float *gate, const float
 }
 
 void ZK_ISA_FN(zk_cpu_add)(int64_t n, const float *a, const float *b, float *dst) {
-#pragma omp simd
+  ZK_INDEPENDENT_LOOP
   for (int64_t i = 0; i < n; i++) dst[i] = a[i] + b[i];
 }
 
 void ZK_ISA_FN(zk_cpu_adamw)(const zk_adamw_params *p, float decay, int64_t n, float *master, float *m, float *v,
                              const float *grad, float *working) {
   const zk_adamw_params q = *p;
-#pragma omp simd
+  ZK_INDEPENDENT_LOOP
   for (int64_t i = 0; i < n; i++) {
     float g = grad[i] * q.grad_scale;
     float m_new = fmaf(q.beta1, m[i], q.one_minus_beta1 * g);

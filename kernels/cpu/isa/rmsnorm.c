@@ -7,7 +7,7 @@ void ZK_ISA_FN(zk_cpu_rmsnorm_rows)(int64_t rows, int64_t width, float eps, cons
   for (int64_t r = 0; r < rows; r++, x += width, y += width) {
     float scale = 1.0f / sqrtf(zk_lanes_sum_squares(x, width) / (float)width + eps);
     if (rstd != NULL) rstd[r] = scale;
-#pragma omp simd
+    ZK_INDEPENDENT_LOOP
     for (int64_t h = 0; h < width; h++) y[h] = (x[h] * scale) * weight[h];
   }
 }
@@ -22,13 +22,13 @@ void ZK_ISA_FN(zk_cpu_rmsnorm_backward_rows)(int64_t rows, int64_t width, const 
     const float scale = rstd[r];
     float c = zk_lanes_sum_products(dy_r, weight, x_r, width);
     float k = (((c * scale) * scale) * scale) / (float)width;
-#pragma omp simd
+    ZK_INDEPENDENT_LOOP
     for (int64_t h = 0; h < width; h++) block_sum[h] = fmaf(dy_r[h], x_r[h] * scale, block_sum[h]);
     if (addend_r == NULL) {
-#pragma omp simd
+      ZK_INDEPENDENT_LOOP
       for (int64_t h = 0; h < width; h++) dx_r[h] = fmaf(-k, x_r[h], (dy_r[h] * weight[h]) * scale);
     } else {
-#pragma omp simd
+      ZK_INDEPENDENT_LOOP
       for (int64_t h = 0; h < width; h++) dx_r[h] = fmaf(-k, x_r[h], (dy_r[h] * weight[h]) * scale) + addend_r[h];
     }
   }
@@ -39,9 +39,9 @@ void ZK_ISA_FN(zk_cpu_tree_columns)(int64_t num_blocks, int64_t stride, int64_t 
     for (int64_t b = 0; b + step < num_blocks; b += 2 * step) {
       float *left = block_sums + b * stride;
       const float *right = left + step * stride;
-#pragma omp simd
+      ZK_INDEPENDENT_LOOP
       for (int64_t h = 0; h < width; h++) left[h] = left[h] + right[h];
     }
-#pragma omp simd
+  ZK_INDEPENDENT_LOOP
   for (int64_t h = 0; h < width; h++) out[h] = out[h] + block_sums[h];
 }
