@@ -1,4 +1,4 @@
-// Versions of this program and of what it was built and runs with.
+// Versions of this program and of what it was built and runs with. CMake says which (shared/CMakeLists.txt).
 #include "shared/version.h"
 
 #include <hdf5.h>
@@ -9,9 +9,7 @@
 
 #include "kernels/numerics.h"
 
-#ifndef ZK_COMMIT
-#define ZK_COMMIT "unknown"
-#endif
+const char *zk_version(void) { return ZK_VERSION; }
 
 void zk_version_print(void) {
   unsigned major, minor, release;
@@ -22,5 +20,5 @@ void zk_version_print(void) {
   for (char *c = mpi; *c; c++)
     if (*c == ',' || *c == '\n') *c = 0; // the first clause names the release
   printf("zerokl %s (commit %s, contract %d)\n", ZK_VERSION, ZK_COMMIT, ZK_CONTRACT_VERSION);
-  printf("HDF5 %u.%u.%u; %s; jansson %s; libyaml %s; cuda: not in this build\n", major, minor, release, mpi, JANSSON_VERSION, yaml_get_version_string());
+  printf("HDF5 %u.%u.%u; %s; jansson %s; libyaml %s; CUDA: %s\n", major, minor, release, mpi, JANSSON_VERSION, yaml_get_version_string(), ZK_CUDA_FOUND);
 }

@@ -2,10 +2,7 @@
 #ifndef ZK_SHARED_VERSION_H
 #define ZK_SHARED_VERSION_H
 
-#ifndef ZK_VERSION
-#define ZK_VERSION "0.1.0" // CMake's project version; see CMakeLists.txt
-#endif
-
+const char *zk_version(void);  // "0.1.0", the project's version in CMakeLists.txt
 void zk_version_print(void); // to stdout: version, commit, contract version, libraries
 
 #endif

@@ -24,7 +24,7 @@ zk_status zk_rl_describe(const zk_session *s, const char *identity, int64_t step
   t->numerics = strdup(zk_numerics_name(s->config.numerics));
   t->contract_version = ZK_CONTRACT_VERSION;
   t->tokenizer_hash = hex(zk_tokenizer_hash(s->tokenizer)), t->template_hash = hex(zk_chat_hash(s->chat));
-  t->config = strdup(identity), t->zerokl_version = strdup(ZK_VERSION);
+  t->config = strdup(identity), t->zerokl_version = strdup(zk_version());
   bool ok = t->run_name && t->numerics && t->tokenizer_hash && t->template_hash && t->config && t->zerokl_version;
   return ok ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a step's attributes");
 }
