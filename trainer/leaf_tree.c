@@ -9,7 +9,7 @@
 #include "trainer/sequences.h"
 
 #define MAX_NODES 64                              // of one rank: two for each level of the tree
-#define RECEIVE_BYTES ((size_t)256 << 20)         // of all nodes' pieces in one bucket
+#define RECEIVE_BYTES ((size_t)64 << 20)          // of all nodes' pieces in one bucket
 
 // Node `index` of `level`: leaves [index << level, (index + 1) << level).
 typedef struct {
@@ -112,7 +112,8 @@ static zk_status sum_subtree(zk_stream *stream, const node *nodes, int *at, int3
 
 typedef struct {
   size_t *send_bytes, *send_offsets, *recv_bytes, *recv_offsets;
-  char *send, *recv;
+  char *send, *recv; // host
+  float *work;       // device, as large as recv
 } exchange;
 
 // Elements [at, at + n) of every shard (less where a shard is shorter): pack, exchange, sum, store.
@@ -138,17 +139,14 @@ static zk_status reduce_bucket(zk_leaf_tree *t, zk_stream *stream, exchange *x, 
   ZK_TRY(zk_stream_wait(stream));
   ZK_TRY(zk_comm_all_to_all(t->comm, x->send, x->send_bytes, x->send_offsets, x->recv, x->recv_bytes, x->recv_offsets));
   if (!own) return ZK_OK;
-  float *work = NULL, *sum = NULL;
-  ZK_TRY(zk_device_alloc(t->device, received, "gradient exchange", (void **)&work));
-  zk_status st = zk_copy_to_device(stream, work, x->recv, received);
-  for (int i = 0; i < node_start[size]; i++) nodes[i].data = work + (int64_t)i * own;
+  ZK_TRY(zk_copy_to_device(stream, x->work, x->recv, received));
+  for (int i = 0; i < node_start[size]; i++) nodes[i].data = x->work + (int64_t)i * own;
   int first = 0, level = 0;
+  float *sum = NULL;
   while ((1 << level) < t->num_leaves) level++;
-  if (st == ZK_OK) st = sum_subtree(stream, nodes, &first, level, 0, own, &sum);
-  if (st == ZK_OK) st = zk_copy_on_device(stream, shard + at, sum, (size_t)own * sizeof(float));
-  if (st == ZK_OK) st = zk_stream_wait(stream);
-  zk_device_free(t->device, work);
-  return st;
+  ZK_TRY(sum_subtree(stream, nodes, &first, level, 0, own, &sum));
+  ZK_TRY(zk_copy_on_device(stream, shard + at, sum, (size_t)own * sizeof(float)));
+  return zk_stream_wait(stream);
 }
 
 static zk_status reduce_all(zk_leaf_tree *t, zk_stream *stream, node *nodes, const int *node_start, exchange *x, float *shard) {
@@ -159,8 +157,10 @@ static zk_status reduce_all(zk_leaf_tree *t, zk_stream *stream, node *nodes, con
   if (width > longest) width = longest;
   if (width < 1) width = 1;
   x->send = malloc((size_t)(t->num_nodes * size) * (size_t)width * sizeof(float) + 1);
-  x->recv = malloc((size_t)node_start[size] * (size_t)width * sizeof(float) + 1);
+  size_t bytes = (size_t)node_start[size] * (size_t)width * sizeof(float);
+  x->recv = malloc(bytes + 1);
   if (!x->send || !x->recv) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to exchange gradients");
+  ZK_TRY(zk_device_alloc(t->device, bytes, "gradient exchange", (void **)&x->work));
   for (int64_t at = 0; at < longest; at += width) ZK_TRY(reduce_bucket(t, stream, x, nodes, node_start, at, width, shard));
   return ZK_OK;
 }
@@ -175,7 +175,7 @@ zk_status zk_leaf_tree_reduce(zk_leaf_tree *t, zk_stream *stream, float *shard) 
     node *nodes = calloc((size_t)t->num_leaves + 1, sizeof *nodes);
     int *node_start = calloc((size_t)size + 1, sizeof *node_start);
     size_t *counts = calloc(4 * (size_t)size, sizeof *counts);
-    exchange x = {counts, counts + size, counts + 2 * size, counts + 3 * size, NULL, NULL};
+    exchange x = {counts, counts + size, counts + 2 * size, counts + 3 * size, NULL, NULL, NULL};
     if (!nodes || !node_start || !counts) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to exchange gradients");
     if (st == ZK_OK) {
       all_nodes(t, nodes, node_start);
@@ -186,6 +186,7 @@ zk_status zk_leaf_tree_reduce(zk_leaf_tree *t, zk_stream *stream, float *shard) 
     free(counts);
     free(x.send);
     free(x.recv);
+    zk_device_free(t->device, x.work);
   }
   for (int i = 0; i < t->num_nodes; i++) t->spare[t->num_spare++] = t->nodes[i].data;
   t->num_nodes = 0;
