@@ -5,9 +5,9 @@
 #include "kernels/cpu/isa/gemm_block.h"
 
 // Steps of k in one block: ZK_NR columns of B stay in the nearest caches while the row panels of A pass by.
-#define ZK_BLOCK_K 640
+#define ZK_BLOCK_K 1024
 // One block of A in the second-level cache, in floats.
-#define ZK_BLOCK_A (56 * 1024)
+#define ZK_BLOCK_A (28 * 1024)
 #define ZK_BLOCK_COLUMNS 1024
 #define ZK_PACK_PANELS 4 // packed at once
 
