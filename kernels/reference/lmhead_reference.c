@@ -150,8 +150,7 @@ bool zk_lmhead_reference_read(const zk_lmhead_desc *desc, const float *logit, in
   return true;
 }
 
-// dlogit[V] of one row, in place of its logits.
-static bool gradient_row(const zk_lmhead_desc *desc, float *logit, int32_t target, float dlogprob) {
+bool zk_lmhead_reference_dlogits(const zk_lmhead_desc *desc, float *logit, int32_t target, float dlogprob) {
   float *z = malloc((size_t)desc->vocab * sizeof *z), lse, entropy, kept_logit;
   int32_t kept_id;
   if (z == NULL || !form_z(desc, logit, z, &kept_logit, &kept_id)) {
@@ -177,7 +176,7 @@ bool zk_lmhead_reference_backward(const zk_lmhead_desc *desc, const zk_chunks *c
   if (d == NULL) return false;
   for (int64_t t = 0; t < rows; t++) {
     zk_lmhead_reference_logits(desc->hidden, desc->vocab, x + t * hidden, weight, d + t * vocab);
-    if (!gradient_row(desc, d + t * vocab, target[t], dlogprob[t])) {
+    if (!zk_lmhead_reference_dlogits(desc, d + t * vocab, target[t], dlogprob[t])) {
       free(d);
       return false;
     }

@@ -26,6 +26,9 @@ bool zk_lmhead_reference_read(const zk_lmhead_desc *desc, const float *logit, in
                               uint32_t step, uint32_t prompt, uint32_t sample, uint32_t position,
                               zk_lmhead_reference_row *out);
 
+// One row: dlogit[V] in place of logit[V]. False when out of memory.
+bool zk_lmhead_reference_dlogits(const zk_lmhead_desc *desc, float *logit, int32_t target, float dlogprob);
+
 // dx[T,K] overwritten, dweight[V,K] +=. False when out of memory.
 bool zk_lmhead_reference_backward(const zk_lmhead_desc *desc, const zk_chunks *chunks, const float *x,
                                   const float *weight, const int32_t *target, const float *dlogprob, float *dx,
