@@ -51,6 +51,7 @@ sft: {batch: 32}
 rollout: {prompts_per_step: 6, samples_per_prompt: 5, max_new_tokens: 8}
 optimizer: {lr: 0.03}
 checkpoint: {every: 2}
+eval: {every: 2, samples: 2}
 log: {progress: false}
 EOF
 }

@@ -60,6 +60,7 @@ static zk_status begin(zk_auditor *a) {
       zk_verify_skip(a->once, ZK_VERIFY_CHECKPOINTS, 1, "the checkpoint of step 0 is missing");
   }
   ZK_TRY(settle(a, a->start));
+  if (a->start + 1 == a->first_step) ZK_TRY(zk_verify_evaluation(a, a->start));
   return zk_verify_merge(a->comm, &a->here, &a->total);
 }
 
@@ -128,6 +129,7 @@ static zk_status audit_step(zk_auditor *a, int64_t step) {
   ZK_TRY(!strcmp(a->kind, "sft") ? audit_sft_step(a, step) : audit_train_step(a, step));
   if (a->step != step) a->step = ZK_VERIFY_UNKNOWN;
   ZK_TRY(settle(a, step));
+  if (step >= a->first_step) ZK_TRY(zk_verify_evaluation(a, step));
   zk_progress_update("verify", (long)(step - a->start), (long)(a->last_step - a->start), "steps");
   return zk_verify_merge(a->comm, &a->here, &a->total);
 }

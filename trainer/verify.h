@@ -16,7 +16,7 @@
 typedef struct {
   const char *run_dir;
   int64_t first_step, last_step; // audited, both included; 0: from the first, to the last there is
-  bool replay;                   // also sample each step again from its prompts
+  bool replay;                   // also sample again: each step from its prompts, and held-out accuracies
   zk_config_device device;       // ZK_CONFIG_DEVICE_AUTO: the run's own
 } zk_verify_options;
 

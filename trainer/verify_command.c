@@ -67,7 +67,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 }
 
 static const struct argp_option options[] = {
-    {"replay", KEY_REPLAY, 0, 0, "Also sample each step again from its prompts", 0},
+    {"replay", KEY_REPLAY, 0, 0, "Also sample again: each step from its prompts, and held-out accuracies", 0},
     {"steps", KEY_STEPS, "A:B", 0, "Only steps A to B, from the newest checkpoint before A", 0},
     {"partial", KEY_PARTIAL, 0, 0, "Exit 0 although something could not be checked, if nothing differs", 0},
     {"device", KEY_DEVICE, "cpu|cuda", 0, "Where to recompute (default: the run's device)", 0},

@@ -75,6 +75,10 @@ zk_status zk_verify_tokens(zk_auditor *a, const zk_verify_step *s);
 // ---- verify_replay.c: the step sampled again. Collective.
 zk_status zk_verify_replay(zk_auditor *a, const zk_verify_step *s);
 
+// ---- verify_evaluation.c: --replay: the held-out accuracies of the step's line, at the weights after the step.
+// Collective.
+zk_status zk_verify_evaluation(zk_auditor *a, int64_t step);
+
 // ---- verify_update.c: the step's update, from what is stored; moves the chain to `step` (or to ZK_VERIFY_UNKNOWN).
 // Collective.
 zk_status zk_verify_update(zk_auditor *a, const zk_verify_step *s);

@@ -99,7 +99,7 @@ static zk_status open_parts(zk_auditor *a, const zk_config *c, const char *model
   bool rl = !strcmp(a->kind, "train");
   ZK_TRY(zk_updater_open(&a->session, rl ? c->rollout.temperature : 1, rl ? c->rollout.top_k : 0,
                          rl ? c->rollout.top_p : 1, &a->updater));
-  if (!rl) return ZK_OK;
+  if (!rl && !a->options->replay) return ZK_OK;
   zk_engine_options o = zk_session_engine_options(&a->session);
   o.want_logits_hash = true;
   return zk_comm_agree(a->comm, zk_engine_open(&a->session.policy, &o, &a->engine));

@@ -73,7 +73,8 @@ static zk_status apply(zk_auditor *a, int64_t step, zk_update_result *result, bo
   return ZK_OK;
 }
 
-// What rl.c writes of a step and the step determines: all but times, rates and evaluations.
+// What rl.c writes of a step and the step determines: all but times and rates (and evaluations, which --replay samples
+// again).
 static void check_metrics(zk_auditor *a, const zk_verify_step *s, const zk_trajectory *t, int64_t num_trained,
                           const float *entropy, const zk_update_result *result) {
   const zk_config *c = &a->session.config;
@@ -95,6 +96,7 @@ static void check_metrics(zk_auditor *a, const zk_verify_step *s, const zk_traje
       {"mismatch/kl_k1", p.kl_k1},
       {"mismatch/kl_k3", p.kl_k3},
       {"tokens/generated", (double)t->num_sample_tokens},
+      {"tokens/prompt", (double)t->num_prompt_tokens},
       {"tokens/trained", (double)num_trained},
   };
   ZK_VERIFY_METRICS_OF(a, s->step, values);

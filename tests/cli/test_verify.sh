@@ -12,7 +12,7 @@ expect 0 workers 2 "$ZK" verify runs/tiny --replay
 same out alone
 expect 0 "$ZK" verify runs/tiny --json=report.json
 [ "$(grep -c '"differing": 0' report.json)" -ge 14 ] || fail "report.json"
-expect 0 "$ZK" verify runs/warm
+expect 0 "$ZK" verify runs/warm --replay
 says 'verify: 16 steps, '
 expect 0 "$ZK" verify runs/tiny --steps 3:4
 says 'verify: 2 steps, '
@@ -109,6 +109,11 @@ alter "checkpoint step 2: state.json says weights/hash $wrong" "s/$hash/$wrong/"
 alter 'checkpoint step 4: config.json is not the model' 's/10000/20000/' checkpoints/step_000004/config.json
 alter 'attribute config: optimizer.lr: ' 's/lr: 0.01/lr: 0.02/' config.yaml
 alter 'attribute seed is 0000000000000007, the config' 's/^seed: 7/seed: 8/' config.yaml
+
+honest
+sed -i '/"step": 2,/s/\("eval.accuracy": \)[0-9.]*/\10.25/' runs/x/metrics.jsonl
+expect 1 "$ZK" verify runs/x --replay
+says 'step 2: eval/accuracy is 0.25 in metrics.jsonl, '
 
 # ---- one operation whose order of sums is another, on either side: each side is really computed, and apart from the other
 # faulty FAULT RUN CHECK: verify with that fault finds a difference of kind CHECK.
