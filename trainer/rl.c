@@ -38,7 +38,7 @@ typedef struct {
   zk_advantage_stats advantage;
   zk_policy_stats policy;
   zk_update_result update;
-  double lr, start_s, rollout_s, train_s, write_s;
+  double lr, start_s, rollout_s, verify_s, train_s, write_s;
 } step_state;
 
 static void free_step(step_state *x) {
@@ -67,7 +67,9 @@ static zk_status gradient(zk_run *run, step_state *x) {
   if (!x->entropy) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %lld tokens", (long long)x->t.num_sample_tokens);
   zk_policy_loss_context context = {c, &x->t};
   ZK_TRY(zk_updater_gradient(&run->updater, &x->seqs, zk_policy_loss, &context, x->t.trainer_logprob, x->entropy));
+  double start = zk_clock_s();
   zk_policy_stats_compute(c, &x->t, x->entropy, &x->policy);
+  x->verify_s = zk_clock_s() - start;
   if (x->policy.mismatch_tokens && c->numerics != ZK_VENDOR)
     return zk_comm_agree(run->session.comm, zk_policy_mismatch(&x->t, x->policy.first_mismatch, x->policy.mismatch_tokens));
   return ZK_OK;
@@ -125,10 +127,11 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x,
   zk_metrics_put_double(line, "perf/train_tokens_per_s", (double)x->seqs.offsets[x->seqs.num_seqs] / (x->train_s + 1e-9));
   zk_metrics_put_double(line, "time/rollout", x->collect.rollout_s);
   zk_metrics_put_double(line, "time/reward", x->collect.reward_s);
+  zk_metrics_put_double(line, "time/verify", x->verify_s);
   zk_metrics_put_double(line, "time/train", x->train_s);
+  zk_metrics_put_double(line, "time/checkpoint", run->checkpoint_s);
   zk_metrics_put_double(line, "time/trajectory", x->write_s);
   zk_metrics_put_double(line, "time/step", zk_clock_s() - x->start_s);
-  (void)run;
 }
 
 static bool wants_evaluation(const zk_config *c, int64_t step) {
@@ -160,7 +163,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   x->lr = zk_learning_rate(c, step);
   ZK_TRY(zk_updater_apply(&run->updater, x->lr, &x->update));
   x->write_s = written - trained;
-  x->train_s = zk_clock_s() - sampled - x->write_s;
+  x->train_s = zk_clock_s() - sampled - x->write_s - x->verify_s;
   put_metrics(run, line, x, total(run, x->collect.prompt_tokens));
   if (c->log.every && step % c->log.every == 0)
     ZK_LOG(INFO, "train", "step %lld/%d  reward %.3f  length %.1f  entropy %.3f  grad %.3g  mismatch %lld of %lld  %.2f s", (long long)step, c->run.steps,

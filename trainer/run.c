@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/clock.h"
 #include "shared/log.h"
 
 // Compares the config that RUN was begun with with this one.
@@ -104,7 +105,10 @@ bool zk_run_is_new(const zk_run *run) { return run->step < 0; }
 static zk_status checkpoint(zk_run *run, int64_t step) {
   zk_checkpoint_state state = {.step = step, .weights_hash = run->weights_hash, .state_hash = run->state_hash};
   memcpy(state.kind, run->kind, strlen(run->kind) + 1);
-  return zk_checkpoint_write(&run->updater, run->dir, &state, run->session.config.checkpoint.keep);
+  double start = zk_clock_s();
+  zk_status st = zk_checkpoint_write(&run->updater, run->dir, &state, run->session.config.checkpoint.keep);
+  run->checkpoint_s = zk_clock_s() - start;
+  return st;
 }
 
 static zk_status append_line(zk_run *run, zk_metrics_line *line) {

@@ -17,6 +17,7 @@ typedef struct zk_run {
   zk_metrics *metrics;     // rank 0; NULL elsewhere
   char *identity;          // the config's identity text
   int64_t step;            // steps done
+  double checkpoint_s;     // what the last checkpoint took; a step's line is written before its own
   uint64_t weights_hash, state_hash; // after `step`
 } zk_run;
 
