@@ -204,6 +204,7 @@ zk_status zk_engine_submit(zk_engine *e, const zk_request *r) {
   if (r->forced) ZK_TRY(copy_forced(group, r));
   int32_t room = e->options.max_sequence - r->num_prompt;
   if (room > e->options.max_new_tokens) room = e->options.max_new_tokens;
+  if (r->max_new_tokens > 0 && room > r->max_new_tokens) room = r->max_new_tokens;
   size_t at = 0;
   for (int32_t i = 0; i < r->num_samples; i++) {
     int32_t max_new = r->forced ? r->num_forced[i] : room;

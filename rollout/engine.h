@@ -42,6 +42,7 @@ typedef struct {
   const int32_t *prompt;
   int32_t num_prompt; // at least 1
   int32_t first_sample, num_samples;
+  int32_t max_new_tokens; // 0 = the engine's; never more than that
   // Teacher forcing, for audits: sample i continues with forced[i][0..num_forced[i]), whatever is drawn; NULL otherwise.
   const int32_t *const *forced;
   const int32_t *num_forced;

@@ -11,9 +11,19 @@ static const struct argp_option options[] = {
     {"help-config", KEY_HELP_CONFIG, 0, 0, "Print every key of the config with type, range, default and meaning, and stop", 0},
     {0}};
 
+typedef struct {
+  zk_command_line *out;
+  bool has_own; // the command has options of its own, parsed into own_input
+  void *own_input;
+} parse_input;
+
 static error_t parse(int key, char *arg, struct argp_state *state) {
-  zk_command_line *out = state->input;
+  const parse_input *input = state->input;
+  zk_command_line *out = input->out;
   switch (key) {
+  case ARGP_KEY_INIT:
+    if (input->has_own) state->child_inputs[0] = input->own_input;
+    return 0;
   case KEY_DRY_RUN: out->dry_run = true; return 0;
   case KEY_HELP_CONFIG: out->help_config = true; return 0;
   case ARGP_KEY_ARG:
@@ -25,9 +35,16 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
 }
 
 zk_status zk_command_line_parse(int argc, char **argv, const char *about, zk_command_line *out) {
+  return zk_command_line_parse_with(argc, argv, about, NULL, NULL, out);
+}
+
+zk_status zk_command_line_parse_with(int argc, char **argv, const char *about, const struct argp *own, void *own_input, zk_command_line *out) {
   memset(out, 0, sizeof *out);
-  const struct argp argp = {options, parse, "CONFIG.yaml [KEY.PATH=VALUE...]", about, NULL, NULL, NULL};
-  if (argp_parse(&argp, argc, argv, 0, NULL, out)) return ZK_FAIL(ZK_BAD_INPUT, "%s: see %s --help", argv[0], argv[0]);
+  parse_input input = {out, own != NULL, own_input};
+  const struct argp_child children[] = {{own, 0, NULL, 0}, {0}};
+  const struct argp argp = {options, parse, "CONFIG.yaml [KEY.PATH=VALUE...]", about, own ? children : NULL, NULL, NULL};
+  argp_err_exit_status = zk_status_exit_code(ZK_BAD_INPUT);
+  if (argp_parse(&argp, argc, argv, 0, NULL, &input)) return ZK_FAIL(ZK_BAD_INPUT, "%s: see %s --help", argv[0], argv[0]);
   out->overrides = argv + 1;
   if (!out->config_path && !out->help_config) return ZK_FAIL(ZK_BAD_INPUT, "%s: which CONFIG.yaml? see %s --help", argv[0], argv[0]);
   return ZK_OK;

@@ -132,9 +132,7 @@ static zk_status append_text(zk_metrics *m, int64_t step, const char *text, size
 }
 
 zk_status zk_metrics_append(zk_metrics *m, const zk_metrics_line *line) {
-  if (line->status != ZK_OK)
-    return ZK_FAIL(line->status, "metrics of step %" PRId64 ": %s is %s", line->step, line->failed_key,
-                   zk_status_text(line->status));
+  ZK_TRY(zk_metrics_line_check(line));
   char *text = malloc(line->num_bytes + 3);
   if (!text) return ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: out of memory", m->path.s);
   memcpy(text, line->text, line->num_bytes);

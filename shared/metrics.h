@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <jansson.h>
 
@@ -28,6 +29,11 @@ void zk_metrics_put_int(zk_metrics_line *line, const char *key, int64_t value);
 // "weights/hash", "state/hash": a string of 16 hex digits, since JSON readers keep 53 bits of a number.
 void zk_metrics_put_hash(zk_metrics_line *line, const char *key, uint64_t value);
 void zk_metrics_put_string(zk_metrics_line *line, const char *key, const char *value);
+
+// The first error of the puts, with step and key.
+zk_status zk_metrics_line_check(const zk_metrics_line *line);
+// Prints the object on a line of its own to `out`, for commands whose data it is: those errors, or ZK_IO.
+zk_status zk_metrics_line_print(const zk_metrics_line *line, FILE *out);
 
 // The lines of a file, for reading and for appending. Not collective; one writer, who holds the run's lock.
 typedef struct zk_metrics zk_metrics;

@@ -90,3 +90,14 @@ void zk_metrics_put_string(zk_metrics_line *line, const char *key, const char *v
   append_key(line, key);
   append_quoted(line, key, value);
 }
+
+zk_status zk_metrics_line_check(const zk_metrics_line *line) {
+  if (line->status == ZK_OK) return ZK_OK;
+  return ZK_FAIL(line->status, "metrics of step %" PRId64 ": %s is %s", line->step, line->failed_key, zk_status_text(line->status));
+}
+
+zk_status zk_metrics_line_print(const zk_metrics_line *line, FILE *out) {
+  ZK_TRY(zk_metrics_line_check(line));
+  fprintf(out, "%s}\n", line->text);
+  return fflush(out) || ferror(out) ? ZK_FAIL(ZK_IO, "step %" PRId64 " cannot be written to standard output", line->step) : ZK_OK;
+}

@@ -8,7 +8,9 @@
 #include "shared/version.h"
 #include "trainer/bench_command.h"
 #include "trainer/check_command.h"
+#include "trainer/eval_command.h"
 #include "trainer/export_command.h"
+#include "trainer/rollout_command.h"
 #include "trainer/score_command.h"
 #include "trainer/train_command.h"
 #include "trainer/verify_command.h"
@@ -16,7 +18,9 @@
 static const zk_command *const commands[] = {
     &zk_command_train,
     &zk_command_sft,
+    &zk_command_rollout,
     &zk_command_score,
+    &zk_command_eval,
     &zk_command_verify,
     &zk_command_export,
     &zk_command_check,

@@ -8,7 +8,6 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/version.h"
-#include "trainer/advantage.h"
 #include "trainer/evaluate.h"
 #include "trainer/policy_loss.h"
 
@@ -47,16 +46,16 @@ static void free_step(step_state *x) {
   free(x->entropy);
 }
 
-static zk_status sample(zk_run *run, int64_t step, step_state *x) {
-  zk_session *s = &run->session;
+zk_status zk_rl_sample(zk_session *s, zk_engine *engine, const char *identity, int64_t step, uint64_t weights_hash, zk_trajectory *t,
+                       zk_collect_stats *collect, zk_advantage_stats *advantage) {
   const zk_config *c = &s->config;
   zk_collect_request q = {.split = ZK_SPLIT_TRAIN, .first_index = (uint64_t)(step - 1) * (uint64_t)c->rollout.prompts_per_step,
                           .num_prompts = c->rollout.prompts_per_step, .samples_per_prompt = c->rollout.samples_per_prompt, .step = (uint32_t)step,
                           .what = "sample"};
-  ZK_TRY(zk_collect(s, run->engine, &q, &x->t, &x->collect));
-  ZK_TRY(zk_rl_describe(s, run->identity, step, run->weights_hash, &x->t));
-  ZK_TRY(zk_rewards_shuffle(c, &x->t));
-  return zk_advantage_compute(c, &x->t, &x->advantage);
+  ZK_TRY(zk_collect(s, engine, &q, t, collect));
+  ZK_TRY(zk_rl_describe(s, identity, step, weights_hash, t));
+  ZK_TRY(zk_rewards_shuffle(c, t));
+  return zk_advantage_compute(c, t, advantage);
 }
 
 // The trainer's forward and backward pass; then every sampled token's two log-probabilities, bit against bit, before anything is updated.
@@ -153,7 +152,7 @@ static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line
 static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_line *line) {
   const zk_config *c = &run->session.config;
   x->start_s = zk_clock_s();
-  ZK_TRY(sample(run, step, x));
+  ZK_TRY(zk_rl_sample(&run->session, run->engine, run->identity, step, run->weights_hash, &x->t, &x->collect, &x->advantage));
   double sampled = zk_clock_s();
   x->rollout_s = sampled - x->start_s;
   ZK_TRY(gradient(run, x));

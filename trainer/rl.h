@@ -3,10 +3,14 @@
 #define ZK_TRAINER_RL_H
 
 #include "rollout/collect.h"
+#include "trainer/advantage.h"
 #include "trainer/run.h"
 
 // Sets a step's identity fields (run name, step, seed, hashes, config ...). weights_hash: before the step's update.
 zk_status zk_rl_describe(const zk_session *session, const char *identity, int64_t step, uint64_t weights_hash, zk_trajectory *t);
+// Samples step `step` of a run, whole: completions, rewards, advantages, identity fields; trainer_logprob stays zero. Collective.
+zk_status zk_rl_sample(zk_session *session, zk_engine *engine, const char *identity, int64_t step, uint64_t weights_hash, zk_trajectory *t,
+                       zk_collect_stats *collect, zk_advantage_stats *advantage);
 // Runs config->run.steps steps from where the run stands. Collective.
 zk_status zk_rl_train(zk_run *run);
 

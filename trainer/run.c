@@ -6,31 +6,13 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
-
-// Compares the config that RUN was begun with with this one.
-static zk_status compare_config(const zk_run *run, const zk_config *config) {
-  char *text = NULL;
-  ZK_TRY(zk_run_dir_read_config(run->dir, &text));
-  if (!text) return ZK_OK;
-  zk_path path = zk_run_dir_config_path(run->dir);
-  zk_config *old = malloc(sizeof *old);
-  char *old_identity = NULL;
-  zk_status st = old ? zk_config_parse(path.s, text, strlen(text), 0, NULL, old) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a config");
-  if (st == ZK_OK) st = zk_config_identity_text(old, &old_identity);
-  if (st == ZK_OK) st = zk_config_compare_identity(config->run.dir, old_identity, "this config", run->identity);
-  if (st == ZK_BAD_INPUT) (void)zk_status_context(st, "%s belongs to another run; choose another run.dir", config->run.dir);
-  free(text);
-  free(old);
-  free(old_identity);
-  return st;
-}
+#include "trainer/run_folder.h"
 
 // Rank 0: the lock, the config on disk, and the checkpoint to go on from (-1: none).
 static zk_status open_directory(zk_run *run, const zk_config *config, int64_t *from) {
   *from = -1;
-  ZK_TRY(zk_run_dir_open(config->run.dir, ZK_RUN_DIR_LOCK_WAIT_MS, &run->dir_memory));
+  ZK_TRY(zk_run_folder_open(config, run->identity, &run->dir_memory));
   run->dir = &run->dir_memory;
-  ZK_TRY(compare_config(run, config));
   ZK_TRY(zk_run_dir_latest_checkpoint(run->dir, INT64_MAX, from));
   if (*from >= 0 && config->run.resume == ZK_CONFIG_RESUME_NEVER)
     return ZK_FAIL(ZK_BAD_INPUT, "%s already holds a run (checkpoint of step %lld) and run.resume is never: choose another run.dir", config->run.dir,
@@ -38,22 +20,6 @@ static zk_status open_directory(zk_run *run, const zk_config *config, int64_t *f
   if (*from < 0 && config->run.resume == ZK_CONFIG_RESUME_MUST)
     return ZK_FAIL(ZK_BAD_INPUT, "%s holds no complete checkpoint and run.resume is must", config->run.dir);
   return zk_metrics_open(zk_run_dir_metrics_path(run->dir).s, &run->metrics);
-}
-
-static zk_status write_config(zk_run *run) {
-  char *old = NULL, *text = NULL;
-  size_t bytes = 0;
-  ZK_TRY(zk_run_dir_read_config(run->dir, &old));
-  bool exists = old != NULL;
-  free(old);
-  if (exists) return ZK_OK;
-  FILE *f = open_memstream(&text, &bytes);
-  if (!f) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for config.yaml");
-  zk_status st = zk_config_write_yaml(&run->session.config, f);
-  fclose(f);
-  if (st == ZK_OK) st = zk_run_dir_write_config(run->dir, text);
-  free(text);
-  return st;
 }
 
 static zk_status open_parts(zk_run *run, const zk_config *config, zk_comm *comm, int64_t from) {
@@ -66,7 +32,7 @@ static zk_status open_parts(zk_run *run, const zk_config *config, zk_comm *comm,
   ZK_TRY(zk_comm_agree(comm, zk_engine_open(&s->policy, &o, &run->engine)));
   if (from < 0) {
     run->step = -1;
-    ZK_TRY(zk_comm_agree(comm, run->dir ? write_config(run) : ZK_OK));
+    ZK_TRY(zk_comm_agree(comm, run->dir ? zk_run_folder_write_config(run->dir, &s->config) : ZK_OK));
     return zk_optimizer_hashes(&run->updater.optimizer, s->stream, &run->weights_hash, &run->state_hash);
   }
   zk_checkpoint_state state;

@@ -1,13 +1,11 @@
 // `zerokl train` and `zerokl sft`.
 #include "trainer/train_command.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "shared/clock.h"
-#include "shared/command_line.h"
 #include "shared/log.h"
-#include "trainer/plan.h"
+#include "trainer/config_command.h"
 #include "trainer/rl.h"
 #include "trainer/sft.h"
 
@@ -23,31 +21,20 @@ static zk_status run_training(const zk_config *config, zk_comm *comm, const char
   return st;
 }
 
-static zk_status command(int argc, char **argv, const char *kind, const char *about) {
-  zk_command_line line;
-  ZK_TRY(zk_command_line_parse(argc, argv, about, &line));
-  if (line.help_config) {
-    zk_config_help(stdout);
-    return ZK_OK;
-  }
-  zk_comm *comm = NULL;
-  ZK_TRY(zk_comm_world(&comm));
-  zk_config *config = malloc(sizeof *config);
-  zk_status st = config ? zk_config_load(line.config_path, line.num_overrides, line.overrides, config) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a config");
-  st = zk_comm_agree(comm, st);
-  if (st == ZK_OK && line.dry_run) {
-    if (zk_comm_rank(comm) == 0) st = zk_plan_print(config, zk_comm_size(comm), stdout);
-    st = zk_comm_agree(comm, st);
-  } else if (st == ZK_OK) st = run_training(config, comm, kind);
-  free(config);
-  return st;
+static zk_status train(const zk_config *config, zk_comm *comm, void *arg) {
+  (void)arg;
+  return run_training(config, comm, "train");
+}
+static zk_status sft(const zk_config *config, zk_comm *comm, void *arg) {
+  (void)arg;
+  return run_training(config, comm, "sft");
 }
 
 static zk_status run_train(int argc, char **argv) {
-  return command(argc, argv, "train", "Runs reinforcement learning: sample, reward, compare bits, update, log, checkpoint.");
+  return zk_config_command(argc, argv, "Runs reinforcement learning: sample, reward, compare bits, update, log, checkpoint.", NULL, train, NULL);
 }
 static zk_status run_sft(int argc, char **argv) {
-  return command(argc, argv, "sft", "Supervised warm-up on the task's demonstrations: run.steps steps of sft.batch sequences.");
+  return zk_config_command(argc, argv, "Supervised warm-up on the task's demonstrations: run.steps steps of sft.batch sequences.", NULL, sft, NULL);
 }
 
 const zk_command zk_command_train = {"train", "the RL loop: sample, reward, compare bits, update, log, checkpoint", run_train};

@@ -1,0 +1,100 @@
+// All requests at once, as offline generation has them; the engine's scheduler does the rest.
+#include "trainer/rollout_bench.h"
+
+#include <stdio.h>
+
+#include "rollout/session.h"
+#include "rollout/workload.h"
+#include "shared/clock.h"
+#include "shared/log.h"
+#include "shared/metrics.h"
+
+// Every size-th sequence of the workload is this rank's.
+static zk_status submit_own(const zk_session *s, zk_engine *engine, const zk_workload *w) {
+  for (int32_t i = zk_comm_rank(s->comm); i < w->num_sequences; i += zk_comm_size(s->comm)) {
+    const int64_t *at = w->prompt_offsets + i;
+    zk_request r = {.tag = (uint64_t)i, .step = 1, .prompt_id = (uint32_t)i, .prompt = w->prompt_tokens + at[0], .num_prompt = (int32_t)(at[1] - at[0]),
+                    .num_samples = 1, .max_new_tokens = w->num_new[i]};
+    ZK_TRY(zk_engine_submit(engine, &r));
+  }
+  return ZK_OK;
+}
+
+static zk_status generate(const zk_session *s, zk_engine *engine, const zk_workload *w, uint64_t *generated) {
+  ZK_TRY(submit_own(s, engine, w));
+  const long total = zk_engine_num_open(engine);
+  while (zk_engine_num_open(engine)) {
+    ZK_TRY(zk_engine_step(engine));
+    for (zk_completion done; zk_engine_take(engine, &done);) {
+      *generated += (uint64_t)done.num_tokens;
+      zk_completion_free(&done);
+    }
+    zk_progress_update("generate", total - zk_engine_num_open(engine), total, "sequences on this rank");
+  }
+  zk_progress_end();
+  return ZK_OK;
+}
+
+// stats: summed over ranks.
+static zk_status print(const zk_session *s, const zk_workload *w, const zk_engine_stats *stats, uint64_t generated, double seconds) {
+  const double prompt = (double)w->prompt_offsets[w->num_sequences];
+  ZK_LOG(INFO, "bench", "%d sequences, %.0f prompt tokens, %llu generated in %.2f s: %.1f tokens/s generated, %.1f with prompts", w->num_sequences, prompt,
+         (unsigned long long)generated, seconds, (double)generated / seconds, ((double)generated + prompt) / seconds);
+  zk_metrics_line line;
+  zk_metrics_line_init(&line, 1);
+  zk_metrics_put_string(&line, "device", zk_device_describe(s->device));
+  zk_metrics_put_string(&line, "numerics", zk_numerics_name(s->config.numerics));
+  zk_metrics_put_int(&line, "parameters", s->policy.params.num_elements);
+  zk_metrics_put_int(&line, "ranks", zk_comm_size(s->comm));
+  zk_metrics_put_int(&line, "sequences", w->num_sequences);
+  zk_metrics_put_int(&line, "tokens/prompt", w->prompt_offsets[w->num_sequences]);
+  zk_metrics_put_int(&line, "tokens/generated", (int64_t)generated);
+  zk_metrics_put_int(&line, "engine/steps", (int64_t)stats->steps);
+  zk_metrics_put_int(&line, "engine/preemptions", (int64_t)stats->preemptions);
+  zk_metrics_put_double(&line, "time/rollout", seconds);
+  zk_metrics_put_double(&line, "perf/rollout_tokens_per_s", (double)generated / seconds);
+  zk_status st = zk_metrics_line_print(&line, stdout);
+  zk_metrics_line_free(&line);
+  return st;
+}
+
+static zk_status measure(zk_session *s, zk_engine *engine, const zk_workload *w) {
+  uint64_t generated = 0;
+  ZK_TRY(zk_comm_barrier(s->comm));
+  const double start = zk_clock_s();
+  ZK_TRY(zk_comm_agree(s->comm, generate(s, engine, w, &generated))); // all are done when the last one is
+  const double seconds = zk_clock_s() - start;
+  zk_engine_stats stats;
+  zk_engine_get_stats(engine, &stats);
+  uint64_t sums[] = {generated, stats.steps, stats.preemptions};
+  ZK_TRY(zk_comm_sum_u64(s->comm, sums, 3));
+  stats.steps = sums[1], stats.preemptions = sums[2];
+  if (sums[0] != (uint64_t)w->total_new)
+    return ZK_FAIL(ZK_INTERNAL, "%llu tokens were generated, not %lld", (unsigned long long)sums[0], (long long)w->total_new);
+  return zk_comm_agree(s->comm, zk_comm_rank(s->comm) == 0 ? print(s, w, &stats, sums[0], seconds) : ZK_OK);
+}
+
+static zk_status open_engine(const zk_session *s, const zk_rollout_bench_options *options, zk_engine **engine) {
+  zk_engine_options o = zk_session_engine_options(s);
+  o.max_new_tokens = options->max_tokens, o.max_sequence = 2 * options->max_tokens;
+  o.ignore_eos = true, o.num_stop = 0;
+  if (o.max_sequence > s->policy.num_positions)
+    return ZK_FAIL(ZK_BAD_INPUT, "sequences of up to %d tokens do not fit the model's %d positions; lower --max", o.max_sequence, s->policy.num_positions);
+  return zk_engine_open(&s->policy, &o, engine);
+}
+
+zk_status zk_rollout_bench(const zk_config *config, zk_comm *comm, const zk_rollout_bench_options *options) {
+  zk_session session;
+  zk_engine *engine = NULL;
+  zk_workload workload = {0};
+  ZK_TRY(zk_session_open_model(config, comm, NULL, &session));
+  zk_status st = open_engine(&session, options, &engine);
+  if (st == ZK_OK)
+    st = zk_workload_make(options->num_sequences, options->min_tokens, options->max_tokens, session.policy.config.vocab, &workload);
+  st = zk_comm_agree(comm, st);
+  if (st == ZK_OK) st = measure(&session, engine, &workload);
+  zk_workload_free(&workload);
+  zk_engine_close(engine);
+  zk_session_close(&session);
+  return st;
+}

@@ -1,0 +1,16 @@
+// `zerokl rollout --bench`: how fast a fixed workload is generated.
+#ifndef ZK_TRAINER_ROLLOUT_BENCH_H
+#define ZK_TRAINER_ROLLOUT_BENCH_H
+
+#include "shared/comm.h"
+#include "shared/config.h"
+
+typedef struct {
+  int32_t num_sequences, min_tokens, max_tokens; // rollout/workload.h
+} zk_rollout_bench_options;
+
+// Generates the workload with the config's model, engine and sampling, never ending early, shared among the workers. Prints one JSON object
+// on standard output and a line for a person. The task plays no part, and nothing is written. Collective.
+zk_status zk_rollout_bench(const zk_config *config, zk_comm *comm, const zk_rollout_bench_options *options);
+
+#endif
