@@ -1,11 +1,12 @@
 // Linear layer: y = x W^T + b, W as Hugging Face stores it, [out, in] row-major.
 //
-// Order, f32: each output y[t][n] is one ascending chain acc = fma(x[t][k], W[n][k], acc) from +0, k = 0..in-1; then,
-// each a single rounded addition, + bias[n], then + addend[t][n] (the residual). dX[t][k]: one chain over n ascending
-// of fma(dy[t][n], W[n][k], acc); then + addend.  (in/out <= 4,096 or not: one chain.) dW[n][k]: per chunk one chain
-// over its rows ascending of fma(dy[t][n], x[t][k], acc) from +0; dW += chunk sum, chunks ascending. db[n]:   per
-// chunk: 64-row blocks (rows counted from the chunk's first), each summed ascending from +0; the block sums combined
-//          by the fixed tree of kernels/reduce.h; db += chunk sum, chunks ascending.
+// Order, f32, for any size of in and out:
+//   y[t][n]: one chain over k ascending of fma(x[t][k], W[n][k], acc) from +0; then, each a single rounded addition, + bias[n], then
+//   + addend[t][n] (the residual).
+//   dx[t][k]: one chain over n ascending of fma(dy[t][n], W[n][k], acc) from +0; then + addend[t][k].
+//   dW[n][k]: per chunk one chain over its rows ascending of fma(dy[t][n], x[t][k], acc) from +0; dW += chunk sum, chunks ascending.
+//   db[n]: per chunk, 64-row blocks (rows counted from the chunk's first), each summed ascending from +0; block sums combined by
+//   zk_reduce_tree (kernels/reduce.h); db += chunk sum, chunks ascending.
 #ifndef ZK_KERNELS_LINEAR_H
 #define ZK_KERNELS_LINEAR_H
 

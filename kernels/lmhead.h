@@ -1,22 +1,27 @@
-// LM head fused with what is wanted of the logits: log-probability of a given token, or a sampled token and its
-// log-probability. Logits are formed tile by tile over the vocabulary and never stored whole for a batch.
+// LM head fused with what is wanted of the logits: log-probability of a given token, or a sampled token and its log-probability.
+// Logits are formed tile by tile over the vocabulary and never stored whole for a batch.
 //
-// Order: logit[v] = chain over hidden ascending fma(x[k], W[v][k], acc) from +0 (no bias). z[v] = logit[v] * inv_t,
-// inv_t = (float)(1.0 / temperature), skipped when temperature is 1 or 0. With a filter, v outside the kept set has z =
-// -inf (and z = -inf is never kept in what follows). Log-sum-exp: vocabulary tiles of ZK_VOCAB_TILE; in a tile mt = max
-// z, e[v] = zk_expf(z[v] - mt) (0 for -inf), lt = lanes (kernels/reduce.h) over the tile, ht = lanes over fma(e, z,
-// lane) (kept v only). Tiles ascending into the running (m, l, h) from (-inf, 0, 0): a tile with mt = -inf is skipped;
-// m = -inf: copy; else n = max(m, mt), a = zk_expf(m - n), b = zk_expf(mt - n), l = fma(l, a, lt * b), h = fma(h, a, ht
-// * b), m = n. lse = m + zk_logf(l); logprob = z[token] - lse; entropy = lse - h / l. Sampling: argmax over kept v of
-// (z[v] + gumbel(v)), ties to the lowest id; gumbel from kernels/rng.h. Greedy (temperature 0): argmax of logit, and
-// the log-probability is that of the temperature-1 distribution. Filter: order by (logit descending, id ascending);
-// top_k keeps the first k; then weights floor(exp(z - zmax) * 2^40) as integers (zk_expf, then exact scaling), and
-// top_p keeps the shortest prefix, of at least one, whose exact sum reaches p of the kept total: sum * 2^32 >= floor(p
-// * 2^32 + 0.5) * total. logits_hash = sum over v of mix64(bits(logit[v]), v) modulo 2^64 (kernels/hash.h), over all v
-// before temperature and filter. Backward: p[v] = zk_expf(z[v] - lse) (0 if not kept), dz[v] = ((v == token) - p[v]) *
-// dlogprob, dlogit = dz * inv_t (skipped as above). dX[t][k]: vocabulary cut at multiples of 4,096: each part one chain
-// over v ascending fma(dlogit, W[v][k], acc) from +0; the first part, plus the second, plus the third... dW[v][k]: as
-// linear's dW over token chunks.
+// Order.
+//   logit[v] = chain over hidden ascending fma(x[k], W[v][k], acc) from +0 (no bias).
+//   z[v] = logit[v] * inv_t, inv_t = (float)(1.0 / temperature); skipped when temperature is 1 or 0. With a filter, v outside the kept
+//   set has z = -inf and takes part in nothing that follows.
+//   Log-sum-exp and entropy: vocabulary tiles of ZK_VOCAB_TILE ids. In a tile: mt = max z; e[v] = zk_expf(z[v] - mt) (0 for -inf);
+//   lt = lanes (kernels/reduce.h) over e; ht = lanes over fma(e, z, lane), kept v only.
+//   Tiles ascending into the running (m, l, h) from (-inf, 0, 0): mt = -inf: skip; m = -inf: copy; else n = max(m, mt),
+//   a = zk_expf(m - n), b = zk_expf(mt - n), l = fma(l, a, lt * b), h = fma(h, a, ht * b), m = n.
+//   lse = m + zk_logf(l); logprob = z[token] - lse; entropy = lse - h / l.
+//   Sampling: argmax over kept v of (z[v] + gumbel(v)), ties to the lowest id; gumbel from kernels/rng.h.
+//   Greedy (temperature 0): argmax of logit, ties to the lowest id; the log-probability is that of the temperature-1 distribution (over
+//   the kept set when there is a filter).
+//   Filter: ids by (logit descending, id ascending); top_k keeps the first k; of these, weights floor(zk_expf(z - zmax) * 2^40) as
+//   integers, and top_p keeps the shortest prefix, of at least one, whose exact sum reaches p of their total:
+//   sum * 2^32 >= floor(p * 2^32 + 0.5) * total.
+//   logits_hash = sum over v of mix64(bits(logit[v]), v) modulo 2^64 (kernels/hash.h), over all v before temperature and filter.
+// Backward, given lse and dlogprob: p[v] = zk_expf(z[v] - lse) (0 if not kept); dz[v] = ((v == token) - p[v]) * dlogprob;
+//   dlogit = dz * inv_t (skipped as above).
+//   dx[t][k]: the vocabulary cut at multiples of ZK_VOCAB_CHUNK: each part one chain over v ascending fma(dlogit, W[v][k], acc) from +0;
+//   the first part, plus the second, plus the third ...
+//   dW[v][k]: as linear's dW over token chunks.
 #ifndef ZK_KERNELS_LMHEAD_H
 #define ZK_KERNELS_LMHEAD_H
 
