@@ -24,7 +24,7 @@ typedef enum {
 #undef X
       ZK_CHECK_NUM_DATA
 } zk_check_data;
-const char *zk_check_data_name(zk_check_data data);
+const char *zk_check_data_name(zk_check_data data); // "wide"
 
 #define ZK_CHECK_MAX_BUFFERS 512
 

@@ -39,6 +39,7 @@ void zk_device_set_threads(zk_device *device, int num_threads);
 // Checks once more that every thread rounds to nearest and flushes no subnormal (a loaded library may have changed that): ZK_DEVICE if not.
 zk_status zk_device_check_fp(zk_device *device);
 
+// A queue of operations for one side, with its call counters and scratch at zero. The caller closes it, before the device.
 zk_status zk_stream_open(zk_device *device, zk_side side, zk_stream **out);
 void zk_stream_close(zk_stream *stream);
 zk_device *zk_stream_device(zk_stream *stream);

@@ -23,7 +23,7 @@ typedef enum {
 #ifdef __cplusplus
 extern "C" {
 #endif
-const char *zk_numerics_name(zk_numerics numerics);
+const char *zk_numerics_name(zk_numerics numerics); // "f32"
 size_t zk_numerics_bytes(zk_numerics numerics); // of one activation element
 #ifdef __cplusplus
 }

@@ -36,7 +36,7 @@ typedef enum {
 #ifdef __cplusplus
 extern "C" {
 #endif
-const char *zk_op_name(zk_op op);
+const char *zk_op_name(zk_op op); // "rmsnorm_backward"
 #ifdef __cplusplus
 }
 #endif

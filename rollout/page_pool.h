@@ -12,10 +12,10 @@ typedef struct {
   int32_t *uses;       // [num_pages]
 } zk_page_pool;
 
-zk_status zk_page_pool_open(int32_t num_pages, zk_page_pool *out);
-void zk_page_pool_close(zk_page_pool *pool);
+zk_status zk_page_pool_open(int32_t num_pages, zk_page_pool *out); // all free; ZK_OUT_OF_MEMORY
+void zk_page_pool_close(zk_page_pool *pool);                       // a zeroed pool is fine
 int32_t zk_page_pool_take(zk_page_pool *pool); // a page with one use, or -1 when none is free
-void zk_page_pool_share(zk_page_pool *pool, int32_t page);
-void zk_page_pool_drop(zk_page_pool *pool, int32_t page);
+void zk_page_pool_share(zk_page_pool *pool, int32_t page); // one use more
+void zk_page_pool_drop(zk_page_pool *pool, int32_t page);  // one use less; free again at none
 
 #endif

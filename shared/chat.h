@@ -32,8 +32,8 @@ typedef struct zk_chat_message {
   const char *content; // UTF-8
 } zk_chat_message;
 
-const char *zk_chat_name(zk_chat_template template_);
-const char *zk_chat_help(zk_chat_template template_);
+const char *zk_chat_name(zk_chat_template template_); // "llama3.1"
+const char *zk_chat_help(zk_chat_template template_); // what it is, from the table
 // ZK_BAD_INPUT, listing the names, when there is no such template.
 zk_status zk_chat_find(const char *name, zk_chat_template *out);
 

@@ -37,6 +37,7 @@ typedef struct {
   const int32_t *positions; // [T] device
 } zk_decoder_batch;
 
+// The description of this policy's attention over pages of this size.
 zk_attention_desc zk_decoder_attention_desc(const zk_policy *policy, int32_t page_tokens);
 
 // acts->x -> x_out [T, H] through layer `layer`; k_cache, v_cache are this layer's. x_out may be acts->y.

@@ -21,6 +21,7 @@ typedef struct {
 // "model", "checkpoint" or "run". The caller owns *out. Errors are those of the file's reader.
 zk_status zk_inspect(const char *path, const zk_inspect_options *options, json_t **out);
 
+// The parts of it, for one kind each; *out as above.
 zk_status zk_inspect_trajectory(const char *path, const zk_inspect_options *options, json_t **out);
 zk_status zk_inspect_optimizer(const char *path, json_t **out);
 zk_status zk_inspect_safetensors(const char *path, json_t **out); // a file

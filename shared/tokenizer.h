@@ -19,8 +19,8 @@ typedef struct zk_tokens {
   size_t num_tokens, capacity;
 } zk_tokens;
 
-void zk_tokens_free(zk_tokens *tokens);
-zk_status zk_tokens_push(zk_tokens *tokens, int32_t id);
+void zk_tokens_free(zk_tokens *tokens); // leaves it empty
+zk_status zk_tokens_push(zk_tokens *tokens, int32_t id); // ZK_OUT_OF_MEMORY
 
 // Reads tokenizer.json, tokenizer_config.json (bos_token, eos_token, pad_token, chat_template) and chat_template.jinja
 // (if there, it wins) from a model folder. ZK_IO when tokenizer.json cannot be read, ZK_BAD_INPUT when it is malformed,

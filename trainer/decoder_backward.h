@@ -12,6 +12,7 @@ typedef struct {
   void *dgate, *dup, *dact;  // [T, I]
 } zk_layer_gradients;
 
+// Bytes for `capacity` rows, and the layout of that much memory.
 size_t zk_layer_gradients_bytes(const zk_policy *policy, int64_t capacity);
 void zk_layer_gradients_place(const zk_policy *policy, int64_t capacity, void *memory, zk_layer_gradients *out);
 

@@ -22,6 +22,7 @@ typedef struct zk_optimizer {
   float *m, *v, *grad;   // device [count]
 } zk_optimizer;
 
+// Moments zero, no update done; `policy` and `comm` must outlive it. Not collective. The caller closes it, also after a failure.
 zk_status zk_optimizer_open(zk_policy *policy, zk_comm *comm, zk_optimizer *out);
 void zk_optimizer_close(zk_optimizer *optimizer);
 // One update from the summed gradient in optimizer->grad: global norm, clipping, AdamW, gathered weights, repacked panels.

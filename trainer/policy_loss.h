@@ -16,6 +16,7 @@ typedef struct {
   int clipped;
 } zk_token_loss;
 
+// The loss of one token. The ratio is e^(logprob - sampler_logprob) in double: exactly 1 when the bits agree.
 zk_token_loss zk_policy_token_loss(const zk_config *config, double advantage, float sampler_logprob, float logprob);
 
 // A zk_loss_fn whose context is this: sequence i is sample i of the trajectory.
