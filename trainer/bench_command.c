@@ -7,9 +7,10 @@
 
 #include "kernels/bench.h"
 #include "shared/log.h"
+#include "trainer/bench_model.h"
 
 // In the order they run. A suite of rollout/ or trainer/ is one more line.
-static const zk_bench_suite *const suites[] = {&zk_bench_suite_linear, &zk_bench_suite_lmhead};
+static const zk_bench_suite *const suites[] = {&zk_bench_suite_linear, &zk_bench_suite_lmhead, &zk_bench_suite_model};
 enum { NUM_SUITES = sizeof suites / sizeof suites[0] };
 
 typedef struct {
@@ -60,7 +61,7 @@ static const struct argp parser = {
     .args_doc = "[SUITE]",
     .doc =
         "Measures operations: shape, microseconds, rate, percentage of the machine's floor, times the rival's speed.\v"
-        "Suites: linear, lmhead. The rival is OpenBLAS on the same threads and instruction set (ZK_CPU_ISA)."};
+        "Suites: linear, lmhead, model. The rival is OpenBLAS on the same threads and instruction set (ZK_CPU_ISA)."};
 
 static zk_status run_suites(zk_bench *bench, const char *only) {
   bool found = false;
