@@ -12,7 +12,11 @@
 #define ZK_KV_BLOCK 16                                      // keys in a block
 #define ZK_ATTN_TILE_BLOCKS (ZK_ATTN_TILE / ZK_KV_BLOCK)    // blocks in a tile
 #define ZK_ATTN_SPLIT_TILES (ZK_ATTN_SPLIT / ZK_ATTN_TILE)  // tiles in a split
-#define ZK_ATTN_MICRO_ROWS 6                                // rows that one register block holds
+#if defined(__SANITIZE_ADDRESS__)
+#define ZK_ATTN_MICRO_ROWS 2 // rows of a register block: fewer to compile where each load is many instructions
+#else
+#define ZK_ATTN_MICRO_ROWS 6
+#endif
 
 // The description with what follows from it.
 typedef struct {

@@ -94,7 +94,7 @@ static key_tile key_tile_at(const zk_attn_forward *f, const zk_attn_task *t, int
   return out;
 }
 
-// Micro-rows [i, i + rows), all of which see a key, take in one tile. `next` is the tile after it when these rows are all there are.
+// Micro-rows [i, i + rows), all of which see a key, take in one tile; `next` is the one after it.
 static void add_tile(const zk_attn_shape *s, const zk_attn_task *t, int32_t tile_pos, const key_tile *keys, const key_tile *next, int32_t i,
                      int rows, const work *w) {
   const ptrdiff_t dp = s->padded_dim;
@@ -102,9 +102,9 @@ static void add_tile(const zk_attn_shape *s, const zk_attn_task *t, int32_t tile
   int32_t seen[ZK_ATTN_MICRO_ROWS];
   count_keys(s, t, tile_pos, i, rows, seen);
   const int32_t num_cols = (seen[rows - 1] + 15) / 16 * 16;
-  zk_attn_dots(rows, num_cols, s->dim, w->q + i * dp, dp, keys->k, next ? keys->v : NULL, s->scale, w->score);
+  zk_attn_dots(rows, num_cols, s->dim, w->q + i * dp, dp, keys->k, keys->v, s->scale, w->score);
   softmax_rows(rows, seen, num_cols, s->padded_dim, w->score, w->m + i, w->l + i, o);
-  zk_attn_sums(rows, s->padded_dim, 0, seen, w->score, ZK_ATTN_TILE, 1, keys->v, next ? next->k : NULL, dp, o, dp);
+  zk_attn_sums(rows, s->padded_dim, 0, seen, w->score, ZK_ATTN_TILE, 1, keys->v, next->k, dp, o, dp);
 }
 
 // First micro-row whose position is at least pos.
@@ -127,7 +127,7 @@ static void run_split(const zk_attn_forward *f, const zk_attn_task *t, int32_t s
     const key_tile next = key_tile_at(f, t, next_pos, last_pos);
     for (int32_t i = first_micro_at(s, t, tile_pos); i < w->num_micro;) {
       const int rows = zk_attn_next_rows(w->num_micro - i);
-      add_tile(s, t, tile_pos, &keys, w->num_micro <= ZK_ATTN_MICRO_ROWS ? &next : NULL, i, rows, w);
+      add_tile(s, t, tile_pos, &keys, &next, i, rows, w);
       i += rows;
     }
     keys = next;
@@ -154,10 +154,10 @@ static void merge_row(int32_t padded_dim, float m, float l, const float *restric
 }
 
 // Out of line, so that the compiler knows that no two of the arrays overlap.
-ZK_OUT_OF_LINE void divide(int32_t n, const float *restrict o, float l, float *restrict out) {
+static __attribute__((noinline)) void divide(int32_t n, const float *restrict o, float l, float *restrict out) {
   for (int32_t d = 0; d < n; ++d) out[d] = o[d] / l;
 }
-ZK_OUT_OF_LINE void log_sums(int32_t n, const float *restrict m, const float *restrict l, float *restrict lse) {
+static __attribute__((noinline)) void log_sums(int32_t n, const float *restrict m, const float *restrict l, float *restrict lse) {
   for (int32_t i = 0; i < n; ++i) lse[i] = m[i] + zk_logf(l[i]);
 }
 

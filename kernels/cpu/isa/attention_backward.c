@@ -66,7 +66,7 @@ static void compute_delta(int32_t dim, int32_t rows, const float *dout, ptrdiff_
   float acc[DELTA_ROWS] = {0.0f};
   if (rows == DELTA_ROWS) {
     for (int32_t d = 0; d < dim; ++d)
-      ZK_UNROLL for (int r = 0; r < DELTA_ROWS; ++r) acc[r] = fmaf(dout[r * dout_ld + d], out[r * out_ld + d], acc[r]);
+      for (int r = 0; r < DELTA_ROWS; ++r) acc[r] = fmaf(dout[r * dout_ld + d], out[r * out_ld + d], acc[r]);
   } else {
     for (int32_t d = 0; d < dim; ++d)
       for (int r = 0; r < rows; ++r) acc[r] = fmaf(dout[r * dout_ld + d], out[r * out_ld + d], acc[r]);
@@ -135,10 +135,10 @@ static void query_side(const zk_attn_backward *b, const zk_attn_backward_task *t
       seen[i] = min_i32(r + i + 1 - tile * ZK_ATTN_TILE, ZK_ATTN_TILE);
     }
     const int32_t num_cols = (seen[rows - 1] + 15) / 16 * 16;
-    zk_attn_dots(rows, num_cols, s->dim, w->q + r * dp, dp, keys->k, NULL, s->scale, weight);
-    zk_attn_dots(rows, num_cols, s->dim, w->dout + r * dp, dp, keys->v, NULL, 1.0f, dscore);
+    zk_attn_dots(rows, num_cols, s->dim, w->q + r * dp, dp, keys->k, keys->v, s->scale, weight);
+    zk_attn_dots(rows, num_cols, s->dim, w->dout + r * dp, dp, keys->v, keys->k_rows, 1.0f, dscore);
     finish_scores(rows, num_cols, seen, s->scale, lse, w->delta + r, weight, dscore);
-    if (t->want_dq) zk_attn_sums(rows, s->padded_dim, 0, seen, dscore, ZK_ATTN_TILE, 1, keys->k_rows, NULL, dp, w->dq + r * dp, dp);
+    if (t->want_dq) zk_attn_sums(rows, s->padded_dim, 0, seen, dscore, ZK_ATTN_TILE, 1, keys->k_rows, keys->k, dp, w->dq + r * dp, dp);
     r += rows;
   }
 }
@@ -155,8 +155,8 @@ static void key_side(int32_t padded_dim, int diagonal, int32_t num_rows, const f
   for (int32_t j = 0; j < num_keys;) {
     const int keys = zk_attn_next_rows(num_keys - j);
     const int32_t from = diagonal ? j : 0;
-    zk_attn_sums(keys, padded_dim, from, end, w->weight + j, 1, ZK_ATTN_TILE, dout_block, NULL, dp, w->dv + j * dp, dp);
-    zk_attn_sums(keys, padded_dim, from, end, w->dscore + j, 1, ZK_ATTN_TILE, q_block, NULL, dp, w->dk + j * dp, dp);
+    zk_attn_sums(keys, padded_dim, from, end, w->weight + j, 1, ZK_ATTN_TILE, dout_block, q_block, dp, w->dv + j * dp, dp);
+    zk_attn_sums(keys, padded_dim, from, end, w->dscore + j, 1, ZK_ATTN_TILE, q_block, dout_block, dp, w->dk + j * dp, dp);
     j += keys;
   }
 }
