@@ -97,7 +97,7 @@ static zk_status read_memory(void *arg) {
 }
 static zk_status multiply_add(void *arg) {
   ceiling_arg *c = arg;
-  c->flops = ZK_ISA_PICK(zk_device_isa(c->bench->device), zk_bench_fma)(1 << 18, zk_device_threads(c->bench->device));
+  c->flops = ZK_ISA_PICK(zk_device_isa(c->bench->device), zk_bench_fma)(1 << 15, zk_device_threads(c->bench->device));
   return ZK_OK;
 }
 

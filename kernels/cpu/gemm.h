@@ -52,7 +52,7 @@ ZK_ISA_DECLARE(void, zk_gemm_run, (const zk_gemm *call, void *scratch));
 
 // Threads worth waking for a multiplication.
 static inline int zk_gemm_threads(const zk_device *device, int64_t m, int64_t n, int64_t k) {
-  return (double)m * (double)n * (double)k < 32768.0 ? 1 : zk_device_threads(device);
+  return (double)m * (double)n * (double)k < 131072.0 ? 1 : zk_device_threads(device);
 }
 
 // Floats of `count` columns packed over k.

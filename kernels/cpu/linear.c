@@ -104,7 +104,7 @@ zk_status zk_linear_backward_weight(zk_stream *stream, const zk_linear_desc *des
     void *scratch;
     ZK_TRY(zk_stream_scratch(stream, zk_bias_scratch_bytes(num_rows, out), &scratch));
     ZK_ISA_PICK(zk_device_isa(device), zk_bias_gradient)
-    (num_rows, out, dy_chunk, zk_device_threads(device), scratch, dbias);
+    (num_rows, out, dy_chunk, zk_gemm_threads(device, num_rows, out, 1), scratch, dbias);
   }
   zk_stream_fault(stream, ZK_OP_LINEAR_BACKWARD_WEIGHT, dweight, (size_t)in * (size_t)out);
   return ZK_OK;

@@ -108,7 +108,7 @@ zk_status zk_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, cons
                                      .dlogprob = dlogprob + row,
                                      .dx = (float *)dx + row * desc->hidden,
                                      .dweight = dweight,
-                                     .threads = zk_device_threads(device)};
+                                     .threads = zk_gemm_threads(device, desc->num_rows, desc->vocab, desc->hidden)};
     if (dist.filtered) call.kept_logit = fwd->kept_logit + row, call.kept_id = fwd->kept_id + row;
     if (call.num_rows == 0) continue;
     void *scratch;

@@ -9,6 +9,7 @@ enum {
   SLICE = 512,      // vocabulary columns formed at once: a multiple of the tile and of the panel
   BLOCK_PANELS = 8, // row panels formed at once
   MAX_ROWS = 1024,  // rows whose tile results wait at once
+  MERGE_ROWS = 8,   // fewer are merged by one thread: sooner done than shared
 };
 #define BATCH_BYTES ((size_t)16 << 20)
 
@@ -160,7 +161,9 @@ static void merge_row(const batch *b, int64_t r) {
       m = mt, l = lt, h = ht;
       continue;
     }
-    const float n = mt > m ? mt : m, scale = zk_expf(m - n), scale_t = zk_expf(mt - n);
+    // The larger of the two is scaled by zk_expf(0), which is 1.
+    const float n = mt > m ? mt : m, smaller = zk_expf(mt > m ? m - n : mt - n);
+    const float scale = mt > m ? smaller : 1.0f, scale_t = mt > m ? 1.0f : smaller;
     l = fmaf(l, scale, lt * scale_t);
     h = fmaf(h, scale, ht * scale_t);
     m = n;
@@ -175,41 +178,45 @@ static void merge_row(const batch *b, int64_t r) {
   if (call->out.logits_hash != NULL) call->out.logits_hash[t] = hash;
 }
 
-static void run_batch(const batch *b, char *thread_scratch) {
-  const zk_lmhead_forward *call = b->call;
+// Block `i` of logits: rows first, so that a slice of weights stays in the cache that threads share. With a filter the logits
+// stay, else they are read at once.
+static void run_block(const batch *b, int64_t i, void *gemm_scratch, float *logits) {
   const plan *p = b->plan;
-  const int64_t num_blocks = ceil_div(b->num_rows, p->block_rows);
-#pragma omp parallel num_threads(call->threads)
+  const int64_t num_blocks = ceil_div(b->num_rows, p->block_rows), slice = i / num_blocks;
+  const int64_t row0 = i % num_blocks * p->block_rows, rows = min64(p->block_rows, b->num_rows - row0);
+  if (b->call->dist.filtered) {
+    float *place = b->logits + row0 * p->padded_vocab + slice * SLICE;
+    form_logits(b, row0, rows, slice, gemm_scratch, place, p->padded_vocab);
+    return;
+  }
+  form_logits(b, row0, rows, slice, gemm_scratch, logits, SLICE);
+  const int64_t tile0 = slice * (SLICE / ZK_VOCAB_TILE), tile1 = min64(tile0 + SLICE / ZK_VOCAB_TILE, p->num_tiles);
+  for (int64_t r = 0; r < rows; r++) read_tiles(b, row0 + r, tile0, tile1, logits + r * SLICE);
+}
+
+static void run_batch(const batch *b, char *thread_scratch) {
+  const plan *p = b->plan;
+  const int64_t num_blocks = ceil_div(b->num_rows, p->block_rows) * p->num_slices;
+  for (int64_t r = 0; r < b->num_rows; r++) {
+    b->row[r] = describe_row(b->call, b->first_row + r);
+    b->target_z[r] = -INFINITY;
+  }
+#pragma omp parallel num_threads(b->call->threads)
   {
     char *gemm_scratch = thread_scratch + (size_t)omp_get_thread_num() * p->thread_bytes;
-    char *own = gemm_scratch + round64(p->gemm_bytes);
-#pragma omp for schedule(static)
-    for (int64_t r = 0; r < b->num_rows; r++) {
-      b->row[r] = describe_row(call, b->first_row + r);
-      b->target_z[r] = -INFINITY;
-    }
+    char *own = gemm_scratch + round64(p->gemm_bytes); // a block of logits, or a filter's entries
 #pragma omp for schedule(dynamic, 1)
-    for (int64_t i = 0; i < num_blocks * p->num_slices;
-         i++) { // row blocks first: a slice of weights stays in the shared cache
-      const int64_t row0 = i % num_blocks * p->block_rows, rows = min64(p->block_rows, b->num_rows - row0),
-                    slice = i / num_blocks;
-      if (call->dist.filtered) {
-        form_logits(b, row0, rows, slice, gemm_scratch, b->logits + row0 * p->padded_vocab + slice * SLICE,
-                    p->padded_vocab);
-        continue;
-      }
-      float *logits = (float *)own;
-      form_logits(b, row0, rows, slice, gemm_scratch, logits, SLICE);
-      const int64_t tile0 = slice * (SLICE / ZK_VOCAB_TILE), tile1 = min64(tile0 + SLICE / ZK_VOCAB_TILE, p->num_tiles);
-      for (int64_t r = 0; r < rows; r++) read_tiles(b, row0 + r, tile0, tile1, logits + r * SLICE);
-    }
-    if (call->dist.filtered) {
+    for (int64_t i = 0; i < num_blocks; i++) run_block(b, i, gemm_scratch, (float *)own);
+    if (b->call->dist.filtered) {
 #pragma omp for schedule(dynamic, 1)
       for (int64_t r = 0; r < b->num_rows; r++) read_filtered_row(b, r, own);
     }
+    if (b->num_rows >= MERGE_ROWS) {
 #pragma omp for schedule(static)
-    for (int64_t r = 0; r < b->num_rows; r++) merge_row(b, r);
+      for (int64_t r = 0; r < b->num_rows; r++) merge_row(b, r);
+    }
   }
+  for (int64_t r = 0; r < b->num_rows && b->num_rows < MERGE_ROWS; r++) merge_row(b, r);
 }
 
 void ZK_ISA_FN(zk_lmhead_forward_run)(const zk_lmhead_forward *call, void *scratch) {
