@@ -117,6 +117,7 @@ static zk_status open_local(zk_session *s, const char *model_dir, bool with_task
 static zk_status open_session(const zk_config *config, zk_comm *comm, const char *model_dir, bool with_task, zk_session *out) {
   memset(out, 0, sizeof *out);
   out->config = *config;
+  for (int i = 0; i < out->config.rollout.stop.num; i++) out->stop[i] = out->config.rollout.stop.text[i];
   out->comm = comm;
   zk_progress_set_enabled(config->log.progress);
   zk_status st = zk_comm_agree(comm, open_local(out, model_dir, with_task, zk_comm_cores_are_shared(comm)));
@@ -153,12 +154,10 @@ zk_status zk_session_load_weights(zk_session *s, const char *model_dir) {
 
 zk_engine_options zk_session_engine_options(const zk_session *s) {
   const zk_config *c = &s->config;
-  static _Thread_local const char *stops[ZK_CONFIG_MAX_STOPS];
-  for (int i = 0; i < c->rollout.stop.num; i++) stops[i] = c->rollout.stop.text[i];
   zk_engine_options o = {
       .seed = c->seed, .temperature = c->rollout.temperature, .top_k = c->rollout.top_k, .top_p = c->rollout.top_p,
       .max_new_tokens = c->rollout.max_new_tokens, .ignore_eos = c->rollout.ignore_eos, .num_eos = s->num_eos,
-      .num_stop = c->rollout.stop.num, .stop = stops, .tokenizer = s->tokenizer, .max_batch = c->rollout.max_batch,
+      .num_stop = c->rollout.stop.num, .stop = s->stop, .tokenizer = s->tokenizer, .max_batch = c->rollout.max_batch,
       .page_tokens = c->rollout.page_tokens, .kv_bytes = c->rollout.kv_bytes, .prefill_chunk = c->rollout.prefill_chunk,
       .max_sequence = s->policy.num_positions};
   memcpy(o.eos_ids, s->eos_ids, sizeof s->eos_ids);

@@ -20,6 +20,7 @@ typedef struct {
   char model_dir[ZK_CONFIG_PATH_BYTES]; // where the tokenizer's files are
   bool model_dir_is_temporary;          // of a model made from scratch: removed at close
   int32_t num_eos, eos_ids[ZK_MODEL_MAX_EOS + 1];
+  const char *stop[ZK_CONFIG_MAX_STOPS]; // texts of config.rollout.stop
 } zk_session;
 
 // Opens all of it. model_dir: a Hugging Face folder, e.g. a checkpoint, in the place of what config names; NULL for config's

@@ -59,7 +59,9 @@ static int decompose(int32_t first, int32_t last, node *out) {
 size_t zk_leaf_tree_bytes(int64_t num_elements, int32_t num_leaves, int num_ranks) {
   int32_t most = (num_leaves + num_ranks - 1) / num_ranks, levels = 1;
   while ((1 << levels) <= most) levels++;
-  return (size_t)num_elements * sizeof(float) * (size_t)(levels + 1) + RECEIVE_BYTES;
+  size_t exchanged = (size_t)num_elements * sizeof(float) / (size_t)num_ranks * (size_t)num_leaves; // at most: every leaf a node
+  if (exchanged > RECEIVE_BYTES) exchanged = RECEIVE_BYTES;
+  return (size_t)num_elements * sizeof(float) * (size_t)(levels + 1) + (num_ranks > 1 ? exchanged : 0);
 }
 
 zk_status zk_leaf_tree_buffer(zk_leaf_tree *t, float **out) {

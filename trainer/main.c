@@ -1,6 +1,8 @@
 // The zerokl executable: finds the subcommand, runs it, prints the one error message, leaves with its exit code.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "shared/comm.h"
 #include "shared/inspect.h"
@@ -48,7 +50,15 @@ static zk_status dispatch(int argc, char **argv) {
   return ZK_FAIL(ZK_BAD_INPUT, "%s: no such command; see zerokl --help", argv[1]);
 }
 
+// Waiting OpenMP threads sleep unless the user says otherwise: spinning ones cost busy cores far more than they win. The runtime reads
+// the variable when it is loaded, so the program starts itself once more.
+static void wait_asleep(char **argv) {
+  if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+  if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) (void)execv("/proc/self/exe", argv); // on failure: go on, spinning
+}
+
 int main(int argc, char **argv) {
+  wait_asleep(argv);
   if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
     print_help(argc < 2 ? stderr : stdout);
     return argc < 2 ? 2 : 0;

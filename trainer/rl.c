@@ -84,11 +84,6 @@ static zk_status write_trajectory(zk_run *run, int64_t step, step_state *x) {
   return zk_comm_agree(run->session.comm, st);
 }
 
-// Sums a per-rank count over ranks.
-static uint64_t total(zk_run *run, uint64_t mine) {
-  return zk_comm_sum_u64(run->session.comm, &mine, 1) == ZK_OK ? mine : 0;
-}
-
 static void put_components(zk_metrics_line *line, const zk_trajectory *t) {
   for (int32_t k = 0; k < t->num_components; k++) {
     char key[96];
@@ -163,7 +158,9 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   ZK_TRY(zk_updater_apply(&run->updater, x->lr, &x->update));
   x->write_s = written - trained;
   x->train_s = zk_clock_s() - sampled - x->write_s - x->verify_s;
-  put_metrics(run, line, x, total(run, x->collect.prompt_tokens));
+  uint64_t prompt_tokens = x->collect.prompt_tokens; // of all ranks, after the sum
+  ZK_TRY(zk_comm_sum_u64(run->session.comm, &prompt_tokens, 1));
+  put_metrics(run, line, x, prompt_tokens);
   if (c->log.every && step % c->log.every == 0)
     ZK_LOG(INFO, "train", "step %lld/%d  reward %.3f  length %.1f  entropy %.3f  grad %.3g  mismatch %lld of %lld  %.2f s", (long long)step, c->run.steps,
            x->advantage.reward_mean, (double)x->t.num_sample_tokens / (double)x->t.num_samples, x->policy.entropy, (double)x->update.grad_norm,

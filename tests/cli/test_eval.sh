@@ -29,7 +29,7 @@ expect 0 workers 2 "$ZK" eval tiny.yaml $model $heldout eval.samples=5
 sed 's/"time.eval".*//' out >two
 same alone two
 
-expect 0 "$ZK" eval tiny.yaml $model $heldout eval.prompts=3
+expect 0 "$ZK" eval tiny.yaml $model $heldout eval.prompts=3 eval.samples=0
 [ "$(field eval/prompts)" = 3 ] || fail "eval.prompts is not kept"
 grep -q 'avg@' out && fail "avg@k without samples"
 expect 0 "$ZK" eval tiny.yaml # a model from scratch
