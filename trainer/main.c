@@ -50,15 +50,16 @@ static zk_status dispatch(int argc, char **argv) {
   return ZK_FAIL(ZK_BAD_INPUT, "%s: no such command; see zerokl --help", argv[1]);
 }
 
-// Waiting OpenMP threads sleep unless the user says otherwise: spinning ones cost busy cores far more than they win. The runtime reads
-// the variable when it is loaded, so the program starts itself once more.
-static void wait_asleep(char **argv) {
+// Waiting OpenMP threads spin for some microseconds, then sleep, unless the user says otherwise: always spinning, they take busy cores from
+// others; never, waking them costs a small decode step its half. The runtime reads the variable when it is loaded, so the program
+// starts itself once more.
+static void wait_briefly(char **argv) {
   if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
-  if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) (void)execv("/proc/self/exe", argv); // on failure: go on, spinning
+  if (setenv("GOMP_SPINCOUNT", "20000", 1) == 0) (void)execv("/proc/self/exe", argv); // on failure: go on with the runtime's own
 }
 
 int main(int argc, char **argv) {
-  wait_asleep(argv);
+  wait_briefly(argv);
   if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
     print_help(argc < 2 ? stderr : stdout);
     return argc < 2 ? 2 : 0;
