@@ -8,7 +8,7 @@ seconds=${1:-60}
 shift $(($# > 0))
 zk_packages build fuzz
 cmake --preset fuzz >/dev/null
-cmake --build build-fuzz -j "$(zk_cores)" >/dev/null
+cmake --build build-fuzz --target fuzz -j "$(zk_cores)" >/dev/null
 [ $# -gt 0 ] || set -- tests/fuzz/fuzz_*.c
 failed=0
 for target in "$@"; do
