@@ -191,8 +191,8 @@ static zk_status copy_forced(zk_group *group, const zk_request *r) {
 
 zk_status zk_engine_submit(zk_engine *e, const zk_request *r) {
   if (r->num_prompt < 1 || r->num_prompt >= e->options.max_sequence)
-    return ZK_FAIL(ZK_BAD_INPUT, "prompt %u has %d tokens; sequences here hold 1 to %d before the first new one", r->prompt_id, r->num_prompt,
-                   e->options.max_sequence - 1);
+    return ZK_FAIL(ZK_BAD_INPUT, "prompt %u has %d tokens; the model's context of %d leaves room for 1 to %d: shorten the task's prompts", r->prompt_id,
+                   r->num_prompt, e->options.max_sequence, e->options.max_sequence - 1);
   zk_group *group = calloc(1, sizeof *group);
   if (!group) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a group");
   group->tag = r->tag, group->step = r->step, group->prompt_id = r->prompt_id, group->num_prompt = r->num_prompt;

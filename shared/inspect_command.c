@@ -81,7 +81,6 @@ static const struct argp parser = {
 static zk_status run_inspect(int argc, char **argv) {
   arguments args = {0};
   json_t *object;
-  argp_err_exit_status = zk_status_exit_code(ZK_BAD_INPUT);
   argp_parse(&parser, argc, argv, 0, NULL, &args);
   ZK_TRY(zk_inspect(args.path, &args.options, &object));
   if (args.json) {

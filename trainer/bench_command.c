@@ -76,7 +76,6 @@ static zk_status run_suites(zk_bench *bench, const char *only) {
 
 static zk_status run_bench(int argc, char **argv) {
   bench_args args = {.options = {.device = ZK_DEVICE_CPU, .seconds = 1.0, .out = stdout}};
-  argp_err_exit_status = zk_status_exit_code(ZK_BAD_INPUT);
   argp_parse(&parser, argc, argv, 0, NULL, &args);
   zk_bench *bench;
   ZK_TRY(zk_bench_open(&args.options, &bench));

@@ -49,7 +49,6 @@ static void print_row(const zk_check_row *row, void *user) {
 
 static zk_status run_check(int argc, char **argv) {
   check_args args = {0, ZK_DEVICE_CPU};
-  argp_err_exit_status = zk_status_exit_code(ZK_BAD_INPUT);
   argp_parse(&parser, argc, argv, 0, NULL, &args);
   zk_device *device;
   ZK_TRY(zk_device_open(args.device, 0, &device));

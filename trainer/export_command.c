@@ -69,7 +69,6 @@ static zk_status find_checkpoint(const zk_run_dir *run, int64_t *step, zk_path *
 
 static zk_status run_export(int argc, char **argv) {
   export_args args = {.step = -1, .dtype = ZK_DTYPE_F32};
-  argp_err_exit_status = zk_status_exit_code(ZK_BAD_INPUT);
   argp_parse(&parser, argc, argv, 0, NULL, &args);
   zk_run_dir run;
   zk_path checkpoint;

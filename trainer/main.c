@@ -1,4 +1,5 @@
 // The zerokl executable: finds the subcommand, runs it, prints the one error message, leaves with its exit code.
+#include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,7 @@ int main(int argc, char **argv) {
     zk_version_print();
     return 0;
   }
+  argp_err_exit_status = zk_status_exit_code(ZK_BAD_INPUT); // an option that no command knows
   zk_status st = dispatch(argc, argv);
   int code = zk_status_exit_code(st);
   if (st != ZK_OK && zk_comm_speaks()) {

@@ -47,6 +47,7 @@ zk_status zk_run_open(const zk_config *config, zk_comm *comm, const char *kind, 
   memset(out, 0, sizeof *out);
   out->kind = kind;
   int64_t from = -1;
+  ZK_TRY(zk_updater_check_workers(config, comm));
   zk_status st = zk_config_identity_text(config, &out->identity);
   if (st == ZK_OK && zk_comm_rank(comm) == 0) st = open_directory(out, config, &from);
   st = zk_comm_agree(comm, st);

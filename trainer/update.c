@@ -6,13 +6,19 @@
 
 #include "shared/log.h"
 
+zk_status zk_updater_check_workers(const zk_config *c, zk_comm *comm) {
+  zk_status st = ZK_OK;
+  if (zk_comm_size(comm) > c->trainer.grad_leaves)
+    st = ZK_FAIL(ZK_BAD_INPUT, "%d workers for trainer.grad_leaves %d: start at most %d, or raise it (which changes the run's bits)",
+                 zk_comm_size(comm), c->trainer.grad_leaves, c->trainer.grad_leaves);
+  return zk_comm_agree(comm, st);
+}
+
 zk_status zk_updater_open(zk_session *s, double temperature, int32_t top_k, double top_p, zk_updater *out) {
   memset(out, 0, sizeof *out);
   out->session = s;
   const zk_config *c = &s->config;
-  if (zk_comm_size(s->comm) > c->trainer.grad_leaves)
-    return ZK_FAIL(ZK_BAD_INPUT, "%d workers for %d gradient leaves: start at most %d, or raise trainer.grad_leaves (which changes the run's bits)",
-                   zk_comm_size(s->comm), c->trainer.grad_leaves, c->trainer.grad_leaves);
+  ZK_TRY(zk_updater_check_workers(c, s->comm));
   zk_gradient_options o = {temperature, top_k, top_p, c->trainer.microbatch_tokens, c->trainer.recompute};
   zk_status st = zk_gradient_open(&s->policy, &o, &out->gradient);
   if (st == ZK_OK) st = zk_optimizer_open(&s->policy, s->comm, &out->optimizer);

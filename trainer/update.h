@@ -14,8 +14,10 @@ typedef struct zk_updater {
   zk_optimizer optimizer;
 } zk_updater;
 
-// The sampling distribution (temperature, top_k, top_p) is what logprobs are of; sft passes 1, 0, 1. ZK_BAD_INPUT with more ranks than
-// leaves. Prints the memory plan's training part at debug level. Collective.
+// ZK_BAD_INPUT with more ranks than leaves; asked before a run directory is touched. Collective.
+zk_status zk_updater_check_workers(const zk_config *config, zk_comm *comm);
+// The sampling distribution (temperature, top_k, top_p) is what logprobs are of; sft passes 1, 0, 1. Checks the workers
+// first. Collective.
 zk_status zk_updater_open(zk_session *session, double temperature, int32_t top_k, double top_p, zk_updater *out);
 void zk_updater_close(zk_updater *updater);
 

@@ -101,7 +101,6 @@ static zk_status print(const verify_args *args, const zk_verify_report *report) 
 
 static zk_status run_verify(int argc, char **argv) {
   verify_args args = {0};
-  argp_err_exit_status = zk_status_exit_code(ZK_BAD_INPUT);
   argp_parse(&parser, argc, argv, 0, NULL, &args);
   zk_comm *comm = NULL;
   ZK_TRY(zk_comm_world(&comm));

@@ -1,10 +1,12 @@
-// Preloaded into a program under test: SIGKILL at a chosen moment of its work on files.
+// Preloaded into a program under test: SIGKILL, or a full disk, at a chosen moment of its work on files.
 //   ZK_KILL_AT=rename:TEXT   just before the first rename whose target contains TEXT (all is written, nothing is published)
 //   ZK_KILL_AT=renamed:TEXT  just after it
 //   ZK_KILL_AT=write:TEXT:N  in the N-th write, half of it done, to a file whose name, when it was opened, contained TEXT
+//   ZK_KILL_AT=full:TEXT:N   no kill: from the N-th write to such files on there is no space left, after half of that write
 // ZK_KILL_RANK=R restricts it to that MPI rank.
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -42,7 +44,7 @@ int rename(const char *from, const char *to) {
 
 static void watch(int fd, const char *path) {
   setup();
-  if (fd >= 0 && fd < 4096) watched[fd] = *text && !strcmp(kind, "write") && strstr(path, text) != NULL;
+  if (fd >= 0 && fd < 4096) watched[fd] = *text && (!strcmp(kind, "write") || !strcmp(kind, "full")) && strstr(path, text) != NULL;
 }
 
 #define OPEN(name)                                                                                                     \
@@ -59,33 +61,25 @@ static void watch(int fd, const char *path) {
 OPEN(open)
 OPEN(open64)
 
-// True for the write that is to be the last, which then is cut to half.
-static int is_last(int fd, size_t *bytes) {
-  if (fd < 0 || fd >= 4096 || !watched[fd] || --countdown) return 0;
-  *bytes /= 2;
-  return 1;
+enum { AS_ASKED, HALF_THEN_DEATH, HALF, NO_SPACE };
+
+// What is to become of this write.
+static int fate(int fd) {
+  if (fd < 0 || fd >= 4096 || !watched[fd] || --countdown > 0) return AS_ASKED;
+  if (!strcmp(kind, "write")) return countdown == 0 ? HALF_THEN_DEATH : AS_ASKED;
+  return countdown == 0 ? HALF : NO_SPACE;
 }
 
-ssize_t write(int fd, const void *data, size_t bytes) {
-  int last = is_last(fd, &bytes);
-  ssize_t (*real)(int, const void *, size_t) = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
-  ssize_t done = real(fd, data, bytes);
-  die_if(last);
-  return done;
-}
-
-ssize_t pwrite(int fd, const void *data, size_t bytes, off_t at) {
-  int last = is_last(fd, &bytes);
-  ssize_t (*real)(int, const void *, size_t, off_t) = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite");
-  ssize_t done = real(fd, data, bytes, at);
-  die_if(last);
-  return done;
-}
-
-ssize_t pwrite64(int fd, const void *data, size_t bytes, off_t at) {
-  int last = is_last(fd, &bytes);
-  ssize_t (*real)(int, const void *, size_t, off_t) = (ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite64");
-  ssize_t done = real(fd, data, bytes, at);
-  die_if(last);
-  return done;
-}
+#define WRITE(name, parameters, arguments)                                                                             \
+  ssize_t name parameters {                                                                                            \
+    int what = fate(fd);                                                                                               \
+    if (what == NO_SPACE) return errno = ENOSPC, -1;                                                                   \
+    if (what != AS_ASKED && bytes > 1) bytes /= 2;                                                                     \
+    ssize_t(*real) parameters = (ssize_t(*) parameters)dlsym(RTLD_NEXT, #name);                                        \
+    ssize_t done = real arguments;                                                                                     \
+    die_if(what == HALF_THEN_DEATH);                                                                                   \
+    return done;                                                                                                       \
+  }
+WRITE(write, (int fd, const void *data, size_t bytes), (fd, data, bytes))
+WRITE(pwrite, (int fd, const void *data, size_t bytes, off_t at), (fd, data, bytes, at))
+WRITE(pwrite64, (int fd, const void *data, size_t bytes, off_t at), (fd, data, bytes, at))
