@@ -104,3 +104,19 @@ zk_mpirun() {
   [ "$ranks" -le "$(zk_cores)" ] || oversubscribe=(--oversubscribe)
   mpirun -n "$ranks" --bind-to none "${oversubscribe[@]}" "$@"
 }
+
+# zk_ctest BUILD [ctest options...]: runs the tests of a build folder, then prints "N passed, N failed". True only if all passed.
+zk_ctest() {
+  local build=$1 status=0 total failed skipped
+  shift
+  local junit=$ZK_ROOT/$build/junit.xml
+  rm -f "$junit"
+  ctest --test-dir "$build" --output-on-failure --output-junit "$junit" -j "$(zk_cores)" "$@" || status=$?
+  [ -s "$junit" ] || zk_die "ctest left no summary (exit code $status)"
+  # ctest's own summary: <testsuite name=... tests="9" failures="1" disabled="0" skipped="0" ...>
+  attribute() { sed -n "s/^[[:space:]]*$1=\"\([0-9]*\)\".*/\1/p" "$junit" | head -1; }
+  total=$(attribute tests) failed=$(attribute failures) skipped=$(($(attribute skipped) + $(attribute disabled)))
+  [ "$skipped" -eq 0 ] || echo "$skipped skipped"
+  echo "$((total - failed - skipped)) passed, $failed failed"
+  [ "$status" -eq 0 ] && [ "$failed" -eq 0 ] && [ "$((total - failed - skipped))" -gt 0 ]
+}
