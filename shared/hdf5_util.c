@@ -5,12 +5,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-void zk_h5_quiet(void) { H5Eset_auto2(H5E_DEFAULT, NULL, NULL); }
+void zk_h5_quiet(void) {
+  (void)H5dont_atexit(); // its handler falls over a file that could not be closed (disk full); files are closed here, one by one
+  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+}
 
 static _Thread_local char reason[256];
 
+// Of a failed system call, which HDF5 describes in lines with time and addresses, only what the system said.
 static herr_t take_innermost(unsigned n, const H5E_error2_t *error, void *data) {
-  if (n == 0) snprintf(reason, sizeof reason, "%s", error->desc ? error->desc : "no reason given");
+  if (n != 0 || !error->desc) return 0;
+  static const char mark[] = "error message = '";
+  const char *system = strstr(error->desc, mark);
+  if (!system) snprintf(reason, sizeof reason, "%s", error->desc);
+  else snprintf(reason, sizeof reason, "%.*s", (int)strcspn(system + strlen(mark), "'"), system + strlen(mark));
   return 0;
 }
 

@@ -11,7 +11,7 @@
 
 #include "kernels/status.h"
 
-// Stops HDF5 from printing errors itself. Called first by everything that opens a file.
+// Stops HDF5 from printing errors and from tidying up at exit. Called first by everything that opens a file.
 void zk_h5_quiet(void);
 // The innermost error of HDF5's stack ("filter returned failure during read"), and empties the stack. Valid until the
 // next call.

@@ -115,16 +115,19 @@ static zk_status try_size(const char *path, int64_t num_elements) {
   return st;
 }
 
+static zk_status fail_create(const zk_optimizer_file *f) { return ZK_FAIL(ZK_IO, "%s: cannot create: %s", f->temp_path.s, zk_h5_reason()); }
+
 static zk_status create_at(zk_optimizer_file *f) {
   ZK_TRY(try_size(f->temp_path.s, f->num_elements));
   zk_h5_quiet();
   hid_t access = zk_h5_access(), creation = zk_h5_file_creation();
   hid_t file = H5Fcreate(f->temp_path.s, H5F_ACC_TRUNC, creation, access);
   herr_t result = file < 0 ? -1 : lay_out(f, file);
-  if (file >= 0 && H5Fclose(file) < 0) result = -1;
+  zk_status st = result < 0 ? fail_create(f) : ZK_OK; // at once: the next call empties HDF5's stack of errors
+  if (file >= 0 && H5Fclose(file) < 0 && st == ZK_OK) st = fail_create(f);
   if (creation >= 0) H5Pclose(creation);
   if (access >= 0) H5Pclose(access);
-  if (result < 0) return ZK_FAIL(ZK_IO, "%s: cannot create: %s", f->temp_path.s, zk_h5_reason());
+  ZK_TRY(st);
   f->fd = open(f->temp_path.s, O_WRONLY | O_CLOEXEC);
   return f->fd >= 0 ? ZK_OK : ZK_FAIL(ZK_IO, "%s: cannot open: %s", f->temp_path.s, strerror(errno));
 }

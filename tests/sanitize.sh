@@ -11,8 +11,9 @@ cmake --preset sanitize >/dev/null
 cmake --build build-sanitize -j "$(zk_cores)" >build-sanitize/build.log || { tail -40 build-sanitize/build.log; zk_die "the build failed"; }
 zk_mpi_environment
 
-# Tests that preload a library of their own load it before the sanitizer's.
-export ASAN_OPTIONS=detect_stack_use_after_return=1:verify_asan_link_order=0
+# Tests that preload a library of their own load it before the sanitizer's. The copies of the stack that find a use after return are
+# not aligned for vectors of 64 bytes (gcc 12 and 13), so that kernels would crash.
+export ASAN_OPTIONS=verify_asan_link_order=0:detect_stack_use_after_return=0
 export LSAN_OPTIONS=suppressions=$ZK_ROOT/tests/lsan.supp:print_suppressions=0
 export UBSAN_OPTIONS=print_stacktrace=1
 skip=gpu
