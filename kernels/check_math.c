@@ -1,5 +1,6 @@
 // Checks of kernels/math.h: the vectorised functions against the same functions one value at a time.
 #include "kernels/check_case.h"
+#include "kernels/cpu/exp.h"
 #include "kernels/cpu/math_map.h"
 #include "kernels/reference/math_reference.h"
 
@@ -38,6 +39,19 @@ zk_status zk_check_math(zk_check *check) {
   ZK_ISA_CALL(isa, zk_cpu_map_logf, n, x, y);
   zk_reference_logf(n, x, want);
   ZK_TRY(zk_check_compare(check, "logf", y, want, n));
+
+  zk_check_case(check, "exp2f and log2f over all exponents");
+  ZK_TRY(zk_check_host(check, (size_t)n * sizeof *x, (void **)&x));
+  ZK_TRY(zk_check_host(check, (size_t)n * sizeof *x, (void **)&want));
+  ZK_TRY(zk_check_device(check, (size_t)n * sizeof *x, (void **)&y));
+  patterns(n, 777, x);
+  ZK_ISA_CALL(isa, zk_cpu_map_log2f, n, x, y);
+  zk_reference_log2f(n, x, want);
+  ZK_TRY(zk_check_compare(check, "log2f", y, want, n));
+  for (int64_t i = 0; i < n; i++) x[i] = 1.0f - (float)i * (130.0f / (float)n); // the range zk_exp2f is for
+  ZK_ISA_CALL(isa, zk_cpu_exp2, n, x, y);
+  zk_reference_exp2f(n, x, want);
+  ZK_TRY(zk_check_compare(check, "exp2f", y, want, n));
 
   zk_check_case(check, "gumbel noise");
   uint32_t *r;

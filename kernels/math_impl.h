@@ -1,8 +1,8 @@
 // Bodies of kernels/math.h: every line is one or a few correctly rounded operations, in an order that never depends on
 // the target.
 //
-// The f32 pair is branch-free (selects only), so a compiler turns a loop of calls into vector code that gives the same
-// bits (gcc needs -fno-trapping-math for that: else it sinks arithmetic into branches). The constants of the f32 pair
+// The f32 functions are branch-free (selects only), so a compiler turns a loop of calls into vector code that gives the same
+// bits (gcc needs -fno-trapping-math for that: else it sinks arithmetic into branches). The constants of the f32 functions
 // are near-minimax coefficients rounded to f32; those of the double functions are plain Taylor coefficients, written as
 // the quotients they are.
 #ifndef ZK_KERNELS_MATH_IMPL_H
@@ -70,6 +70,22 @@ ZK_INLINE float zk_logf(float x) {
 }
 
 ZK_INLINE float zk_logf_normal(float x) { return zk_math_logf(zk_float_bits(x), 0); }
+
+ZK_INLINE float zk_exp2f(float x) {
+  x = x < -126.0f ? -126.0f : x;  // a NaN passes
+  float t = x + ZK_MATH_ROUND_F;  // n = round(x)
+  float r = x - (t - ZK_MATH_ROUND_F);
+  float p = 0x1.5bab36p-10f;
+  p = fmaf(p, r, 0x1.3ce1b8p-7f);
+  p = fmaf(p, r, 0x1.c6b73ep-5f);
+  p = fmaf(p, r, 0x1.ebf9dap-3f);
+  p = fmaf(p, r, 0x1.62e42ap-1f);
+  p = fmaf(p, r, 1.0f);
+  uint32_t n = zk_float_bits(t) - zk_float_bits(ZK_MATH_ROUND_F);
+  return p * zk_bits_float((n + 127u) << 23); // exact: where n is -126, r >= 0 and so p >= 1
+}
+
+ZK_INLINE float zk_log2f(float x) { return zk_logf(x) * 0x1.715476p+0f; }
 
 ZK_INLINE double zk_exp(double x) {
   if (x != x) return x;

@@ -1,4 +1,4 @@
-// The vector form of zk_expf (kernels/cpu/simd_exp.h) over arrays.
+// The vector forms of zk_expf and zk_exp2f (kernels/cpu/simd_exp.h) over arrays.
 #ifndef ZK_KERNELS_CPU_EXP_H
 #define ZK_KERNELS_CPU_EXP_H
 
@@ -6,5 +6,7 @@
 
 // y[i] = zk_expf(x[i]), bit for bit, for every input. y may be x.
 ZK_ISA_DECLARE(void, zk_cpu_exp, (int64_t n, const float *x, float *y));
+// The same of zk_exp2f.
+ZK_ISA_DECLARE(void, zk_cpu_exp2, (int64_t n, const float *x, float *y));
 
 #endif

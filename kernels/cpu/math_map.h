@@ -7,6 +7,8 @@
 
 ZK_ISA_DECLARE(void, zk_cpu_map_expf, (int64_t n, const float *x, float *y));
 ZK_ISA_DECLARE(void, zk_cpu_map_logf, (int64_t n, const float *x, float *y));
+ZK_ISA_DECLARE(void, zk_cpu_map_exp2f, (int64_t n, const float *x, float *y));
+ZK_ISA_DECLARE(void, zk_cpu_map_log2f, (int64_t n, const float *x, float *y));
 ZK_ISA_DECLARE(void, zk_cpu_map_gumbel, (int64_t n, const uint32_t *r, float *y));
 
 #endif

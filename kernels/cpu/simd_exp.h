@@ -1,4 +1,4 @@
-// zk_expf of a vector: the operations of kernels/math_impl.h in each lane, written out where the compiler's own vector code for the
+// zk_expf and zk_exp2f of a vector: the operations of kernels/math_impl.h in each lane, written out where the compiler's own vector code for the
 // selects and the exact scaling by 2^n is slow. Same bits for every input (tests/unit/test_exp_exhaustive.c).
 #ifndef ZK_KERNELS_CPU_SIMD_EXP_H
 #define ZK_KERNELS_CPU_SIMD_EXP_H
@@ -8,6 +8,7 @@
 #if ZK_VLEN == 1
 
 ZK_INLINE zk_vf zk_vf_exp(zk_vf x) { return zk_expf(x); }
+ZK_INLINE zk_vf zk_vf_exp2(zk_vf x) { return zk_exp2f(x); }
 
 #else
 
@@ -18,6 +19,12 @@ ZK_INLINE zk_vf zk_vf_clamp(zk_vf x, float low, float high) {
 }
 // p * 2^n for integral n, rounded once: subnormal results included.
 ZK_INLINE zk_vf zk_vf_scale2(zk_vf p, zk_vf n) { return _mm512_scalef_ps(p, n); }
+ZK_INLINE zk_vf zk_vf_floor_at(zk_vf x, float low) { return _mm512_max_ps(_mm512_set1_ps(low), x); }
+// 2^n from t = 1.5 * 2^23 + n.
+ZK_INLINE zk_vf zk_vf_pow2(zk_vf t) {
+  const __m512i bias = _mm512_set1_epi32(127 - 0x4b400000);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_castps_si512(t), bias), 23));
+}
 #else
 ZK_INLINE zk_vf zk_vf_clamp(zk_vf x, float low, float high) {
   return _mm256_min_ps(_mm256_set1_ps(high), _mm256_max_ps(_mm256_set1_ps(low), x));
@@ -27,6 +34,11 @@ ZK_INLINE zk_vf zk_vf_scale2(zk_vf p, zk_vf n) {
   const __m256i a = _mm256_slli_epi32(_mm256_add_epi32(half, bias), 23);
   const __m256i b = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(i, half), bias), 23);
   return _mm256_mul_ps(_mm256_mul_ps(p, _mm256_castsi256_ps(a)), _mm256_castsi256_ps(b));
+}
+ZK_INLINE zk_vf zk_vf_floor_at(zk_vf x, float low) { return _mm256_max_ps(_mm256_set1_ps(low), x); }
+ZK_INLINE zk_vf zk_vf_pow2(zk_vf t) {
+  const __m256i bias = _mm256_set1_epi32(127 - 0x4b400000);
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_castps_si256(t), bias), 23));
 }
 #endif
 
@@ -43,6 +55,19 @@ ZK_INLINE zk_vf zk_vf_exp(zk_vf x) {
   p = zk_vf_fma(p, r, zk_vf_set1(1.0f));
   p = zk_vf_fma(p, r, zk_vf_set1(1.0f));
   return zk_vf_scale2(p, t);
+}
+
+ZK_INLINE zk_vf zk_vf_exp2(zk_vf x) {
+  const zk_vf round = zk_vf_set1(ZK_MATH_ROUND_F);
+  x = zk_vf_floor_at(x, -126.0f);
+  zk_vf t = zk_vf_add(x, round);
+  zk_vf r = zk_vf_sub(x, zk_vf_sub(t, round));
+  zk_vf p = zk_vf_fma(zk_vf_set1(0x1.5bab36p-10f), r, zk_vf_set1(0x1.3ce1b8p-7f));
+  p = zk_vf_fma(p, r, zk_vf_set1(0x1.c6b73ep-5f));
+  p = zk_vf_fma(p, r, zk_vf_set1(0x1.ebf9dap-3f));
+  p = zk_vf_fma(p, r, zk_vf_set1(0x1.62e42ap-1f));
+  p = zk_vf_fma(p, r, zk_vf_set1(1.0f));
+  return zk_vf_mul(p, zk_vf_pow2(t));
 }
 
 #endif

@@ -11,6 +11,14 @@ void zk_reference_logf(int64_t n, const float *x, float *y) {
   for (int64_t i = 0; i < n; i++) y[i] = zk_logf(x[i]);
 }
 
+void zk_reference_exp2f(int64_t n, const float *x, float *y) {
+  for (int64_t i = 0; i < n; i++) y[i] = zk_exp2f(x[i]);
+}
+
+void zk_reference_log2f(int64_t n, const float *x, float *y) {
+  for (int64_t i = 0; i < n; i++) y[i] = zk_log2f(x[i]);
+}
+
 void zk_reference_gumbel(int64_t n, const uint32_t *r, float *y) {
   for (int64_t i = 0; i < n; i++) y[i] = -zk_logf(-zk_logf(zk_uniform(r[i])));
 }

@@ -6,6 +6,8 @@
 
 void zk_reference_expf(int64_t n, const float *x, float *y);
 void zk_reference_logf(int64_t n, const float *x, float *y);
+void zk_reference_exp2f(int64_t n, const float *x, float *y);
+void zk_reference_log2f(int64_t n, const float *x, float *y);
 void zk_reference_gumbel(int64_t n, const uint32_t *r, float *y);
 
 #endif
