@@ -7,45 +7,54 @@
 #include "kernels/check_case.h"
 #include "kernels/cpu/isa.h"
 
+#define F32 (1u << ZK_F32)
+#define BOTH (1u << ZK_F32 | 1u << ZK_BF16)
+
 typedef struct {
   const char *operation; // as in kernels/ops.h, or "math"
+  unsigned numerics;     // a bit for each it is run in
   zk_status (*run)(zk_check *check);
 } registered;
 
 static const registered registry[] = {
-    {"math", zk_check_math},
-    {"embedding", zk_check_embedding},
-    {"linear", zk_check_linear},
-    {"rmsnorm", zk_check_rmsnorm},
-    {"rope", zk_check_rope},
-    {"kv_write", zk_check_kv_write},
-    {"attention", zk_check_attention},
-    {"swiglu", zk_check_swiglu},
-    {"add", zk_check_add},
-    {"lmhead_logprob", zk_check_lmhead_logprob},
-    {"lmhead_sample", zk_check_lmhead_sample},
-    {"lmhead_backward", zk_check_lmhead_backward},
-    {"embedding_backward", zk_check_embedding_backward},
-    {"linear_backward_input", zk_check_linear_backward_input},
-    {"linear_backward_weight", zk_check_linear_backward_weight},
-    {"rmsnorm_backward", zk_check_rmsnorm_backward},
-    {"rope_backward", zk_check_rope_backward},
-    {"attention_backward", zk_check_attention_backward},
-    {"swiglu_backward", zk_check_swiglu_backward},
-    {"sum_squares", zk_check_sum_squares},
-    {"adamw", zk_check_adamw},
-    {"weights_hash", zk_check_weights_hash},
+    {"math", F32, zk_check_math},
+    {"embedding", F32, zk_check_embedding},
+    {"linear", F32, zk_check_linear},
+    {"rmsnorm", F32, zk_check_rmsnorm},
+    {"rope", F32, zk_check_rope},
+    {"kv_write", F32, zk_check_kv_write},
+    {"attention", F32, zk_check_attention},
+    {"swiglu", F32, zk_check_swiglu},
+    {"add", F32, zk_check_add},
+    {"lmhead_logprob", F32, zk_check_lmhead_logprob},
+    {"lmhead_sample", F32, zk_check_lmhead_sample},
+    {"lmhead_backward", F32, zk_check_lmhead_backward},
+    {"embedding_backward", F32, zk_check_embedding_backward},
+    {"linear_backward_input", F32, zk_check_linear_backward_input},
+    {"linear_backward_weight", F32, zk_check_linear_backward_weight},
+    {"rmsnorm_backward", F32, zk_check_rmsnorm_backward},
+    {"rope_backward", F32, zk_check_rope_backward},
+    {"attention_backward", F32, zk_check_attention_backward},
+    {"swiglu_backward", F32, zk_check_swiglu_backward},
+    {"sum_squares", F32, zk_check_sum_squares},
+    {"adamw", F32, zk_check_adamw},
+    {"weights_hash", BOTH, zk_check_weights_hash},
 };
 
 // The first row that differs, kept for the message.
 typedef struct {
-  char operation[64], variant[32], first[320];
+  char operation[64], numerics[16], variant[32], first[320];
   uint64_t num_bits, differing_bits;
 } verdict;
 
-static zk_status run_one(const registered *entry, zk_device *device, int quick, const char *variant,
-                         zk_check_report report, void *user, verdict *verdict) {
-  zk_check check = {.device = device, .quick = quick, .rotate_threads = !quick, .max_threads = 3, .seed = 1};
+static zk_status run_one(const registered *entry, zk_numerics numerics, zk_device *device, int quick,
+                         const char *variant, zk_check_report report, void *user, verdict *verdict) {
+  zk_check check = {.device = device,
+                    .numerics = numerics,
+                    .quick = quick,
+                    .rotate_threads = !quick,
+                    .max_threads = 3,
+                    .seed = 1};
   zk_status status = zk_stream_open(device, ZK_SIDE_NONE, &check.stream);
   if (status == ZK_OK) status = zk_stream_open(device, ZK_SIDE_NONE, &check.helper);
   if (status == ZK_OK) {
@@ -55,12 +64,19 @@ static zk_status run_one(const registered *entry, zk_device *device, int quick, 
   zk_check_free(&check);
   zk_stream_close(check.helper);
   zk_stream_close(check.stream);
-  if (status != ZK_OK) return zk_status_context(status, "check of operation %s, variant %s", entry->operation, variant);
-  const zk_check_row row = {
-      entry->operation, "cpu", variant, check.num_cases, check.num_bits, check.differing_bits, check.first_difference};
+  if (status != ZK_OK) return zk_status_context(status, "check of operation %s, variant %s, numerics %s", entry->operation, variant, zk_numerics_name(numerics));
+  const zk_check_row row = {entry->operation,
+                            zk_numerics_name(numerics),
+                            "cpu",
+                            variant,
+                            check.num_cases,
+                            check.num_bits,
+                            check.differing_bits,
+                            check.first_difference};
   if (report != NULL) report(&row, user);
   if (row.differing_bits > 0 && verdict->differing_bits == 0) {
     strncpy(verdict->operation, row.operation, sizeof verdict->operation - 1);
+    strncpy(verdict->numerics, row.numerics, sizeof verdict->numerics - 1);
     strncpy(verdict->variant, row.variant, sizeof verdict->variant - 1);
     strncpy(verdict->first, row.first_difference, sizeof verdict->first - 1);
     verdict->num_bits = row.num_bits;
@@ -72,16 +88,18 @@ static zk_status run_one(const registered *entry, zk_device *device, int quick, 
 static zk_status run_all(zk_device *device, int quick, const char *variant, zk_check_report report, void *user,
                          verdict *verdict) {
   for (size_t i = 0; i < sizeof registry / sizeof registry[0]; i++)
-    ZK_TRY(run_one(&registry[i], device, quick, variant, report, user, verdict));
+    for (zk_numerics numerics = 0; numerics < ZK_NUM_NUMERICS; numerics++)
+      if (registry[i].numerics >> numerics & 1u)
+        ZK_TRY(run_one(&registry[i], numerics, device, quick, variant, report, user, verdict));
   return ZK_OK;
 }
 
 static zk_status judge(const verdict *verdict) {
   if (verdict->differing_bits == 0) return ZK_OK;
   return ZK_FAIL(ZK_MISMATCH,
-                 "operation %s, variant %s: %llu differing bits of %llu, first at %s; this machine does not keep the "
+                 "operation %s, variant %s, numerics %s: %llu differing bits of %llu, first at %s; this machine does not keep the "
                  "contract, do not run on it",
-                 verdict->operation, verdict->variant, (unsigned long long)verdict->differing_bits,
+                 verdict->operation, verdict->variant, verdict->numerics, (unsigned long long)verdict->differing_bits,
                  (unsigned long long)verdict->num_bits, verdict->first);
 }
 

@@ -10,9 +10,10 @@
 extern "C" {
 #endif
 
-// One operation on one variant (on a CPU: an instruction set).
+// One operation in one numerics on one variant (on a CPU: an instruction set).
 typedef struct {
   const char *operation; // "linear_backward_input"
+  const char *numerics;  // "bf16"
   const char *device;    // "cpu"
   const char *variant;   // "avx512"
   int64_t num_cases;
@@ -22,7 +23,7 @@ typedef struct {
 
 typedef void (*zk_check_report)(const zk_check_row *row, void *user);
 
-// Every operation on every variant that a device of this kind has here, with changing thread counts; under a minute.
+// Every operation, in every numerics of the contract, on every variant that a device of this kind has here, with changing thread counts; under a minute.
 // `report` gets each row as it is done (may be NULL). All rows run; then ZK_MISMATCH names the first operation that
 // differs. Works on a device of its own; streams are of ZK_SIDE_NONE ("check" in ZK_FAULT).
 zk_status zk_check_full(zk_device_kind kind, int ordinal, zk_check_report report, void *user);

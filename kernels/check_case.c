@@ -25,9 +25,11 @@ void zk_check_free(zk_check *check) {
 
 void zk_check_case(zk_check *check, const char *format, ...) {
   zk_check_free(check);
+  const size_t used =
+      (size_t)snprintf(check->case_text, sizeof check->case_text, "%s, ", zk_numerics_name(check->numerics));
   va_list args;
   va_start(args, format);
-  vsnprintf(check->case_text, sizeof check->case_text, format, args);
+  vsnprintf(check->case_text + used, sizeof check->case_text - used, format, args);
   va_end(args);
   if (check->rotate_threads) zk_device_set_threads(check->device, 1 + (int)(check->num_cases % check->max_threads));
   check->num_cases++;
@@ -63,8 +65,8 @@ static void draw(uint32_t seed, int64_t i, uint32_t r[4]) {
   zk_philox4x32(ctr, key, r);
 }
 
-// One element from two random words. `previous` is the element before it.
-static float element(zk_check_data data, uint32_t bits, uint32_t choice, float previous, int64_t i) {
+// One element from two random words. `previous` is the element before it, `ulp` the stored type's at 1.
+static float element(zk_check_data data, uint32_t bits, uint32_t choice, float previous, float ulp, int64_t i) {
   const float unit = (float)(int32_t)bits * 0x1p-31f; // [-1, 1]
   switch (data) {
   case ZK_CHECK_WIDE:
@@ -72,7 +74,7 @@ static float element(zk_check_data data, uint32_t bits, uint32_t choice, float p
   case ZK_CHECK_SUBNORMAL:
     return choice % 4 == 0 ? unit : zk_bits_float((bits & 0x80000000u) | (bits >> (choice % 24) & 0x007fffffu));
   case ZK_CHECK_CANCELLING:
-    return i % 2 == 1 ? -previous * (1.0f + (float)(choice % 3) * 0x1p-23f) : unit * 4096.0f;
+    return i % 2 == 1 ? -previous * (1.0f + (float)(choice % 3) * ulp) : unit * 4096.0f;
   case ZK_CHECK_LARGE:
     return unit * 0x1p+48f;
   case ZK_CHECK_ZEROS:
@@ -82,17 +84,53 @@ static float element(zk_check_data data, uint32_t bits, uint32_t choice, float p
   }
 }
 
-zk_status zk_check_floats(zk_check *check, zk_check_data data, int64_t n, float **out) {
+// n floats of a kind, all of them stored values of `numerics`.
+static zk_status fill(zk_check *check, zk_check_data data, zk_numerics numerics, int64_t n, float **out) {
   ZK_TRY(zk_check_host(check, (size_t)n * sizeof(float), (void **)out));
   const uint32_t seed = check->seed++;
   float previous = 1.0f;
   for (int64_t i = 0; i < n; i += 2) {
     uint32_t r[4];
     draw(seed, i / 2, r);
-    for (int64_t j = i; j < i + 2 && j < n; j++)
-      previous = (*out)[j] = element(data, r[2 * (j - i)], r[2 * (j - i) + 1], previous, j);
+    for (int64_t j = i; j < i + 2 && j < n; j++) {
+      previous = element(data, r[2 * (j - i)], r[2 * (j - i) + 1], previous, numerics == ZK_F32 ? 0x1p-23f : 0x1p-7f, j);
+      if (numerics != ZK_F32) previous = zk_bf16_to_float(zk_float_to_bf16(previous));
+      (*out)[j] = previous;
+    }
   }
   return ZK_OK;
+}
+
+zk_status zk_check_floats(zk_check *check, zk_check_data data, int64_t n, float **out) {
+  return fill(check, data, ZK_F32, n, out);
+}
+
+zk_status zk_check_elements(zk_check *check, zk_check_data data, int64_t n, float **out) {
+  return fill(check, data, check->numerics, n, out);
+}
+
+// The n floats at x as bf16.
+static zk_status as_bf16(zk_check *check, const float *x, int64_t n, zk_bf16 **out) {
+  ZK_TRY(zk_check_host(check, (size_t)n * sizeof **out, (void **)out));
+  for (int64_t i = 0; i < n; i++) (*out)[i] = zk_float_to_bf16(x[i]);
+  return ZK_OK;
+}
+
+zk_status zk_check_bf16(zk_check *check, zk_check_data data, int64_t n, zk_bf16 **out) {
+  float *x;
+  ZK_TRY(fill(check, data, ZK_BF16, n, &x));
+  return as_bf16(check, x, n, out);
+}
+
+zk_status zk_check_upload_elements(zk_check *check, const float *host, int64_t n, void **out) {
+  if (check->numerics == ZK_F32) return zk_check_upload(check, host, (size_t)n * sizeof *host, out);
+  zk_bf16 *x;
+  ZK_TRY(as_bf16(check, host, n, &x));
+  return zk_check_upload(check, x, (size_t)n * sizeof *x, out);
+}
+
+zk_status zk_check_device_elements(zk_check *check, int64_t n, void **out) {
+  return zk_check_device(check, (size_t)n * zk_numerics_bytes(check->numerics), out);
 }
 
 zk_status zk_check_integers(zk_check *check, int32_t bound, int64_t n, int32_t **out) {
@@ -114,21 +152,46 @@ static void note(zk_check *check, const char *what, int64_t i, uint64_t got, uin
            (unsigned long long)got, digits, (unsigned long long)want);
 }
 
-zk_status zk_check_compare(zk_check *check, const char *what, const void *device_got, const void *want, int64_t n) {
-  const uint32_t *expected = want;
-  uint32_t got[4096];
-  check->num_bits += 32u * (uint64_t)n;
-  for (int64_t first = 0; first < n; first += 4096) {
-    const int64_t count = n - first < 4096 ? n - first : 4096;
-    ZK_TRY(zk_copy_to_host(check->stream, got, (const uint32_t *)device_got + first, (size_t)count * sizeof *got));
+// Compares n values of `bytes` bytes (4 or 2).
+static zk_status compare(zk_check *check, const char *what, const void *device_got, const void *want, size_t bytes,
+                         int64_t n) {
+  unsigned char got[16384];
+  const int64_t at_a_time = (int64_t)(sizeof got / bytes);
+  check->num_bits += 8 * bytes * (uint64_t)n;
+  for (int64_t first = 0; first < n; first += at_a_time) {
+    const int64_t count = n - first < at_a_time ? n - first : at_a_time;
+    const unsigned char *expected = (const unsigned char *)want + (size_t)first * bytes;
+    ZK_TRY(zk_copy_to_host(check->stream, got, (const unsigned char *)device_got + (size_t)first * bytes,
+                           (size_t)count * bytes));
     ZK_TRY(zk_stream_wait(check->stream));
-    for (int64_t i = 0; i < count; i++) {
-      if (got[i] == expected[first + i]) continue;
-      check->differing_bits += (uint64_t)__builtin_popcount(got[i] ^ expected[first + i]);
-      note(check, what, first + i, got[i], expected[first + i], 8);
+    if (memcmp(got, expected, (size_t)count * bytes) == 0) continue;
+    for (size_t i = 0; i < (size_t)count; i++) {
+      uint32_t a = 0, b = 0; // little-endian
+      memcpy(&a, got + i * bytes, bytes);
+      memcpy(&b, expected + i * bytes, bytes);
+      if (a == b) continue;
+      check->differing_bits += (uint64_t)__builtin_popcount(a ^ b);
+      note(check, what, first + (int64_t)i, a, b, (int)(2 * bytes));
     }
   }
   return ZK_OK;
+}
+
+zk_status zk_check_compare(zk_check *check, const char *what, const void *device_got, const void *want, int64_t n) {
+  return compare(check, what, device_got, want, sizeof(float), n);
+}
+
+zk_status zk_check_compare_bf16(zk_check *check, const char *what, const void *device_got, const zk_bf16 *want,
+                                int64_t n) {
+  return compare(check, what, device_got, want, sizeof *want, n);
+}
+
+zk_status zk_check_compare_elements(zk_check *check, const char *what, const void *device_got, const float *want,
+                                    int64_t n) {
+  if (check->numerics == ZK_F32) return zk_check_compare(check, what, device_got, want, n);
+  zk_bf16 *rounded;
+  ZK_TRY(as_bf16(check, want, n, &rounded));
+  return zk_check_compare_bf16(check, what, device_got, rounded, n);
 }
 
 void zk_check_compare_u64(zk_check *check, const char *what, uint64_t got, uint64_t want) {

@@ -3,9 +3,13 @@
 //
 // A check is a function that, for each of its cases, calls zk_check_case, makes inputs (host), uploads them, runs the
 // operation, computes the reference on the host, and compares. Memory it gets here lives until the next zk_check_case.
+//
+// It is run once for each numerics that it is registered for (check->numerics): what activations and weights are stored as on the device
+// (an "element"; on the host, a float that the stored type holds exactly).
 #ifndef ZK_KERNELS_CHECK_CASE_H
 #define ZK_KERNELS_CHECK_CASE_H
 
+#include "kernels/bf16.h"
 #include "kernels/device.h"
 
 // X(enumerator, name). What a sum's order shows on: values alike; of very different size; subnormal; pairs that cancel;
@@ -31,6 +35,7 @@ const char *zk_check_data_name(zk_check_data data); // "wide"
 typedef struct {
   zk_device *device;
   zk_stream *stream;  // for the operation under check
+  zk_numerics numerics;
   zk_stream *helper;  // for others that a case needs: no fault reaches it, so a difference is the checked operation's
   int quick;          // fewer and smaller cases
   int rotate_threads; // cases take turns at 1, 2, 3, .. threads up to max_threads
@@ -44,19 +49,26 @@ typedef struct {
   int num_host, num_memory;
 } zk_check;
 
-// Begins a case: frees the last one's memory; the text says what it is ("rows 3, width 129, wide").
+// Begins a case: frees the last one's memory; the text says what it is ("rows 3, width 129, wide"), and gets the numerics put before it.
 void zk_check_case(zk_check *check, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void zk_check_free(zk_check *check);
 
-// Host memory: zeroed; n floats of a kind; n integers below `bound`.
+// Host memory: zeroed; n floats of a kind; n bf16 of a kind; n elements of a kind, as floats; n integers below `bound`.
 zk_status zk_check_host(zk_check *check, size_t bytes, void **out);
 zk_status zk_check_floats(zk_check *check, zk_check_data data, int64_t n, float **out);
+zk_status zk_check_bf16(zk_check *check, zk_check_data data, int64_t n, zk_bf16 **out);
+zk_status zk_check_elements(zk_check *check, zk_check_data data, int64_t n, float **out);
 zk_status zk_check_integers(zk_check *check, int32_t bound, int64_t n, int32_t **out);
-// Device memory: a copy of host memory; zeroed.
+// Device memory: a copy of host memory; zeroed. n elements: a copy of the floats at `host`, stored as the numerics say; zeroed.
 zk_status zk_check_upload(zk_check *check, const void *host, size_t bytes, void **out);
 zk_status zk_check_device(zk_check *check, size_t bytes, void **out);
+zk_status zk_check_upload_elements(zk_check *check, const float *host, int64_t n, void **out);
+zk_status zk_check_device_elements(zk_check *check, int64_t n, void **out);
 // Compares n floats in device memory with n expected on the host; `what` names the output ("dx").
 zk_status zk_check_compare(zk_check *check, const char *what, const void *device_got, const void *want, int64_t n);
+zk_status zk_check_compare_bf16(zk_check *check, const char *what, const void *device_got, const zk_bf16 *want, int64_t n);
+// Compares n elements with what the n floats of the reference are when stored: for bf16, rounded to it.
+zk_status zk_check_compare_elements(zk_check *check, const char *what, const void *device_got, const float *want, int64_t n);
 // The same for one 64-bit value on the host.
 void zk_check_compare_u64(zk_check *check, const char *what, uint64_t got, uint64_t want);
 

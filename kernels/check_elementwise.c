@@ -127,16 +127,16 @@ zk_status zk_check_adamw(zk_check *check) {
 }
 
 zk_status zk_check_weights_hash(zk_check *check) {
-  for (int l = 0; l < num_lengths(check); l++)
-    for (int32_t element_bytes = 2; element_bytes <= 4; element_bytes += 2) {
-      const int64_t n = lengths[l];
-      float *x, *x_d;
-      uint64_t hash;
-      begin(check, n, ZK_CHECK_WIDE);
-      ZK_TRY(zk_check_floats(check, ZK_CHECK_WIDE, n, &x));
-      ZK_TRY(zk_check_upload(check, x, FLOAT_BYTES(n), (void **)&x_d));
-      ZK_TRY(zk_hash_elements(check->stream, element_bytes, n, (uint64_t)n << 30, x_d, &hash));
-      zk_check_compare_u64(check, "hash", hash, zk_reference_hash(element_bytes, n, (uint64_t)n << 30, x));
-    }
+  const int32_t element_bytes = (int32_t)zk_numerics_bytes(check->numerics);
+  for (int l = 0; l < num_lengths(check); l++) {
+    const int64_t n = lengths[l];
+    float *x, *x_d;
+    uint64_t hash;
+    begin(check, n, ZK_CHECK_WIDE);
+    ZK_TRY(zk_check_floats(check, ZK_CHECK_WIDE, n, &x));
+    ZK_TRY(zk_check_upload(check, x, FLOAT_BYTES(n), (void **)&x_d)); // bits: for bf16, the first half of them
+    ZK_TRY(zk_hash_elements(check->stream, element_bytes, n, (uint64_t)n << 30, x_d, &hash));
+    zk_check_compare_u64(check, "hash", hash, zk_reference_hash(element_bytes, n, (uint64_t)n << 30, x));
+  }
   return ZK_OK;
 }

@@ -44,7 +44,7 @@ ZK_INLINE float zk_logf(float x);
 // The same value for a positive normal x, without the selects for the others; anything else gives a meaningless number.
 ZK_INLINE float zk_logf_normal(float x);
 // 2^x in f32 for x <= 1, the exponential of bf16's attention: x = n + r with |r| <= 1/2 exactly, a degree-5 polynomial in r that is 1 at 0, scaled
-// exactly by 2^n. Error at most 1.9 ulp; 2^-126 for every x below -126, so never 0 or subnormal; exact at integers. A NaN gives a NaN.
+// exactly by 2^n. Error at most 2 ulp; 2^-126 for every x below -126, so never 0 or subnormal; exact at integers. A NaN gives a NaN.
 ZK_INLINE float zk_exp2f(float x);
 // log2 x as zk_logf(x) times log2 e, one rounding: what keeps a log-sum-exp beside zk_exp2f. Special values as zk_logf.
 ZK_INLINE float zk_log2f(float x);

@@ -5,16 +5,16 @@ fail() { echo "FAILED: $*"; exit 1; }
 unset ZK_FAULT ZK_CPU_ISA
 
 out=$("$ZK_BUILD/zerokl" check --quick) || fail "check --quick exits $?"
-grep -Eq '^operation +device +variant +cases +differing bits +ok$' <<<"$out" || fail "no heading: $out"
-grep -Eq '^linear +cpu +(avx512|avx2|scalar) +[0-9]+ +0 ok$' <<<"$out" || fail "no row for linear: $out"
+grep -Eq '^operation +numerics +device +variant +cases +differing bits +ok$' <<<"$out" || fail "no heading: $out"
+grep -Eq '^linear +f32 +cpu +(avx512|avx2|scalar) +[0-9]+ +0 ok$' <<<"$out" || fail "no row for linear: $out"
 grep -q DIFFERS <<<"$out" && fail "differs: $out"
 
 out=$(ZK_CPU_ISA=scalar "$ZK_BUILD/zerokl" check --quick) || fail "scalar exits $?"
-grep -Eq '^rmsnorm +cpu +scalar ' <<<"$out" || fail "ZK_CPU_ISA=scalar not obeyed: $out"
+grep -Eq '^rmsnorm +f32 +cpu +scalar ' <<<"$out" || fail "ZK_CPU_ISA=scalar not obeyed: $out"
 
 out=$(ZK_FAULT=check:rope "$ZK_BUILD/zerokl_faulty" check --quick 2>/dev/null); code=$?
 [ $code = 1 ] || fail "a fault exits $code"
-grep -Eq '^rope +cpu .* DIFFERS$' <<<"$out" || fail "the fault's row: $out"
+grep -Eq '^rope +f32 +cpu .* DIFFERS$' <<<"$out" || fail "the fault's row: $out"
 [ "$(grep -c DIFFERS <<<"$out")" = 1 ] || fail "more rows differ: $out"
 err=$(ZK_FAULT=check:rope "$ZK_BUILD/zerokl_faulty" check --quick 2>&1 >/dev/null)
 grep -q 'operation rope, variant' <<<"$err" || fail "the message: $err"

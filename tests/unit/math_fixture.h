@@ -32,8 +32,8 @@ typedef struct {
 static const math_function math_functions[] = {
     {"expf", BY_ISA(zk_cpu_map_expf), zk_expf, exp, 0.90, -INFINITY, INFINITY},
     {"logf", BY_ISA(zk_cpu_map_logf), zk_logf, log, 0.90, -INFINITY, INFINITY},
-    {"exp2f", BY_ISA(zk_cpu_map_exp2f), zk_exp2f, exp2, 1.90, -126.0f, 1.0f},
-    {"exp2f, vectors by hand", BY_ISA(zk_cpu_exp2), zk_exp2f, exp2, 1.90, -126.0f, 1.0f},
+    {"exp2f", BY_ISA(zk_cpu_map_exp2f), zk_exp2f, exp2, 2.0, -126.0f, 1.0f},
+    {"exp2f, vectors by hand", BY_ISA(zk_cpu_exp2), zk_exp2f, exp2, 2.0, -126.0f, 1.0f},
     {"log2f", BY_ISA(zk_cpu_map_log2f), zk_log2f, log2, 1.90, -INFINITY, INFINITY},
 };
 
