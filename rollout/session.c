@@ -62,20 +62,16 @@ zk_status zk_session_model_config(const zk_config *config, zk_model_config *out)
   return zk_model_config_check(out);
 }
 
-static zk_status init_weights(zk_session *s) {
-  zk_policy *p = &s->policy;
-  const int64_t block = 1 << 22;
-  float *host = malloc((size_t)block * sizeof *host);
-  if (!host) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to make weights");
-  zk_status st = ZK_OK;
-  for (int64_t at = 0; at < p->params.num_elements && st == ZK_OK; at += block) {
-    int64_t n = p->params.num_elements - at < block ? p->params.num_elements - at : block;
-    zk_model_init_range(&p->config, &p->params, s->config.seed, 0.02, at, n, host);
-    st = zk_copy_to_device(s->stream, (float *)p->weights + at, host, (size_t)n * sizeof *host);
-    if (st == ZK_OK) st = zk_stream_wait(s->stream);
-  }
-  free(host);
-  return st == ZK_OK ? zk_policy_changed(p, s->stream) : st;
+zk_status zk_session_weights(const zk_session *s, zk_weight_source *out) {
+  return zk_weight_source_open(s->weights_dir, &s->policy.config, &s->policy.params, s->config.seed, out);
+}
+
+static zk_status load_weights(zk_session *s) {
+  zk_weight_source source;
+  ZK_TRY(zk_session_weights(s, &source));
+  zk_status st = zk_policy_fill(&s->policy, s->stream, &source);
+  zk_weight_source_close(&source);
+  return st;
 }
 
 static zk_status open_device(zk_session *s, bool shared_cores) {
@@ -111,7 +107,8 @@ static zk_status open_local(zk_session *s, const char *model_dir, bool with_task
   if (with_task) ZK_TRY(open_task(s, &model));
   ZK_TRY(open_device(s, shared_cores));
   ZK_TRY(zk_policy_open(s->device, c->numerics, &model, zk_session_positions(&model), &s->policy));
-  return from_init ? init_weights(s) : zk_policy_load_weights(&s->policy, s->stream, s->model_dir);
+  if (!from_init) memcpy(s->weights_dir, s->model_dir, sizeof s->weights_dir);
+  return load_weights(s);
 }
 
 static zk_status open_session(const zk_config *config, zk_comm *comm, const char *model_dir, bool with_task, zk_session *out) {
@@ -149,7 +146,8 @@ void zk_session_close(zk_session *s) {
 }
 
 zk_status zk_session_load_weights(zk_session *s, const char *model_dir) {
-  return zk_comm_agree(s->comm, zk_policy_load_weights(&s->policy, s->stream, model_dir));
+  snprintf(s->weights_dir, sizeof s->weights_dir, "%s", model_dir);
+  return zk_comm_agree(s->comm, load_weights(s));
 }
 
 zk_engine_options zk_session_engine_options(const zk_session *s) {

@@ -19,6 +19,7 @@ typedef struct {
   zk_policy policy;
   char model_dir[ZK_CONFIG_PATH_BYTES]; // where the tokenizer's files are
   bool model_dir_is_temporary;          // of a model made from scratch: removed at close
+  char weights_dir[ZK_CONFIG_PATH_BYTES]; // where the policy's weights came from; "": from scratch
   int32_t num_eos, eos_ids[ZK_MODEL_MAX_EOS + 1];
   const char *stop[ZK_CONFIG_MAX_STOPS]; // texts of config.rollout.stop
 } zk_session;
@@ -37,7 +38,9 @@ int32_t zk_session_positions(const zk_model_config *model);
 zk_engine_options zk_session_engine_options(const zk_session *session);
 // Hashes that trajectory files carry, as 16 hex digits.
 void zk_session_hashes(const zk_session *session, char tokenizer_hash[17], char template_hash[17]);
-// Loads other weights of the same model (a later checkpoint).
+// What the policy was filled from, in fp32: a trainer's master weights. The caller closes it.
+zk_status zk_session_weights(const zk_session *session, zk_weight_source *out);
+// Loads other weights of the same model (a later checkpoint). Collective.
 zk_status zk_session_load_weights(zk_session *session, const char *model_dir);
 
 #endif

@@ -290,9 +290,9 @@ zk_status zk_comm_all_to_all(zk_comm *c, const void *send, const size_t *send_by
   zk_status st = ZK_OK;
   int n = 0;
   for (int i = 0; i < c->size && st == ZK_OK; i++) { // start with the neighbour: no rank is everyone's first target
-    int q = (c->rank + i) % c->size, code;
-    code = MPI_Irecv((char *)recv + recv_offsets[q], (int)recv_bytes[q], MPI_BYTE, q, 2, c->world, &requests[n++]);
-    if (code == MPI_SUCCESS)
+    int q = (c->rank + i) % c->size, code = MPI_SUCCESS;
+    if (recv_bytes[q]) code = MPI_Irecv((char *)recv + recv_offsets[q], (int)recv_bytes[q], MPI_BYTE, q, 2, c->world, &requests[n++]);
+    if (code == MPI_SUCCESS && send_bytes[q])
       code = MPI_Isend((const char *)send + send_offsets[q], (int)send_bytes[q], MPI_BYTE, q, 2, c->world, &requests[n++]);
     if (code != MPI_SUCCESS) st = fail_mpi(code, "all-to-all");
   }
@@ -303,12 +303,6 @@ zk_status zk_comm_all_to_all(zk_comm *c, const void *send, const size_t *send_by
   }
   free(requests);
   return st;
-}
-
-zk_status zk_comm_all_gather_shards(zk_comm *c, void *data, const int64_t *starts, size_t element_bytes) {
-  for (int r = 0; r < c->size; r++)
-    ZK_TRY(zk_comm_broadcast(c, r, (char *)data + (size_t)starts[r] * element_bytes, (size_t)(starts[r + 1] - starts[r]) * element_bytes));
-  return ZK_OK;
 }
 
 zk_status zk_comm_counter_reset(zk_comm *c) {

@@ -1,7 +1,7 @@
 // Workers: one MPI process per device or CPU share. Without mpirun there is one rank and MPI is never started.
 //
 // The layer offers all-to-all, all-gather, broadcast, gather and INTEGER reductions, and no floating-point reduction at all: sums of
-// floats are made locally in a written order (trainer/leaf_tree.h). Waiting ranks sleep instead of spinning, so that
+// floats are made locally in a written order (trainer/leaf_tree.h). All memory here is the host's; shared/comm_device.h moves device memory. Waiting ranks sleep instead of spinning, so that
 // ranks that share cores do not starve each other. Every function marked collective must be called by all ranks in the same order.
 #ifndef ZK_SHARED_COMM_H
 #define ZK_SHARED_COMM_H
@@ -45,11 +45,10 @@ zk_status zk_comm_max_u64(zk_comm *comm, uint64_t *values, int n);              
 zk_status zk_comm_all_gather(zk_comm *comm, const void *data, size_t bytes, void **out, size_t **offsets);
 // The same to `root` only; elsewhere *out and *offsets are NULL. Collective.
 zk_status zk_comm_gather(zk_comm *comm, int root, const void *data, size_t bytes, void **out, size_t **offsets);
-// Rank r sends send_bytes[q] bytes at send + send_offsets[q] to rank q; receives into recv likewise. Each count below 2 GiB. Collective.
+// Rank r sends send_bytes[q] bytes at send + send_offsets[q] to rank q; receives into recv likewise. Each count below 2 GiB. A pair that
+// exchanges nothing does not wait for each other. Collective among those that exchange something.
 zk_status zk_comm_all_to_all(zk_comm *comm, const void *send, const size_t *send_bytes, const size_t *send_offsets, void *recv,
                              const size_t *recv_bytes, const size_t *recv_offsets);
-// In place: every rank r holds shard [starts[r], starts[r+1]) of an array of elements; afterwards all hold all. Collective.
-zk_status zk_comm_all_gather_shards(zk_comm *comm, void *data, const int64_t *starts, size_t element_bytes);
 
 // A shared counter for handing out work: each zk_comm_counter_next returns the next integer from 0 to exactly one rank. Kept
 // by rank 0 in a one-sided window; zk_comm_counter_progress lets a busy rank 0 serve others when the network cannot by itself.

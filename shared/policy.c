@@ -6,7 +6,6 @@
 
 #include "kernels/hash.h"
 #include "shared/log.h"
-#include "shared/model.h"
 
 // Linear layers and the LM head are read through packed panels; norms, biases and an untied embedding are not.
 static bool is_packed(const zk_model_config *config, const zk_param *p) {
@@ -83,26 +82,28 @@ zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream) {
 }
 
 zk_status zk_policy_set_weights(zk_policy *policy, zk_stream *stream, const float *flat) {
-  ZK_TRY(zk_copy_to_device(stream, policy->weights, flat, (size_t)policy->params.num_elements * sizeof(float)));
-  ZK_TRY(zk_stream_wait(stream));
+  const size_t n = (size_t)policy->params.num_elements;
+  float *host = malloc(n * sizeof *host);
+  if (!host) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu weights", n);
+  memcpy(host, flat, n * sizeof *host);
+  zk_weights_round(policy->numerics, host, (int64_t)n);
+  zk_status st = zk_copy_to_device(stream, policy->weights, host, n * zk_numerics_bytes(policy->numerics));
+  if (st == ZK_OK) st = zk_stream_wait(stream);
+  free(host);
+  return st == ZK_OK ? zk_policy_changed(policy, stream) : st;
+}
+
+zk_status zk_policy_fill(zk_policy *policy, zk_stream *stream, const zk_weight_source *source) {
+  ZK_TRY(zk_weight_source_copy(source, stream, policy->numerics, 0, policy->params.num_elements, policy->weights));
   return zk_policy_changed(policy, stream);
 }
 
 zk_status zk_policy_load_weights(zk_policy *policy, zk_stream *stream, const char *dir) {
-  const int64_t block = 1 << 22;
-  zk_model_reader *reader = NULL;
-  ZK_TRY(zk_model_reader_open(dir, &policy->params, &reader));
-  float *host = malloc((size_t)block * sizeof(float));
-  zk_status st = host ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to read weights");
-  for (int64_t at = 0; at < policy->params.num_elements && st == ZK_OK; at += block) {
-    int64_t n = policy->params.num_elements - at < block ? policy->params.num_elements - at : block;
-    st = zk_model_reader_read(reader, at, n, host);
-    if (st == ZK_OK) st = zk_copy_to_device(stream, (float *)policy->weights + at, host, (size_t)n * sizeof(float));
-    if (st == ZK_OK) st = zk_stream_wait(stream);
-  }
-  free(host);
-  zk_model_reader_close(reader);
-  return st == ZK_OK ? zk_policy_changed(policy, stream) : st;
+  zk_weight_source source;
+  ZK_TRY(zk_weight_source_open(dir, &policy->config, &policy->params, 0, &source));
+  zk_status st = zk_policy_fill(policy, stream, &source);
+  zk_weight_source_close(&source);
+  return st;
 }
 
 const void *zk_policy_weight(const zk_policy *policy, zk_param_kind kind, int layer) {

@@ -7,6 +7,7 @@
 #include "kernels/linear.h"
 #include "shared/model_config.h"
 #include "shared/params.h"
+#include "shared/weight_source.h"
 
 typedef struct zk_policy {
   zk_device *device;
@@ -15,7 +16,8 @@ typedef struct zk_policy {
   zk_params params;
   int32_t num_positions;          // rows of the RoPE tables: the longest sequence
   float *cos_table, *sin_table;   // device [num_positions, head_dim / 2]
-  void *weights;                  // device, working weights in global element order; in f32 they are the master weights too
+  void *weights;                  // device, working weights in global element order: f32, which are the master weights too, or else
+                                  // bf16, rounded from the fp32 master weights that only a trainer has (trainer/optimizer.h)
   void *packed;                   // device, the kernels' private form of the linear weights (one update behind until _changed)
   size_t *packed_at;              // [num_params] byte offset in `packed`, SIZE_MAX for tensors that have none
 } zk_policy;
@@ -26,9 +28,11 @@ size_t zk_policy_bytes(const zk_device *device, zk_numerics numerics, const zk_m
 // Allocates everything; weights are zero until loaded. `device` must outlive the policy.
 zk_status zk_policy_open(zk_device *device, zk_numerics numerics, const zk_model_config *config, int32_t num_positions, zk_policy *out);
 void zk_policy_close(zk_policy *policy); // a zeroed policy is fine
-// Copies host weights flat[num_elements] (fp32, global order) to the device, and packs them.
+// Copies host weights flat[num_elements] (fp32, global order; rounded to working weights) to the device, and packs them.
 zk_status zk_policy_set_weights(zk_policy *policy, zk_stream *stream, const float *flat);
-// Reads a Hugging Face folder's weights straight into the policy, and packs them.
+// Fills the working weights from a source, and packs them.
+zk_status zk_policy_fill(zk_policy *policy, zk_stream *stream, const zk_weight_source *source);
+// The same from a Hugging Face folder.
 zk_status zk_policy_load_weights(zk_policy *policy, zk_stream *stream, const char *dir);
 // To be called after the working weights changed in place (an optimiser step): remakes the packed form.
 zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream);

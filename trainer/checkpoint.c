@@ -12,22 +12,6 @@
 
 #define BLOCK ((int64_t)1 << 22) // elements
 
-static zk_status write_weights(zk_updater *u, const char *dir, float *host) {
-  const zk_policy *p = &u->session->policy;
-  zk_model_writer *writer = NULL;
-  ZK_TRY(zk_model_writer_open(dir, &p->config, &p->params, ZK_DTYPE_F32, ZK_MODEL_MAX_SHARD_BYTES, u->session->model_dir, &writer));
-  zk_status st = ZK_OK;
-  for (int64_t at = 0; at < p->params.num_elements && st == ZK_OK; at += BLOCK) {
-    int64_t n = p->params.num_elements - at < BLOCK ? p->params.num_elements - at : BLOCK;
-    st = zk_copy_to_host(u->session->stream, host, (const float *)p->weights + at, (size_t)n * sizeof *host);
-    if (st == ZK_OK) st = zk_stream_wait(u->session->stream);
-    if (st == ZK_OK) st = zk_model_writer_append(writer, host, n);
-  }
-  if (st == ZK_OK) return zk_model_writer_close(writer);
-  zk_model_writer_abort(writer);
-  return st;
-}
-
 static zk_status write_state(const char *dir, const zk_checkpoint_state *state) {
   char text[512];
   int n = snprintf(text, sizeof text,
@@ -37,34 +21,65 @@ static zk_status write_state(const char *dir, const zk_checkpoint_state *state) 
   return zk_file_write(zk_path_make("%s/state.json", dir).s, text, (size_t)n);
 }
 
-// Elements [at, at + n) of one moment from the rank that owns them to rank 0's file. Collective.
-static zk_status write_block(zk_updater *u, zk_optimizer_file *file, zk_optimizer_dataset dataset, const float *shard, int owner, int64_t at, int64_t n,
-                             float *host) {
+// Elements [at, at + n) of a sharded vector from the rank that owns them to rank 0: *all [n], the caller frees it; NULL elsewhere.
+static zk_status gather_block(zk_updater *u, const float *shard, int owner, int64_t at, int64_t n, float *host, void **all) {
   zk_comm *comm = u->session->comm;
   zk_status st = ZK_OK;
   bool mine = zk_comm_rank(comm) == owner;
+  *all = NULL;
   if (mine) st = zk_copy_to_host(u->session->stream, host, shard + (at - u->optimizer.first), (size_t)n * sizeof *host);
   if (mine && st == ZK_OK) st = zk_stream_wait(u->session->stream);
-  void *all = NULL;
-  if (st == ZK_OK) st = zk_comm_gather(comm, 0, host, mine ? (size_t)n * sizeof *host : 0, &all, NULL);
-  if (st == ZK_OK && file) st = zk_optimizer_file_write(file, dataset, at, n, all);
-  free(all);
+  ZK_TRY(zk_comm_agree(comm, st));
+  return zk_comm_gather(comm, 0, host, mine ? (size_t)n * sizeof *host : 0, all, NULL);
+}
+
+// What rank 0 does with a block of a vector, in ascending order.
+typedef zk_status write_fn(void *file, int dataset, int64_t at, int64_t n, const float *values);
+
+static zk_status append_weights(void *file, int dataset, int64_t at, int64_t n, const float *values) {
+  return zk_model_writer_append(file, values, n);
+}
+static zk_status write_moment(void *file, int dataset, int64_t at, int64_t n, const float *values) {
+  return zk_optimizer_file_write(file, (zk_optimizer_dataset)dataset, at, n, values);
+}
+
+// A whole sharded vector, from all ranks to rank 0's `file`. Collective.
+static zk_status write_vector(zk_updater *u, const float *shard, write_fn *write, void *file, int dataset, float *host) {
+  zk_comm *comm = u->session->comm;
+  const zk_optimizer *o = &u->optimizer;
+  for (int r = 0; r < zk_comm_size(comm); r++)
+    for (int64_t at = o->starts[r]; at < o->starts[r + 1]; at += BLOCK) {
+      int64_t n = o->starts[r + 1] - at < BLOCK ? o->starts[r + 1] - at : BLOCK;
+      void *all = NULL;
+      zk_status st = gather_block(u, shard, r, at, n, host, &all);
+      if (st == ZK_OK && file) st = write(file, dataset, at, n, all);
+      free(all);
+      ZK_TRY(zk_comm_agree(comm, st));
+    }
+  return ZK_OK;
+}
+
+// The master weights, which in f32 are the working weights too. Collective.
+static zk_status write_weights(zk_updater *u, const char *dir, float *host) {
+  const zk_policy *p = &u->session->policy;
+  zk_model_writer *writer = NULL;
+  zk_status st = ZK_OK;
+  if (dir) st = zk_model_writer_open(dir, &p->config, &p->params, ZK_DTYPE_F32, ZK_MODEL_MAX_SHARD_BYTES, u->session->model_dir, &writer);
+  st = zk_comm_agree(u->session->comm, st);
+  if (st == ZK_OK) st = write_vector(u, u->optimizer.master, append_weights, writer, 0, host);
+  if (writer && st == ZK_OK) return zk_model_writer_close(writer);
+  zk_model_writer_abort(writer);
   return st;
 }
 
 static zk_status write_moments(zk_updater *u, const char *dir, int64_t step, float *host) {
-  zk_comm *comm = u->session->comm;
   const zk_optimizer *o = &u->optimizer;
   zk_optimizer_file *file = NULL;
   zk_status st = ZK_OK;
   if (dir) st = zk_optimizer_file_create(zk_path_make("%s/optimizer.h5", dir).s, step, u->session->policy.params.num_elements, &file);
-  st = zk_comm_agree(comm, st);
-  for (int d = 0; d < ZK_OPTIMIZER_NUM_DATASETS && st == ZK_OK; d++)
-    for (int r = 0; r < zk_comm_size(comm) && st == ZK_OK; r++)
-      for (int64_t at = o->starts[r]; at < o->starts[r + 1] && st == ZK_OK; at += BLOCK) {
-        int64_t n = o->starts[r + 1] - at < BLOCK ? o->starts[r + 1] - at : BLOCK;
-        st = zk_comm_agree(comm, write_block(u, file, (zk_optimizer_dataset)d, d == ZK_OPTIMIZER_EXP_AVG ? o->m : o->v, r, at, n, host));
-      }
+  st = zk_comm_agree(u->session->comm, st);
+  if (st == ZK_OK) st = write_vector(u, o->m, write_moment, file, ZK_OPTIMIZER_EXP_AVG, host);
+  if (st == ZK_OK) st = write_vector(u, o->v, write_moment, file, ZK_OPTIMIZER_EXP_AVG_SQ, host);
   if (file && st == ZK_OK) return zk_optimizer_file_finish(file);
   zk_optimizer_file_close(file);
   return st;
@@ -76,7 +91,8 @@ zk_status zk_checkpoint_write(zk_updater *u, zk_run_dir *run, const zk_checkpoin
   float *host = malloc((size_t)BLOCK * sizeof *host);
   zk_status st = host ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to write a checkpoint");
   if (run && st == ZK_OK) st = zk_run_dir_begin_checkpoint(run, state->step, &dir);
-  if (run && st == ZK_OK) st = write_weights(u, dir.s, host);
+  st = zk_comm_agree(comm, st);
+  if (st == ZK_OK) st = zk_comm_agree(comm, write_weights(u, run ? dir.s : NULL, host));
   if (run && st == ZK_OK) st = write_state(dir.s, state);
   st = zk_comm_agree(comm, st);
   if (st == ZK_OK) st = zk_comm_agree(comm, write_moments(u, run ? dir.s : NULL, state->step, host));
@@ -115,6 +131,14 @@ zk_status zk_checkpoint_read_state(const char *dir, zk_checkpoint_state *out) {
   return st;
 }
 
+static zk_status read_master(zk_updater *u, const char *dir) {
+  zk_weight_source source;
+  ZK_TRY(zk_weight_source_open(dir, &u->session->policy.config, &u->session->policy.params, 0, &source));
+  zk_status st = zk_optimizer_fill_master(&u->optimizer, u->session->stream, &source);
+  zk_weight_source_close(&source);
+  return st;
+}
+
 static zk_status read_moments(zk_updater *u, const char *dir, int64_t step) {
   zk_optimizer *o = &u->optimizer;
   zk_path path = zk_path_make("%s/optimizer.h5", dir);
@@ -140,6 +164,7 @@ static zk_status read_moments(zk_updater *u, const char *dir, int64_t step) {
 zk_status zk_checkpoint_read_optimizer(zk_updater *u, const char *dir, zk_checkpoint_state *out) {
   zk_comm *comm = u->session->comm;
   zk_status st = zk_checkpoint_read_state(dir, out);
+  if (st == ZK_OK) st = read_master(u, dir);
   if (st == ZK_OK) st = read_moments(u, dir, out->step);
   ZK_TRY(zk_comm_agree(comm, st));
   u->optimizer.step = out->step;

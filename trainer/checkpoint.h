@@ -1,4 +1,5 @@
-// Checkpoints: a Hugging Face folder with optimizer.h5 and state.json beside the weights, the same bytes for any number of ranks.
+// Checkpoints: a Hugging Face folder with optimizer.h5 and state.json beside the weights, the same bytes for any number of ranks. The
+// weights in it are the fp32 master weights, whatever the numerics: working weights are made from them again.
 #ifndef ZK_TRAINER_CHECKPOINT_H
 #define ZK_TRAINER_CHECKPOINT_H
 
@@ -15,8 +16,8 @@ typedef struct {
 zk_status zk_checkpoint_write(zk_updater *updater, zk_run_dir *run, const zk_checkpoint_state *state, int keep);
 // Reads state.json of a checkpoint folder.
 zk_status zk_checkpoint_read_state(const char *dir, zk_checkpoint_state *out);
-// Reads the optimiser's moments of a checkpoint folder into this rank's shard, and checks weights and moments against the folder's
-// hashes: ZK_BAD_ARCHIVE when they differ. The weights are loaded already (zk_session_open). Collective.
+// Reads the optimiser's moments (and master weights) of a checkpoint folder into this rank's shard, and checks weights and moments
+// against the folder's hashes: ZK_BAD_ARCHIVE when they differ. The working weights are loaded already (zk_session_open). Collective.
 zk_status zk_checkpoint_read_optimizer(zk_updater *updater, const char *dir, zk_checkpoint_state *out);
 
 #endif

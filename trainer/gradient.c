@@ -15,14 +15,15 @@
 typedef struct {
   int64_t rows, targets, seqs, pages, max_pages;
   bool backward;
-  int32_t *host, *ints; // tokens, positions, row starts, first positions, page table, target rows, targets
+  int32_t *host, *ints; // tokens, positions, row starts, first positions, page table, target rows, targets, targets of rows
   size_t num_ints;
   int32_t *tokens, *positions, *seq_row_start, *seq_first_pos, *page_table, *target_rows, *targets_dev;
+  int32_t *target_of_row; // [rows] the target that a row predicts; num_targets where it predicts none
   void *layers_memory, *inputs_memory, *work_memory, *head_memory, *cache_memory;
   zk_layer_activations *layers; // [num_layers]; with recompute they differ in x alone
   void **k_cache, **v_cache;    // [num_layers]; one pair for all with recompute
   void *x_last, *dx;            // [rows, H]
-  void *gathered, *normed, *dnormed; // [targets, H]
+  void *gathered, *normed, *dnormed; // [targets, H]; dnormed has one row more
   float *rstd, *logprob, *lse, *entropy, *kept_logit, *dlogprob;
   int32_t *kept_id;
   uint64_t *logits_hash;
@@ -55,7 +56,7 @@ static sizes count_bytes(const zk_policy *p, bool recompute, bool backward, int6
   return (sizes){.layers = kept * align64(zk_layer_activations_bytes(p, rows, true)),
                  .inputs = (backward && recompute ? layers : 0) * x + 2 * x, // x_last and dx
                  .work = backward ? zk_layer_gradients_bytes(p, rows) : 0,
-                 .head = 3 * align64((size_t)targets * head_row) + 9 * align64((size_t)targets * 8),
+                 .head = 2 * align64((size_t)targets * head_row) + align64((size_t)(targets + 1) * head_row) + 9 * align64((size_t)targets * 8),
                  .cache = kept * 2 * align64(zk_kv_cache_bytes(p->device, &desc, (int32_t)pages))};
 }
 
@@ -79,8 +80,9 @@ static void free_buffers(zk_gradient *g) {
 static zk_status allocate_ints(zk_gradient *g) {
   buffers *b = &g->b;
   const size_t rows = (size_t)b->rows, seqs = (size_t)b->seqs, targets = (size_t)b->targets;
-  const size_t num[] = {rows, rows, seqs + 1, seqs, seqs * (size_t)b->max_pages, targets, targets};
-  int32_t **const members[] = {&b->tokens, &b->positions, &b->seq_row_start, &b->seq_first_pos, &b->page_table, &b->target_rows, &b->targets_dev};
+  const size_t num[] = {rows, rows, seqs + 1, seqs, seqs * (size_t)b->max_pages, targets, targets, rows};
+  int32_t **const members[] = {&b->tokens,     &b->positions,   &b->seq_row_start, &b->seq_first_pos,
+                               &b->page_table, &b->target_rows, &b->targets_dev,   &b->target_of_row};
   for (size_t i = 0; i < sizeof num / sizeof *num; i++) b->num_ints += num[i];
   b->host = calloc(b->num_ints, sizeof *b->host);
   if (!b->host) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a microbatch of %zu tokens", rows);
@@ -112,11 +114,12 @@ static void place_buffers(zk_gradient *g) {
     if (b->backward && g->options.recompute) b->layers[l].x = inputs + (size_t)(l + 2) * x;
   }
   char *head = b->head_memory;
-  size_t row = align64((size_t)b->targets * (size_t)p->config.hidden * zk_numerics_bytes(p->numerics)), col = align64((size_t)b->targets * 8);
+  size_t width = (size_t)p->config.hidden * zk_numerics_bytes(p->numerics), row = align64((size_t)b->targets * width);
+  size_t col = align64((size_t)b->targets * 8), columns = 2 * row + align64((size_t)(b->targets + 1) * width);
   b->gathered = head, b->normed = head + row, b->dnormed = head + 2 * row;
   void **const cols[] = {(void **)&b->rstd,     (void **)&b->logprob,    (void **)&b->lse,      (void **)&b->entropy,
                          (void **)&b->dlogprob, (void **)&b->kept_logit, (void **)&b->kept_id, (void **)&b->logits_hash};
-  for (size_t i = 0; i < sizeof cols / sizeof *cols; i++) *cols[i] = head + 3 * row + i * col;
+  for (size_t i = 0; i < sizeof cols / sizeof *cols; i++) *cols[i] = head + columns + i * col;
   if (b->backward) zk_layer_gradients_place(p, b->rows, b->work_memory, &b->work);
 }
 
@@ -180,6 +183,7 @@ static zk_status pack(zk_gradient *g, const zk_sequences *s, const zk_microbatch
 #define HOST(member) (b->host + (b->member - b->ints))
   int32_t row = 0, page = 0, n = 0;
   HOST(seq_row_start)[0] = 0;
+  for (int64_t t = 0; t < m->num_rows; t++) HOST(target_of_row)[t] = (int32_t)m->num_targets;
   for (int64_t i = m->first_seq; i < m->last_seq; i++) {
     int64_t q = i - m->first_seq, length = s->offsets[i + 1] - s->offsets[i];
     const int32_t *tokens = s->tokens + s->offsets[i];
@@ -188,6 +192,7 @@ static zk_status pack(zk_gradient *g, const zk_sequences *s, const zk_microbatch
       HOST(positions)[row + j] = (int32_t)j;
       if (j >= s->first_target[i]) {
         HOST(target_rows)[n] = row + (int32_t)j - 1;
+        HOST(target_of_row)[row + j - 1] = n;
         HOST(targets_dev)[n++] = tokens[j];
       }
     }
@@ -261,10 +266,11 @@ static zk_status head_backward(zk_gradient *g, const zk_microbatch *m, float *gr
   float *dnorm = grad + params->params[zk_params_index(params, ZK_PARAM_FINAL_NORM, 0)].first;
   ZK_TRY(zk_rmsnorm_backward(g->stream, &norm, &chunks, b->dnormed, b->gathered, zk_policy_weight(p, ZK_PARAM_FINAL_NORM, 0), b->rstd, NULL,
                              b->dnormed, dnorm));
-  // Scatter: every target row is distinct, so this is +0 + x. (f32 activations; a narrower type gets its own operation.)
-  ZK_TRY(zk_fill_zero(g->stream, b->dx, (size_t)m->num_rows * (size_t)p->config.hidden * sizeof(float)));
-  zk_embedding_desc scatter = {p->numerics, m->num_targets, p->config.hidden, (int32_t)m->num_rows};
-  return zk_embedding_backward(g->stream, &scatter, b->target_rows, b->dnormed, b->dx);
+  // Each row that predicts a target gets that target's gradient, the others the row of zeros behind them: a look-up, which copies.
+  size_t width = (size_t)p->config.hidden * zk_numerics_bytes(p->numerics);
+  ZK_TRY(zk_fill_zero(g->stream, (char *)b->dnormed + (size_t)m->num_targets * width, width));
+  zk_embedding_desc scatter = {p->numerics, m->num_rows, p->config.hidden, (int32_t)m->num_targets + 1};
+  return zk_embedding_forward(g->stream, &scatter, b->target_of_row, b->dnormed, b->dx);
 }
 
 static zk_status backward(zk_gradient *g, const zk_microbatch *m, float *grad) {

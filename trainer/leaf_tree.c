@@ -20,6 +20,7 @@ typedef struct {
 struct zk_leaf_tree {
   zk_device *device;
   zk_comm *comm;
+  zk_comm_device *link;
   int64_t num_elements;
   int32_t num_leaves;
   const int64_t *starts;
@@ -28,11 +29,11 @@ struct zk_leaf_tree {
   float *spare[MAX_NODES]; // buffers not in use
 };
 
-zk_status zk_leaf_tree_open(zk_device *device, zk_comm *comm, int64_t num_elements, int32_t num_leaves, const int64_t *shard_starts,
+zk_status zk_leaf_tree_open(zk_device *device, zk_comm_device *link, int64_t num_elements, int32_t num_leaves, const int64_t *shard_starts,
                             zk_leaf_tree **out) {
   zk_leaf_tree *t = calloc(1, sizeof *t);
   if (!t) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the gradient tree");
-  *t = (zk_leaf_tree){.device = device, .comm = comm, .num_elements = num_elements, .num_leaves = num_leaves, .starts = shard_starts};
+  *t = (zk_leaf_tree){.device = device, .comm = zk_comm_device_comm(link), .link = link, .num_elements = num_elements, .num_leaves = num_leaves, .starts = shard_starts};
   *out = t;
   return ZK_OK;
 }
@@ -56,12 +57,34 @@ static int decompose(int32_t first, int32_t last, node *out) {
   return n;
 }
 
+// Buffers that a rank with leaves [first, last) holds at most: the subtrees so far, and the leaf that comes.
+static int most_buffers(int32_t first, int32_t last) {
+  int most = 0;
+  for (int32_t leaf = first; leaf < last; leaf++) {
+    node nodes[MAX_NODES];
+    int n = decompose(first, leaf, nodes) + 1;
+    if (n > most) most = n;
+  }
+  return most;
+}
+
 size_t zk_leaf_tree_bytes(int64_t num_elements, int32_t num_leaves, int num_ranks) {
-  int32_t most = (num_leaves + num_ranks - 1) / num_ranks, levels = 1;
-  while ((1 << levels) <= most) levels++;
-  size_t exchanged = (size_t)num_elements * sizeof(float) / (size_t)num_ranks * (size_t)num_leaves; // at most: every leaf a node
-  if (exchanged > RECEIVE_BYTES) exchanged = RECEIVE_BYTES;
-  return (size_t)num_elements * sizeof(float) * (size_t)(levels + 1) + (num_ranks > 1 ? exchanged : 0);
+  int most = 0;
+  size_t all_nodes = 0, own_nodes = 0;
+  for (int r = 0; r < num_ranks; r++) {
+    int32_t first, last;
+    node nodes[MAX_NODES];
+    zk_rank_leaves(num_leaves, r, num_ranks, &first, &last);
+    int buffers = most_buffers(first, last);
+    size_t n = (size_t)decompose(first, last, nodes);
+    if (buffers > most) most = buffers;
+    if (n > own_nodes) own_nodes = n;
+    all_nodes += n;
+  }
+  size_t gradient = (size_t)num_elements * sizeof(float), width = RECEIVE_BYTES / all_nodes;
+  if (width > gradient / (size_t)num_ranks) width = gradient / (size_t)num_ranks;
+  size_t exchanged = num_ranks > 1 ? (all_nodes + own_nodes * (size_t)num_ranks) * width : 0;
+  return gradient * (size_t)most + exchanged;
 }
 
 zk_status zk_leaf_tree_buffer(zk_leaf_tree *t, float **out) {
@@ -113,57 +136,65 @@ static zk_status sum_subtree(zk_stream *stream, const node *nodes, int *at, int3
 }
 
 typedef struct {
-  size_t *send_bytes, *send_offsets, *recv_bytes, *recv_offsets;
-  char *send, *recv; // host
-  float *work;       // device, as large as recv
+  size_t *send_bytes, *send_offsets, *recv_bytes, *recv_offsets; // [num_ranks]
+  char *send, *recv;                                             // device
 } exchange;
 
-// Elements [at, at + n) of every shard (less where a shard is shorter): pack, exchange, sum, store.
+// Elements [at, at + n) of shard r, n <= width.
+static size_t piece_bytes(const zk_leaf_tree *t, int r, int64_t at, int64_t width) {
+  int64_t n = t->starts[r + 1] - t->starts[r] - at;
+  return (size_t)(n < 0 ? 0 : n < width ? n : width) * sizeof(float);
+}
+
+// This rank's nodes' pieces of every shard, side by side in x->send, rank after rank.
+static zk_status pack_bucket(zk_leaf_tree *t, zk_stream *stream, exchange *x, const int *node_start, int64_t at, int64_t width) {
+  const int size = zk_comm_size(t->comm);
+  const size_t own = piece_bytes(t, zk_comm_rank(t->comm), at, width);
+  size_t sent = 0, received = 0;
+  for (int r = 0; r < size; r++) {
+    size_t n = piece_bytes(t, r, at, width);
+    x->send_offsets[r] = sent, x->send_bytes[r] = (size_t)t->num_nodes * n;
+    x->recv_offsets[r] = received, x->recv_bytes[r] = (size_t)(node_start[r + 1] - node_start[r]) * own;
+    sent += x->send_bytes[r], received += x->recv_bytes[r];
+  }
+  for (int r = 0; r < size; r++)
+    for (int i = 0; i < t->num_nodes; i++) {
+      size_t n = piece_bytes(t, r, at, width);
+      if (n) ZK_TRY(zk_copy_on_device(stream, x->send + x->send_offsets[r] + (size_t)i * n, t->nodes[i].data + t->starts[r] + at, n));
+    }
+  return zk_stream_wait(stream);
+}
+
+// Elements [at, at + width) of every shard (less where a shard is shorter): pack, exchange, sum, store.
 static zk_status reduce_bucket(zk_leaf_tree *t, zk_stream *stream, exchange *x, node *nodes, const int *node_start, int64_t at, int64_t width,
                                float *shard) {
-  int size = zk_comm_size(t->comm), rank = zk_comm_rank(t->comm);
-  size_t sent = 0, received = 0;
-#define PIECE(r) (t->starts[(r) + 1] - t->starts[r] - at < width ? t->starts[(r) + 1] - t->starts[r] - at : width)
-  int64_t own = PIECE(rank) > 0 ? PIECE(rank) : 0;
-  for (int r = 0; r < size; r++) {
-    int64_t n = PIECE(r) > 0 ? PIECE(r) : 0;
-    x->send_offsets[r] = sent;
-    for (int i = 0; i < t->num_nodes && n; i++) {
-      ZK_TRY(zk_copy_to_host(stream, x->send + sent, t->nodes[i].data + t->starts[r] + at, (size_t)n * sizeof(float)));
-      sent += (size_t)n * sizeof(float);
-    }
-    x->send_bytes[r] = sent - x->send_offsets[r];
-    x->recv_offsets[r] = received;
-    x->recv_bytes[r] = (size_t)(node_start[r + 1] - node_start[r]) * (size_t)own * sizeof(float);
-    received += x->recv_bytes[r];
-  }
-#undef PIECE
-  ZK_TRY(zk_stream_wait(stream));
-  ZK_TRY(zk_comm_all_to_all(t->comm, x->send, x->send_bytes, x->send_offsets, x->recv, x->recv_bytes, x->recv_offsets));
+  const int size = zk_comm_size(t->comm);
+  const size_t own = piece_bytes(t, zk_comm_rank(t->comm), at, width);
+  ZK_TRY(zk_comm_agree(t->comm, pack_bucket(t, stream, x, node_start, at, width)));
+  ZK_TRY(zk_comm_device_all_to_all(t->link, stream, x->send, x->send_bytes, x->send_offsets, x->recv, x->recv_bytes, x->recv_offsets));
   if (!own) return ZK_OK;
-  ZK_TRY(zk_copy_to_device(stream, x->work, x->recv, received));
-  for (int i = 0; i < node_start[size]; i++) nodes[i].data = x->work + (int64_t)i * own;
+  for (int i = 0; i < node_start[size]; i++) nodes[i].data = (float *)(x->recv + (size_t)i * own);
   int first = 0, level = 0;
   float *sum = NULL;
   while ((1 << level) < t->num_leaves) level++;
-  ZK_TRY(sum_subtree(stream, nodes, &first, level, 0, own, &sum));
-  ZK_TRY(zk_copy_on_device(stream, shard + at, sum, (size_t)own * sizeof(float)));
+  ZK_TRY(sum_subtree(stream, nodes, &first, level, 0, (int64_t)(own / sizeof(float)), &sum));
+  ZK_TRY(zk_copy_on_device(stream, shard + at, sum, own));
   return zk_stream_wait(stream);
 }
 
 static zk_status reduce_all(zk_leaf_tree *t, zk_stream *stream, node *nodes, const int *node_start, exchange *x, float *shard) {
-  int size = zk_comm_size(t->comm);
+  const int size = zk_comm_size(t->comm);
   int64_t longest = 0, width = (int64_t)(RECEIVE_BYTES / sizeof(float)) / node_start[size];
   for (int r = 0; r < size; r++)
     if (t->starts[r + 1] - t->starts[r] > longest) longest = t->starts[r + 1] - t->starts[r];
   if (width > longest) width = longest;
   if (width < 1) width = 1;
-  x->send = malloc((size_t)(t->num_nodes * size) * (size_t)width * sizeof(float) + 1);
-  size_t bytes = (size_t)node_start[size] * (size_t)width * sizeof(float);
-  x->recv = malloc(bytes + 1);
-  if (!x->send || !x->recv) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to exchange gradients");
-  ZK_TRY(zk_device_alloc(t->device, bytes, "gradient exchange", (void **)&x->work));
-  for (int64_t at = 0; at < longest; at += width) ZK_TRY(reduce_bucket(t, stream, x, nodes, node_start, at, width, shard));
+  const size_t bytes = (size_t)width * sizeof(float);
+  zk_status st = zk_device_alloc(t->device, (size_t)(t->num_nodes * size) * bytes, "gradient exchange", (void **)&x->send);
+  if (st == ZK_OK) st = zk_device_alloc(t->device, (size_t)node_start[size] * bytes, "gradient exchange", (void **)&x->recv);
+  ZK_TRY(zk_comm_agree(t->comm, st));
+  for (int64_t at = 0; at < longest; at += width)
+    ZK_TRY(zk_comm_agree(t->comm, reduce_bucket(t, stream, x, nodes, node_start, at, width, shard)));
   return ZK_OK;
 }
 
@@ -177,8 +208,9 @@ zk_status zk_leaf_tree_reduce(zk_leaf_tree *t, zk_stream *stream, float *shard) 
     node *nodes = calloc((size_t)t->num_leaves + 1, sizeof *nodes);
     int *node_start = calloc((size_t)size + 1, sizeof *node_start);
     size_t *counts = calloc(4 * (size_t)size, sizeof *counts);
-    exchange x = {counts, counts + size, counts + 2 * size, counts + 3 * size, NULL, NULL, NULL};
+    exchange x = {counts, counts + size, counts + 2 * size, counts + 3 * size, NULL, NULL};
     if (!nodes || !node_start || !counts) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to exchange gradients");
+    st = zk_comm_agree(t->comm, st);
     if (st == ZK_OK) {
       all_nodes(t, nodes, node_start);
       st = reduce_all(t, stream, nodes, node_start, &x, shard);
@@ -186,9 +218,8 @@ zk_status zk_leaf_tree_reduce(zk_leaf_tree *t, zk_stream *stream, float *shard) 
     free(nodes);
     free(node_start);
     free(counts);
-    free(x.send);
-    free(x.recv);
-    zk_device_free(t->device, x.work);
+    zk_device_free(t->device, x.send);
+    zk_device_free(t->device, x.recv);
   }
   for (int i = 0; i < t->num_nodes; i++) t->spare[t->num_spare++] = t->nodes[i].data;
   t->num_nodes = 0;

@@ -7,13 +7,13 @@
 #define ZK_TRAINER_LEAF_TREE_H
 
 #include "kernels/device.h"
-#include "shared/comm.h"
+#include "shared/comm_device.h"
 
 typedef struct zk_leaf_tree zk_leaf_tree;
 
 // For gradients of num_elements fp32 and num_leaves leaves (a power of two). shard_starts [num_ranks + 1]: element boundaries of the
-// shards, multiples of 4,096 but for the last; borrowed.
-zk_status zk_leaf_tree_open(zk_device *device, zk_comm *comm, int64_t num_elements, int32_t num_leaves, const int64_t *shard_starts,
+// shards, multiples of 4,096 but for the last; borrowed, like `link`.
+zk_status zk_leaf_tree_open(zk_device *device, zk_comm_device *link, int64_t num_elements, int32_t num_leaves, const int64_t *shard_starts,
                             zk_leaf_tree **out);
 void zk_leaf_tree_close(zk_leaf_tree *tree);
 size_t zk_leaf_tree_bytes(int64_t num_elements, int32_t num_leaves, int num_ranks); // the most it will allocate

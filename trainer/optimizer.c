@@ -36,6 +36,12 @@ zk_status zk_optimizer_open(zk_policy *policy, zk_comm *comm, zk_optimizer *out)
   out->first = out->starts[zk_comm_rank(comm)];
   out->count = out->starts[zk_comm_rank(comm) + 1] - out->first;
   size_t bytes = (size_t)(out->count ? out->count : 1) * sizeof(float);
+  out->master = (float *)policy->weights + out->first;
+  if (policy->numerics != ZK_F32) {
+    out->master = NULL;
+    ZK_TRY(zk_device_alloc(policy->device, bytes, "master weights", (void **)&out->master));
+  }
+  ZK_TRY(zk_comm_device_open(comm, policy->device, &out->link));
   ZK_TRY(zk_device_alloc(policy->device, bytes, "optimiser state", (void **)&out->m));
   ZK_TRY(zk_device_alloc(policy->device, bytes, "optimiser state", (void **)&out->v));
   return zk_device_alloc(policy->device, bytes, "gradient shard", (void **)&out->grad);
@@ -43,11 +49,23 @@ zk_status zk_optimizer_open(zk_policy *policy, zk_comm *comm, zk_optimizer *out)
 
 void zk_optimizer_close(zk_optimizer *o) {
   if (!o->policy) return;
+  if (o->policy->numerics != ZK_F32) zk_device_free(o->policy->device, o->master);
+  zk_comm_device_close(o->link);
   zk_device_free(o->policy->device, o->m);
   zk_device_free(o->policy->device, o->v);
   zk_device_free(o->policy->device, o->grad);
   free(o->starts);
   memset(o, 0, sizeof *o);
+}
+
+zk_optimizer_sizes zk_optimizer_bytes(zk_numerics numerics, int64_t num_elements, int num_ranks) {
+  int64_t blocks = (num_elements + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS;
+  size_t shard = (size_t)((blocks + num_ranks - 1) / num_ranks) * ZK_BLOCK_ELEMENTS * sizeof(float);
+  return (zk_optimizer_sizes){.master = numerics == ZK_F32 ? 0 : shard, .moments = 2 * shard, .grad = shard};
+}
+
+zk_status zk_optimizer_fill_master(zk_optimizer *o, zk_stream *stream, const zk_weight_source *source) {
+  return o->policy->numerics == ZK_F32 ? ZK_OK : zk_weight_source_copy(source, stream, ZK_F32, o->first, o->count, o->master);
 }
 
 // The tree over all 4,096-element blocks of the flat vector: blocks are computed by their owners and gathered in order.
@@ -75,8 +93,8 @@ static zk_status step_shard(zk_optimizer *o, zk_stream *stream, const zk_adamw_p
   for (int64_t at = o->first, end = o->first + o->count; at < end;) {
     const zk_param *p = &params->params[zk_params_of_element(params, at)];
     int64_t stop = p->first + p->num_elements < end ? p->first + p->num_elements : end, local = at - o->first;
-    float *weights = (float *)o->policy->weights + at; // f32: the working weights are the master weights
-    ZK_TRY(zk_adamw(stream, o->policy->numerics, scalars, p->decay, stop - at, weights, o->m + local, o->v + local, o->grad + local, weights));
+    char *working = (char *)o->policy->weights + (size_t)at * zk_numerics_bytes(o->policy->numerics);
+    ZK_TRY(zk_adamw(stream, o->policy->numerics, scalars, p->decay, stop - at, o->master + local, o->m + local, o->v + local, o->grad + local, working));
     at = stop;
   }
   return ZK_OK;
@@ -93,7 +111,7 @@ zk_status zk_optimizer_update(zk_optimizer *o, zk_stream *stream, const zk_confi
   ZK_TRY(step_shard(o, stream, &scalars));
   ZK_TRY(zk_stream_wait(stream));
   o->step++;
-  ZK_TRY(zk_comm_all_gather_shards(o->comm, o->policy->weights, o->starts, zk_numerics_bytes(o->policy->numerics)));
+  ZK_TRY(zk_comm_device_all_gather_shards(o->link, stream, o->policy->weights, o->starts, zk_numerics_bytes(o->policy->numerics)));
   return zk_policy_changed(o->policy, stream);
 }
 
@@ -101,7 +119,7 @@ zk_status zk_optimizer_hashes(const zk_optimizer *o, zk_stream *stream, uint64_t
   uint64_t total = (uint64_t)o->policy->params.num_elements, sums[4] = {0};
   ZK_TRY(zk_policy_hash(o->policy, stream, o->first, o->count, &sums[0]));
   // State: one index space for master weights, then both moments.
-  ZK_TRY(zk_hash_elements(stream, 4, o->count, (uint64_t)o->first, (const float *)o->policy->weights + o->first, &sums[1]));
+  ZK_TRY(zk_hash_elements(stream, 4, o->count, (uint64_t)o->first, o->master, &sums[1]));
   ZK_TRY(zk_hash_elements(stream, 4, o->count, total + (uint64_t)o->first, o->m, &sums[2]));
   ZK_TRY(zk_hash_elements(stream, 4, o->count, 2 * total + (uint64_t)o->first, o->v, &sums[3]));
   ZK_TRY(zk_comm_sum_u64(o->comm, sums, 4));

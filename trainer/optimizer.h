@@ -1,8 +1,9 @@
-// AdamW over one rank's shard of the flat parameter vector: moments are sharded, weights are whole on every rank.
+// AdamW over one rank's shard of the flat parameter vector: master weights and moments are sharded, working weights are whole on every
+// rank. In f32 the shard of the working weights is the master; elsewhere the master is fp32 memory of its own, and working = bf16(master).
 #ifndef ZK_TRAINER_OPTIMIZER_H
 #define ZK_TRAINER_OPTIMIZER_H
 
-#include "shared/comm.h"
+#include "shared/comm_device.h"
 #include "shared/config.h"
 #include "shared/policy.h"
 
@@ -16,15 +17,25 @@ double zk_learning_rate(const zk_config *config, int64_t step);
 typedef struct zk_optimizer {
   zk_policy *policy;
   zk_comm *comm;
+  zk_comm_device *link;  // moves device memory between ranks
   int64_t *starts;       // [num_ranks + 1]
   int64_t first, count;  // this rank's shard
   int64_t step;          // updates done
+  float *master;         // device [count]: memory of its own, or (f32) the shard of policy->weights
   float *m, *v, *grad;   // device [count]
 } zk_optimizer;
 
-// Moments zero, no update done; `policy` and `comm` must outlive it. Not collective. The caller closes it, also after a failure.
+// Moments zero, no update done; master weights of their own are zero until filled. `policy` and `comm` must outlive it. Not collective.
+// The caller closes it, also after a failure.
 zk_status zk_optimizer_open(zk_policy *policy, zk_comm *comm, zk_optimizer *out);
 void zk_optimizer_close(zk_optimizer *optimizer);
+// Device bytes of master shard, of both moments, and of the gradient shard, for the memory plan.
+typedef struct {
+  size_t master, moments, grad;
+} zk_optimizer_sizes;
+zk_optimizer_sizes zk_optimizer_bytes(zk_numerics numerics, int64_t num_elements, int num_ranks);
+// Fills this rank's master shard from what the policy was filled from (in f32 it is the policy's own: nothing to do). Not collective.
+zk_status zk_optimizer_fill_master(zk_optimizer *optimizer, zk_stream *stream, const zk_weight_source *source);
 // One update from the summed gradient in optimizer->grad: global norm, clipping, AdamW, gathered weights, repacked panels.
 // *grad_norm: before clipping. ZK_NOT_FINITE when the gradient is not. Collective.
 zk_status zk_optimizer_update(zk_optimizer *optimizer, zk_stream *stream, const zk_config *config, double lr, float *grad_norm);

@@ -14,6 +14,14 @@ zk_status zk_updater_check_workers(const zk_config *c, zk_comm *comm) {
   return zk_comm_agree(comm, st);
 }
 
+static zk_status fill_master(zk_updater *u) {
+  zk_weight_source source;
+  ZK_TRY(zk_session_weights(u->session, &source));
+  zk_status st = zk_optimizer_fill_master(&u->optimizer, u->session->stream, &source);
+  zk_weight_source_close(&source);
+  return st;
+}
+
 zk_status zk_updater_open(zk_session *s, double temperature, int32_t top_k, double top_p, zk_updater *out) {
   memset(out, 0, sizeof *out);
   out->session = s;
@@ -23,7 +31,8 @@ zk_status zk_updater_open(zk_session *s, double temperature, int32_t top_k, doub
   zk_status st = zk_gradient_open(&s->policy, &o, &out->gradient);
   if (st == ZK_OK) st = zk_optimizer_open(&s->policy, s->comm, &out->optimizer);
   if (st == ZK_OK)
-    st = zk_leaf_tree_open(s->device, s->comm, s->policy.params.num_elements, c->trainer.grad_leaves, out->optimizer.starts, &out->tree);
+    st = zk_leaf_tree_open(s->device, out->optimizer.link, s->policy.params.num_elements, c->trainer.grad_leaves, out->optimizer.starts, &out->tree);
+  if (st == ZK_OK) st = fill_master(out);
   st = zk_comm_agree(s->comm, st);
   if (st != ZK_OK) zk_updater_close(out);
   return st;

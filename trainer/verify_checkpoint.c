@@ -24,6 +24,7 @@ typedef struct {
   bool has_chain;             // the chain is at this step: compare with it
   float *file, *chain;        // [BLOCK]
   uint64_t sums[NUM_VECTORS]; // of this rank's shard: hashes of each vector in the place that state/hash gives it
+  uint64_t working;           // and of the working weights that these weights make
 } reading;
 
 static void differ(const reading *r, int64_t order, const char *message) {
@@ -41,9 +42,8 @@ static zk_status read_file(const reading *r, int vector, int64_t at, int64_t n) 
 static zk_status read_chain(const reading *r, int vector, int64_t at, int64_t n) {
   const zk_session *s = &r->a->session;
   const zk_optimizer *o = &r->a->updater.optimizer;
-  const float *from =
-      vector == WEIGHTS ? (const float *)s->policy.weights + at : (vector == EXP_AVG ? o->m : o->v) + (at - o->first);
-  ZK_TRY(zk_copy_to_host(s->stream, r->chain, from, (size_t)n * sizeof *r->chain));
+  const float *shard = vector == WEIGHTS ? o->master : vector == EXP_AVG ? o->m : o->v;
+  ZK_TRY(zk_copy_to_host(s->stream, r->chain, shard + (at - o->first), (size_t)n * sizeof *r->chain));
   return zk_stream_wait(s->stream);
 }
 
@@ -59,6 +59,11 @@ static void compare_element(const reading *r, int vector, int64_t element, float
                    (double)mine, zk_float_bits(mine));
 }
 
+// The bits of the working weight that a master weight makes.
+static uint64_t working_bits(const reading *r, float master) {
+  return r->a->session.policy.numerics == ZK_F32 ? zk_float_bits(master) : zk_bf16_from_float(master);
+}
+
 // This rank's shard of one vector.
 static zk_status walk_vector(reading *r, int vector) {
   const zk_optimizer *o = &r->a->updater.optimizer;
@@ -69,6 +74,7 @@ static zk_status walk_vector(reading *r, int vector) {
     if (r->has_chain) ZK_TRY(read_chain(r, vector, at, n));
     for (int64_t i = 0; i < n; i++) {
       r->sums[vector] += zk_mix64(zk_float_bits(r->file[i]), first_index + (uint64_t)(at + i));
+      if (vector == WEIGHTS) r->working += zk_mix64(working_bits(r, r->file[i]), (uint64_t)(at + i));
       if (r->has_chain) compare_element(r, vector, at + i, r->file[i], r->chain[i]);
     }
   }
@@ -138,7 +144,7 @@ zk_status zk_verify_checkpoint(zk_auditor *a, int64_t step, bool *usable) {
   zk_model_reader_close(r.weights);
   free(r.file);
   if (st == ZK_OUT_OF_MEMORY) return zk_comm_agree(a->comm, st);
-  uint64_t sums[] = {r.sums[WEIGHTS], r.sums[WEIGHTS] + r.sums[EXP_AVG] + r.sums[EXP_AVG_SQ], st != ZK_OK};
+  uint64_t sums[] = {r.working, r.sums[WEIGHTS] + r.sums[EXP_AVG] + r.sums[EXP_AVG_SQ], st != ZK_OK};
   ZK_TRY(zk_comm_sum_u64(a->comm, sums, 3));
   zk_verify_count(a->once, ZK_VERIFY_CHECKPOINTS, NUM_VECTORS * a->session.policy.params.num_elements);
   if (!sums[2]) check_hashes(&r, &state, sums, usable);

@@ -1,0 +1,48 @@
+// Reading, rounding and sending weights in blocks, so that no model is ever whole in host memory.
+#include "shared/weight_source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK ((int64_t)1 << 22) // elements
+
+zk_status zk_weight_source_open(const char *dir, const zk_model_config *config, const zk_params *params, uint64_t seed, zk_weight_source *out) {
+  *out = (zk_weight_source){.config = config, .params = params, .seed = seed};
+  return dir[0] ? zk_model_reader_open(dir, params, &out->reader) : ZK_OK;
+}
+
+void zk_weight_source_close(zk_weight_source *source) {
+  zk_model_reader_close(source->reader);
+  source->reader = NULL;
+}
+
+zk_status zk_weight_source_read(const zk_weight_source *s, int64_t first, int64_t count, float *flat) {
+  if (s->reader) return zk_model_reader_read(s->reader, first, count, flat);
+  zk_model_init_range(s->config, s->params, s->seed, 0.02, first, count, flat);
+  return ZK_OK;
+}
+
+void zk_weights_round(zk_numerics numerics, float *flat, int64_t count) {
+  if (numerics == ZK_F32) return;
+  char *bytes = (char *)flat; // element i's two bytes lie at or before its four
+  for (int64_t i = 0; i < count; i++) {
+    uint16_t half = zk_bf16_from_float(flat[i]);
+    memcpy(bytes + 2 * i, &half, sizeof half);
+  }
+}
+
+zk_status zk_weight_source_copy(const zk_weight_source *s, zk_stream *stream, zk_numerics numerics, int64_t first, int64_t count, void *device) {
+  const size_t element = zk_numerics_bytes(numerics);
+  float *host = malloc((size_t)(count < BLOCK ? count + 1 : BLOCK) * sizeof *host);
+  if (!host) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to read weights");
+  zk_status st = ZK_OK;
+  for (int64_t at = 0; at < count && st == ZK_OK; at += BLOCK) {
+    int64_t n = count - at < BLOCK ? count - at : BLOCK;
+    st = zk_weight_source_read(s, first + at, n, host);
+    zk_weights_round(numerics, host, n);
+    if (st == ZK_OK) st = zk_copy_to_device(stream, (char *)device + (size_t)at * element, host, (size_t)n * element);
+    if (st == ZK_OK) st = zk_stream_wait(stream);
+  }
+  free(host);
+  return st;
+}
