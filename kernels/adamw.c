@@ -1,5 +1,5 @@
-// AdamW's scalars of one step, in double from kernels/math.h, each rounded once.
-#include "kernels/adamw.h"
+// AdamW: the scalars of one step, in double from kernels/math.h, each rounded once; the update is handed over to the device.
+#include "kernels/backend.h"
 
 #include "kernels/math.h"
 
@@ -18,4 +18,11 @@ void zk_adamw_scalars(double lr, double beta1, double beta2, double eps, double 
       .bias2 = (float)(1.0 - zk_powi(beta2, step)),
       .grad_scale = clips ? (float)(grad_clip / (double)grad_norm) : 1.0f,
   };
+}
+
+zk_status zk_adamw(zk_stream *stream, zk_numerics numerics, const zk_adamw_params *params, int decays, int64_t num_elements, float *master,
+                   float *m, float *v, const float *grad, void *working) {
+  zk_stream_count(stream, ZK_OP_ADAMW);
+  ZK_TRY(stream->device->kernels->adamw(stream, numerics, params, decays, num_elements, master, m, v, grad, working));
+  return zk_stream_fault(stream, ZK_OP_ADAMW, numerics, working, (size_t)num_elements);
 }

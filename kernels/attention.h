@@ -23,7 +23,10 @@
 
 #define ZK_ATTN_TILE 64
 #define ZK_ATTN_SPLIT 512
+#define ZK_ATTN_TILE_BF16 128
+#define ZK_ATTN_SPLIT_BF16 512
 #define ZK_ATTN_PART 4096 // backward
+#define ZK_PAGE_MULTIPLE 16 // a page's tokens are a multiple of this
 
 #ifdef __cplusplus
 extern "C" {

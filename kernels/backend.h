@@ -4,9 +4,66 @@
 #define ZK_KERNELS_BACKEND_H
 
 #include <pthread.h>
+
+#include "kernels/adamw.h"
+#include "kernels/attention.h"
 #include "kernels/device.h"
+#include "kernels/embedding.h"
+#include "kernels/hash.h"
+#include "kernels/linear.h"
+#include "kernels/lmhead.h"
+#include "kernels/reduce.h"
+#include "kernels/rmsnorm.h"
+#include "kernels/rope.h"
+#include "kernels/swiglu.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// What each kind of device computes: zk_X (kernels/*.c) checks the description, counts the call and hands over to zk_cpu_X or
+// zk_cuda_X, which have the same arguments and meaning. An operation of the contract is in this list and in kernels/ops.h.
+#define ZK_DEVICE_FUNCTIONS(X)                                                                                         \
+  X(embedding_forward)                                                                                                 \
+  X(embedding_backward)                                                                                                \
+  X(linear_packed_bytes)                                                                                               \
+  X(linear_pack)                                                                                                       \
+  X(linear_forward)                                                                                                    \
+  X(linear_backward_input)                                                                                             \
+  X(linear_backward_weight)                                                                                            \
+  X(rmsnorm_forward)                                                                                                   \
+  X(rmsnorm_backward)                                                                                                  \
+  X(rope_forward)                                                                                                      \
+  X(rope_backward)                                                                                                     \
+  X(kv_cache_bytes)                                                                                                    \
+  X(kv_write)                                                                                                          \
+  X(kv_copy_page)                                                                                                      \
+  X(attention_forward)                                                                                                 \
+  X(attention_backward)                                                                                                \
+  X(swiglu_forward)                                                                                                    \
+  X(swiglu_backward)                                                                                                   \
+  X(sum_squares)                                                                                                       \
+  X(add)                                                                                                               \
+  X(require_finite)                                                                                                    \
+  X(lmhead_logprob)                                                                                                    \
+  X(lmhead_sample)                                                                                                     \
+  X(lmhead_backward)                                                                                                   \
+  X(adamw)                                                                                                             \
+  X(hash_elements)
 
 typedef struct {
+#define X(f) __typeof__(zk_##f) *f;
+  ZK_DEVICE_FUNCTIONS(X)
+#undef X
+} zk_kernels;
+
+#define X(f) __typeof__(zk_##f) zk_cpu_##f, zk_cuda_##f;
+ZK_DEVICE_FUNCTIONS(X)
+#undef X
+extern const zk_kernels zk_kernels_cpu, zk_kernels_cuda;
+
+typedef struct zk_backend {
+  int (*count)(void); // devices there are
   zk_status (*open)(zk_device *device, int ordinal); // fills `description` and `state`
   void (*close)(zk_device *device);
   size_t (*memory_free)(const zk_device *device);
@@ -16,7 +73,10 @@ typedef struct {
                     size_t bytes); // any of the two sides may be host memory
   zk_status (*fill_zero)(zk_stream *stream, void *dst, size_t bytes);
   zk_status (*wait)(zk_stream *stream);
-  void (*flip)(zk_stream *stream, float *out, size_t n); // the one-ulp fault
+  zk_status (*stream_open)(zk_stream *stream); // fills `state`; may be NULL
+  void (*stream_close)(zk_stream *stream);     // may be NULL
+  // The one-ulp fault: the lowest bit of element n/2, or the next that is not zero, and of every 61st after it. element_bytes: 4 (f32) or 2 (bf16).
+  zk_status (*flip)(zk_stream *stream, void *out, size_t element_bytes, size_t n);
 } zk_backend;
 
 typedef struct {
@@ -27,6 +87,7 @@ typedef struct {
 struct zk_device {
   zk_device_kind kind;
   const zk_backend *backend;
+  const zk_kernels *kernels;
   void *state; // the backend's own
   char description[96];
   pthread_mutex_t lock; // guards what follows
@@ -38,6 +99,7 @@ struct zk_device {
 struct zk_stream {
   zk_device *device;
   zk_side side;
+  void *state; // the backend's own
   uint64_t calls[ZK_NUM_OPS];
   void *scratch;
   size_t scratch_bytes;
@@ -45,8 +107,14 @@ struct zk_stream {
 };
 
 extern const zk_backend zk_backend_cpu;
+#ifdef ZK_WITH_CUDA
+extern const zk_backend zk_backend_cuda;
+#endif
 
 // Parses "side:operation" (ZK_FAULT); *op = ZK_NUM_OPS when it is meant for another side. ZK_BAD_INPUT lists the names.
 zk_status zk_fault_parse(const char *text, zk_side side, zk_op *op);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

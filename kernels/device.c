@@ -5,17 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+int zk_device_count(zk_device_kind kind) {
+#ifdef ZK_WITH_CUDA
+  if (kind == ZK_DEVICE_CUDA) return zk_backend_cuda.count();
+#endif
+  return kind == ZK_DEVICE_CPU ? zk_backend_cpu.count() : 0;
+}
+
 zk_status zk_device_open(zk_device_kind kind, int ordinal, zk_device **out) {
   *out = NULL;
 #ifndef ZK_WITH_FAULTS
   if (getenv("ZK_FAULT") != NULL)
     return ZK_FAIL(ZK_UNSUPPORTED, "ZK_FAULT is set, but this build has no faults: unset it, or use the test build");
 #endif
-  if (kind != ZK_DEVICE_CPU) return ZK_FAIL(ZK_UNSUPPORTED, "device: this build has no CUDA kernels; use device: cpu");
+#ifndef ZK_WITH_CUDA
+  if (kind == ZK_DEVICE_CUDA)
+    return ZK_FAIL(ZK_UNSUPPORTED, "device: this build has no CUDA kernels; use device: cpu, or build where CMake finds a CUDA toolkit");
+#endif
   zk_device *device = calloc(1, sizeof *device);
   if (device == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a device");
   device->kind = kind;
   device->backend = &zk_backend_cpu;
+  device->kernels = &zk_kernels_cpu;
+#ifdef ZK_WITH_CUDA
+  if (kind == ZK_DEVICE_CUDA) device->backend = &zk_backend_cuda, device->kernels = &zk_kernels_cuda;
+#endif
   pthread_mutex_init(&device->lock, NULL);
   zk_status status = device->backend->open(device, ordinal);
   if (status != ZK_OK) {
@@ -36,6 +50,7 @@ void zk_device_close(zk_device *device) {
 }
 
 zk_device_kind zk_device_get_kind(const zk_device *device) { return device->kind; }
+int zk_device_supports(const zk_device *device, zk_numerics numerics) { return numerics != ZK_VENDOR; }
 const char *zk_device_describe(const zk_device *device) { return device->description; }
 size_t zk_device_memory_free(const zk_device *device) { return device->backend->memory_free(device); }
 size_t zk_device_memory_peak(const zk_device *device) { return device->bytes_peak; }
@@ -92,7 +107,7 @@ static zk_status alloc_raw(zk_device *device, size_t bytes, const char *what, vo
 
 zk_status zk_device_alloc(zk_device *device, size_t bytes, const char *what, void **out) {
   ZK_TRY(alloc_raw(device, bytes, what, out));
-  zk_stream stream = {.device = device, .fault = ZK_NUM_OPS};
+  zk_stream stream = {.device = device, .fault = ZK_NUM_OPS}; // the device's default queue
   zk_status status = device->backend->fill_zero(&stream, *out, bytes);
   if (status == ZK_OK) status = device->backend->wait(&stream);
   if (status != ZK_OK) {
@@ -120,12 +135,18 @@ zk_status zk_stream_open(zk_device *device, zk_side side, zk_stream **out) {
   stream->device = device;
   stream->side = side;
   stream->fault = fault;
+  zk_status status = device->backend->stream_open ? device->backend->stream_open(stream) : ZK_OK;
+  if (status != ZK_OK) {
+    free(stream);
+    return status;
+  }
   *out = stream;
   return ZK_OK;
 }
 
 void zk_stream_close(zk_stream *stream) {
   if (stream == NULL) return;
+  if (stream->device->backend->stream_close) stream->device->backend->stream_close(stream);
   zk_device_free(stream->device, stream->scratch);
   free(stream);
 }

@@ -20,11 +20,14 @@ typedef enum { ZK_SIDE_NONE, ZK_SIDE_SAMPLER, ZK_SIDE_TRAINER } zk_side;
 typedef struct zk_device zk_device;
 typedef struct zk_stream zk_stream;
 
+// How many devices of a kind there are: 1 CPU; the GPUs that CUDA shows, 0 when there is no driver or this build has no CUDA kernels.
+int zk_device_count(zk_device_kind kind);
 // Opens device `ordinal` of a kind (0 for the CPU). Checks what the law needs of it: hardware FMA, round-to-nearest, no
 // flush-to-zero; reads ZK_CPU_ISA. ZK_UNSUPPORTED or ZK_BAD_INPUT with the reason otherwise. The caller closes it.
 zk_status zk_device_open(zk_device_kind kind, int ordinal, zk_device **out);
 void zk_device_close(zk_device *device);
 zk_device_kind zk_device_get_kind(const zk_device *device);
+int zk_device_supports(const zk_device *device, zk_numerics numerics); // whether every operation has a kernel for them there
 const char *zk_device_describe(const zk_device *device); // "cpu avx512, 2 threads"
 size_t zk_device_memory_free(const zk_device *device);   // bytes that can be allocated now, an estimate on CPUs
 
@@ -59,9 +62,11 @@ zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out);
 // Counts one call of `op`.
 void zk_stream_count(zk_stream *stream, zk_op op);
 // Test builds (ZK_WITH_FAULTS): when ZK_FAULT names this stream's side and `op` ("sampler:linear"), moves element n/2 (or the next
-// that is not 0) of the n floats at `out`, and every 61st after it, by one ulp. Elsewhere does nothing. ZK_SIDE_NONE is called "check": `zerokl check` and a
-// run's start-up check work on such streams, so that a fault of the sampler or the trainer is left for the step to find.
-void zk_stream_fault(zk_stream *stream, zk_op op, float *out, size_t n);
+// that is not 0) of the n elements at `out` (device memory, stored as `numerics` stores them), and every 61st after it, by one ulp. Elsewhere does nothing.
+// ZK_SIDE_NONE is called "check": `zerokl check` and a run's start-up check work on such streams, so that a fault of the sampler or the
+// trainer is left for the step to find.
+zk_status zk_stream_fault(zk_stream *stream, zk_op op, zk_numerics numerics, void *out, size_t n);
+int zk_stream_is_faulty(const zk_stream *stream, zk_op op); // whether zk_stream_fault would do something
 
 #ifdef __cplusplus
 }

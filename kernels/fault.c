@@ -34,10 +34,13 @@ zk_status zk_fault_parse(const char *text, zk_side side, zk_op *op) {
   return ZK_OK;
 }
 
-void zk_stream_fault(zk_stream *stream, zk_op op, float *out, size_t n) {
+int zk_stream_is_faulty(const zk_stream *stream, zk_op op) { return stream->fault == op; }
+
+zk_status zk_stream_fault(zk_stream *stream, zk_op op, zk_numerics numerics, void *out, size_t n) {
 #ifdef ZK_WITH_FAULTS
-  if (stream->fault == op && n > 0) stream->device->backend->flip(stream, out, n);
+  if (stream->fault == op && n > 0) return stream->device->backend->flip(stream, out, zk_numerics_bytes(numerics), n);
 #else
-  (void)stream, (void)op, (void)out, (void)n;
+  (void)stream, (void)op, (void)numerics, (void)out, (void)n;
 #endif
+  return ZK_OK;
 }

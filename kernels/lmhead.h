@@ -25,6 +25,8 @@
 #ifndef ZK_KERNELS_LMHEAD_H
 #define ZK_KERNELS_LMHEAD_H
 
+#include <stdbool.h>
+
 #include "kernels/chunks.h"
 #include "kernels/device.h"
 
@@ -76,6 +78,16 @@ zk_status zk_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, const 
 zk_status zk_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
                              const void *weight, const void *packed, const int32_t *target, const zk_lmhead_out *fwd,
                              const float *dlogprob, void *dx, float *dweight);
+
+// For kernels/ only: the distribution every row is read as.
+typedef struct {
+  bool scaled; // z = logit * inv_t, else z = logit
+  float inv_t;
+  bool filtered;
+  int32_t top_k;  // 0 = off
+  uint64_t top_p; // round(p * 2^32); 2^32 = off
+} zk_lmhead_dist;
+zk_lmhead_dist zk_lmhead_make_dist(const zk_lmhead_desc *desc);
 
 #ifdef __cplusplus
 }

@@ -1,8 +1,24 @@
-// The tree over host values.
-#include "kernels/reduce.h"
+// Sums and additions: the tree over host values; the rest counts the call and hands over to the device.
+#include "kernels/backend.h"
 
 float zk_reduce_tree(float *values, int64_t n) {
   for (int64_t step = 1; step < n; step *= 2)
     for (int64_t i = 0; i + step < n; i += 2 * step) values[i] = values[i] + values[i + step];
   return n > 0 ? values[0] : 0.0f;
+}
+
+zk_status zk_sum_squares(zk_stream *stream, int64_t num_elements, const float *x, float *block_sums) {
+  zk_stream_count(stream, ZK_OP_SUM_SQUARES);
+  ZK_TRY(stream->device->kernels->sum_squares(stream, num_elements, x, block_sums));
+  return zk_stream_fault(stream, ZK_OP_SUM_SQUARES, ZK_F32, block_sums, (size_t)((num_elements + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS));
+}
+
+zk_status zk_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, const void *b, void *dst) {
+  zk_stream_count(stream, ZK_OP_ADD);
+  ZK_TRY(stream->device->kernels->add(stream, numerics, num_elements, a, b, dst));
+  return zk_stream_fault(stream, ZK_OP_ADD, numerics, dst, (size_t)num_elements);
+}
+
+zk_status zk_require_finite(zk_stream *stream, int64_t num_elements, const float *x, const char *what) {
+  return stream->device->kernels->require_finite(stream, num_elements, x, what);
 }

@@ -1,13 +1,12 @@
 // AdamW on a CPU: blocks of elements shared among threads.
-#include "kernels/adamw.h"
+#include "kernels/backend.h"
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/rows.h"
 
-zk_status zk_adamw(zk_stream *stream, zk_numerics numerics, const zk_adamw_params *params, int decays,
+zk_status zk_cpu_adamw(zk_stream *stream, zk_numerics numerics, const zk_adamw_params *params, int decays,
                    int64_t num_elements, float *master, float *m, float *v, const float *grad, void *working) {
   ZK_TRY(zk_cpu_require_f32(numerics, ZK_OP_ADAMW));
-  zk_stream_count(stream, ZK_OP_ADAMW);
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const int threads = zk_cpu_threads_for(device, num_elements);
@@ -17,6 +16,5 @@ zk_status zk_adamw(zk_stream *stream, zk_numerics numerics, const zk_adamw_param
     const int64_t n = zk_cpu_min(ZK_CPU_GRAIN, num_elements - i);
     ZK_ISA_CALL(isa, zk_cpu_adamw, params, decay, n, master + i, m + i, v + i, grad + i, (float *)working + i);
   }
-  zk_stream_fault(stream, ZK_OP_ADAMW, working, (size_t)num_elements);
   return ZK_OK;
 }

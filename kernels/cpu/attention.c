@@ -4,6 +4,9 @@
 
 #include <omp.h>
 
+#include "kernels/backend.h"
+#include "kernels/cpu/parallel.h"
+
 #define TASK_MICRO_ROWS 96          // rows that reuse a K/V tile from the first-level cache
 #define LEAST_MICRO_ROWS 12         // when there would be too few tasks for the threads
 #define PARALLEL_FMAS 200000        // below this a parallel region costs more than it saves
@@ -91,9 +94,9 @@ static void run_split(zk_cpu_isa isa, const zk_attn_forward *f, zk_attn_task *ta
   }
 }
 
-zk_status zk_cpu_attention_forward(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const float *q,
-                                   const float *k_cache, const float *v_cache, float *out, float *lse) {
-  if (batch->num_rows == 0) return ZK_OK;
+zk_status zk_cpu_attention_forward(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *q,
+                                   const void *k_cache, const void *v_cache, void *out, float *lse) {
+  ZK_TRY(zk_cpu_require_f32(desc->numerics, ZK_OP_ATTENTION));
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const zk_attn_forward f = {

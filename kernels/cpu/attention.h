@@ -98,15 +98,4 @@ static inline size_t zk_attn_backward_scratch(const zk_attn_shape *s, int32_t nu
 ZK_ISA_DECLARE(void, zk_attn_backward_pack, (const zk_attn_backward *backward, const zk_attn_backward_task *task));
 ZK_ISA_DECLARE(void, zk_attn_backward_run, (const zk_attn_backward *backward, const zk_attn_backward_task *task, float *scratch));
 
-// What kernels/attention.c calls on a CPU. Descriptions are valid by then.
-void zk_cpu_kv_write(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const float *k, const float *v,
-                     float *k_cache, float *v_cache);
-// The fault of ZK_OP_KV_WRITE: the last value row of each sequence, KV head 0.
-void zk_cpu_kv_fault(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, float *v_cache);
-zk_status zk_cpu_attention_forward(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const float *q,
-                                   const float *k_cache, const float *v_cache, float *out, float *lse);
-zk_status zk_cpu_attention_backward(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const float *q,
-                                    const float *k_cache, const float *v_cache, const float *out, const float *dout, const float *lse,
-                                    float *dq, float *dk, float *dv);
-
 #endif

@@ -109,6 +109,7 @@ static zk_status cpu_open(zk_device *device, int ordinal) {
   return ZK_OK;
 }
 
+static int cpu_count(void) { return 1; }
 static void cpu_close(zk_device *device) { free(device->state); }
 static size_t cpu_memory_free(const zk_device *device) { return zk_cpu_memory_free(); }
 
@@ -137,15 +138,18 @@ static zk_status cpu_fill_zero(zk_stream *stream, void *dst, size_t bytes) {
 
 static zk_status cpu_wait(zk_stream *stream) { return ZK_OK; }
 
-// Element n/2, or the next that is not zero (one ulp of a zero would vanish in the next addition), and every 61st after it: one alone may
-// be rounded away before anything reads it.
-static void cpu_flip(zk_stream *stream, float *out, size_t n) {
+// One ulp of a zero would vanish in the next addition, and one element alone may be rounded away before anything reads it.
+static zk_status cpu_flip(zk_stream *stream, void *out, size_t element_bytes, size_t n) {
+  uint16_t *halves = out;
+  const size_t step = element_bytes / sizeof *halves; // little-endian: an element's lowest bit is in its first half
   size_t i = n / 2;
-  while (i + 1 < n && out[i] == 0.0f) i++;
-  for (; i < n; i += 61) out[i] = zk_bits_float(zk_float_bits(out[i]) ^ 1u);
+  while (i + 1 < n && halves[i * step] == 0 && (step == 1 || halves[i * step + 1] == 0)) i++;
+  for (; i < n; i += 61) halves[i * step] ^= 1u;
+  return ZK_OK;
 }
 
 const zk_backend zk_backend_cpu = {
+    .count = cpu_count,
     .open = cpu_open,
     .close = cpu_close,
     .memory_free = cpu_memory_free,
@@ -155,4 +159,10 @@ const zk_backend zk_backend_cpu = {
     .fill_zero = cpu_fill_zero,
     .wait = cpu_wait,
     .flip = cpu_flip,
+};
+
+const zk_kernels zk_kernels_cpu = {
+#define X(f) .f = zk_cpu_##f,
+    ZK_DEVICE_FUNCTIONS(X)
+#undef X
 };

@@ -1,6 +1,6 @@
 // Token embedding on a CPU. Backward: a thread owns the rows of the table whose id is its own modulo the threads, and
 // walks all tokens in order, so each row receives its gradients in token order.
-#include "kernels/embedding.h"
+#include "kernels/backend.h"
 
 #include <omp.h>
 #include <string.h>
@@ -10,9 +10,6 @@
 
 static zk_status validate(const zk_embedding_desc *desc, zk_op op, const int32_t *tokens) {
   ZK_TRY(zk_cpu_require_f32(desc->numerics, op));
-  if (desc->num_rows < 0 || desc->width < 1 || desc->vocab < 1)
-    return ZK_FAIL(ZK_INTERNAL, "%s: %lld rows of width %d over %d ids", zk_op_name(op), (long long)desc->num_rows,
-                   desc->width, desc->vocab);
   for (int64_t t = 0; t < desc->num_rows; t++)
     if (tokens[t] < 0 || tokens[t] >= desc->vocab)
       return ZK_FAIL(ZK_BAD_INPUT, "%s: row %lld has token id %d, outside [0, %d)", zk_op_name(op), (long long)t,
@@ -20,10 +17,9 @@ static zk_status validate(const zk_embedding_desc *desc, zk_op op, const int32_t
   return ZK_OK;
 }
 
-zk_status zk_embedding_forward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens,
+zk_status zk_cpu_embedding_forward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens,
                                const void *table, void *x) {
   ZK_TRY(validate(desc, ZK_OP_EMBEDDING, tokens));
-  zk_stream_count(stream, ZK_OP_EMBEDDING);
   const size_t width = (size_t)desc->width;
   const float *rows = table;
   float *out = x;
@@ -31,14 +27,12 @@ zk_status zk_embedding_forward(zk_stream *stream, const zk_embedding_desc *desc,
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t t = 0; t < desc->num_rows; t++)
     memcpy(out + (size_t)t * width, rows + (size_t)tokens[t] * width, width * sizeof *out);
-  zk_stream_fault(stream, ZK_OP_EMBEDDING, out, (size_t)desc->num_rows * width);
   return ZK_OK;
 }
 
-zk_status zk_embedding_backward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens, const void *dx,
+zk_status zk_cpu_embedding_backward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens, const void *dx,
                                 float *dtable) {
   ZK_TRY(validate(desc, ZK_OP_EMBEDDING_BACKWARD, tokens));
-  zk_stream_count(stream, ZK_OP_EMBEDDING_BACKWARD);
   const zk_device *device = zk_stream_device(stream);
   const int64_t width = desc->width;
   const float *grad = dx;
@@ -53,8 +47,5 @@ zk_status zk_embedding_backward(zk_stream *stream, const zk_embedding_desc *desc
         ZK_ISA_CALL(isa, zk_cpu_add, width, row, grad + t * width, row);
       }
   }
-  // The middle of the table is rarely touched, so a fault goes to the row that the last token was added to.
-  if (desc->num_rows > 0)
-    zk_stream_fault(stream, ZK_OP_EMBEDDING_BACKWARD, dtable + tokens[desc->num_rows - 1] * width, (size_t)width);
   return ZK_OK;
 }

@@ -1,17 +1,12 @@
 // Linear layers on the CPU: what each operation is as a matrix multiplication.
-#include "kernels/linear.h"
+#include "kernels/backend.h"
 
 #include "kernels/cpu/bias.h"
 #include "kernels/cpu/gemm.h"
 
-static zk_status check_desc(const zk_linear_desc *desc) {
-  if (desc->numerics != ZK_F32)
-    return ZK_FAIL(ZK_UNSUPPORTED, "linear: numerics %s is not available on a CPU; use f32",
-                   zk_numerics_name(desc->numerics));
-  if (desc->num_rows < 0 || desc->in_features < 1 || desc->out_features < 1)
-    return ZK_FAIL(ZK_INTERNAL, "linear: bad shape, rows %lld, in %d, out %d", (long long)desc->num_rows,
-                   desc->in_features, desc->out_features);
-  return ZK_OK;
+static zk_status check_numerics(const zk_linear_desc *desc) {
+  if (desc->numerics == ZK_F32) return ZK_OK;
+  return ZK_FAIL(ZK_UNSUPPORTED, "linear: numerics %s is not available on a CPU; use f32", zk_numerics_name(desc->numerics));
 }
 
 // Gives the call its scratch and threads, and runs it.
@@ -25,13 +20,13 @@ static zk_status run(zk_stream *stream, zk_gemm *call) {
   return ZK_OK;
 }
 
-size_t zk_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features,
+size_t zk_cpu_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features,
                               int32_t out_features) {
   return zk_gemm_panel_floats(out_features, in_features) * sizeof(float);
 }
 
-zk_status zk_linear_pack(zk_stream *stream, const zk_linear_desc *desc, const void *weight, void *packed) {
-  ZK_TRY(check_desc(desc));
+zk_status zk_cpu_linear_pack(zk_stream *stream, const zk_linear_desc *desc, const void *weight, void *packed) {
+  ZK_TRY(check_numerics(desc));
   const zk_device *device = zk_stream_device(stream);
   const zk_gemm_operand w = {.data = weight, .ld = desc->in_features, .layout = ZK_GEMM_K_INNER};
   ZK_ISA_PICK(zk_device_isa(device), zk_gemm_pack)
@@ -39,10 +34,9 @@ zk_status zk_linear_pack(zk_stream *stream, const zk_linear_desc *desc, const vo
   return ZK_OK;
 }
 
-zk_status zk_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const void *x, const void *weight,
+zk_status zk_cpu_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const void *x, const void *weight,
                             const void *packed, const void *bias, const void *addend, void *y) {
-  ZK_TRY(check_desc(desc));
-  zk_stream_count(stream, ZK_OP_LINEAR);
+  ZK_TRY(check_numerics(desc));
   const int32_t in = desc->in_features, out = desc->out_features;
   zk_gemm call = {.m = desc->num_rows,
                   .n = out,
@@ -56,14 +50,12 @@ zk_status zk_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const
                   .ld_addend = out};
   if (packed == NULL) call.b = (zk_gemm_operand){.data = weight, .ld = in, .layout = ZK_GEMM_K_INNER};
   ZK_TRY(run(stream, &call));
-  zk_stream_fault(stream, ZK_OP_LINEAR, y, (size_t)desc->num_rows * (size_t)out);
   return ZK_OK;
 }
 
-zk_status zk_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy, const void *weight,
+zk_status zk_cpu_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy, const void *weight,
                                    const void *addend, void *dx) {
-  ZK_TRY(check_desc(desc));
-  zk_stream_count(stream, ZK_OP_LINEAR_BACKWARD_INPUT);
+  ZK_TRY(check_numerics(desc));
   const int32_t in = desc->in_features, out = desc->out_features;
   zk_gemm call = {.m = desc->num_rows,
                   .n = in,
@@ -75,15 +67,12 @@ zk_status zk_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc
                   .addend = addend,
                   .ld_addend = in};
   ZK_TRY(run(stream, &call));
-  zk_stream_fault(stream, ZK_OP_LINEAR_BACKWARD_INPUT, dx, (size_t)desc->num_rows * (size_t)in);
   return ZK_OK;
 }
 
-zk_status zk_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks,
+zk_status zk_cpu_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks,
                                     const void *dy, const void *x, float *dweight, float *dbias) {
-  ZK_TRY(check_desc(desc));
-  ZK_TRY(zk_chunks_validate(chunks, desc->num_rows));
-  zk_stream_count(stream, ZK_OP_LINEAR_BACKWARD_WEIGHT);
+  ZK_TRY(check_numerics(desc));
   const zk_device *device = zk_stream_device(stream);
   const int32_t in = desc->in_features, out = desc->out_features;
   for (int32_t c = 0; c < chunks->num_chunks; c++) {
@@ -106,6 +95,5 @@ zk_status zk_linear_backward_weight(zk_stream *stream, const zk_linear_desc *des
     ZK_ISA_PICK(zk_device_isa(device), zk_bias_gradient)
     (num_rows, out, dy_chunk, zk_gemm_threads(device, num_rows, out, 1), scratch, dbias);
   }
-  zk_stream_fault(stream, ZK_OP_LINEAR_BACKWARD_WEIGHT, dweight, (size_t)in * (size_t)out);
   return ZK_OK;
 }

@@ -2,21 +2,10 @@
 #ifndef ZK_KERNELS_CPU_LMHEAD_H
 #define ZK_KERNELS_CPU_LMHEAD_H
 
-#include <stdbool.h>
-
 #include "kernels/cpu/gemm.h"
 #include "kernels/lmhead.h"
 
 typedef enum { ZK_PICK_NOTHING, ZK_PICK_GREEDY, ZK_PICK_GUMBEL } zk_lmhead_pick;
-
-// The distribution every row is read as.
-typedef struct {
-  bool scaled; // z = logit * inv_t, else z = logit
-  float inv_t;
-  bool filtered;
-  int32_t top_k;  // 0 = off
-  uint64_t top_p; // round(p * 2^32); 2^32 = off
-} zk_lmhead_dist;
 
 typedef struct {
   int64_t num_rows;

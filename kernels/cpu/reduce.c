@@ -1,5 +1,5 @@
 // Block sums, additions and the search for what is not finite, on a CPU.
-#include "kernels/reduce.h"
+#include "kernels/backend.h"
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/rows.h"
@@ -11,8 +11,7 @@ zk_status zk_cpu_require_f32(zk_numerics numerics, zk_op op) {
                  zk_numerics_name(numerics));
 }
 
-zk_status zk_sum_squares(zk_stream *stream, int64_t num_elements, const float *x, float *block_sums) {
-  zk_stream_count(stream, ZK_OP_SUM_SQUARES);
+zk_status zk_cpu_sum_squares(zk_stream *stream, int64_t num_elements, const float *x, float *block_sums) {
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const int threads = zk_cpu_threads_for(device, num_elements);
@@ -22,14 +21,12 @@ zk_status zk_sum_squares(zk_stream *stream, int64_t num_elements, const float *x
     const int64_t first = b * ZK_BLOCK_ELEMENTS, n = zk_cpu_min(ZK_BLOCK_ELEMENTS, num_elements - first);
     block_sums[b] = ZK_ISA_CALL(isa, zk_cpu_sum_squares, n, x + first);
   }
-  zk_stream_fault(stream, ZK_OP_SUM_SQUARES, block_sums, (size_t)num_blocks);
   return ZK_OK;
 }
 
-zk_status zk_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, const void *b,
+zk_status zk_cpu_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, const void *b,
                  void *dst) {
   ZK_TRY(zk_cpu_require_f32(numerics, ZK_OP_ADD));
-  zk_stream_count(stream, ZK_OP_ADD);
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const int threads = zk_cpu_threads_for(device, num_elements);
@@ -38,11 +35,10 @@ zk_status zk_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, 
     const int64_t n = zk_cpu_min(ZK_CPU_GRAIN, num_elements - i);
     ZK_ISA_CALL(isa, zk_cpu_add, n, (const float *)a + i, (const float *)b + i, (float *)dst + i);
   }
-  zk_stream_fault(stream, ZK_OP_ADD, dst, (size_t)num_elements);
   return ZK_OK;
 }
 
-zk_status zk_require_finite(zk_stream *stream, int64_t num_elements, const float *x, const char *what) {
+zk_status zk_cpu_require_finite(zk_stream *stream, int64_t num_elements, const float *x, const char *what) {
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const int threads = zk_cpu_threads_for(device, num_elements);

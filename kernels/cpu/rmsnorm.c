@@ -1,6 +1,6 @@
 // RMSNorm on a CPU: rows shared among threads; the weight gradient by 64-row blocks, each owned by one thread, then the
 // tree.
-#include "kernels/rmsnorm.h"
+#include "kernels/backend.h"
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/rows.h"
@@ -9,18 +9,9 @@
 #define ROWS_AT_A_TIME 16
 #define COLUMNS_AT_A_TIME 64
 
-static zk_status validate(const zk_rmsnorm_desc *desc, zk_op op) {
-  ZK_TRY(zk_cpu_require_f32(desc->numerics, op));
-  if (desc->num_rows < 0 || desc->rows_per_token < 1 || desc->width < 1)
-    return ZK_FAIL(ZK_INTERNAL, "%s: %lld tokens of %d rows of width %d", zk_op_name(op), (long long)desc->num_rows,
-                   desc->rows_per_token, desc->width);
-  return ZK_OK;
-}
-
-zk_status zk_rmsnorm_forward(zk_stream *stream, const zk_rmsnorm_desc *desc, const void *x, const void *weight, void *y,
+zk_status zk_cpu_rmsnorm_forward(zk_stream *stream, const zk_rmsnorm_desc *desc, const void *x, const void *weight, void *y,
                              float *rstd) {
-  ZK_TRY(validate(desc, ZK_OP_RMSNORM));
-  zk_stream_count(stream, ZK_OP_RMSNORM);
+  ZK_TRY(zk_cpu_require_f32(desc->numerics, ZK_OP_RMSNORM));
   const zk_device *device = zk_stream_device(stream);
   const int64_t rows = desc->num_rows * desc->rows_per_token, width = desc->width;
   const zk_cpu_isa isa = zk_device_isa(device);
@@ -31,16 +22,13 @@ zk_status zk_rmsnorm_forward(zk_stream *stream, const zk_rmsnorm_desc *desc, con
     ZK_ISA_CALL(isa, zk_cpu_rmsnorm_rows, n, width, desc->eps, (const float *)x + at, weight, (float *)y + at,
                 rstd != NULL ? rstd + r : NULL);
   }
-  zk_stream_fault(stream, ZK_OP_RMSNORM, y, (size_t)(rows * width));
   return ZK_OK;
 }
 
-zk_status zk_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const zk_chunks *chunks, const void *dy,
+zk_status zk_cpu_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const zk_chunks *chunks, const void *dy,
                               const void *x, const void *weight, const float *rstd, const void *addend, void *dx,
                               float *dweight) {
-  ZK_TRY(validate(desc, ZK_OP_RMSNORM_BACKWARD));
-  ZK_TRY(zk_chunks_validate(chunks, desc->num_rows));
-  zk_stream_count(stream, ZK_OP_RMSNORM_BACKWARD);
+  ZK_TRY(zk_cpu_require_f32(desc->numerics, ZK_OP_RMSNORM_BACKWARD));
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const int64_t width = desc->width;
@@ -70,6 +58,5 @@ zk_status zk_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *desc, co
       }
     }
   }
-  zk_stream_fault(stream, ZK_OP_RMSNORM_BACKWARD, dx, (size_t)(desc->num_rows * desc->rows_per_token * width));
   return ZK_OK;
 }

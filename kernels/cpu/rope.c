@@ -1,5 +1,5 @@
 // Rotary position embedding on a CPU: tokens shared among threads.
-#include "kernels/rope.h"
+#include "kernels/backend.h"
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/rows.h"
@@ -7,10 +7,6 @@
 static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, zk_op op, float sign, const int32_t *positions,
                         const float *cos_table, const float *sin_table, float *x) {
   ZK_TRY(zk_cpu_require_f32(desc->numerics, op));
-  if (desc->num_rows < 0 || desc->num_heads < 1 || desc->head_dim < 2 || desc->head_dim % 2 != 0)
-    return ZK_FAIL(ZK_INTERNAL, "%s: %lld rows of %d heads of dimension %d", zk_op_name(op), (long long)desc->num_rows,
-                   desc->num_heads, desc->head_dim);
-  zk_stream_count(stream, op);
   const zk_device *device = zk_stream_device(stream);
   const int32_t half = desc->head_dim / 2;
   const int64_t width = (int64_t)desc->num_heads * desc->head_dim;
@@ -21,16 +17,15 @@ static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, zk_op op, f
     const int64_t row = (int64_t)positions[t] * half;
     ZK_ISA_CALL(isa, zk_cpu_rope_token, desc->num_heads, half, sign, cos_table + row, sin_table + row, x + t * width);
   }
-  zk_stream_fault(stream, op, x, (size_t)(desc->num_rows * width));
   return ZK_OK;
 }
 
-zk_status zk_rope_forward(zk_stream *stream, const zk_rope_desc *desc, const int32_t *positions, const float *cos_table,
+zk_status zk_cpu_rope_forward(zk_stream *stream, const zk_rope_desc *desc, const int32_t *positions, const float *cos_table,
                           const float *sin_table, void *x) {
   return rotate(stream, desc, ZK_OP_ROPE, 1.0f, positions, cos_table, sin_table, x);
 }
 
-zk_status zk_rope_backward(zk_stream *stream, const zk_rope_desc *desc, const int32_t *positions,
+zk_status zk_cpu_rope_backward(zk_stream *stream, const zk_rope_desc *desc, const int32_t *positions,
                            const float *cos_table, const float *sin_table, void *dx) {
   return rotate(stream, desc, ZK_OP_ROPE_BACKWARD, -1.0f, positions, cos_table, sin_table, dx);
 }

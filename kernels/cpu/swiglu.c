@@ -1,13 +1,12 @@
 // SwiGLU on a CPU: blocks of elements shared among threads.
-#include "kernels/swiglu.h"
+#include "kernels/backend.h"
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/rows.h"
 
-zk_status zk_swiglu_forward(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *gate,
+zk_status zk_cpu_swiglu_forward(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *gate,
                             const void *up, void *out) {
   ZK_TRY(zk_cpu_require_f32(numerics, ZK_OP_SWIGLU));
-  zk_stream_count(stream, ZK_OP_SWIGLU);
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const int threads = zk_cpu_threads_for(device, num_elements);
@@ -16,14 +15,12 @@ zk_status zk_swiglu_forward(zk_stream *stream, zk_numerics numerics, int64_t num
     const int64_t n = zk_cpu_min(ZK_CPU_GRAIN, num_elements - i);
     ZK_ISA_CALL(isa, zk_cpu_swiglu, n, (const float *)gate + i, (const float *)up + i, (float *)out + i);
   }
-  zk_stream_fault(stream, ZK_OP_SWIGLU, out, (size_t)num_elements);
   return ZK_OK;
 }
 
-zk_status zk_swiglu_backward(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *gate,
+zk_status zk_cpu_swiglu_backward(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *gate,
                              const void *up, const void *dout, void *dgate, void *dup) {
   ZK_TRY(zk_cpu_require_f32(numerics, ZK_OP_SWIGLU_BACKWARD));
-  zk_stream_count(stream, ZK_OP_SWIGLU_BACKWARD);
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const int threads = zk_cpu_threads_for(device, num_elements);
@@ -33,6 +30,5 @@ zk_status zk_swiglu_backward(zk_stream *stream, zk_numerics numerics, int64_t nu
     ZK_ISA_CALL(isa, zk_cpu_swiglu_backward, n, (const float *)gate + i, (const float *)up + i, (const float *)dout + i,
                 (float *)dgate + i, (float *)dup + i);
   }
-  zk_stream_fault(stream, ZK_OP_SWIGLU_BACKWARD, dgate, (size_t)num_elements);
   return ZK_OK;
 }

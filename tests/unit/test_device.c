@@ -132,11 +132,11 @@ static void a_fault_moves_one_element_on_one_side(void **state) {
   assert_int_equal(zk_stream_open(device, ZK_SIDE_TRAINER, &trainer), ZK_OK);
   float before[5] = {1, 1, 0, 2, 3}, x[5];
   memcpy(x, before, sizeof x);
-  zk_stream_fault(trainer, ZK_OP_ROPE, x, 5);
-  zk_stream_fault(sampler, ZK_OP_LINEAR, x, 5);
-  zk_stream_fault(sampler, ZK_OP_ROPE, x, 0);
+  assert_int_equal(zk_stream_fault(trainer, ZK_OP_ROPE, ZK_F32, x, 5), ZK_OK);
+  assert_int_equal(zk_stream_fault(sampler, ZK_OP_LINEAR, ZK_F32, x, 5), ZK_OK);
+  assert_int_equal(zk_stream_fault(sampler, ZK_OP_ROPE, ZK_F32, x, 0), ZK_OK);
   assert_memory_equal(x, before, sizeof x);
-  zk_stream_fault(sampler, ZK_OP_ROPE, x, 5); // the middle one is 0: the next
+  assert_int_equal(zk_stream_fault(sampler, ZK_OP_ROPE, ZK_F32, x, 5), ZK_OK); // the middle one is 0: the next
   assert_true(x[3] != 2.0f && x[3] > 1.999999f && x[3] < 2.000001f);
   x[3] = 2;
   assert_memory_equal(x, before, sizeof x);
