@@ -3,18 +3,19 @@
 #define ZK_KERNELS_HASH_H
 
 #include "kernels/device.h"
+#include "kernels/math.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 // Mixes `bits` at `index` into 64 well-distributed bits (splitmix64's finaliser, Steele et al. 2014, applied to index, then to the mix with bits).
-static inline uint64_t zk_mix64_step(uint64_t z) {
+ZK_INLINE uint64_t zk_mix64_step(uint64_t z) {
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
   return z ^ (z >> 31);
 }
-static inline uint64_t zk_mix64(uint64_t bits, uint64_t index) {
+ZK_INLINE uint64_t zk_mix64(uint64_t bits, uint64_t index) {
   return zk_mix64_step(zk_mix64_step(index + 0x9e3779b97f4a7c15ull) + bits);
 }
 

@@ -1,0 +1,70 @@
+// One matrix product on the GPU, and the kernels that can compute it: c = a b^T, every output one ascending chain over k
+// (kernels/linear.h; in bf16 a chain of k16 tensor-core steps). Linear layers and the LM head's gradients are calls of this.
+//
+// description (zk_cuda_gemm) -> which kernels are valid for it -> the first valid one -> its launch shape. All kernels give the
+// same bits, so the choice is free: a faster kernel for some shapes is a row of the table, put before the others.
+#ifndef ZK_KERNELS_CUDA_GEMM_H
+#define ZK_KERNELS_CUDA_GEMM_H
+
+#include <stdbool.h>
+
+#include "kernels/device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// a: m rows, b: n rows, k elements each, of `numerics`. Element (i, k) of an operand is at [i * ld + k], or at [k * ld + i] when it is
+// `outer` (k is the slow index). Outputs: c[i * ldc + j] = chain, then + bias[j], then + addend[i * ldaddend + j], each a rounded f32 addition; then
+// one rounding if c is stored as bf16. bias (of `numerics`) and addend may be NULL; addend may be c itself.
+typedef struct {
+  zk_numerics numerics;
+  int64_t m, n, k;
+  const void *a, *b;
+  int64_t lda, ldb;
+  bool a_outer, b_outer;
+  const void *bias, *addend;
+  int64_t ldaddend;
+  void *c;
+  int64_t ldc;
+  zk_numerics addend_as, c_as; // ZK_F32 or ZK_BF16: how each is stored
+  bool a_wide, b_wide;         // 16-byte loads are aligned; zk_cuda_gemm_choose fills these
+} zk_cuda_gemm;
+
+// X(enumerator, name, numerics), the preferred first.
+#define ZK_CUDA_GEMM_LIST(X)                                                                                           \
+  X(F32_SMALL, "f32_small", ZK_F32)    /* up to 16 rows of a: an output a thread, weights through shared memory */     \
+  X(F32_TILE, "f32_tile", ZK_F32)      /* 128 x 128 outputs a block, 8 x 8 a thread */                                 \
+  X(BF16_SMALL, "bf16_small", ZK_BF16) /* up to 16 rows of a: they are the mma's 8 columns, weights its 16 rows */     \
+  X(BF16_TILE, "bf16_tile", ZK_BF16)   /* 128 x 128 outputs a block, 64 x 32 a warp */
+
+typedef enum {
+#define X(name, text, numerics) ZK_CUDA_GEMM_##name,
+  ZK_CUDA_GEMM_LIST(X)
+#undef X
+      ZK_CUDA_NUM_GEMM
+} zk_cuda_gemm_variant;
+
+const char *zk_cuda_gemm_name(zk_cuda_gemm_variant variant);
+// Whether `variant` computes this product.
+bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
+// Checks and tests: from now on this process takes `variant` wherever it is valid, or, given ZK_CUDA_NUM_GEMM, what it prefers.
+void zk_cuda_gemm_force(zk_cuda_gemm_variant variant);
+// The same by name; NULL: what it prefers. ZK_BAD_INPUT lists the names.
+zk_status zk_cuda_linear_force(zk_device *device, const char *name);
+
+// Fills a_wide and b_wide and says which kernel the product gets.
+zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g);
+// Queues the product; nothing when m or n is 0.
+zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g);
+
+// The launches behind the table (gemm_f32.cu, gemm_bf16.cu).
+zk_status zk_cuda_gemm_f32_small(zk_stream *stream, const zk_cuda_gemm *g);
+zk_status zk_cuda_gemm_f32_tile(zk_stream *stream, const zk_cuda_gemm *g);
+zk_status zk_cuda_gemm_bf16_small(zk_stream *stream, const zk_cuda_gemm *g);
+zk_status zk_cuda_gemm_bf16_tile(zk_stream *stream, const zk_cuda_gemm *g);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,94 @@
+// Linear layers on the GPU: what each operation is as a product (kernels/linear.h has the orders), and the bias gradient.
+#include "kernels/backend.h"
+#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/gemm.h"
+
+// A GPU reads weights as they are.
+size_t zk_cuda_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features, int32_t out_features) {
+  (void)device, (void)numerics, (void)in_features, (void)out_features;
+  return 0;
+}
+
+zk_status zk_cuda_linear_pack(zk_stream *stream, const zk_linear_desc *desc, const void *weight, void *packed) {
+  (void)stream, (void)desc, (void)weight, (void)packed;
+  return ZK_OK;
+}
+
+zk_status zk_cuda_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const void *x, const void *weight, const void *packed,
+                                 const void *bias, const void *addend, void *y) {
+  (void)packed;
+  zk_cuda_gemm g = {};
+  g.numerics = g.addend_as = g.c_as = desc->numerics;
+  g.m = desc->num_rows, g.n = desc->out_features, g.k = desc->in_features;
+  g.a = x, g.lda = desc->in_features;
+  g.b = weight, g.ldb = desc->in_features;
+  g.bias = bias;
+  g.addend = addend, g.ldaddend = desc->out_features;
+  g.c = y, g.ldc = desc->out_features;
+  return zk_cuda_gemm_run(stream, g);
+}
+
+zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy, const void *weight,
+                                        const void *addend, void *dx) {
+  zk_cuda_gemm g = {};
+  g.numerics = g.addend_as = g.c_as = desc->numerics;
+  g.m = desc->num_rows, g.n = desc->in_features, g.k = desc->out_features;
+  g.a = dy, g.lda = desc->out_features;
+  g.b = weight, g.ldb = desc->in_features, g.b_outer = true;
+  g.addend = addend, g.ldaddend = desc->in_features;
+  g.c = dx, g.ldc = desc->in_features;
+  return zk_cuda_gemm_run(stream, g);
+}
+
+enum { BIAS_COLUMNS = 32, BIAS_THREADS = 512, MAX_BLOCKS = ZK_CHUNK_TOKENS / ZK_GRAD_BLOCK_ROWS };
+
+// dbias[width] += sum over the rows of dy[num_rows, width], num_rows <= ZK_CHUNK_TOKENS: a warp sums a 64-row block of 32 columns, row
+// after row; then a thread a column adds the block sums by the tree.
+template <class T> static __global__ void bias_kernel(int64_t num_rows, int64_t width, const T *dy, float *dbias) {
+  ZK_DYNAMIC_SHARED(float, sums); // [MAX_BLOCKS][BIAS_COLUMNS]
+  const int tid = (int)threadIdx.x, column = tid % BIAS_COLUMNS;
+  const int64_t n = (int64_t)blockIdx.x * BIAS_COLUMNS + column;
+  int num_blocks = (int)((num_rows + ZK_GRAD_BLOCK_ROWS - 1) / ZK_GRAD_BLOCK_ROWS);
+  for (int block = tid / BIAS_COLUMNS; block < num_blocks; block += BIAS_THREADS / BIAS_COLUMNS) {
+    float acc = 0.0f;
+    for (int64_t t = (int64_t)block * ZK_GRAD_BLOCK_ROWS; n < width && t < num_rows && t < (block + 1) * ZK_GRAD_BLOCK_ROWS; t++)
+      acc = acc + zk_load(dy, t * width + n);
+    sums[block * BIAS_COLUMNS + column] = acc;
+  }
+  __syncthreads();
+  if (tid >= BIAS_COLUMNS || n >= width) return;
+  float *s = sums + column;
+  for (; num_blocks > 1; num_blocks = (num_blocks + 1) / 2)
+    for (int i = 0; i < num_blocks; i += 2)
+      s[i / 2 * BIAS_COLUMNS] = i + 1 < num_blocks ? s[i * BIAS_COLUMNS] + s[(i + 1) * BIAS_COLUMNS] : s[i * BIAS_COLUMNS];
+  dbias[n] = dbias[n] + s[0];
+}
+
+template <class T>
+static zk_status bias_gradient(zk_stream *stream, int64_t num_rows, int64_t width, const void *dy, int64_t first, float *dbias) {
+  const T *rows = (const T *)dy + first * width;
+  const dim3 grid((unsigned)((width + BIAS_COLUMNS - 1) / BIAS_COLUMNS));
+  ZK_LAUNCH((bias_kernel<T>), grid, BIAS_THREADS, MAX_BLOCKS * BIAS_COLUMNS * sizeof(float), stream, num_rows, width, rows, dbias);
+  return ZK_OK;
+}
+
+zk_status zk_cuda_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks, const void *dy,
+                                         const void *x, float *dweight, float *dbias) {
+  const int64_t in = desc->in_features, out = desc->out_features, element = (int64_t)zk_numerics_bytes(desc->numerics);
+  for (int32_t c = 0; c < chunks->num_chunks; c++) {
+    const int64_t first = chunks->row_start[c], num_rows = chunks->row_start[c + 1] - first;
+    if (num_rows == 0) continue;
+    zk_cuda_gemm g = {}; // dweight = (chunk's chains) + dweight
+    g.numerics = desc->numerics, g.addend_as = g.c_as = ZK_F32;
+    g.m = out, g.n = in, g.k = num_rows;
+    g.a = (const char *)dy + first * out * element, g.lda = out, g.a_outer = true;
+    g.b = (const char *)x + first * in * element, g.ldb = in, g.b_outer = true;
+    g.addend = dweight, g.ldaddend = in;
+    g.c = dweight, g.ldc = in;
+    ZK_TRY(zk_cuda_gemm_run(stream, g));
+    if (dbias == NULL) continue;
+    if (desc->numerics == ZK_BF16) ZK_TRY(bias_gradient<zk_bf16>(stream, num_rows, out, dy, first, dbias));
+    else ZK_TRY(bias_gradient<float>(stream, num_rows, out, dy, first, dbias));
+  }
+  return ZK_OK;
+}
