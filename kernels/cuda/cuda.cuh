@@ -1,0 +1,52 @@
+// What every CUDA file of this folder stands on: errors as statuses, launches, stored types, the device's error word. Kernels and launchers only;
+// they use plain C++ and the few built-ins named here, so that tests/simt can run them on a CPU as well.
+#ifndef ZK_KERNELS_CUDA_CUH
+#define ZK_KERNELS_CUDA_CUH
+
+#include <cuda_runtime.h>
+
+#include "kernels/backend.h"
+#include "kernels/bf16.h"
+
+// Returns ZK_DEVICE with CUDA's text from a function that returns zk_status.
+#define ZK_CUDA(call)                                                                                                  \
+  do {                                                                                                                 \
+    cudaError_t zk_error_ = (call);                                                                                    \
+    if (zk_error_ != cudaSuccess) return zk_cuda_fail(zk_error_, #call, __FILE__, __LINE__, __func__);                 \
+  } while (0)
+
+extern "C" zk_status zk_cuda_fail(cudaError_t error, const char *call, const char *file, int line, const char *func);
+// The CUDA stream behind a stream, and its error word in device memory: 0, or what a kernel found wrong (zk_cuda_raise).
+extern "C" cudaStream_t zk_cuda_stream(zk_stream *stream);
+extern "C" unsigned long long *zk_cuda_error_word(zk_stream *stream);
+extern "C" int zk_cuda_num_sms(const zk_device *device);
+
+#ifndef ZK_SIMT // tests/simt gives its own
+// Launches kernel<<<grid, block, smem>>>(...) on a zk_stream; a statement in a function that returns zk_status. A kernel with a comma in its template
+// arguments goes in parentheses.
+#define ZK_LAUNCH(kernel, grid, block, smem, stream, ...)                                                              \
+  do {                                                                                                                 \
+    if ((smem) > 48 * 1024) ZK_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(smem))); \
+    kernel<<<(grid), (block), (smem), zk_cuda_stream(stream)>>>(__VA_ARGS__);                                          \
+    ZK_CUDA(cudaGetLastError());                                                                                       \
+  } while (0)
+#define ZK_DYNAMIC_SHARED(type, name)                                                                                  \
+  extern __shared__ __align__(1024) unsigned char zk_dynamic_shared_[];                                                \
+  type *name = reinterpret_cast<type *>(zk_dynamic_shared_)
+#endif
+
+// Stored elements as floats.
+static __device__ __forceinline__ float zk_load(const float *p, int64_t i) { return p[i]; }
+static __device__ __forceinline__ float zk_load(const zk_bf16 *p, int64_t i) { return zk_bf16_to_float(p[i]); }
+static __device__ __forceinline__ void zk_store(float *p, int64_t i, float v) { p[i] = v; }
+static __device__ __forceinline__ void zk_store(zk_bf16 *p, int64_t i, float v) { p[i] = zk_float_to_bf16(v); }
+
+// What a kernel can find wrong with its input. The word keeps the smallest (code, index); zk_stream_wait makes it ZK_BAD_INPUT.
+typedef enum { ZK_CUDA_BAD_TOKEN = 1, ZK_CUDA_BAD_TARGET = 2 } zk_cuda_problem;
+static __device__ __forceinline__ void zk_cuda_raise(unsigned long long *word, zk_cuda_problem problem, int64_t index) {
+  atomicMax(word, ((unsigned long long)problem << 56) | (0xffffffffffffffull - (unsigned long long)index));
+}
+
+static __host__ __device__ __forceinline__ int64_t zk_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+#endif

@@ -1,0 +1,161 @@
+// A CUDA GPU as a device: memory, copies, streams, errors. The kernels are in the other files of this folder.
+#include "kernels/cuda/cuda.cuh"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct {
+  int ordinal, num_sms;
+} cuda_state;
+
+typedef struct {
+  cudaStream_t stream;
+  unsigned long long *error_word; // device
+} cuda_stream_state;
+
+extern "C" zk_status zk_cuda_fail(cudaError_t error, const char *call, const char *file, int line, const char *func) {
+  zk_status status = error == cudaErrorMemoryAllocation ? ZK_OUT_OF_MEMORY : ZK_DEVICE;
+  status = ZK_FAIL(status, "CUDA: %s (%s) in %s", cudaGetErrorString(error), cudaGetErrorName(error), call);
+  return zk_status_frame(status, file, line, func);
+}
+
+extern "C" cudaStream_t zk_cuda_stream(zk_stream *stream) {
+  return stream->state != NULL ? static_cast<cuda_stream_state *>(stream->state)->stream : cudaStream_t(0);
+}
+extern "C" unsigned long long *zk_cuda_error_word(zk_stream *stream) { return static_cast<cuda_stream_state *>(stream->state)->error_word; }
+extern "C" int zk_cuda_num_sms(const zk_device *device) { return static_cast<const cuda_state *>(device->state)->num_sms; }
+
+static int cuda_count(void) {
+  int n = 0;
+  if (cudaGetDeviceCount(&n) != cudaSuccess) n = 0;
+  (void)cudaGetLastError();
+  return n;
+}
+
+static zk_status no_device(int ordinal) {
+  int n = 0;
+  cudaError_t error = cudaGetDeviceCount(&n);
+  (void)cudaGetLastError();
+  if (error == cudaErrorInsufficientDriver)
+    return ZK_FAIL(ZK_UNSUPPORTED, "device cuda: the NVIDIA driver is missing or older than this build's CUDA %d.%d: install a newer driver, or use device: cpu",
+                   CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+  if (error != cudaSuccess || n == 0)
+    return ZK_FAIL(ZK_UNSUPPORTED, "device cuda: no GPU is visible (%s): check nvidia-smi and CUDA_VISIBLE_DEVICES, or use device: cpu",
+                   error == cudaSuccess ? "the driver lists none" : cudaGetErrorString(error));
+  if (ordinal < 0 || ordinal >= n)
+    return ZK_FAIL(ZK_BAD_INPUT, "device cuda:%d: this machine shows %d GPU%s, numbered from 0", ordinal, n, n == 1 ? "" : "s");
+  return ZK_OK;
+}
+
+static zk_status cuda_open(zk_device *device, int ordinal) {
+  ZK_TRY(no_device(ordinal));
+  cudaDeviceProp prop;
+  ZK_CUDA(cudaGetDeviceProperties(&prop, ordinal));
+  if (prop.major != 9)
+    return ZK_FAIL(ZK_UNSUPPORTED, "device cuda:%d: %s has compute capability %d.%d; the kernels of this build are for 9.0 (Hopper): use such a GPU, or device: cpu",
+                   ordinal, prop.name, prop.major, prop.minor);
+  ZK_CUDA(cudaSetDevice(ordinal));
+  cuda_state *state = static_cast<cuda_state *>(calloc(1, sizeof(cuda_state)));
+  if (state == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a device");
+  state->ordinal = ordinal;
+  state->num_sms = prop.multiProcessorCount;
+  device->state = state;
+  snprintf(device->description, sizeof device->description, "cuda:%d %s, %d SMs, %.0f GiB", ordinal, prop.name, state->num_sms,
+           (double)prop.totalGlobalMem / 1073741824.0);
+  return ZK_OK;
+}
+
+static void cuda_close(zk_device *device) { free(device->state); }
+
+static size_t cuda_memory_free(const zk_device *device) {
+  size_t available = 0, total = 0;
+  if (cudaMemGetInfo(&available, &total) != cudaSuccess) available = 0;
+  return available;
+}
+
+static zk_status cuda_alloc(zk_device *device, size_t bytes, void **out) {
+  *out = NULL;
+  ZK_CUDA(cudaMalloc(out, bytes > 0 ? bytes : 64));
+  return ZK_OK;
+}
+
+static void cuda_free(zk_device *device, void *memory) { (void)cudaFree(memory); }
+
+static zk_status cuda_copy(zk_stream *stream, void *dst, const void *src, size_t bytes) {
+  if (bytes > 0) ZK_CUDA(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, zk_cuda_stream(stream)));
+  return ZK_OK;
+}
+
+static zk_status cuda_fill_zero(zk_stream *stream, void *dst, size_t bytes) {
+  if (bytes > 0) ZK_CUDA(cudaMemsetAsync(dst, 0, bytes, zk_cuda_stream(stream)));
+  return ZK_OK;
+}
+
+// What a kernel raised, as a message; the word is cleared.
+static zk_status report_problem(cuda_stream_state *state) {
+  unsigned long long word = 0;
+  ZK_CUDA(cudaMemcpyAsync(&word, state->error_word, sizeof word, cudaMemcpyDefault, state->stream));
+  ZK_CUDA(cudaStreamSynchronize(state->stream));
+  if (word == 0) return ZK_OK;
+  ZK_CUDA(cudaMemsetAsync(state->error_word, 0, sizeof word, state->stream));
+  const char *what = word >> 56 == ZK_CUDA_BAD_TOKEN ? "embedding: row %llu has a token id outside the vocabulary"
+                                                     : "lm head: row %llu wants a token outside the vocabulary";
+  char text[128];
+  snprintf(text, sizeof text, what, 0xffffffffffffffull - (word & 0xffffffffffffffull));
+  return ZK_FAIL(ZK_BAD_INPUT, "%s", text);
+}
+
+static zk_status cuda_wait(zk_stream *stream) {
+  if (stream->state != NULL) return report_problem(static_cast<cuda_stream_state *>(stream->state));
+  ZK_CUDA(cudaStreamSynchronize(cudaStream_t(0)));
+  return ZK_OK;
+}
+
+static zk_status cuda_stream_open(zk_stream *stream) {
+  cuda_stream_state *state = static_cast<cuda_stream_state *>(calloc(1, sizeof(cuda_stream_state)));
+  if (state == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a stream");
+  cudaError_t error = cudaStreamCreateWithFlags(&state->stream, cudaStreamNonBlocking);
+  if (error == cudaSuccess) error = cudaMalloc(reinterpret_cast<void **>(&state->error_word), sizeof *state->error_word);
+  if (error == cudaSuccess) error = cudaMemset(state->error_word, 0, sizeof *state->error_word);
+  if (error == cudaSuccess) error = cudaDeviceSynchronize(); // the word is zero before any kernel of this stream
+  if (error != cudaSuccess) {
+    if (state->stream != NULL) (void)cudaStreamDestroy(state->stream);
+    (void)cudaFree(state->error_word);
+    free(state);
+    ZK_CUDA(error);
+  }
+  stream->state = state;
+  return ZK_OK;
+}
+
+static void cuda_stream_close(zk_stream *stream) {
+  cuda_stream_state *state = static_cast<cuda_stream_state *>(stream->state);
+  (void)cudaStreamSynchronize(state->stream);
+  (void)cudaStreamDestroy(state->stream);
+  (void)cudaFree(state->error_word);
+  free(state);
+}
+
+// The search for an element that is not zero is serial: faults are for tests.
+static __global__ void flip_kernel(uint16_t *halves, size_t step, size_t n) {
+  size_t i = n / 2;
+  while (i + 1 < n && halves[i * step] == 0 && (step == 1 || halves[i * step + 1] == 0)) i++;
+  for (; i < n; i += 61) halves[i * step] ^= 1u;
+}
+
+static zk_status cuda_flip(zk_stream *stream, void *out, size_t element_bytes, size_t n) {
+  ZK_LAUNCH(flip_kernel, 1, 1, 0, stream, static_cast<uint16_t *>(out), element_bytes / sizeof(uint16_t), n);
+  return ZK_OK;
+}
+
+extern "C" const zk_backend zk_backend_cuda = {
+    cuda_count, cuda_open, cuda_close, cuda_memory_free, cuda_alloc, cuda_free, cuda_copy, cuda_fill_zero, cuda_wait,
+    cuda_stream_open, cuda_stream_close, cuda_flip,
+};
+
+extern "C" const zk_kernels zk_kernels_cuda = {
+#define X(f) zk_cuda_##f,
+    ZK_DEVICE_FUNCTIONS(X)
+#undef X
+};
