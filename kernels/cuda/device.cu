@@ -61,7 +61,7 @@ static zk_status cuda_open(zk_device *device, int ordinal) {
   state->ordinal = ordinal;
   state->num_sms = prop.multiProcessorCount;
   device->state = state;
-  snprintf(device->description, sizeof device->description, "cuda:%d %s, %d SMs, %.0f GiB", ordinal, prop.name, state->num_sms,
+  snprintf(device->description, sizeof device->description, "cuda:%d %.40s, %d SMs, %.0f GiB", ordinal, prop.name, state->num_sms,
            (double)prop.totalGlobalMem / 1073741824.0);
   return ZK_OK;
 }
@@ -153,6 +153,10 @@ extern "C" const zk_backend zk_backend_cuda = {
     cuda_count, cuda_open, cuda_close, cuda_memory_free, cuda_alloc, cuda_free, cuda_copy, cuda_fill_zero, cuda_wait,
     cuda_stream_open, cuda_stream_close, cuda_flip,
 };
+
+#define X(f) extern "C" __typeof__(zk_##f) zk_cuda_##f __attribute__((weak)); // while some are being written
+ZK_DEVICE_FUNCTIONS(X)
+#undef X
 
 extern "C" const zk_kernels zk_kernels_cuda = {
 #define X(f) zk_cuda_##f,
