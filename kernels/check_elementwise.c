@@ -20,16 +20,17 @@ zk_status zk_check_swiglu(zk_check *check) {
   for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
     for (int l = 0; l < num_lengths(check); l++) {
       const int64_t n = lengths[l];
-      float *gate, *up, *want, *gate_d, *up_d;
+      float *gate, *up, *want;
+      void *gate_d, *up_d;
       begin(check, n, data);
-      ZK_TRY(zk_check_floats(check, data, n, &gate));
-      ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, n, &up));
+      ZK_TRY(zk_check_elements(check, data, n, &gate));
+      ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, n, &up));
       ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&want));
-      ZK_TRY(zk_check_upload(check, gate, FLOAT_BYTES(n), (void **)&gate_d));
-      ZK_TRY(zk_check_upload(check, up, FLOAT_BYTES(n), (void **)&up_d));
-      ZK_TRY(zk_swiglu_forward(check->stream, ZK_F32, n, gate_d, up_d, gate_d));
+      ZK_TRY(zk_check_upload_elements(check, gate, n, &gate_d));
+      ZK_TRY(zk_check_upload_elements(check, up, n, &up_d));
+      ZK_TRY(zk_swiglu_forward(check->stream, check->numerics, n, gate_d, up_d, gate_d));
       zk_reference_swiglu_forward(n, gate, up, want);
-      ZK_TRY(zk_check_compare(check, "out", gate_d, want, n));
+      ZK_TRY(zk_check_compare_elements(check, "out", gate_d, want, n));
     }
   return ZK_OK;
 }
@@ -38,21 +39,22 @@ zk_status zk_check_swiglu_backward(zk_check *check) {
   for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
     for (int l = 0; l < num_lengths(check); l++) {
       const int64_t n = lengths[l];
-      float *gate, *up, *dout, *dgate, *dup, *gate_d, *up_d, *dout_d, *dgate_d;
+      float *gate, *up, *dout, *dgate, *dup;
+      void *gate_d, *up_d, *dout_d, *dgate_d;
       begin(check, n, data);
-      ZK_TRY(zk_check_floats(check, data, n, &gate));
-      ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, n, &up));
-      ZK_TRY(zk_check_floats(check, data == ZK_CHECK_LARGE ? ZK_CHECK_NORMAL : data, n, &dout));
+      ZK_TRY(zk_check_elements(check, data, n, &gate));
+      ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, n, &up));
+      ZK_TRY(zk_check_elements(check, data == ZK_CHECK_LARGE ? ZK_CHECK_NORMAL : data, n, &dout));
       ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&dgate));
       ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&dup));
-      ZK_TRY(zk_check_upload(check, gate, FLOAT_BYTES(n), (void **)&gate_d));
-      ZK_TRY(zk_check_upload(check, up, FLOAT_BYTES(n), (void **)&up_d));
-      ZK_TRY(zk_check_upload(check, dout, FLOAT_BYTES(n), (void **)&dout_d));
-      ZK_TRY(zk_check_device(check, FLOAT_BYTES(n), (void **)&dgate_d));
-      ZK_TRY(zk_swiglu_backward(check->stream, ZK_F32, n, gate_d, up_d, dout_d, dgate_d, up_d));
+      ZK_TRY(zk_check_upload_elements(check, gate, n, &gate_d));
+      ZK_TRY(zk_check_upload_elements(check, up, n, &up_d));
+      ZK_TRY(zk_check_upload_elements(check, dout, n, &dout_d));
+      ZK_TRY(zk_check_device_elements(check, n, &dgate_d));
+      ZK_TRY(zk_swiglu_backward(check->stream, check->numerics, n, gate_d, up_d, dout_d, dgate_d, up_d));
       zk_reference_swiglu_backward(n, gate, up, dout, dgate, dup);
-      ZK_TRY(zk_check_compare(check, "dgate", dgate_d, dgate, n));
-      ZK_TRY(zk_check_compare(check, "dup", up_d, dup, n));
+      ZK_TRY(zk_check_compare_elements(check, "dgate", dgate_d, dgate, n));
+      ZK_TRY(zk_check_compare_elements(check, "dup", up_d, dup, n));
     }
   return ZK_OK;
 }
@@ -61,16 +63,17 @@ zk_status zk_check_add(zk_check *check) {
   for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
     for (int l = 0; l < num_lengths(check); l++) {
       const int64_t n = lengths[l];
-      float *a, *b, *want, *a_d, *b_d;
+      float *a, *b, *want;
+      void *a_d, *b_d;
       begin(check, n, data);
-      ZK_TRY(zk_check_floats(check, data, n, &a));
-      ZK_TRY(zk_check_floats(check, data, n, &b));
+      ZK_TRY(zk_check_elements(check, data, n, &a));
+      ZK_TRY(zk_check_elements(check, data, n, &b));
       ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&want));
-      ZK_TRY(zk_check_upload(check, a, FLOAT_BYTES(n), (void **)&a_d));
-      ZK_TRY(zk_check_upload(check, b, FLOAT_BYTES(n), (void **)&b_d));
-      ZK_TRY(zk_add(check->stream, ZK_F32, n, a_d, b_d, b_d));
+      ZK_TRY(zk_check_upload_elements(check, a, n, &a_d));
+      ZK_TRY(zk_check_upload_elements(check, b, n, &b_d));
+      ZK_TRY(zk_add(check->stream, check->numerics, n, a_d, b_d, b_d));
       zk_reference_add(n, a, b, want);
-      ZK_TRY(zk_check_compare(check, "sum", b_d, want, n));
+      ZK_TRY(zk_check_compare_elements(check, "sum", b_d, want, n));
     }
   return ZK_OK;
 }
@@ -102,7 +105,8 @@ zk_status zk_check_adamw(zk_check *check) {
     for (int l = 0; l < num_lengths(check); l++) {
       const int64_t n = lengths[l];
       const int decays = l % 2;
-      float *w, *m, *v, *grad, *w_d, *m_d, *v_d, *grad_d, *working;
+      float *w, *m, *v, *grad, *w_d, *m_d, *v_d, *grad_d;
+      void *working;
       zk_adamw_params params;
       zk_adamw_scalars(1e-3, 0.9, 0.999, 1e-8, 0.1, 3 + l, 4.0f, 1.0, &params);
       begin(check, n, data);
@@ -115,11 +119,11 @@ zk_status zk_check_adamw(zk_check *check) {
       ZK_TRY(zk_check_upload(check, m, FLOAT_BYTES(n), (void **)&m_d));
       ZK_TRY(zk_check_upload(check, v, FLOAT_BYTES(n), (void **)&v_d));
       ZK_TRY(zk_check_upload(check, grad, FLOAT_BYTES(n), (void **)&grad_d));
-      ZK_TRY(zk_check_device(check, FLOAT_BYTES(n), (void **)&working));
-      ZK_TRY(zk_adamw(check->stream, ZK_F32, &params, decays, n, w_d, m_d, v_d, grad_d, working));
+      ZK_TRY(zk_check_device_elements(check, n, &working));
+      ZK_TRY(zk_adamw(check->stream, check->numerics, &params, decays, n, w_d, m_d, v_d, grad_d, working));
       zk_reference_adamw(&params, decays, n, w, m, v, grad);
       ZK_TRY(zk_check_compare(check, "master", w_d, w, n));
-      ZK_TRY(zk_check_compare(check, "working", working, w, n));
+      ZK_TRY(zk_check_compare_elements(check, "working", working, w, n));
       ZK_TRY(zk_check_compare(check, "m", m_d, m, n));
       ZK_TRY(zk_check_compare(check, "v", v_d, v, n));
     }

@@ -17,19 +17,20 @@ zk_status zk_check_embedding(zk_check *check) {
   for (int w = 0; w < (check->quick ? NUM(quick_widths) : NUM(widths)); w++) {
     const int32_t width = check->quick ? quick_widths[w] : widths[w];
     const int64_t rows = 257, n = rows * width;
-    const zk_embedding_desc desc = {ZK_F32, rows, width, vocab};
+    const zk_embedding_desc desc = {check->numerics, rows, width, vocab};
     zk_check_case(check, "rows %lld, width %d", (long long)rows, width);
-    float *table, *want, *table_d, *x;
+    float *table, *want;
+    void *table_d, *x;
     int32_t *tokens, *tokens_d;
-    ZK_TRY(zk_check_floats(check, ZK_CHECK_WIDE, (int64_t)vocab * width, &table));
+    ZK_TRY(zk_check_elements(check, ZK_CHECK_WIDE, (int64_t)vocab * width, &table));
     ZK_TRY(zk_check_integers(check, vocab, rows, &tokens));
     ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&want));
-    ZK_TRY(zk_check_upload(check, table, FLOAT_BYTES(vocab * width), (void **)&table_d));
+    ZK_TRY(zk_check_upload_elements(check, table, (int64_t)vocab * width, &table_d));
     ZK_TRY(zk_check_upload(check, tokens, (size_t)rows * sizeof *tokens, (void **)&tokens_d));
-    ZK_TRY(zk_check_device(check, FLOAT_BYTES(n), (void **)&x));
+    ZK_TRY(zk_check_device_elements(check, n, &x));
     ZK_TRY(zk_embedding_forward(check->stream, &desc, tokens_d, table_d, x));
     zk_reference_embedding_forward(rows, width, tokens, table, want);
-    ZK_TRY(zk_check_compare(check, "x", x, want, n));
+    ZK_TRY(zk_check_compare_elements(check, "x", x, want, n));
   }
   return ZK_OK;
 }
@@ -38,16 +39,17 @@ zk_status zk_check_embedding_backward(zk_check *check) {
   for (int data = 0; data < ZK_CHECK_NUM_DATA; data++) {
     const int32_t width = 129, vocab = data % 2 == 0 ? 5 : 300; // many tokens a row, or few
     const int64_t rows = check->quick ? 300 : 3000, n = rows * width;
-    const zk_embedding_desc desc = {ZK_F32, rows, width, vocab};
+    const zk_embedding_desc desc = {check->numerics, rows, width, vocab};
     zk_check_case(check, "rows %lld, vocabulary %d, %s", (long long)rows, vocab, zk_check_data_name(data));
-    float *dx, *want, *dx_d, *dtable;
+    float *dx, *want;
+    void *dx_d, *dtable;
     int32_t *tokens, *tokens_d;
-    ZK_TRY(zk_check_floats(check, data, n, &dx));
+    ZK_TRY(zk_check_elements(check, data, n, &dx));
     ZK_TRY(zk_check_integers(check, vocab, rows, &tokens));
     ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, (int64_t)vocab * width, &want));
-    ZK_TRY(zk_check_upload(check, dx, FLOAT_BYTES(n), (void **)&dx_d));
+    ZK_TRY(zk_check_upload_elements(check, dx, n, &dx_d));
     ZK_TRY(zk_check_upload(check, tokens, (size_t)rows * sizeof *tokens, (void **)&tokens_d));
-    ZK_TRY(zk_check_upload(check, want, FLOAT_BYTES(vocab * width), (void **)&dtable));
+    ZK_TRY(zk_check_upload(check, want, FLOAT_BYTES(vocab * width), &dtable));
     ZK_TRY(zk_embedding_backward(check->stream, &desc, tokens_d, dx_d, dtable));
     zk_reference_embedding_backward(rows, width, tokens, dx, want);
     ZK_TRY(zk_check_compare(check, "dtable", dtable, want, (int64_t)vocab * width));
@@ -57,20 +59,22 @@ zk_status zk_check_embedding_backward(zk_check *check) {
 
 // One forward; of many rows only some are compared, each with the reference of that row alone.
 static zk_status rmsnorm_case(zk_check *check, zk_check_data data, int32_t width, int64_t rows, int64_t row_step) {
-  const zk_rmsnorm_desc desc = {ZK_F32, rows, 1, width, 1e-6f};
+  const zk_rmsnorm_desc desc = {check->numerics, rows, 1, width, 1e-6f};
   zk_check_case(check, "rows %lld, width %d, %s", (long long)rows, width, zk_check_data_name(data));
-  float *x, *weight, *want, want_rstd, *x_d, *weight_d, *y, *rstd;
-  ZK_TRY(zk_check_floats(check, data, rows * width, &x));
-  ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, width, &weight));
+  float *x, *weight, *want, want_rstd, *rstd;
+  void *x_d, *weight_d, *y;
+  ZK_TRY(zk_check_elements(check, data, rows * width, &x));
+  ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, width, &weight));
   ZK_TRY(zk_check_host(check, FLOAT_BYTES(width), (void **)&want));
-  ZK_TRY(zk_check_upload(check, x, FLOAT_BYTES(rows * width), (void **)&x_d));
-  ZK_TRY(zk_check_upload(check, weight, FLOAT_BYTES(width), (void **)&weight_d));
-  ZK_TRY(zk_check_device(check, FLOAT_BYTES(rows * width), (void **)&y));
+  ZK_TRY(zk_check_upload_elements(check, x, rows * width, &x_d));
+  ZK_TRY(zk_check_upload_elements(check, weight, width, &weight_d));
+  ZK_TRY(zk_check_device_elements(check, rows * width, &y));
   ZK_TRY(zk_check_device(check, FLOAT_BYTES(rows), (void **)&rstd));
   ZK_TRY(zk_rmsnorm_forward(check->stream, &desc, x_d, weight_d, y, rstd));
   for (int64_t r = 0; r < rows; r += row_step) {
     zk_reference_rmsnorm_forward(1, width, 1e-6f, x + r * width, weight, want, &want_rstd);
-    ZK_TRY(zk_check_compare(check, "y", y + r * width, want, width));
+    const char *y_row = (const char *)y + (size_t)(r * width) * zk_numerics_bytes(check->numerics);
+    ZK_TRY(zk_check_compare_elements(check, "y", y_row, want, width));
     ZK_TRY(zk_check_compare(check, "rstd", rstd + r, &want_rstd, 1));
   }
   return ZK_OK;
@@ -88,30 +92,31 @@ zk_status zk_check_rmsnorm(zk_check *check) {
 static zk_status rmsnorm_backward_case(zk_check *check, zk_check_data data, int32_t width, int32_t heads,
                                        const zk_chunks *chunks, int with_addend) {
   const int64_t tokens = chunks->row_start[chunks->num_chunks], rows = tokens * heads, n = rows * width;
-  const zk_rmsnorm_desc desc = {ZK_F32, tokens, heads, width, 1e-6f};
+  const zk_rmsnorm_desc desc = {check->numerics, tokens, heads, width, 1e-6f};
   zk_check_case(check, "tokens %lld, heads %d, width %d, %s", (long long)tokens, heads, width,
                 zk_check_data_name(data));
-  float *x, *dy, *weight, *addend, *rstd, *y, *dx, *dw, *x_d, *dy_d, *weight_d, *addend_d, *rstd_d, *dx_d, *dw_d;
-  ZK_TRY(zk_check_floats(check, data, n, &x));
-  ZK_TRY(zk_check_floats(check, data, n, &dy));
-  ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, n, &addend));
-  ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, width, &weight));
+  float *x, *dy, *weight, *addend, *rstd, *y, *dx, *dw, *rstd_d, *dw_d;
+  void *x_d, *dy_d, *weight_d, *addend_d, *dx_d;
+  ZK_TRY(zk_check_elements(check, data, n, &x));
+  ZK_TRY(zk_check_elements(check, data, n, &dy));
+  ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, n, &addend));
+  ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, width, &weight));
   ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, width, &dw));
   ZK_TRY(zk_check_host(check, FLOAT_BYTES(rows), (void **)&rstd));
   ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&y));
   ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&dx));
   zk_reference_rmsnorm_forward(rows, width, 1e-6f, x, weight, y, rstd);
-  ZK_TRY(zk_check_upload(check, x, FLOAT_BYTES(n), (void **)&x_d));
-  ZK_TRY(zk_check_upload(check, dy, FLOAT_BYTES(n), (void **)&dy_d));
-  ZK_TRY(zk_check_upload(check, addend, FLOAT_BYTES(n), (void **)&addend_d));
-  ZK_TRY(zk_check_upload(check, weight, FLOAT_BYTES(width), (void **)&weight_d));
+  ZK_TRY(zk_check_upload_elements(check, x, n, &x_d));
+  ZK_TRY(zk_check_upload_elements(check, dy, n, &dy_d));
+  ZK_TRY(zk_check_upload_elements(check, addend, n, &addend_d));
+  ZK_TRY(zk_check_upload_elements(check, weight, width, &weight_d));
   ZK_TRY(zk_check_upload(check, rstd, FLOAT_BYTES(rows), (void **)&rstd_d));
   ZK_TRY(zk_check_upload(check, dw, FLOAT_BYTES(width), (void **)&dw_d));
-  ZK_TRY(zk_check_device(check, FLOAT_BYTES(n), (void **)&dx_d));
+  ZK_TRY(zk_check_device_elements(check, n, &dx_d));
   ZK_TRY(zk_rmsnorm_backward(check->stream, &desc, chunks, dy_d, x_d, weight_d, rstd_d, with_addend ? addend_d : NULL,
                              dx_d, dw_d));
   zk_reference_rmsnorm_backward(heads, width, chunks, dy, x, weight, rstd, with_addend ? addend : NULL, dx, dw);
-  ZK_TRY(zk_check_compare(check, "dx", dx_d, dx, n));
+  ZK_TRY(zk_check_compare_elements(check, "dx", dx_d, dx, n));
   return zk_check_compare(check, "dweight", dw_d, dw, width);
 }
 
@@ -128,24 +133,25 @@ static zk_status rope_case(zk_check *check, int backward, zk_check_data data, in
                            int64_t rows) {
   const int32_t num_positions = 512, half = head_dim / 2;
   const int64_t n = rows * heads * head_dim, table = (int64_t)num_positions * half;
-  const zk_rope_desc desc = {ZK_F32, rows, heads, head_dim};
+  const zk_rope_desc desc = {check->numerics, rows, heads, head_dim};
   const zk_rope_params params = {.theta = 10000.0};
   zk_check_case(check, "rows %lld, heads %d, head_dim %d, %s", (long long)rows, heads, head_dim,
                 zk_check_data_name(data));
-  float *x, *cos_table, *sin_table, *x_d, *cos_d, *sin_d;
+  float *x, *cos_table, *sin_table, *cos_d, *sin_d;
+  void *x_d;
   int32_t *positions, *positions_d;
-  ZK_TRY(zk_check_floats(check, data, n, &x));
+  ZK_TRY(zk_check_elements(check, data, n, &x));
   ZK_TRY(zk_check_integers(check, num_positions, rows, &positions));
   ZK_TRY(zk_check_host(check, FLOAT_BYTES(table), (void **)&cos_table));
   ZK_TRY(zk_check_host(check, FLOAT_BYTES(table), (void **)&sin_table));
   zk_rope_build_tables(&params, head_dim, num_positions, cos_table, sin_table);
-  ZK_TRY(zk_check_upload(check, x, FLOAT_BYTES(n), (void **)&x_d));
+  ZK_TRY(zk_check_upload_elements(check, x, n, &x_d));
   ZK_TRY(zk_check_upload(check, cos_table, FLOAT_BYTES(table), (void **)&cos_d));
   ZK_TRY(zk_check_upload(check, sin_table, FLOAT_BYTES(table), (void **)&sin_d));
   ZK_TRY(zk_check_upload(check, positions, (size_t)rows * sizeof *positions, (void **)&positions_d));
   ZK_TRY((backward ? zk_rope_backward : zk_rope_forward)(check->stream, &desc, positions_d, cos_d, sin_d, x_d));
   zk_reference_rope(backward, rows, heads, head_dim, positions, cos_table, sin_table, x);
-  return zk_check_compare(check, backward ? "dx" : "x", x_d, x, n);
+  return zk_check_compare_elements(check, backward ? "dx" : "x", x_d, x, n);
 }
 
 static zk_status check_rope(zk_check *check, int backward) {

@@ -9,7 +9,7 @@
 #include "kernels/cpu/rows.h"
 
 static zk_status validate(const zk_embedding_desc *desc, zk_op op, const int32_t *tokens) {
-  ZK_TRY(zk_cpu_require_f32(desc->numerics, op));
+  ZK_TRY(zk_cpu_require_contract(desc->numerics, op));
   for (int64_t t = 0; t < desc->num_rows; t++)
     if (tokens[t] < 0 || tokens[t] >= desc->vocab)
       return ZK_FAIL(ZK_BAD_INPUT, "%s: row %lld has token id %d, outside [0, %d)", zk_op_name(op), (long long)t,
@@ -20,13 +20,11 @@ static zk_status validate(const zk_embedding_desc *desc, zk_op op, const int32_t
 zk_status zk_cpu_embedding_forward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens,
                                const void *table, void *x) {
   ZK_TRY(validate(desc, ZK_OP_EMBEDDING, tokens));
-  const size_t width = (size_t)desc->width;
-  const float *rows = table;
-  float *out = x;
+  const size_t row_bytes = (size_t)desc->width * zk_numerics_bytes(desc->numerics);
   const int threads = zk_cpu_threads_for(zk_stream_device(stream), desc->num_rows * desc->width);
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t t = 0; t < desc->num_rows; t++)
-    memcpy(out + (size_t)t * width, rows + (size_t)tokens[t] * width, width * sizeof *out);
+    memcpy((char *)x + (size_t)t * row_bytes, (const char *)table + (size_t)tokens[t] * row_bytes, row_bytes);
   return ZK_OK;
 }
 
@@ -35,7 +33,6 @@ zk_status zk_cpu_embedding_backward(zk_stream *stream, const zk_embedding_desc *
   ZK_TRY(validate(desc, ZK_OP_EMBEDDING_BACKWARD, tokens));
   const zk_device *device = zk_stream_device(stream);
   const int64_t width = desc->width;
-  const float *grad = dx;
   const zk_cpu_isa isa = zk_device_isa(device);
   const int threads = zk_cpu_threads_for(device, desc->num_rows * width);
 #pragma omp parallel num_threads(threads)
@@ -44,7 +41,8 @@ zk_status zk_cpu_embedding_backward(zk_stream *stream, const zk_embedding_desc *
     for (int64_t t = 0; t < desc->num_rows; t++)
       if (tokens[t] % owners == mine) {
         float *row = dtable + tokens[t] * width;
-        ZK_ISA_CALL(isa, zk_cpu_add, width, row, grad + t * width, row);
+        if (desc->numerics == ZK_F32) ZK_ISA_CALL(isa, zk_cpu_add, width, row, (const float *)dx + t * width, row);
+        else ZK_ISA_CALL(isa, zk_cpu_add_widened, width, (const zk_bf16 *)dx + t * width, row);
       }
   }
   return ZK_OK;

@@ -5,8 +5,8 @@
 #include "kernels/cpu/rows.h"
 
 static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, zk_op op, float sign, const int32_t *positions,
-                        const float *cos_table, const float *sin_table, float *x) {
-  ZK_TRY(zk_cpu_require_f32(desc->numerics, op));
+                        const float *cos_table, const float *sin_table, void *x) {
+  ZK_TRY(zk_cpu_require_contract(desc->numerics, op));
   const zk_device *device = zk_stream_device(stream);
   const int32_t half = desc->head_dim / 2;
   const int64_t width = (int64_t)desc->num_heads * desc->head_dim;
@@ -15,7 +15,10 @@ static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, zk_op op, f
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t t = 0; t < desc->num_rows; t++) {
     const int64_t row = (int64_t)positions[t] * half;
-    ZK_ISA_CALL(isa, zk_cpu_rope_token, desc->num_heads, half, sign, cos_table + row, sin_table + row, x + t * width);
+    const float *cos_row = cos_table + row, *sin_row = sin_table + row;
+    if (desc->numerics == ZK_F32)
+      ZK_ISA_CALL(isa, zk_cpu_rope_token, desc->num_heads, half, sign, cos_row, sin_row, (float *)x + t * width);
+    else ZK_ISA_CALL(isa, zk_cpu_rope_token_bf16, desc->num_heads, half, sign, cos_row, sin_row, (zk_bf16 *)x + t * width);
   }
   return ZK_OK;
 }

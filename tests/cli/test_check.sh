@@ -14,8 +14,10 @@ grep -Eq '^rmsnorm +f32 +cpu +scalar ' <<<"$out" || fail "ZK_CPU_ISA=scalar not 
 
 out=$(ZK_FAULT=check:rope "$ZK_BUILD/zerokl_faulty" check --quick 2>/dev/null); code=$?
 [ $code = 1 ] || fail "a fault exits $code"
-grep -Eq '^rope +f32 +cpu .* DIFFERS$' <<<"$out" || fail "the fault's row: $out"
-[ "$(grep -c DIFFERS <<<"$out")" = 1 ] || fail "more rows differ: $out"
+for numerics in f32 bf16; do
+  grep -Eq "^rope +$numerics +cpu .* DIFFERS$" <<<"$out" || fail "the fault's row: $out"
+done
+[ "$(grep -c DIFFERS <<<"$out")" = 2 ] || fail "more rows differ: $out"
 err=$(ZK_FAULT=check:rope "$ZK_BUILD/zerokl_faulty" check --quick 2>&1 >/dev/null)
 grep -q 'operation rope, variant' <<<"$err" || fail "the message: $err"
 

@@ -1,7 +1,11 @@
 // The elementwise operations: each element is its own short sequence of IEEE operations, so vectors of any width agree.
+#include "kernels/cpu/convert.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/math.h"
+
+#define PIECE 1024 // bf16 elements widened at a time
+#define FOR_EACH_PIECE(total) for (int64_t i = 0, n = 0; (n = (total) - i < PIECE ? (total) - i : PIECE) > 0; i += n)
 
 void ZK_ISA_FN(zk_cpu_rope_token)(int32_t num_heads, int32_t half, float sign, const float *cos_row,
                                   const float *sin_row, float *x) {
@@ -16,11 +20,34 @@ void ZK_ISA_FN(zk_cpu_rope_token)(int32_t num_heads, int32_t half, float sign, c
   }
 }
 
+void ZK_ISA_FN(zk_cpu_rope_token_bf16)(int32_t num_heads, int32_t half, float sign, const float *cos_row,
+                                       const float *sin_row, zk_bf16 *x) {
+  float both[2 * PIECE]; // a piece of the lower half, then the same of the upper: a head of its own
+  for (int32_t head = 0; head < num_heads; head++, x += 2 * half)
+    FOR_EACH_PIECE(half) {
+      ZK_ISA_FN(zk_cpu_widen)(n, x + i, both);
+      ZK_ISA_FN(zk_cpu_widen)(n, x + half + i, both + n);
+      ZK_ISA_FN(zk_cpu_rope_token)(1, (int32_t)n, sign, cos_row + i, sin_row + i, both);
+      ZK_ISA_FN(zk_cpu_narrow)(n, both, x + i);
+      ZK_ISA_FN(zk_cpu_narrow)(n, both + n, x + half + i);
+    }
+}
+
 void ZK_ISA_FN(zk_cpu_swiglu)(int64_t n, const float *gate, const float *up, float *out) {
   ZK_INDEPENDENT_LOOP
   for (int64_t i = 0; i < n; i++) {
     float g = gate[i], s = 1.0f / (1.0f + zk_expf(-g));
     out[i] = (g * s) * up[i];
+  }
+}
+
+void ZK_ISA_FN(zk_cpu_swiglu_bf16)(int64_t total, const zk_bf16 *gate, const zk_bf16 *up, zk_bf16 *out) {
+  float g[PIECE], u[PIECE];
+  FOR_EACH_PIECE(total) {
+    ZK_ISA_FN(zk_cpu_widen)(n, gate + i, g);
+    ZK_ISA_FN(zk_cpu_widen)(n, up + i, u);
+    ZK_ISA_FN(zk_cpu_swiglu)(n, g, u, g);
+    ZK_ISA_FN(zk_cpu_narrow)(n, g, out + i);
   }
 }
 
@@ -34,9 +61,32 @@ void ZK_ISA_FN(zk_cpu_swiglu_backward)(int64_t n, const float *gate, const float
   }
 }
 
+void ZK_ISA_FN(zk_cpu_swiglu_backward_bf16)(int64_t total, const zk_bf16 *gate, const zk_bf16 *up, const zk_bf16 *dout,
+                                            zk_bf16 *dgate, zk_bf16 *dup) {
+  float g[PIECE], u[PIECE], d[PIECE];
+  FOR_EACH_PIECE(total) {
+    ZK_ISA_FN(zk_cpu_widen)(n, gate + i, g);
+    ZK_ISA_FN(zk_cpu_widen)(n, up + i, u);
+    ZK_ISA_FN(zk_cpu_widen)(n, dout + i, d);
+    ZK_ISA_FN(zk_cpu_swiglu_backward)(n, g, u, d, g, u);
+    ZK_ISA_FN(zk_cpu_narrow)(n, g, dgate + i);
+    ZK_ISA_FN(zk_cpu_narrow)(n, u, dup + i);
+  }
+}
+
 void ZK_ISA_FN(zk_cpu_add)(int64_t n, const float *a, const float *b, float *dst) {
   ZK_INDEPENDENT_LOOP
   for (int64_t i = 0; i < n; i++) dst[i] = a[i] + b[i];
+}
+
+void ZK_ISA_FN(zk_cpu_add_bf16)(int64_t n, const zk_bf16 *a, const zk_bf16 *b, zk_bf16 *dst) {
+  ZK_INDEPENDENT_LOOP
+  for (int64_t i = 0; i < n; i++) dst[i] = zk_float_to_bf16(zk_bf16_to_float(a[i]) + zk_bf16_to_float(b[i]));
+}
+
+void ZK_ISA_FN(zk_cpu_add_widened)(int64_t n, const zk_bf16 *x, float *sum) {
+  ZK_INDEPENDENT_LOOP
+  for (int64_t i = 0; i < n; i++) sum[i] = sum[i] + zk_bf16_to_float(x[i]);
 }
 
 void ZK_ISA_FN(zk_cpu_adamw)(const zk_adamw_params *p, float decay, int64_t n, float *master, float *m, float *v,
