@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "kernels/check.h"
+#include "shared/device_choice.h"
 #include "shared/file_util.h"
 #include "shared/log.h"
 #include "shared/model.h"
@@ -75,10 +76,14 @@ static zk_status load_weights(zk_session *s) {
 }
 
 static zk_status open_device(zk_session *s, bool shared_cores) {
-  zk_device_kind kind = s->config.device == ZK_CONFIG_DEVICE_CUDA ? ZK_DEVICE_CUDA : ZK_DEVICE_CPU;
-  ZK_TRY(zk_device_open(kind, kind == ZK_DEVICE_CPU ? 0 : zk_comm_local_rank(s->comm), &s->device));
+  const int workers = zk_comm_local_size(s->comm);
+  ZK_TRY(zk_device_choose_open(s->config.device, zk_comm_local_rank(s->comm), workers, &s->device));
+  ZK_TRY(zk_device_require(s->device, s->config.numerics));
+  s->num_sharers = zk_device_sharers(s->config.device, s->device, workers);
+  if (s->config.numerics == ZK_BF16 && zk_device_get_kind(s->device) == ZK_DEVICE_CPU && zk_comm_rank(s->comm) == 0)
+    ZK_LOG(INFO, "session", "numerics: bf16 on a CPU is a tensor core emulated bit for bit: right, and slow");
   if (shared_cores && !getenv("OMP_NUM_THREADS")) {
-    int threads = zk_device_threads(s->device) / zk_comm_local_size(s->comm);
+    int threads = zk_device_threads(s->device) / workers;
     zk_device_set_threads(s->device, threads < 1 ? 1 : threads);
   }
   ZK_LOG(DEBUG, "session", "%s", zk_device_describe(s->device));

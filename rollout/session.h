@@ -12,6 +12,7 @@ typedef struct {
   zk_config config;
   zk_comm *comm; // borrowed
   zk_device *device;
+  int num_sharers;   // workers that share its memory, this one included
   zk_stream *stream; // of neither side: loading, hashing, checks
   zk_tokenizer *tokenizer;
   zk_chat_template chat;

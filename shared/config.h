@@ -23,7 +23,8 @@ enum {
   ZK_CONFIG_TEMPLATE_AUTO = -1, // task.template: the model's own, if it is a known one
 };
 
-typedef enum { ZK_CONFIG_DEVICE_AUTO, ZK_CONFIG_DEVICE_CPU, ZK_CONFIG_DEVICE_CUDA } zk_config_device;
+// ZK_CONFIG_DEVICE_CUDA + 1 + N is GPU N of the host (cuda:N).
+typedef enum { ZK_CONFIG_DEVICE_AUTO, ZK_CONFIG_DEVICE_CPU, ZK_CONFIG_DEVICE_CUDA, ZK_CONFIG_DEVICE_LAST = ZK_CONFIG_DEVICE_CUDA + 8 } zk_config_device;
 typedef enum { ZK_CONFIG_TASK_REVERSE, ZK_CONFIG_TASK_ARITHMETIC, ZK_CONFIG_TASK_JSONL } zk_config_task;
 typedef enum { ZK_CONFIG_GRADER_EXACT, ZK_CONFIG_GRADER_NUMBER, ZK_CONFIG_GRADER_GSM8K } zk_config_grader;
 typedef enum { ZK_CONFIG_ALGORITHM_GRPO, ZK_CONFIG_ALGORITHM_REINFORCE } zk_config_algorithm;

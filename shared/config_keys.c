@@ -64,11 +64,14 @@ static const zk_config_choice templates[] = {YES("auto", ZK_CONFIG_TEMPLATE_AUTO
 const zk_config_key zk_config_keys[] = {
   U64(seed, U64, IDENTITY, "0", INT64_MAX, "every random number of the run follows from it"),
   CHOICE(numerics, IDENTITY, "f32",
-    CHOICES(YES("f32", ZK_F32), LATER("bf16", ZK_BF16), LATER("vendor", ZK_VENDOR)),
-    "the arithmetic, which defines the bits"),
+    CHOICES(YES("f32", ZK_F32), YES("bf16", ZK_BF16), YES("vendor", ZK_VENDOR)),
+    "the arithmetic, which defines the bits; vendor: whatever a library picks, which nothing reproduces"),
   CHOICE(device, SCHEDULE, "auto",
-    CHOICES(YES("auto", ZK_CONFIG_DEVICE_AUTO), YES("cpu", ZK_CONFIG_DEVICE_CPU), LATER("cuda", ZK_CONFIG_DEVICE_CUDA)),
-    "where to compute"),
+    CHOICES(YES("auto", ZK_CONFIG_DEVICE_AUTO), YES("cpu", ZK_CONFIG_DEVICE_CPU), YES("cuda", ZK_CONFIG_DEVICE_CUDA),
+      YES("cuda:0", ZK_CONFIG_DEVICE_CUDA + 1), YES("cuda:1", ZK_CONFIG_DEVICE_CUDA + 2), YES("cuda:2", ZK_CONFIG_DEVICE_CUDA + 3),
+      YES("cuda:3", ZK_CONFIG_DEVICE_CUDA + 4), YES("cuda:4", ZK_CONFIG_DEVICE_CUDA + 5), YES("cuda:5", ZK_CONFIG_DEVICE_CUDA + 6),
+      YES("cuda:6", ZK_CONFIG_DEVICE_CUDA + 7), YES("cuda:7", ZK_CONFIG_DEVICE_CUDA + 8)),
+    "where to compute; cuda: a GPU for each worker of a host; cuda:N: that one; auto: GPUs if there are enough, else the CPU"),
 
   TEXT(run.name, SCHEDULE, REQUIRED, "names the run: letters, digits, . _ -"),
   TEXT(run.dir, SCHEDULE, "", "the run directory itself; empty: runs/<run.name>"),

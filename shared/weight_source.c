@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
+
 #define BLOCK ((int64_t)1 << 22) // elements
 
 zk_status zk_weight_source_open(const char *dir, const zk_model_config *config, const zk_params *params, uint64_t seed, zk_weight_source *out) {
@@ -26,7 +28,7 @@ void zk_weights_round(zk_numerics numerics, float *flat, int64_t count) {
   if (numerics == ZK_F32) return;
   char *bytes = (char *)flat; // element i's two bytes lie at or before its four
   for (int64_t i = 0; i < count; i++) {
-    uint16_t half = zk_bf16_from_float(flat[i]);
+    zk_bf16 half = zk_float_to_bf16(flat[i]);
     memcpy(bytes + 2 * i, &half, sizeof half);
   }
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/bench.h"
+#include "shared/device_choice.h"
 #include "shared/log.h"
 #include "trainer/bench_model.h"
 
@@ -16,6 +17,7 @@ enum { NUM_SUITES = sizeof suites / sizeof suites[0] };
 typedef struct {
   zk_bench_options options;
   const char *json, *suite;
+  zk_config_device device;
 } bench_args;
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
@@ -35,6 +37,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     args->options.num_threads = (int)n;
     return 0;
   }
+  case 'd':
+    if (!zk_device_choice_parse(arg, &args->device)) argp_error(state, "--device: \"%s\" is not one of " ZK_DEVICE_CHOICE_ARG, arg);
+    return 0;
   case 's':
     args->options.seconds = strtod(arg, &end);
     if (*end != 0 || end == arg || !(args->options.seconds >= 0.0 && args->options.seconds <= 3600.0))
@@ -53,6 +58,7 @@ static const struct argp_option options[] = {
     {"json", 'j', "FILE", 0, "also write the rows as JSON", 0},
     {"filter", 'f', "TEXT", 0, "only operations whose name contains TEXT", 0},
     {"threads", 't', "N", 0, "threads (default: as for every command)", 0},
+    {"device", 'd', ZK_DEVICE_CHOICE_ARG, 0, "what to measure (default cpu)", 0},
     {"seconds", 's', "S", 0, "time spent on a row, at least three repetitions (default 1)", 0},
     {0}};
 static const struct argp parser = {
@@ -76,7 +82,12 @@ static zk_status run_suites(zk_bench *bench, const char *only) {
 
 static zk_status run_bench(int argc, char **argv) {
   bench_args args = {.options = {.device = ZK_DEVICE_CPU, .seconds = 1.0, .out = stdout}};
+  args.device = ZK_CONFIG_DEVICE_CPU;
   argp_parse(&parser, argc, argv, 0, NULL, &args);
+  int ordinal;
+  ZK_TRY(zk_device_choose(args.device, 0, 1, &args.options.device, &ordinal));
+  if (args.options.device == ZK_DEVICE_CUDA)
+    return ZK_FAIL(ZK_UNSUPPORTED, "bench has no floor and no rival for a GPU yet; --device cpu works");
   zk_bench *bench;
   ZK_TRY(zk_bench_open(&args.options, &bench));
   if (zk_rival_sgemm(bench) == NULL)

@@ -7,11 +7,12 @@
 #include <string.h>
 
 #include "kernels/check.h"
+#include "shared/device_choice.h"
 #include "shared/log.h"
 
 typedef struct {
   int quick;
-  zk_device_kind device;
+  zk_config_device device;
 } check_args;
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
@@ -21,9 +22,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     args->quick = 1;
     return 0;
   case 'd':
-    if (strcmp(arg, "cpu") == 0) args->device = ZK_DEVICE_CPU;
-    else if (strcmp(arg, "cuda") == 0) args->device = ZK_DEVICE_CUDA;
-    else argp_error(state, "--device: \"%s\" is neither cpu nor cuda", arg);
+    if (!zk_device_choice_parse(arg, &args->device)) argp_error(state, "--device: \"%s\" is not one of " ZK_DEVICE_CHOICE_ARG, arg);
     return 0;
   default:
     return ARGP_ERR_UNKNOWN;
@@ -32,7 +31,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 
 static const struct argp_option options[] = {
     {"quick", 'q', NULL, 0, "the short form that starts every run: one variant, about a second", 0},
-    {"device", 'd', "cpu|cuda", 0, "what to check (default cpu)", 0},
+    {"device", 'd', ZK_DEVICE_CHOICE_ARG, 0, "what to check (default auto: the GPU if there is one)", 0},
     {0}};
 static const struct argp parser = {.options = options,
                                    .parser = parse_option,
@@ -48,15 +47,18 @@ static void print_row(const zk_check_row *row, void *user) {
 }
 
 static zk_status run_check(int argc, char **argv) {
-  check_args args = {0, ZK_DEVICE_CPU};
+  check_args args = {0, ZK_CONFIG_DEVICE_AUTO};
   argp_parse(&parser, argc, argv, 0, NULL, &args);
   zk_device *device;
-  ZK_TRY(zk_device_open(args.device, 0, &device));
+  zk_device_kind kind;
+  int ordinal;
+  ZK_TRY(zk_device_choose(args.device, 0, 1, &kind, &ordinal));
+  ZK_TRY(zk_device_open(kind, ordinal, &device));
   ZK_LOG(INFO, "check", "%s, contract version %d", zk_device_describe(device), ZK_CONTRACT_VERSION);
   printf("%-24s %-8s %-7s %-8s %6s %15s %s\n", "operation", "numerics", "device", "variant", "cases", "differing bits", "ok");
   zk_status status = args.quick ? zk_check_quick_rows(device, print_row, NULL) : ZK_OK;
   zk_device_close(device);
-  return args.quick ? status : zk_check_full(args.device, 0, print_row, NULL);
+  return args.quick ? status : zk_check_full(kind, ordinal, print_row, NULL);
 }
 
 const zk_command zk_command_check = {"check", "the contract on this machine, a row per operation and device",

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/device_choice.h"
 #include "trainer/gradient.h"
 #include "trainer/score_input.h"
 
@@ -15,6 +16,8 @@ enum { MICROBATCHES_IN_BATCH = 8 }; // the more there are, the fuller they are
 
 typedef struct {
   const char *model, *file;
+  bool has_device;
+  zk_config_device device;
   int num_overrides;
   char **overrides;
 } score_args;
@@ -22,6 +25,10 @@ typedef struct {
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
   score_args *args = state->input;
   switch (key) {
+  case 'd':
+    args->has_device = true;
+    if (!zk_device_choice_parse(arg, &args->device)) argp_error(state, "--device: \"%s\" is not one of " ZK_DEVICE_CHOICE_ARG, arg);
+    return 0;
   case ARGP_KEY_ARG:
     if (state->arg_num < 2) *(state->arg_num ? &args->file : &args->model) = arg;
     else args->overrides[args->num_overrides++] = arg;
@@ -34,7 +41,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
   }
 }
 
+static const struct argp_option options[] = {
+    {"device", 'd', ZK_DEVICE_CHOICE_ARG, 0, "Where to compute; the same as device=...", 0},
+    {0}};
 static const struct argp parser = {
+    .options = options,
     .parser = parse_option,
     .args_doc = "MODEL FILE.jsonl [KEY.PATH=VALUE...]",
     .doc = "Prints the log-probability of each token given those before it, at temperature 1, as the trainer computes it.\v"
@@ -146,6 +157,7 @@ static zk_status score(const score_args *args, zk_config *config, zk_session *se
   ZK_TRY(zk_comm_world(&comm));
   ZK_TRY(zk_comm_agree(comm, zk_comm_size(comm) == 1 ? ZK_OK : ZK_FAIL(ZK_BAD_INPUT, "zerokl score runs in one process; start it without mpirun")));
   ZK_TRY(zk_config_load_schedule(args->num_overrides, args->overrides, config));
+  if (args->has_device) config->device = args->device;
   ZK_TRY(zk_session_open_model(config, comm, args->model, session));
   zk_status st = score_file(session, args->file);
   zk_session_close(session);

@@ -22,13 +22,17 @@ static zk_status fill_master(zk_updater *u) {
   return st;
 }
 
+zk_status zk_updater_open_forward(zk_session *s, double temperature, int32_t top_k, double top_p, zk_updater *out) {
+  *out = (zk_updater){.session = s};
+  zk_gradient_options o = {temperature, top_k, top_p, s->config.trainer.microbatch_tokens, s->config.trainer.recompute};
+  return zk_comm_agree(s->comm, zk_gradient_open(&s->policy, &o, &out->gradient));
+}
+
 zk_status zk_updater_open(zk_session *s, double temperature, int32_t top_k, double top_p, zk_updater *out) {
-  memset(out, 0, sizeof *out);
-  out->session = s;
   const zk_config *c = &s->config;
   ZK_TRY(zk_updater_check_workers(c, s->comm));
-  zk_gradient_options o = {temperature, top_k, top_p, c->trainer.microbatch_tokens, c->trainer.recompute};
-  zk_status st = zk_gradient_open(&s->policy, &o, &out->gradient);
+  ZK_TRY(zk_updater_open_forward(s, temperature, top_k, top_p, out));
+  zk_status st = ZK_OK;
   if (st == ZK_OK) st = zk_optimizer_open(&s->policy, s->comm, &out->optimizer);
   if (st == ZK_OK)
     st = zk_leaf_tree_open(s->device, out->optimizer.link, s->policy.params.num_elements, c->trainer.grad_leaves, out->optimizer.starts, &out->tree);

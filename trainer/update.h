@@ -19,6 +19,8 @@ zk_status zk_updater_check_workers(const zk_config *config, zk_comm *comm);
 // The sampling distribution (temperature, top_k, top_p) is what logprobs are of; sft passes 1, 0, 1. Checks the workers
 // first. Collective.
 zk_status zk_updater_open(zk_session *session, double temperature, int32_t top_k, double top_p, zk_updater *out);
+// Only what zk_gradient_forward needs: no gradients, no optimiser. Collective.
+zk_status zk_updater_open_forward(zk_session *session, double temperature, int32_t top_k, double top_p, zk_updater *out);
 void zk_updater_close(zk_updater *updater);
 
 // Gradients of all leaves. This rank computes its own; logprob and entropy (host, [targets of all sequences]) come back complete on

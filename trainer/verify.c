@@ -68,9 +68,8 @@ static zk_status begin(zk_auditor *a) {
 
 // A step whose update could not be made again.
 static void skip_step(zk_auditor *a, int64_t step, int64_t num_tokens, const char *why) {
-  static const zk_verify_check checks[] = {ZK_VERIFY_TOKENS, ZK_VERIFY_SAMPLER, ZK_VERIFY_TRAINER, ZK_VERIFY_LOGITS};
-  for (size_t c = 0; c < sizeof checks / sizeof *checks && num_tokens; c++)
-    zk_verify_skip(a->once, checks[c], num_tokens, "step %" PRId64 ": %s", step, why);
+  for (size_t c = 0; c < ZK_VERIFY_NUM_TOKEN_CHECKS && num_tokens; c++)
+    zk_verify_skip(a->once, zk_verify_token_checks[c], num_tokens, "step %" PRId64 ": %s", step, why);
   zk_verify_skip(a->once, ZK_VERIFY_UPDATES, 2, "step %" PRId64 ": %s", step, why);
   zk_verify_skip(a->once, ZK_VERIFY_STEPS, 1, "step %" PRId64 ": %s", step, why);
 }
@@ -82,7 +81,7 @@ static zk_status audit_values(zk_auditor *a, zk_verify_step *s) {
   ZK_TRY(zk_comm_agree(a->comm, zk_verify_finish(a, s)));
   ZK_TRY(zk_comm_agree(a->comm, zk_verify_rewards(a, s)));
   if (a->step != s->step - 1) return ZK_OK;
-  ZK_TRY(zk_verify_tokens(a, s));
+  ZK_TRY(zk_verify_tokens(a, s, NULL));
   return a->options->replay ? zk_verify_replay(a, s) : ZK_OK;
 }
 
@@ -136,6 +135,7 @@ static zk_status audit_step(zk_auditor *a, int64_t step) {
 
 static zk_status audit(zk_auditor *a) {
   zk_verify_digests(a);
+  if (a->options->num_sample) return zk_verify_sample(a);
   ZK_TRY(begin(a));
   for (int64_t step = a->start + 1; step <= a->last_step; step++) ZK_TRY(audit_step(a, step));
   return ZK_OK;

@@ -2,7 +2,7 @@
 //
 // It trusts config.yaml and the law alone. Reading order: verify.c (the walk over the steps), verify_archive.c
 // (digests), verify_record.c (what a trajectory says of itself), verify_reward.c, verify_tokens.c (both sides, token by
-// token), verify_update.c, verify_checkpoint.c; verify_report.h is what they write to.
+// token), verify_update.c, verify_checkpoint.c; verify_sample.c is another, shorter walk; verify_report.h is what they write to.
 #ifndef ZK_TRAINER_VERIFY_H
 #define ZK_TRAINER_VERIFY_H
 
@@ -16,8 +16,11 @@
 typedef struct {
   const char *run_dir;
   int64_t first_step, last_step; // audited, both included; 0: from the first, to the last there is
+  int64_t num_sample;            // 0: everything; N: the tokens of N sequences, spread evenly over steps that follow a stored checkpoint,
+                                 // everything that needs no model, and no updates
   bool replay;                   // also sample again: each step from its prompts, and held-out accuracies
-  zk_config_device device;       // ZK_CONFIG_DEVICE_AUTO: the run's own
+  bool has_device;               // false: the run's own
+  zk_config_device device;
 } zk_verify_options;
 
 // Audits a run of `zerokl train` or `zerokl sft`, read-only and without its lock. What differs or cannot be checked is

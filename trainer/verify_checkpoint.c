@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
 #include "kernels/hash.h"
 #include "kernels/math.h"
 #include "shared/model.h"
@@ -61,7 +62,7 @@ static void compare_element(const reading *r, int vector, int64_t element, float
 
 // The bits of the working weight that a master weight makes.
 static uint64_t working_bits(const reading *r, float master) {
-  return r->a->session.policy.numerics == ZK_F32 ? zk_float_bits(master) : zk_bf16_from_float(master);
+  return r->a->session.policy.numerics == ZK_F32 ? zk_float_bits(master) : zk_float_to_bf16(master).bits;
 }
 
 // This rank's shard of one vector.

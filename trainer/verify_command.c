@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/device_choice.h"
 #include "trainer/verify.h"
 
 typedef struct {
@@ -32,7 +33,14 @@ static bool parse_steps(const char *text, zk_verify_options *o) {
   return !errno && end != colon + 1 && !*end && o->last_step >= 1 && o->last_step >= o->first_step;
 }
 
-enum { KEY_REPLAY = 256, KEY_STEPS, KEY_PARTIAL, KEY_DEVICE, KEY_JSON };
+static bool parse_count(const char *text, int64_t *out) {
+  char *end;
+  errno = 0;
+  *out = strtoll(text, &end, 10);
+  return !errno && end != text && !*end && *out >= 1;
+}
+
+enum { KEY_REPLAY = 256, KEY_STEPS, KEY_SAMPLE, KEY_PARTIAL, KEY_DEVICE, KEY_JSON };
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
   verify_args *args = state->input;
@@ -46,10 +54,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
   case KEY_STEPS:
     if (!parse_steps(arg, &args->options)) argp_error(state, "--steps: \"%s\" is not A:B with 1 <= A <= B", arg);
     return 0;
+  case KEY_SAMPLE:
+    if (!parse_count(arg, &args->options.num_sample)) argp_error(state, "--sample: \"%s\" is not a number of sequences", arg);
+    return 0;
   case KEY_DEVICE:
-    if (!strcmp(arg, "cpu")) args->options.device = ZK_CONFIG_DEVICE_CPU;
-    else if (!strcmp(arg, "cuda")) args->options.device = ZK_CONFIG_DEVICE_CUDA;
-    else argp_error(state, "--device: \"%s\" is neither cpu nor cuda", arg);
+    args->options.has_device = true;
+    if (!zk_device_choice_parse(arg, &args->options.device)) argp_error(state, "--device: \"%s\" is not one of " ZK_DEVICE_CHOICE_ARG, arg);
     return 0;
   case KEY_JSON:
     args->json = true, args->json_path = arg;
@@ -60,6 +70,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     return 0;
   case ARGP_KEY_END:
     if (!args->options.run_dir) argp_error(state, "which RUN?");
+    if (args->options.num_sample && args->options.replay) argp_error(state, "--sample and --replay exclude each other");
     return 0;
   default:
     return ARGP_ERR_UNKNOWN;
@@ -69,8 +80,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 static const struct argp_option options[] = {
     {"replay", KEY_REPLAY, 0, 0, "Also sample again: each step from its prompts, and held-out accuracies", 0},
     {"steps", KEY_STEPS, "A:B", 0, "Only steps A to B, from the newest checkpoint before A", 0},
+    {"sample", KEY_SAMPLE, "N", 0,
+     "Only the tokens of N sequences, spread evenly over the steps that follow a stored checkpoint, at that checkpoint's weights; all that "
+     "needs no model; no updates. Implies --partial",
+     0},
     {"partial", KEY_PARTIAL, 0, 0, "Exit 0 although something could not be checked, if nothing differs", 0},
-    {"device", KEY_DEVICE, "cpu|cuda", 0, "Where to recompute (default: the run's device)", 0},
+    {"device", KEY_DEVICE, ZK_DEVICE_CHOICE_ARG, 0, "Where to recompute (default: the run's device)", 0},
     {"json", KEY_JSON, "FILE", OPTION_ARG_OPTIONAL,
      "Print JSON in the place of the table; with =FILE, write it there besides the table", 0},
     {0}};
@@ -80,7 +95,7 @@ static const struct argp parser = {
     .args_doc = "RUN",
     .doc = "Recomputes everything that run directory RUN records, and compares every bit.\v"
            "Prints a table: how much of what was checked, how much differs, and where first. Exit code 0: everything "
-           "was checked and is equal; 1: "
+           "was checked and is equal (with --partial or --sample: everything that was checked is equal); 1: "
            "something differs; 2: something could not be checked. Also runs under mpirun, with the same result."};
 
 // ---- the command ----------------------------------------------------------------------------------------------------
@@ -108,7 +123,7 @@ static zk_status run_verify(int argc, char **argv) {
   zk_status st = zk_comm_agree(comm, report ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the report"));
   if (st == ZK_OK) st = zk_verify(&args.options, comm, report);
   if (st == ZK_OK) st = zk_comm_agree(comm, zk_comm_rank(comm) == 0 ? print(&args, report) : ZK_OK);
-  if (st == ZK_OK) st = zk_comm_agree(comm, zk_verify_conclude(report, args.options.run_dir, args.partial));
+  if (st == ZK_OK) st = zk_comm_agree(comm, zk_verify_conclude(report, args.options.run_dir, args.partial || args.options.num_sample));
   free(report);
   return st;
 }

@@ -70,8 +70,15 @@ zk_status zk_verify_prompts(zk_auditor *a, zk_verify_step *s);
 zk_status zk_verify_finish(zk_auditor *a, const zk_verify_step *s);
 zk_status zk_verify_rewards(zk_auditor *a, const zk_verify_step *s);
 
-// ---- verify_tokens.c: every token through both sides, at the weights before the step. Collective.
-zk_status zk_verify_tokens(zk_auditor *a, const zk_verify_step *s);
+// ---- verify_tokens.c: every token through both sides, at the weights before the step; with picked [num_samples], those samples' tokens
+// alone. Collective.
+zk_status zk_verify_tokens(zk_auditor *a, const zk_verify_step *s, const bool *picked);
+enum { ZK_VERIFY_NUM_TOKEN_CHECKS = 4 };
+extern const zk_verify_check zk_verify_token_checks[ZK_VERIFY_NUM_TOKEN_CHECKS]; // what it checks of each token
+// ---- verify_sample.c: --sample N: the walk over the steps with N sequences' tokens and no updates. Collective.
+zk_status zk_verify_sample(zk_auditor *a);
+// Whether the weights before a step are stored, and the step is too.
+bool zk_verify_can_sample(const zk_auditor *a, int64_t step);
 // ---- verify_replay.c: the step sampled again. Collective.
 zk_status zk_verify_replay(zk_auditor *a, const zk_verify_step *s);
 

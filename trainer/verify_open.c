@@ -15,7 +15,7 @@ static void choose_schedule(const zk_verify_options *options, zk_config *c) {
   c->rollout.kv_bytes = 0; // what was enough for the run's pages need not be for ours
   c->trainer.microbatch_tokens = c->trainer.microbatch_tokens > 4096 ? 4096 : 8192;
   c->trainer.recompute = true; // the least memory
-  if (options->device != ZK_CONFIG_DEVICE_AUTO) c->device = options->device;
+  if (options->has_device) c->device = options->device;
 }
 
 static zk_status read_config(zk_auditor *a, zk_config *out) {
@@ -60,6 +60,18 @@ static void find_kind(zk_auditor *a, bool has_trajectories) {
   memcpy(a->kind, is_sft ? "sft" : "train", is_sft ? 4 : 6);
 }
 
+// --sample begins where the first step that it can take does.
+static zk_status find_sampled_start(zk_auditor *a) {
+  if (strcmp(a->kind, "train")) return ZK_FAIL(ZK_BAD_INPUT, "--sample: %s is a run of `zerokl sft`, which samples nothing", a->dir.path.s);
+  for (int64_t step = a->first_step; step <= a->last_step; step++) {
+    if (!zk_verify_can_sample(a, step)) continue;
+    a->start = step - 1;
+    return ZK_OK;
+  }
+  return ZK_FAIL(ZK_BAD_INPUT, "--sample: %s: no step from %lld to %lld follows a stored checkpoint; its weights would have to be computed (without --sample)",
+                 a->dir.path.s, (long long)a->first_step, (long long)a->last_step);
+}
+
 static zk_status find_steps(zk_auditor *a) {
   const zk_verify_options *o = a->options;
   int64_t last = 0;
@@ -73,7 +85,7 @@ static zk_status find_steps(zk_auditor *a) {
   ZK_TRY(zk_run_dir_latest_checkpoint(&a->dir, a->first_step - 1, &a->start));
   if (a->start < 0) a->start = 0; // from its origin, if that can be had
   find_kind(a, has_trajectories);
-  return ZK_OK;
+  return o->num_sample ? find_sampled_start(a) : ZK_OK;
 }
 
 // ---- the parts ------------------------------------------------------------------------------------------------------
@@ -83,9 +95,9 @@ static zk_status find_steps(zk_auditor *a) {
 static zk_status choose_model(zk_auditor *a, const zk_config *c, zk_path *dir) {
   *dir = (zk_path){""};
   bool has_origin = !c->model.path[0] || zk_file_is_directory(c->model.path);
-  a->from_origin = a->start == 0 && has_origin;
+  a->from_origin = a->start == 0 && has_origin && !a->options->num_sample;
   if (a->from_origin) return ZK_OK;
-  if (a->start == 0 && zk_comm_rank(a->comm) == 0)
+  if (a->start == 0 && !has_origin && zk_comm_rank(a->comm) == 0)
     ZK_LOG(WARN, "verify", "model.path %s is not here: the weights before step 1 are taken from %s", c->model.path,
            zk_run_dir_checkpoint_path(&a->dir, 0).s);
   *dir = zk_run_dir_checkpoint_path(&a->dir, a->start);
@@ -97,8 +109,10 @@ static zk_status choose_model(zk_auditor *a, const zk_config *c, zk_path *dir) {
 static zk_status open_parts(zk_auditor *a, const zk_config *c, const char *model_dir) {
   ZK_TRY(zk_session_open(c, a->comm, model_dir[0] ? model_dir : NULL, &a->session));
   bool rl = !strcmp(a->kind, "train");
-  ZK_TRY(zk_updater_open(&a->session, rl ? c->rollout.temperature : 1, rl ? c->rollout.top_k : 0,
-                         rl ? c->rollout.top_p : 1, &a->updater));
+  double temperature = rl ? c->rollout.temperature : 1, top_p = rl ? c->rollout.top_p : 1;
+  int32_t top_k = rl ? c->rollout.top_k : 0;
+  if (a->options->num_sample) ZK_TRY(zk_updater_open_forward(&a->session, temperature, top_k, top_p, &a->updater));
+  else ZK_TRY(zk_updater_open(&a->session, temperature, top_k, top_p, &a->updater));
   if (!rl && !a->options->replay) return ZK_OK;
   zk_engine_options o = zk_session_engine_options(&a->session);
   o.want_logits_hash = true;

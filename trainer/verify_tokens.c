@@ -11,10 +11,18 @@
 
 #define PIECE_TOKENS 1500 // at most, in one forward pass, unless one sequence has more
 
-// This rank's sequences, last prompt first, last sample first, and what both sides say of each of their target tokens.
+// Samples [first, first + num) of one prompt: all of them, or those of --sample that are neighbours.
 typedef struct {
-  int64_t num_prompts, group; // prompts rank, rank + num_ranks, ... of the step
-  int64_t *sample;            // [num sequences] which sample of the step
+  int64_t prompt, first, num;
+  int64_t start; // sequences in the requests before
+} token_request;
+
+// This rank's sequences, last request first, last sample first, and what both sides say of each of their target tokens.
+typedef struct {
+  int64_t group; // samples of a prompt
+  int64_t num_requests;
+  token_request *requests; // of prompts rank, rank + num_ranks, ... of the step
+  int64_t *sample;         // [num sequences] which sample of the step
   zk_sequences seqs;
   float *trainer, *sampler; // log-probability of the stored token; of the drawn one
   uint64_t *trainer_hash, *sampler_hash;
@@ -23,6 +31,7 @@ typedef struct {
 
 static void free_audit(token_audit *x) {
   zk_sequences_free(&x->seqs);
+  free(x->requests);
   free(x->sample);
   free(x->trainer);
   free(x->sampler);
@@ -31,17 +40,15 @@ static void free_audit(token_audit *x) {
   free(x->drawn);
 }
 
-static int64_t prompt_of(const zk_auditor *a, int64_t k) { return zk_comm_rank(a->comm) + k * zk_comm_size(a->comm); }
-
-// Sequence of sample g of the k-th of this rank's prompts.
+// Sequence of sample g of request k.
 static int64_t sequence_of(const token_audit *x, int64_t k, int64_t g) {
-  return (x->num_prompts - 1 - k) * x->group + x->group - 1 - g;
+  return x->seqs.num_seqs - 1 - (x->requests[k].start + g - x->requests[k].first);
 }
 
 // ---- sequences ------------------------------------------------------------------------------------------------------
 
-static zk_status allocate(token_audit *x, int64_t num_tokens, int64_t num_targets) {
-  size_t n = (size_t)(x->num_prompts * x->group) + 1, targets = (size_t)num_targets + 1;
+static zk_status allocate(token_audit *x, int64_t num_seqs, int64_t num_tokens, int64_t num_targets) {
+  size_t n = (size_t)num_seqs + 1, targets = (size_t)num_targets + 1;
   x->sample = calloc(n, sizeof *x->sample);
   x->seqs =
       (zk_sequences){(int64_t)n - 1, calloc(n, sizeof(int64_t)), malloc(((size_t)num_tokens + 1) * sizeof(int32_t)),
@@ -65,24 +72,40 @@ static int64_t sample_length(const zk_trajectory *t, int64_t i) {
   return t->sample_offsets[i + 1] - t->sample_offsets[i];
 }
 
-static zk_status make_sequences(const zk_auditor *a, const zk_trajectory *t, token_audit *x) {
-  int64_t ranks = zk_comm_size(a->comm), tokens = 0, targets = 0;
-  x->group = a->session.config.rollout.samples_per_prompt;
-  x->num_prompts = (t->num_prompts - zk_comm_rank(a->comm) + ranks - 1) / ranks;
-  for (int64_t k = 0; k < x->num_prompts; k++)
-    for (int64_t i = prompt_of(a, k) * x->group; i < (prompt_of(a, k) + 1) * x->group; i++) {
-      targets += sample_length(t, i);
-      tokens += prompt_length(t, prompt_of(a, k)) + sample_length(t, i);
+// Runs of picked samples (of all, without `picked`), prompt by prompt of this rank's. Returns the number of sequences.
+static int64_t make_requests(const zk_auditor *a, const zk_trajectory *t, const bool *picked, token_audit *x) {
+  int64_t num = 0;
+  for (int64_t p = zk_comm_rank(a->comm); p < t->num_prompts; p += zk_comm_size(a->comm))
+    for (int64_t g = 0, first; g < x->group; g++) {
+      if (picked && !picked[p * x->group + g]) continue;
+      for (first = g; g < x->group && (!picked || picked[p * x->group + g]);) g++;
+      x->requests[x->num_requests++] = (token_request){p, first, g - first, num};
+      num += g - first;
     }
-  ZK_TRY(allocate(x, tokens, targets));
+  return num;
+}
+
+static zk_status make_sequences(const zk_auditor *a, const zk_trajectory *t, const bool *picked, token_audit *x) {
+  x->group = a->session.config.rollout.samples_per_prompt;
+  x->requests = malloc(((size_t)t->num_samples + 1) * sizeof *x->requests);
+  if (!x->requests) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to audit %" PRId64 " samples", t->num_samples);
+  int64_t tokens = 0, targets = 0, num = make_requests(a, t, picked, x);
+  for (int64_t k = 0; k < x->num_requests; k++)
+    for (int64_t g = 0; g < x->requests[k].num; g++) {
+      int64_t p = x->requests[k].prompt, length = sample_length(t, p * x->group + x->requests[k].first + g);
+      targets += length, tokens += prompt_length(t, p) + length;
+    }
+  ZK_TRY(allocate(x, num, tokens, targets));
+  for (int64_t k = 0; k < x->num_requests; k++)
+    for (int64_t g = x->requests[k].first; g < x->requests[k].first + x->requests[k].num; g++)
+      x->sample[sequence_of(x, k, g)] = x->requests[k].prompt * x->group + g;
   int64_t *offsets = (int64_t *)x->seqs.offsets, *target_offsets = (int64_t *)x->seqs.target_offsets;
   int32_t *ids = (int32_t *)x->seqs.tokens, *first = (int32_t *)x->seqs.first_target;
-  for (int64_t q = 0; q < x->seqs.num_seqs; q++) {
-    int64_t p = prompt_of(a, x->num_prompts - 1 - q / x->group), i = p * x->group + x->group - 1 - q % x->group;
-    int64_t prompt = prompt_length(t, p), n = sample_length(t, i);
+  for (int64_t q = 0; q < num; q++) {
+    int64_t i = x->sample[q], p = i / x->group, prompt = prompt_length(t, p), n = sample_length(t, i);
     memcpy(ids + offsets[q], t->prompt_tokens + t->prompt_offsets[p], (size_t)prompt * sizeof *ids);
     memcpy(ids + offsets[q] + prompt, t->sample_tokens + t->sample_offsets[i], (size_t)n * sizeof *ids);
-    x->sample[q] = i, first[q] = (int32_t)prompt;
+    first[q] = (int32_t)prompt;
     offsets[q + 1] = offsets[q] + prompt + n, target_offsets[q + 1] = target_offsets[q] + n;
   }
   return ZK_OK;
@@ -103,24 +126,24 @@ static zk_status run_trainer(zk_auditor *a, token_audit *x) {
 
 // ---- the sampler's side ---------------------------------------------------------------------------------------------
 
-// Submits the k-th of this rank's prompts, its samples forced.
+// Submits request k, its samples forced.
 static zk_status submit(zk_auditor *a, const zk_verify_step *s, const token_audit *x, int64_t k) {
   const zk_trajectory *t = &s->t;
-  int64_t p = prompt_of(a, k);
-  const int32_t **forced = malloc((size_t)x->group * sizeof *forced);
-  int32_t *num_forced = malloc((size_t)x->group * sizeof *num_forced);
-  zk_status st =
-      forced && num_forced ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a group of %" PRId64, x->group);
-  for (int64_t g = 0; g < x->group && st == ZK_OK; g++) {
-    int64_t i = p * x->group + g;
+  const token_request *wanted = &x->requests[k];
+  const int32_t **forced = malloc((size_t)wanted->num * sizeof *forced);
+  int32_t *num_forced = malloc((size_t)wanted->num * sizeof *num_forced);
+  zk_status st = forced && num_forced ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a group of %" PRId64, wanted->num);
+  for (int64_t g = 0; g < wanted->num && st == ZK_OK; g++) {
+    int64_t i = wanted->prompt * x->group + wanted->first + g;
     forced[g] = t->sample_tokens + t->sample_offsets[i], num_forced[g] = (int32_t)sample_length(t, i);
   }
   zk_request r = {.tag = (uint64_t)k,
                   .step = (uint32_t)s->step,
-                  .prompt_id = s->prompt_id[p],
-                  .prompt = t->prompt_tokens + t->prompt_offsets[p],
-                  .num_prompt = (int32_t)prompt_length(t, p),
-                  .num_samples = (int32_t)x->group,
+                  .prompt_id = s->prompt_id[wanted->prompt],
+                  .prompt = t->prompt_tokens + t->prompt_offsets[wanted->prompt],
+                  .num_prompt = (int32_t)prompt_length(t, wanted->prompt),
+                  .first_sample = (int32_t)wanted->first,
+                  .num_samples = (int32_t)wanted->num,
                   .forced = forced,
                   .num_forced = num_forced};
   if (st == ZK_OK) st = zk_engine_submit(a->engine, &r);
@@ -146,9 +169,9 @@ static int64_t take_finished(zk_auditor *a, token_audit *x) {
 
 static zk_status run_sampler(zk_auditor *a, const zk_verify_step *s, token_audit *x) {
   int64_t submitted = 0, finished = 0;
-  while (submitted < x->num_prompts || zk_engine_num_open(a->engine)) {
-    while (submitted < x->num_prompts && zk_engine_num_waiting(a->engine) < x->group)
-      ZK_TRY(submit(a, s, x, x->num_prompts - 1 - submitted++));
+  while (submitted < x->num_requests || zk_engine_num_open(a->engine)) {
+    while (submitted < x->num_requests && zk_engine_num_waiting(a->engine) < x->group)
+      ZK_TRY(submit(a, s, x, x->num_requests - 1 - submitted++));
     ZK_TRY(zk_engine_step(a->engine));
     finished += take_finished(a, x);
     zk_progress_update("verify: sampler's side", (long)finished, (long)x->seqs.num_seqs, "sequences");
@@ -159,6 +182,9 @@ static zk_status run_sampler(zk_auditor *a, const zk_verify_step *s, token_audit
 // ---- comparison -----------------------------------------------------------------------------------------------------
 
 static bool same_bits(float a, float b) { return zk_float_bits(a) == zk_float_bits(b) && a == a; }
+
+const zk_verify_check zk_verify_token_checks[ZK_VERIFY_NUM_TOKEN_CHECKS] = {ZK_VERIFY_TOKENS, ZK_VERIFY_SAMPLER, ZK_VERIFY_TRAINER,
+                                                                            ZK_VERIFY_LOGITS};
 
 typedef struct {
   zk_auditor *a;
@@ -198,18 +224,17 @@ static void compare_token(const token_place *at, const token_audit *x, int64_t k
 
 static void compare(zk_auditor *a, const zk_verify_step *s, const token_audit *x) {
   const zk_trajectory *t = &s->t;
-  static const zk_verify_check checks[] = {ZK_VERIFY_TOKENS, ZK_VERIFY_SAMPLER, ZK_VERIFY_TRAINER, ZK_VERIFY_LOGITS};
-  for (size_t c = 0; c < sizeof checks / sizeof *checks; c++)
-    zk_verify_count(&a->here, checks[c], x->seqs.target_offsets[x->seqs.num_seqs]);
+  for (size_t c = 0; c < ZK_VERIFY_NUM_TOKEN_CHECKS; c++)
+    zk_verify_count(&a->here, zk_verify_token_checks[c], x->seqs.target_offsets[x->seqs.num_seqs]);
   for (int64_t q = 0; q < x->seqs.num_seqs; q++)
     for (int64_t k = 0; k < sample_length(t, x->sample[q]); k++)
       compare_token(&(token_place){a, s, x->sample[q], k}, x, t->sample_offsets[x->sample[q]] + k,
                     x->seqs.target_offsets[q] + k);
 }
 
-zk_status zk_verify_tokens(zk_auditor *a, const zk_verify_step *s) {
+zk_status zk_verify_tokens(zk_auditor *a, const zk_verify_step *s, const bool *picked) {
   token_audit x = {0};
-  zk_status st = make_sequences(a, &s->t, &x);
+  zk_status st = make_sequences(a, &s->t, picked, &x);
   if (st == ZK_OK) st = run_trainer(a, &x);
   if (st == ZK_OK) st = run_sampler(a, s, &x);
   zk_progress_end();
