@@ -1,0 +1,88 @@
+// Token embedding on a GPU. Backward: the rows of the batch are sorted by id; the block at an id's first row owns that row of the
+// table and adds the gradients in token order, with no atomic operation.
+#include "kernels/embedding.h"
+
+#include "kernels/cuda/token_order.cuh"
+#include "kernels/cuda/values.cuh"
+
+#define THREADS 128
+#define N 4     // columns a thread adds
+#define AHEAD 8 // gradients a thread reads before it adds them
+
+// x [T, width]: blockIdx.x is the token, blockIdx.y counts 16-byte groups. An id outside the vocabulary is raised and reads row 0.
+template <typename T>
+__global__ void embedding_forward_kernel(int32_t width, int32_t vocab, const int32_t *tokens, const T *table, T *x,
+                                         unsigned long long *error_word) {
+  const int group = 16 / sizeof(T);
+  const int64_t row = blockIdx.x, h = ((int64_t)blockIdx.y * THREADS + threadIdx.x) * group;
+  int32_t token = tokens[row];
+  if (token < 0 || token >= vocab) {
+    if (h == 0) zk_cuda_raise(error_word, ZK_CUDA_BAD_TOKEN, row);
+    token = 0;
+  }
+  if (h < width) zk_copy_values<group>(x + row * width, table + (int64_t)token * width, h, width);
+}
+
+// dtable [vocab, width] += dx [T, width]: blockIdx.x is a place in `keys` [T] (token_order.cuh), blockIdx.y counts N * THREADS columns.
+template <typename T>
+__global__ void embedding_backward_kernel(int64_t num_rows, int32_t width, const unsigned long long *keys, const T *dx,
+                                          float *dtable) {
+  const int64_t first = blockIdx.x;
+  const unsigned long long token = keys[first] >> 32;
+  if (token == ZK_NO_TOKEN >> 32 || (first > 0 && keys[first - 1] >> 32 == token)) return;
+  const int32_t h = (blockIdx.y * THREADS + threadIdx.x) * N;
+  if (h >= width) return;
+  float *row = dtable + (int64_t)token * width;
+  zk_values<N> sum = zk_load_values<N>(row, h, width);
+  int count = AHEAD;
+  for (int64_t at = first; count == AHEAD; at += AHEAD) {
+    zk_values<N> ahead[AHEAD];
+    count = 0; // of rows with this id among the next AHEAD, which come first
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) {
+      if (at + i >= num_rows || keys[at + i] >> 32 != token) continue;
+      ahead[i] = zk_load_values<N>(dx + (int64_t)(keys[at + i] & 0xffffffffu) * width, h, width);
+      count++;
+    }
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++)
+      if (i < count)
+        for (int j = 0; j < N; j++) sum.at[j] = sum.at[j] + ahead[i].at[j];
+  }
+  zk_store_values(row, h, width, sum);
+}
+
+template <typename T>
+static zk_status forward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens, const void *table,
+                         void *x) {
+  const int32_t columns = THREADS * 16 / (int32_t)sizeof(T);
+  const dim3 grid((unsigned)desc->num_rows, (unsigned)zk_ceil_div(desc->width, columns));
+  ZK_LAUNCH(embedding_forward_kernel<T>, grid, THREADS, 0, stream, desc->width, desc->vocab, tokens, (const T *)table,
+            (T *)x, zk_cuda_error_word(stream));
+  return ZK_OK;
+}
+
+template <typename T>
+static zk_status backward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens, const void *dx,
+                          float *dtable) {
+  const unsigned long long *keys;
+  ZK_TRY(zk_cuda_token_order(stream, desc->num_rows, desc->vocab, tokens, &keys));
+  const dim3 grid((unsigned)desc->num_rows, (unsigned)zk_ceil_div(desc->width, N * THREADS));
+  ZK_LAUNCH(embedding_backward_kernel<T>, grid, THREADS, 0, stream, desc->num_rows, desc->width, keys, (const T *)dx,
+            dtable);
+  return ZK_OK;
+}
+
+zk_status zk_cuda_embedding_forward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens,
+                                    const void *table, void *x) {
+  if (desc->num_rows == 0) return ZK_OK;
+  return desc->numerics == ZK_F32 ? forward<float>(stream, desc, tokens, table, x)
+                                  : forward<zk_bf16>(stream, desc, tokens, table, x);
+}
+
+zk_status zk_cuda_embedding_backward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens,
+                                     const void *dx, float *dtable) {
+  if (desc->num_rows == 0) return ZK_OK;
+  return desc->numerics == ZK_F32 ? backward<float>(stream, desc, tokens, dx, dtable)
+                                  : backward<zk_bf16>(stream, desc, tokens, dx, dtable);
+}
