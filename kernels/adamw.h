@@ -24,7 +24,7 @@ void zk_adamw_scalars(double lr, double beta1, double beta2, double eps, double 
                       zk_adamw_params *out);
 
 // Updates num_elements of master[], m[], v[] from grad[] (all fp32, device). `decays` says whether weight decay applies to this range.
-// `working` gets the working copy in `numerics` (may be the master itself for f32).
+// `working` gets the working copy in `numerics` (may be the master itself for f32; bf16: the master rounded).
 zk_status zk_adamw(zk_stream *stream, zk_numerics numerics, const zk_adamw_params *params, int decays, int64_t num_elements, float *master,
                    float *m, float *v, const float *grad, void *working);
 

@@ -1,5 +1,6 @@
 // Token embedding. Forward copies rows. Backward adds each token's gradient row to its embedding row in token order:
 // dtable[token[t]][h] += dx[t][h], t ascending over the leaf, one rounded addition each.
+// bf16: the table and dx are bf16, dtable is f32; dx is widened.
 #ifndef ZK_KERNELS_EMBEDDING_H
 #define ZK_KERNELS_EMBEDDING_H
 

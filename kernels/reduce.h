@@ -24,7 +24,7 @@ float zk_reduce_tree(float *values, int64_t n);
 // be short. x: device, block_sums: device [ceil(n / 4096)] fp32. The global norm is the tree over all blocks of the flat vector.
 zk_status zk_sum_squares(zk_stream *stream, int64_t num_elements, const float *x, float *block_sums);
 
-// dst[i] = a[i] + b[i], one rounding. dst may be a or b. The node of every gradient tree.
+// dst[i] = a[i] + b[i], one rounding (bf16: of the f32 sum, once more to bf16). dst may be a or b. The node of every gradient tree.
 zk_status zk_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, const void *b, void *dst);
 // ZK_NOT_FINITE naming the first bad index if any of n floats is NaN or infinite. Waits.
 zk_status zk_require_finite(zk_stream *stream, int64_t num_elements, const float *x, const char *what);

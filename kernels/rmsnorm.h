@@ -5,6 +5,7 @@
 // Backward, per row: c = lanes over fma(dy * w, x, lane); k = ((c * rstd) * rstd * rstd) / H, dx = fma(-k, x, (dy * w) * rstd); then + addend.
 // dw[h]: per chunk: 64-row blocks (rows counted from the chunk's first), each an ascending chain fma(dy, x * rstd, acc) from +0, block
 // sums combined by zk_reduce_tree; dw += chunk sum, chunks ascending.
+// bf16: the same on widened x, weight, dy and addend; y and dx are rounded once, at the end; rstd and dweight stay f32.
 #ifndef ZK_KERNELS_RMSNORM_H
 #define ZK_KERNELS_RMSNORM_H
 

@@ -4,6 +4,7 @@
 // Order: a = x[i], b = x[i + D/2]: x[i] = fma(-b, sin, a * cos), x[i + D/2] = fma(a, sin, b * cos). Backward: the same with -sin.
 // Table: inv_freq[i] = (float)exp(-(2i/D) log(theta)), scaled as Llama 3 does when asked, in double then rounded; angle = (float)pos *
 // inv_freq[i] rounded to f32 as transformers does; cos and sin of that angle in double, rounded to f32.
+// bf16: the same on widened x, each output rounded once.
 #ifndef ZK_KERNELS_ROPE_H
 #define ZK_KERNELS_ROPE_H
 

@@ -1,5 +1,6 @@
 // SwiGLU (Shazeer 2020): out = silu(gate) * up, silu(g) = g / (1 + exp(-g)).
 // Order: s = 1 / (1 + zk_expf(-g)); out = (g * s) * up. Backward: dup = dout * (g * s); dgate = (dout * up) * (s * fma(g, 1 - s, 1)).
+// bf16: the same on widened inputs, each output rounded once.
 #ifndef ZK_KERNELS_SWIGLU_H
 #define ZK_KERNELS_SWIGLU_H
 
