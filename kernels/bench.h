@@ -66,7 +66,7 @@ typedef struct {
   const char *name, *summary;
   zk_status (*run)(zk_bench *bench);
 } zk_bench_suite;
-extern const zk_bench_suite zk_bench_suite_linear, zk_bench_suite_lmhead;
+extern const zk_bench_suite zk_bench_suite_linear, zk_bench_suite_lmhead, zk_bench_suite_tc_gemm;
 
 // The vendor's sgemm as the rival, on the threads and instruction set of the bench's device: c[m,n] = op(a) op(b),
 // row-major. When there is none, zk_rival_sgemm is NULL and the note under the table says how to get it.

@@ -16,49 +16,49 @@ static const shape shapes[] = {{5, 96, 33},   {1, 577, 65}, {17, 63, 48},  {1, 1
 static int num_shapes(const zk_check *check) { return check->quick ? 3 : NUM(shapes); }
 
 static zk_status forward_case(zk_check *check, shape s, zk_check_data data, int with) {
-  const zk_linear_desc desc = {ZK_F32, s.rows, s.in, s.out};
+  const zk_linear_desc desc = {check->numerics, s.rows, s.in, s.out};
   const int64_t num_x = s.rows * s.in, num_w = (int64_t)s.in * s.out, num_y = s.rows * s.out;
   zk_check_case(check, "rows %lld, in %d, out %d, %s%s%s", (long long)s.rows, s.in, s.out, zk_check_data_name(data),
                 with & 1 ? ", bias" : "", with & 2 ? ", addend" : "");
-  float *x, *w, *bias, *addend, *want, *x_d, *w_d, *bias_d, *y_d;
-  void *packed;
-  ZK_TRY(zk_check_floats(check, data, num_x, &x));
-  ZK_TRY(zk_check_floats(check, data, num_w, &w));
-  ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, s.out, &bias));
-  ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, num_y, &addend));
+  float *x, *w, *bias, *addend, *want;
+  void *x_d, *w_d, *bias_d, *y_d, *packed;
+  ZK_TRY(zk_check_elements(check, data, num_x, &x));
+  ZK_TRY(zk_check_elements(check, data, num_w, &w));
+  ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, s.out, &bias));
+  ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, num_y, &addend));
   ZK_TRY(zk_check_host(check, FLOAT_BYTES(num_y), (void **)&want));
-  ZK_TRY(zk_check_upload(check, x, FLOAT_BYTES(num_x), (void **)&x_d));
-  ZK_TRY(zk_check_upload(check, w, FLOAT_BYTES(num_w), (void **)&w_d));
-  ZK_TRY(zk_check_upload(check, bias, FLOAT_BYTES(s.out), (void **)&bias_d));
-  ZK_TRY(zk_check_upload(check, addend, FLOAT_BYTES(num_y), (void **)&y_d));
-  ZK_TRY(zk_check_device(check, zk_linear_packed_bytes(check->device, ZK_F32, s.in, s.out), &packed));
+  ZK_TRY(zk_check_upload_elements(check, x, num_x, &x_d));
+  ZK_TRY(zk_check_upload_elements(check, w, num_w, &w_d));
+  ZK_TRY(zk_check_upload_elements(check, bias, s.out, &bias_d));
+  ZK_TRY(zk_check_upload_elements(check, addend, num_y, &y_d));
+  ZK_TRY(zk_check_device(check, zk_linear_packed_bytes(check->device, check->numerics, s.in, s.out), &packed));
   ZK_TRY(zk_linear_pack(check->stream, &desc, w_d, packed));
   ZK_TRY(
       zk_linear_forward(check->stream, &desc, x_d, w_d, packed, with & 1 ? bias_d : NULL, with & 2 ? y_d : NULL, y_d));
-  zk_linear_reference_forward(s.rows, s.in, s.out, x, w, with & 1 ? bias : NULL, with & 2 ? addend : NULL, want);
-  return zk_check_compare(check, "y", y_d, want, num_y);
+  zk_linear_reference_forward(check->numerics, s.rows, s.in, s.out, x, w, with & 1 ? bias : NULL, with & 2 ? addend : NULL, want);
+  return zk_check_compare_elements(check, "y", y_d, want, num_y);
 }
 
 // Many rows: every 1,023rd row whole against the reference of that row.
 static zk_status forward_large(zk_check *check) {
   const int64_t rows = 16384;
   const int32_t in = 96, out = 80;
-  const zk_linear_desc desc = {ZK_F32, rows, in, out};
+  const zk_linear_desc desc = {check->numerics, rows, in, out};
   zk_check_case(check, "rows %lld, in %d, out %d, wide", (long long)rows, in, out);
-  float *x, *w, *want, *x_d, *w_d, *y_d;
-  void *packed;
-  ZK_TRY(zk_check_floats(check, ZK_CHECK_WIDE, rows * in, &x));
-  ZK_TRY(zk_check_floats(check, ZK_CHECK_WIDE, (int64_t)in * out, &w));
+  float *x, *w, *want;
+  void *x_d, *w_d, *y_d, *packed;
+  ZK_TRY(zk_check_elements(check, ZK_CHECK_WIDE, rows * in, &x));
+  ZK_TRY(zk_check_elements(check, ZK_CHECK_WIDE, (int64_t)in * out, &w));
   ZK_TRY(zk_check_host(check, FLOAT_BYTES(out), (void **)&want));
-  ZK_TRY(zk_check_upload(check, x, FLOAT_BYTES(rows * in), (void **)&x_d));
-  ZK_TRY(zk_check_upload(check, w, FLOAT_BYTES(in * out), (void **)&w_d));
-  ZK_TRY(zk_check_device(check, FLOAT_BYTES(rows * out), (void **)&y_d));
-  ZK_TRY(zk_check_device(check, zk_linear_packed_bytes(check->device, ZK_F32, in, out), &packed));
+  ZK_TRY(zk_check_upload_elements(check, x, rows * in, &x_d));
+  ZK_TRY(zk_check_upload_elements(check, w, in * out, &w_d));
+  ZK_TRY(zk_check_device_elements(check, rows * out, &y_d));
+  ZK_TRY(zk_check_device(check, zk_linear_packed_bytes(check->device, check->numerics, in, out), &packed));
   ZK_TRY(zk_linear_pack(check->stream, &desc, w_d, packed));
   ZK_TRY(zk_linear_forward(check->stream, &desc, x_d, w_d, packed, NULL, NULL, y_d));
   for (int64_t r = 0; r < rows; r += 1023) {
-    zk_linear_reference_forward(1, in, out, x + r * in, w, NULL, NULL, want);
-    ZK_TRY(zk_check_compare(check, "y", y_d + r * out, want, out));
+    zk_linear_reference_forward(check->numerics, 1, in, out, x + r * in, w, NULL, NULL, want);
+    ZK_TRY(zk_check_compare_elements(check, "y", (const char *)y_d + (size_t)(r * out) * zk_numerics_bytes(check->numerics), want, out));
   }
   return ZK_OK;
 }
@@ -70,21 +70,22 @@ zk_status zk_check_linear(zk_check *check) {
 }
 
 static zk_status backward_input_case(zk_check *check, shape s, zk_check_data data, int with_addend) {
-  const zk_linear_desc desc = {ZK_F32, s.rows, s.in, s.out};
+  const zk_linear_desc desc = {check->numerics, s.rows, s.in, s.out};
   const int64_t num_x = s.rows * s.in, num_w = (int64_t)s.in * s.out, num_y = s.rows * s.out;
   zk_check_case(check, "rows %lld, in %d, out %d, %s%s", (long long)s.rows, s.in, s.out, zk_check_data_name(data),
                 with_addend ? ", addend" : "");
-  float *dy, *w, *addend, *want, *dy_d, *w_d, *dx_d;
-  ZK_TRY(zk_check_floats(check, data, num_y, &dy));
-  ZK_TRY(zk_check_floats(check, data, num_w, &w));
-  ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, num_x, &addend));
+  float *dy, *w, *addend, *want;
+  void *dy_d, *w_d, *dx_d;
+  ZK_TRY(zk_check_elements(check, data, num_y, &dy));
+  ZK_TRY(zk_check_elements(check, data, num_w, &w));
+  ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, num_x, &addend));
   ZK_TRY(zk_check_host(check, FLOAT_BYTES(num_x), (void **)&want));
-  ZK_TRY(zk_check_upload(check, dy, FLOAT_BYTES(num_y), (void **)&dy_d));
-  ZK_TRY(zk_check_upload(check, w, FLOAT_BYTES(num_w), (void **)&w_d));
-  ZK_TRY(zk_check_upload(check, addend, FLOAT_BYTES(num_x), (void **)&dx_d));
+  ZK_TRY(zk_check_upload_elements(check, dy, num_y, &dy_d));
+  ZK_TRY(zk_check_upload_elements(check, w, num_w, &w_d));
+  ZK_TRY(zk_check_upload_elements(check, addend, num_x, &dx_d));
   ZK_TRY(zk_linear_backward_input(check->stream, &desc, dy_d, w_d, with_addend ? dx_d : NULL, dx_d));
-  zk_linear_reference_backward_input(s.rows, s.in, s.out, dy, w, with_addend ? addend : NULL, want);
-  return zk_check_compare(check, "dx", dx_d, want, num_x);
+  zk_linear_reference_backward_input(check->numerics, s.rows, s.in, s.out, dy, w, with_addend ? addend : NULL, want);
+  return zk_check_compare_elements(check, "dx", dx_d, want, num_x);
 }
 
 zk_status zk_check_linear_backward_input(zk_check *check) {
@@ -97,20 +98,21 @@ static zk_status backward_weight_case(zk_check *check, const zk_chunks *chunks, 
                                       zk_check_data data) {
   const int64_t rows = chunks->row_start[chunks->num_chunks], num_x = rows * in, num_w = (int64_t)in * out,
                 num_y = rows * out;
-  const zk_linear_desc desc = {ZK_F32, rows, in, out};
+  const zk_linear_desc desc = {check->numerics, rows, in, out};
   zk_check_case(check, "rows %lld in %d chunks, in %d, out %d, %s", (long long)rows, chunks->num_chunks, in, out,
                 zk_check_data_name(data));
-  float *dy, *x, *dw, *db, *dy_d, *x_d, *dw_d, *db_d;
-  ZK_TRY(zk_check_floats(check, data, num_y, &dy));
-  ZK_TRY(zk_check_floats(check, data, num_x, &x));
+  float *dy, *x, *dw, *db, *dw_d, *db_d;
+  void *dy_d, *x_d;
+  ZK_TRY(zk_check_elements(check, data, num_y, &dy));
+  ZK_TRY(zk_check_elements(check, data, num_x, &x));
   ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, num_w, &dw));
   ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, out, &db));
-  ZK_TRY(zk_check_upload(check, dy, FLOAT_BYTES(num_y), (void **)&dy_d));
-  ZK_TRY(zk_check_upload(check, x, FLOAT_BYTES(num_x), (void **)&x_d));
+  ZK_TRY(zk_check_upload_elements(check, dy, num_y, &dy_d));
+  ZK_TRY(zk_check_upload_elements(check, x, num_x, &x_d));
   ZK_TRY(zk_check_upload(check, dw, FLOAT_BYTES(num_w), (void **)&dw_d));
   ZK_TRY(zk_check_upload(check, db, FLOAT_BYTES(out), (void **)&db_d));
   ZK_TRY(zk_linear_backward_weight(check->stream, &desc, chunks, dy_d, x_d, dw_d, db_d));
-  zk_linear_reference_backward_weight(rows, in, out, chunks, dy, x, dw, db);
+  zk_linear_reference_backward_weight(check->numerics, rows, in, out, chunks, dy, x, dw, db);
   ZK_TRY(zk_check_compare(check, "dweight", dw_d, dw, num_w));
   return zk_check_compare(check, "dbias", db_d, db, out);
 }

@@ -7,6 +7,8 @@
 //   dW[n][k]: per chunk one chain over its rows ascending of fma(dy[t][n], x[t][k], acc) from +0; dW += chunk sum, chunks ascending.
 //   db[n]: per chunk, 64-row blocks (rows counted from the chunk's first), each summed ascending from +0; block sums combined by
 //   zk_reduce_tree (kernels/reduce.h); db += chunk sum, chunks ascending.
+// bf16: the same with each chain of fma replaced by a chain of tensor-core steps of 16 (kernels/tensor_core.h), the last one padded with
+// zeros (dW: at each chunk's end); additions in f32 on widened values; y and dx rounded to bf16 once, at the end; dW and db stay f32.
 #ifndef ZK_KERNELS_LINEAR_H
 #define ZK_KERNELS_LINEAR_H
 
@@ -25,8 +27,8 @@ typedef struct {
   int32_t out_features; // N
 } zk_linear_desc;
 
-// A CPU reads the forward's weights from panels packed once per update (16 outputs side by side, so that a chain's
-// lanes are neighbours); a GPU reads them as they are (packed bytes 0, packed pointer NULL). The weight hash is checked
+// A CPU reads the forward's f32 weights from panels packed once per update (16 outputs side by side, so that a chain's
+// lanes are neighbours); bf16 and a GPU read them as they are (packed bytes 0, packed pointer NULL). The weight hash is checked
 // over the canonical form.
 size_t zk_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features, int32_t out_features);
 zk_status zk_linear_pack(zk_stream *stream, const zk_linear_desc *desc, const void *weight /*[N,K]*/, void *packed);

@@ -11,7 +11,7 @@
 #include "trainer/bench_model.h"
 
 // In the order they run. A suite of rollout/ or trainer/ is one more line.
-static const zk_bench_suite *const suites[] = {&zk_bench_suite_linear, &zk_bench_suite_lmhead, &zk_bench_suite_model};
+static const zk_bench_suite *const suites[] = {&zk_bench_suite_linear, &zk_bench_suite_lmhead, &zk_bench_suite_tc_gemm, &zk_bench_suite_model};
 enum { NUM_SUITES = sizeof suites / sizeof suites[0] };
 
 typedef struct {

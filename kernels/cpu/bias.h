@@ -8,8 +8,9 @@
 static inline size_t zk_bias_scratch_bytes(int64_t num_rows, int64_t width) {
   return (size_t)((num_rows + ZK_GRAD_BLOCK_ROWS - 1) / ZK_GRAD_BLOCK_ROWS) * (size_t)width * sizeof(float);
 }
-// dbias[width] += sum over rows of dy[num_rows, width].
+// dbias[width] += sum over rows of dy[num_rows, width], f32 or (widened) bf16.
 ZK_ISA_DECLARE(void, zk_bias_gradient,
-               (int64_t num_rows, int64_t width, const float *dy, int threads, float *scratch, float *dbias));
+               (zk_numerics numerics, int64_t num_rows, int64_t width, const void *dy, int threads, float *scratch,
+                float *dbias));
 
 #endif

@@ -3,10 +3,12 @@
 
 #include "kernels/cpu/bias.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/linear_bf16.h"
 
 static zk_status check_numerics(const zk_linear_desc *desc) {
-  if (desc->numerics == ZK_F32) return ZK_OK;
-  return ZK_FAIL(ZK_UNSUPPORTED, "linear: numerics %s is not available on a CPU; use f32", zk_numerics_name(desc->numerics));
+  if (desc->numerics == ZK_F32 || desc->numerics == ZK_BF16) return ZK_OK;
+  return ZK_FAIL(ZK_UNSUPPORTED, "linear: numerics %s is not available on a CPU; use f32 or bf16",
+                 zk_numerics_name(desc->numerics));
 }
 
 // Gives the call its scratch and threads, and runs it.
@@ -22,11 +24,13 @@ static zk_status run(zk_stream *stream, zk_gemm *call) {
 
 size_t zk_cpu_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features,
                               int32_t out_features) {
-  return zk_gemm_panel_floats(out_features, in_features) * sizeof(float);
+  // bf16 factors are widened a step at a time, which costs less than reading them widened.
+  return numerics == ZK_BF16 ? 0 : zk_gemm_panel_floats(out_features, in_features) * sizeof(float);
 }
 
 zk_status zk_cpu_linear_pack(zk_stream *stream, const zk_linear_desc *desc, const void *weight, void *packed) {
   ZK_TRY(check_numerics(desc));
+  if (desc->numerics == ZK_BF16) return ZK_OK;
   const zk_device *device = zk_stream_device(stream);
   const zk_gemm_operand w = {.data = weight, .ld = desc->in_features, .layout = ZK_GEMM_K_INNER};
   ZK_ISA_PICK(zk_device_isa(device), zk_gemm_pack)
@@ -37,6 +41,10 @@ zk_status zk_cpu_linear_pack(zk_stream *stream, const zk_linear_desc *desc, cons
 zk_status zk_cpu_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const void *x, const void *weight,
                             const void *packed, const void *bias, const void *addend, void *y) {
   ZK_TRY(check_numerics(desc));
+  if (desc->numerics == ZK_BF16) {
+    zk_cpu_linear_bf16_forward(stream, desc, x, weight, bias, addend, y);
+    return ZK_OK;
+  }
   const int32_t in = desc->in_features, out = desc->out_features;
   zk_gemm call = {.m = desc->num_rows,
                   .n = out,
@@ -56,6 +64,10 @@ zk_status zk_cpu_linear_forward(zk_stream *stream, const zk_linear_desc *desc, c
 zk_status zk_cpu_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy, const void *weight,
                                    const void *addend, void *dx) {
   ZK_TRY(check_numerics(desc));
+  if (desc->numerics == ZK_BF16) {
+    zk_cpu_linear_bf16_backward_input(stream, desc, dy, weight, addend, dx);
+    return ZK_OK;
+  }
   const int32_t in = desc->in_features, out = desc->out_features;
   zk_gemm call = {.m = desc->num_rows,
                   .n = in,
@@ -70,30 +82,38 @@ zk_status zk_cpu_linear_backward_input(zk_stream *stream, const zk_linear_desc *
   return ZK_OK;
 }
 
+// dweight = (one chunk's chain) + dweight.
+static zk_status chunk_weight(zk_stream *stream, const zk_linear_desc *desc, int64_t num_rows, const float *dy,
+                              const float *x, float *dweight) {
+  const int32_t in = desc->in_features, out = desc->out_features;
+  zk_gemm call = {.m = out,
+                  .n = in,
+                  .k = num_rows,
+                  .a = {.data = dy, .ld = out, .layout = ZK_GEMM_K_OUTER},
+                  .b = {.data = x, .ld = in, .layout = ZK_GEMM_K_OUTER},
+                  .c = dweight,
+                  .ldc = in,
+                  .addend = dweight,
+                  .ld_addend = in};
+  return run(stream, &call);
+}
+
 zk_status zk_cpu_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks,
-                                    const void *dy, const void *x, float *dweight, float *dbias) {
+                                        const void *dy, const void *x, float *dweight, float *dbias) {
   ZK_TRY(check_numerics(desc));
   const zk_device *device = zk_stream_device(stream);
-  const int32_t in = desc->in_features, out = desc->out_features;
+  const int64_t in = desc->in_features, out = desc->out_features, bytes = (int64_t)zk_numerics_bytes(desc->numerics);
   for (int32_t c = 0; c < chunks->num_chunks; c++) {
     const int64_t row = chunks->row_start[c], num_rows = chunks->row_start[c + 1] - row;
-    const float *dy_chunk = (const float *)dy + row * out, *x_chunk = (const float *)x + row * in;
+    const void *dy_chunk = (const char *)dy + row * out * bytes, *x_chunk = (const char *)x + row * in * bytes;
     if (num_rows == 0) continue;
-    zk_gemm call = {.m = out,
-                    .n = in,
-                    .k = num_rows, // dweight = (chunk's chain) + dweight
-                    .a = {.data = dy_chunk, .ld = out, .layout = ZK_GEMM_K_OUTER},
-                    .b = {.data = x_chunk, .ld = in, .layout = ZK_GEMM_K_OUTER},
-                    .c = dweight,
-                    .ldc = in,
-                    .addend = dweight,
-                    .ld_addend = in};
-    ZK_TRY(run(stream, &call));
+    if (desc->numerics == ZK_BF16) zk_cpu_linear_bf16_backward_weight(stream, desc, num_rows, dy_chunk, x_chunk, dweight);
+    else ZK_TRY(chunk_weight(stream, desc, num_rows, dy_chunk, x_chunk, dweight));
     if (dbias == NULL) continue;
     void *scratch;
     ZK_TRY(zk_stream_scratch(stream, zk_bias_scratch_bytes(num_rows, out), &scratch));
     ZK_ISA_PICK(zk_device_isa(device), zk_bias_gradient)
-    (num_rows, out, dy_chunk, zk_gemm_threads(device, num_rows, out, 1), scratch, dbias);
+    (desc->numerics, num_rows, out, dy_chunk, zk_gemm_threads(device, num_rows, out, 1), scratch, dbias);
   }
   return ZK_OK;
 }

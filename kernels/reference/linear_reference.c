@@ -4,30 +4,54 @@
 #include <math.h>
 #include <stddef.h>
 
-float zk_linear_reference_element(int32_t in, const float *x, const float *w, const float *bias, const float *addend) {
+#include "kernels/tensor_core.h"
+
+// The chain over i < n of a[i * stride_a] and b[i * stride_b] from +0: of fma, or of tensor-core steps of 16.
+static float chain(zk_numerics numerics, int64_t n, const float *a, int64_t stride_a, const float *b, int64_t stride_b) {
   float acc = 0.0f;
-  for (int32_t k = 0; k < in; k++) acc = fmaf(x[k], w[k], acc);
-  if (bias != NULL) acc = acc + *bias;
-  if (addend != NULL) acc = acc + *addend;
+  if (numerics == ZK_F32) {
+    for (int64_t i = 0; i < n; i++) acc = fmaf(a[i * stride_a], b[i * stride_b], acc);
+    return acc;
+  }
+  for (int64_t first = 0; first < n; first += ZK_TC_STEP) {
+    zk_bf16 x[ZK_TC_STEP] = {{0}}, y[ZK_TC_STEP] = {{0}};
+    for (int64_t i = first; i < n && i < first + ZK_TC_STEP; i++) {
+      x[i - first] = zk_float_to_bf16(a[i * stride_a]);
+      y[i - first] = zk_float_to_bf16(b[i * stride_b]);
+    }
+    acc = zk_tc_step(x, y, acc);
+  }
   return acc;
 }
 
-void zk_linear_reference_forward(int64_t rows, int32_t in, int32_t out, const float *x, const float *weight,
-                                 const float *bias, const float *addend, float *y) {
-  for (int64_t t = 0; t < rows; t++)
-    for (int64_t n = 0; n < out; n++)
-      y[t * out + n] = zk_linear_reference_element(in, x + t * in, weight + n * in, bias == NULL ? NULL : bias + n,
-                                                   addend == NULL ? NULL : addend + t * out + n);
+static float stored(zk_numerics numerics, float x) {
+  return numerics == ZK_F32 ? x : zk_bf16_to_float(zk_float_to_bf16(x));
 }
 
-void zk_linear_reference_backward_input(int64_t rows, int32_t in, int32_t out, const float *dy, const float *weight,
-                                        const float *addend, float *dx) {
+float zk_linear_reference_element(zk_numerics numerics, int32_t in, const float *x, const float *w, const float *bias,
+                                  const float *addend) {
+  float acc = chain(numerics, in, x, 1, w, 1);
+  if (bias != NULL) acc = acc + *bias;
+  if (addend != NULL) acc = acc + *addend;
+  return stored(numerics, acc);
+}
+
+void zk_linear_reference_forward(zk_numerics numerics, int64_t rows, int32_t in, int32_t out, const float *x,
+                                 const float *weight, const float *bias, const float *addend, float *y) {
+  for (int64_t t = 0; t < rows; t++)
+    for (int64_t n = 0; n < out; n++)
+      y[t * out + n] =
+          zk_linear_reference_element(numerics, in, x + t * in, weight + n * in, bias == NULL ? NULL : bias + n,
+                                      addend == NULL ? NULL : addend + t * out + n);
+}
+
+void zk_linear_reference_backward_input(zk_numerics numerics, int64_t rows, int32_t in, int32_t out, const float *dy,
+                                        const float *weight, const float *addend, float *dx) {
   for (int64_t t = 0; t < rows; t++)
     for (int64_t k = 0; k < in; k++) {
-      float acc = 0.0f;
-      for (int64_t n = 0; n < out; n++) acc = fmaf(dy[t * out + n], weight[n * in + k], acc);
+      float acc = chain(numerics, out, dy + t * out, 1, weight + k, in);
       if (addend != NULL) acc = acc + addend[t * in + k];
-      dx[t * in + k] = acc;
+      dx[t * in + k] = stored(numerics, acc);
     }
 }
 
@@ -48,17 +72,16 @@ static float bias_chunk(int64_t first, int64_t end, int32_t out, int64_t n, cons
   return sums[0];
 }
 
-void zk_linear_reference_backward_weight(int64_t rows, int32_t in, int32_t out, const zk_chunks *chunks,
-                                         const float *dy, const float *x, float *dweight, float *dbias) {
+void zk_linear_reference_backward_weight(zk_numerics numerics, int64_t rows, int32_t in, int32_t out,
+                                         const zk_chunks *chunks, const float *dy, const float *x, float *dweight,
+                                         float *dbias) {
   for (int32_t c = 0; c < chunks->num_chunks; c++) {
     const int64_t first = chunks->row_start[c], end = chunks->row_start[c + 1];
     if (first == end) continue;
     for (int64_t n = 0; n < out; n++) {
-      for (int64_t k = 0; k < in; k++) {
-        float acc = 0.0f;
-        for (int64_t t = first; t < end; t++) acc = fmaf(dy[t * out + n], x[t * in + k], acc);
-        dweight[n * in + k] = dweight[n * in + k] + acc;
-      }
+      for (int64_t k = 0; k < in; k++)
+        dweight[n * in + k] = dweight[n * in + k] +
+                              chain(numerics, end - first, dy + first * out + n, out, x + first * in + k, in);
       if (dbias != NULL) dbias[n] = dbias[n] + bias_chunk(first, end, out, n, dy);
     }
   }

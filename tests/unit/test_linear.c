@@ -49,7 +49,7 @@ static void forward_equals_reference(void **state) {
       float *want = malloc(num_y * sizeof *want), *y = alloc(num_y * sizeof *y);
       for (int with = 0; with < 4; with++) {
         const float *b = with & 1 ? bias : NULL, *add = with & 2 ? addend : NULL;
-        zk_linear_reference_forward(rows, in, out, x, weight, b, add, want);
+        zk_linear_reference_forward(ZK_F32, rows, in, out, x, weight, b, add, want);
         FOR_EACH_VARIANT(device, stream) {
           float *packed = packed_weight(&desc, weight);
           memset(y, 0xff, num_y * sizeof *y);
@@ -77,7 +77,7 @@ static void backward_input_equals_reference(void **state) {
       float *dy = random_floats((size_t)rows * out, 6, 6), *addend = random_floats(num_x, 7, 3);
       float *want = malloc(num_x * sizeof *want), *dx = alloc(num_x * sizeof *dx);
       for (int with = 0; with < 2; with++) {
-        zk_linear_reference_backward_input(rows, in, out, dy, weight, with ? addend : NULL, want);
+        zk_linear_reference_backward_input(ZK_F32, rows, in, out, dy, weight, with ? addend : NULL, want);
         FOR_EACH_VARIANT(device, stream) {
           memcpy(dx, addend, num_x * sizeof *dx);
           OK(zk_linear_backward_input(stream, &desc, dy, weight, with ? dx : NULL, dx));
@@ -106,7 +106,7 @@ static void backward_weight_equals_reference(void **state) {
       float *dw0 = random_floats(num_w, 10, 0), *db0 = random_floats(out, 11, 0);
       float *dw_want = malloc(num_w * sizeof(float)), *db_want = malloc(out * sizeof(float));
       memcpy(dw_want, dw0, num_w * sizeof(float)), memcpy(db_want, db0, out * sizeof(float));
-      zk_linear_reference_backward_weight(rows, in, out, &chunks, dy, x, dw_want, db_want);
+      zk_linear_reference_backward_weight(ZK_F32, rows, in, out, &chunks, dy, x, dw_want, db_want);
       float *dw = alloc(num_w * sizeof(float)), *db = alloc(out * sizeof(float));
       FOR_EACH_VARIANT(device, stream) {
         memcpy(dw, dw0, num_w * sizeof(float)), memcpy(db, db0, out * sizeof(float));
@@ -167,8 +167,8 @@ static void other_orders_differ(void **state) {
       const float *a = x + t * IN, *b = weight + n * IN;
       float down = 0.0f;
       for (int k = IN - 1; k >= 0; k--) down = fmaf(a[k], b[k], down);
-      const float halves = zk_linear_reference_element(IN / 2, a, b, NULL, NULL) +
-                           zk_linear_reference_element(IN - IN / 2, a + IN / 2, b + IN / 2, NULL, NULL);
+      const float halves = zk_linear_reference_element(ZK_F32, IN / 2, a, b, NULL, NULL) +
+                           zk_linear_reference_element(ZK_F32, IN - IN / 2, a + IN / 2, b + IN / 2, NULL, NULL);
       descending += down != y[t * OUT + n];
       split += halves != y[t * OUT + n];
     }
@@ -198,7 +198,7 @@ static void close_to_float64(void **state) {
 
 static void bad_calls_are_refused(void **state) {
   float x[4] = {0}, y[4] = {0};
-  zk_linear_desc desc = {ZK_BF16, 1, 2, 2};
+  zk_linear_desc desc = {ZK_VENDOR, 1, 2, 2};
   assert_int_equal(zk_linear_forward(stream, &desc, x, x, NULL, NULL, NULL, y), ZK_UNSUPPORTED);
   desc = (zk_linear_desc){ZK_F32, 2, 2, 2};
   const int32_t starts[] = {0, 1};

@@ -50,9 +50,9 @@ static void check_linear(int64_t rows, int32_t in, int32_t out, int num_chunks, 
     OK(zk_fill_zero(stream, dw, num_w * sizeof *dw));
     OK(zk_linear_backward_weight(stream, &desc, &chunks, dy, x, dw, NULL));
     for (int64_t t = 0; t < rows; t += rows / 5 + 1) {
-      zk_linear_reference_forward(1, in, out, x + t * in, weight, NULL, NULL, row);
+      zk_linear_reference_forward(ZK_F32, 1, in, out, x + t * in, weight, NULL, NULL, row);
       assert_bits_equal(y + t * out, row, (size_t)out, "y row %d, %s", (int)t, zk_device_describe(device));
-      zk_linear_reference_backward_input(1, in, out, dy + t * out, weight, NULL, row);
+      zk_linear_reference_backward_input(ZK_F32, 1, in, out, dy + t * out, weight, NULL, row);
       assert_bits_equal(dx + t * in, row, (size_t)in, "dx row %d, %s", (int)t, zk_device_describe(device));
     }
     for (size_t i = 0; i < num_w; i += num_w / 97 + 13) {
