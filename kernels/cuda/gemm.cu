@@ -24,8 +24,10 @@ bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
   if (variants[variant].numerics != g->numerics) return false;
   switch (variant) {
   case ZK_CUDA_GEMM_F32_SMALL:
-  case ZK_CUDA_GEMM_BF16_SMALL: return g->m <= 16 && !g->a_outer && !g->b_outer;
-  default: return g->b_outer || !g->a_outer; // a outer and b inner is no operation's layout
+  case ZK_CUDA_GEMM_BF16_SMALL:
+    return g->m <= 16 && !g->a_outer && !g->b_outer;
+  default:
+    return g->b_outer || !g->a_outer; // a outer and b inner is no operation's layout
   }
 }
 
@@ -64,10 +66,15 @@ zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g) {
 zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g) {
   if (g.m == 0 || g.n == 0) return ZK_OK;
   switch (zk_cuda_gemm_choose(&g)) {
-  case ZK_CUDA_GEMM_F32_SMALL: return zk_cuda_gemm_f32_small(stream, &g);
-  case ZK_CUDA_GEMM_F32_TILE: return zk_cuda_gemm_f32_tile(stream, &g);
-  case ZK_CUDA_GEMM_BF16_SMALL: return zk_cuda_gemm_bf16_small(stream, &g);
-  case ZK_CUDA_GEMM_BF16_TILE: return zk_cuda_gemm_bf16_tile(stream, &g);
-  default: return ZK_FAIL(ZK_INTERNAL, "no kernel for a product of %s", zk_numerics_name(g.numerics));
+  case ZK_CUDA_GEMM_F32_SMALL:
+    return zk_cuda_gemm_f32_small(stream, &g);
+  case ZK_CUDA_GEMM_F32_TILE:
+    return zk_cuda_gemm_f32_tile(stream, &g);
+  case ZK_CUDA_GEMM_BF16_SMALL:
+    return zk_cuda_gemm_bf16_small(stream, &g);
+  case ZK_CUDA_GEMM_BF16_TILE:
+    return zk_cuda_gemm_bf16_tile(stream, &g);
+  default:
+    return ZK_FAIL(ZK_INTERNAL, "no kernel for a product of %s", zk_numerics_name(g.numerics));
   }
 }

@@ -1,8 +1,10 @@
-// One matrix product on the GPU, and the kernels that can compute it: c = a b^T, every output one ascending chain over k
-// (kernels/linear.h; in bf16 a chain of k16 tensor-core steps). Linear layers and the LM head's gradients are calls of this.
+// One matrix product on the GPU, and the kernels that can compute it: c = a b^T, every output one ascending chain over
+// k (kernels/linear.h; in bf16 a chain of k16 tensor-core steps). Linear layers and the LM head's gradients are calls
+// of this.
 //
-// description (zk_cuda_gemm) -> which kernels are valid for it -> the first valid one -> its launch shape. All kernels give the
-// same bits, so the choice is free: a faster kernel for some shapes is a row of the table, put before the others.
+// description (zk_cuda_gemm) -> which kernels are valid for it -> the first valid one -> its launch shape. All kernels
+// give the same bits, so the choice is free: a faster kernel for some shapes is a row of the table, put before the
+// others.
 #ifndef ZK_KERNELS_CUDA_GEMM_H
 #define ZK_KERNELS_CUDA_GEMM_H
 
@@ -14,9 +16,10 @@
 extern "C" {
 #endif
 
-// a: m rows, b: n rows, k elements each, of `numerics`. Element (i, k) of an operand is at [i * ld + k], or at [k * ld + i] when it is
-// `outer` (k is the slow index). Outputs: c[i * ldc + j] = chain, then + bias[j], then + addend[i * ldaddend + j], each a rounded f32 addition; then
-// one rounding if c is stored as bf16. bias (of `numerics`) and addend may be NULL; addend may be c itself.
+// a: m rows, b: n rows, k elements each, of `numerics`. Element (i, k) of an operand is at [i * ld + k], or at [k * ld
+// + i] when it is `outer` (k is the slow index). Outputs: c[i * ldc + j] = chain, then + bias[j], then + addend[i *
+// ldaddend + j], each a rounded f32 addition; then one rounding if c is stored as bf16. bias (of `numerics`) and addend
+// may be NULL; addend may be c itself.
 typedef struct {
   zk_numerics numerics;
   int64_t m, n, k;
@@ -48,7 +51,8 @@ typedef enum {
 const char *zk_cuda_gemm_name(zk_cuda_gemm_variant variant);
 // Whether `variant` computes this product.
 bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
-// Checks and tests: from now on this process takes `variant` wherever it is valid, or, given ZK_CUDA_NUM_GEMM, what it prefers.
+// Checks and tests: from now on this process takes `variant` wherever it is valid, or, given ZK_CUDA_NUM_GEMM, what it
+// prefers.
 void zk_cuda_gemm_force(zk_cuda_gemm_variant variant);
 // The same by name; NULL: what it prefers. ZK_BAD_INPUT lists the names.
 zk_status zk_cuda_linear_force(zk_device *device, const char *name);

@@ -1,9 +1,9 @@
-// bf16 products: every output is one chain of k16 tensor-core steps, k ascending from +0 in steps of 16 counted from the first, the
-// last one padded with zeros on both sides. Steps wholly behind the last k are not made: a chain may stand at -0, which a step
-// of zeros would make +0.
+// bf16 products: every output is one chain of k16 tensor-core steps, k ascending from +0 in steps of 16 counted from
+// the first, the last one padded with zeros on both sides. Steps wholly behind the last k are not made: a chain may
+// stand at -0, which a step of zeros would make +0.
 //
-// Fragments of mma m16n8k16, lane = 4 g + t: a0 (row g, k 2t and 2t+1), a1 (row g + 8), a2 and a3 the same at k + 8; b0 (column g,
-// k 2t and 2t+1), b1 at k + 8; d0, d1 (row g, columns 2t and 2t+1), d2, d3 (row g + 8).
+// Fragments of mma m16n8k16, lane = 4 g + t: a0 (row g, k 2t and 2t+1), a1 (row g + 8), a2 and a3 the same at k + 8; b0
+// (column g, k 2t and 2t+1), b1 at k + 8; d0, d1 (row g, columns 2t and 2t+1), d2, d3 (row g + 8).
 #ifndef ZK_KERNELS_CUDA_GEMM_BF16_CUH
 #define ZK_KERNELS_CUDA_GEMM_BF16_CUH
 
@@ -23,7 +23,8 @@ __device__ __forceinline__ Words zk_fetch_bf16(const zk_bf16 *p, int64_t valid, 
   return x;
 }
 
-// One operand's slice of 32 k by 128 rows on its way to shared memory [128][LD words], two fetches of eight elements a thread.
+// One operand's slice of 32 k by 128 rows on its way to shared memory [128][LD words], two fetches of eight elements a
+// thread.
 template <bool OUTER> struct zk_gemm_bf16_slice {
   static constexpr int LD = 20; // words: 16 and padding, so that the eight rows of a fragment lie in different banks
   zk_16b x[2];
@@ -123,9 +124,9 @@ struct alignas(8) zk_bf16x4 {
   uint32_t w[2];
 };
 
-// Up to 16 rows of a, both operands with k inside: b's rows are the mma's 16, a's its 8 columns (twice when there are more than 8). Operands come
-// straight from memory: lane (g, t) takes the four neighbouring k from 4 t on in place of 2t, 2t+1, 2t+8 and 2t+9, in both
-// operands; a step's sum is exact before its one truncation, so its order is free.
+// Up to 16 rows of a, both operands with k inside: b's rows are the mma's 16, a's its 8 columns (twice when there are
+// more than 8). Operands come straight from memory: lane (g, t) takes the four neighbouring k from 4 t on in place of
+// 2t, 2t+1, 2t+8 and 2t+9, in both operands; a step's sum is exact before its one truncation, so its order is free.
 template <int WARPS> struct zk_gemm_bf16_small {
   static constexpr int M = 16, N = 16 * WARPS, THREADS = 32 * WARPS, SHARED = 0, UNROLL = 4;
   float acc[2][4];

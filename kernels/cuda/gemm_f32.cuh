@@ -1,5 +1,5 @@
-// f32 products: every output is acc = fma(a[k], b[k], acc), k ascending from +0, by one thread from the first k to the last.
-// Nothing is padded along k: a chain may stand at -0, and one more fma(0, 0, acc) would make it +0.
+// f32 products: every output is acc = fma(a[k], b[k], acc), k ascending from +0, by one thread from the first k to the
+// last. Nothing is padded along k: a chain may stand at -0, and one more fma(0, 0, acc) would make it +0.
 #ifndef ZK_KERNELS_CUDA_GEMM_F32_CUH
 #define ZK_KERNELS_CUDA_GEMM_F32_CUH
 
@@ -41,7 +41,8 @@ template <bool OUTER> struct zk_gemm_f32_slice {
   }
 };
 
-// 128 x 128 outputs by 256 threads, 8 x 8 each (two groups of four rows by two of four columns); shared memory is double buffered.
+// 128 x 128 outputs by 256 threads, 8 x 8 each (two groups of four rows by two of four columns); shared memory is
+// double buffered.
 template <bool A_OUTER, bool B_OUTER> struct zk_gemm_f32_tile {
   static constexpr int M = 128, N = 128, K = 8, THREADS = 256, LD = zk_gemm_f32_slice<false>::LD;
   static constexpr int SLICE = K * LD, SHARED = 4 * SLICE * (int)sizeof(float);
@@ -95,8 +96,8 @@ template <bool A_OUTER, bool B_OUTER> struct zk_gemm_f32_tile {
   }
 };
 
-// Up to 16 rows of a by NT columns, both operands with k inside: a thread owns ROWS rows of one column. The weights' 32 k of each
-// column are read as whole 128-byte lines and turned in shared memory; a's are beside them.
+// Up to 16 rows of a by NT columns, both operands with k inside: a thread owns ROWS rows of one column. The weights' 32
+// k of each column are read as whole 128-byte lines and turned in shared memory; a's are beside them.
 template <int NT, int ROWS> struct zk_gemm_f32_small {
   static constexpr int M = 16, N = NT, K = 32, THREADS = NT * (M / ROWS), LD = K + 1;
   static constexpr int SHARED = (NT * LD + M * K) * (int)sizeof(float);

@@ -1,4 +1,5 @@
-// The kernel around every core: form a tile of outputs in registers, then finish and store each. A core is a struct with
+// The kernel around every core: form a tile of outputs in registers, then finish and store each. A core is a struct
+// with
 //   M, N        rows and columns of its tile of outputs; THREADS of a block; SHARED bytes of dynamic shared memory
 //   run         the chains of the outputs of the tile at (m0, n0)
 //   each        f(i, j, value) for each of the thread's outputs, i < M, j < N; some lie outside the product

@@ -1,10 +1,12 @@
-// Linear layers on the GPU: what each operation is as a product (kernels/linear.h has the orders), and the bias gradient.
+// Linear layers on the GPU: what each operation is as a product (kernels/linear.h has the orders), and the bias
+// gradient.
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/gemm.h"
 
 // A GPU reads weights as they are.
-size_t zk_cuda_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features, int32_t out_features) {
+size_t zk_cuda_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features,
+                                   int32_t out_features) {
   (void)device, (void)numerics, (void)in_features, (void)out_features;
   return 0;
 }
@@ -14,8 +16,8 @@ zk_status zk_cuda_linear_pack(zk_stream *stream, const zk_linear_desc *desc, con
   return ZK_OK;
 }
 
-zk_status zk_cuda_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const void *x, const void *weight, const void *packed,
-                                 const void *bias, const void *addend, void *y) {
+zk_status zk_cuda_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const void *x, const void *weight,
+                                 const void *packed, const void *bias, const void *addend, void *y) {
   (void)packed;
   zk_cuda_gemm g = {};
   g.numerics = g.addend_as = g.c_as = desc->numerics;
@@ -28,8 +30,8 @@ zk_status zk_cuda_linear_forward(zk_stream *stream, const zk_linear_desc *desc, 
   return zk_cuda_gemm_run(stream, g);
 }
 
-zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy, const void *weight,
-                                        const void *addend, void *dx) {
+zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,
+                                        const void *weight, const void *addend, void *dx) {
   zk_cuda_gemm g = {};
   g.numerics = g.addend_as = g.c_as = desc->numerics;
   g.m = desc->num_rows, g.n = desc->in_features, g.k = desc->out_features;
@@ -42,8 +44,8 @@ zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc 
 
 enum { BIAS_COLUMNS = 32, BIAS_THREADS = 512, MAX_BLOCKS = ZK_CHUNK_TOKENS / ZK_GRAD_BLOCK_ROWS };
 
-// dbias[width] += sum over the rows of dy[num_rows, width], num_rows <= ZK_CHUNK_TOKENS: a warp sums a 64-row block of 32 columns, row
-// after row; then a thread a column adds the block sums by the tree.
+// dbias[width] += sum over the rows of dy[num_rows, width], num_rows <= ZK_CHUNK_TOKENS: a warp sums a 64-row block of
+// 32 columns, row after row; then a thread a column adds the block sums by the tree.
 template <class T> static __global__ void bias_kernel(int64_t num_rows, int64_t width, const T *dy, float *dbias) {
   ZK_DYNAMIC_SHARED(float, sums); // [MAX_BLOCKS][BIAS_COLUMNS]
   const int tid = (int)threadIdx.x, column = tid % BIAS_COLUMNS;
@@ -51,7 +53,8 @@ template <class T> static __global__ void bias_kernel(int64_t num_rows, int64_t 
   int num_blocks = (int)((num_rows + ZK_GRAD_BLOCK_ROWS - 1) / ZK_GRAD_BLOCK_ROWS);
   for (int block = tid / BIAS_COLUMNS; block < num_blocks; block += BIAS_THREADS / BIAS_COLUMNS) {
     float acc = 0.0f;
-    for (int64_t t = (int64_t)block * ZK_GRAD_BLOCK_ROWS; n < width && t < num_rows && t < (block + 1) * ZK_GRAD_BLOCK_ROWS; t++)
+    for (int64_t t = (int64_t)block * ZK_GRAD_BLOCK_ROWS;
+         n < width && t < num_rows && t < (block + 1) * ZK_GRAD_BLOCK_ROWS; t++)
       acc = acc + zk_load(dy, t * width + n);
     sums[block * BIAS_COLUMNS + column] = acc;
   }
@@ -60,20 +63,23 @@ template <class T> static __global__ void bias_kernel(int64_t num_rows, int64_t 
   float *s = sums + column;
   for (; num_blocks > 1; num_blocks = (num_blocks + 1) / 2)
     for (int i = 0; i < num_blocks; i += 2)
-      s[i / 2 * BIAS_COLUMNS] = i + 1 < num_blocks ? s[i * BIAS_COLUMNS] + s[(i + 1) * BIAS_COLUMNS] : s[i * BIAS_COLUMNS];
+      s[i / 2 * BIAS_COLUMNS] =
+          i + 1 < num_blocks ? s[i * BIAS_COLUMNS] + s[(i + 1) * BIAS_COLUMNS] : s[i * BIAS_COLUMNS];
   dbias[n] = dbias[n] + s[0];
 }
 
 template <class T>
-static zk_status bias_gradient(zk_stream *stream, int64_t num_rows, int64_t width, const void *dy, int64_t first, float *dbias) {
+static zk_status bias_gradient(zk_stream *stream, int64_t num_rows, int64_t width, const void *dy, int64_t first,
+                               float *dbias) {
   const T *rows = (const T *)dy + first * width;
   const dim3 grid((unsigned)((width + BIAS_COLUMNS - 1) / BIAS_COLUMNS));
-  ZK_LAUNCH((bias_kernel<T>), grid, BIAS_THREADS, MAX_BLOCKS * BIAS_COLUMNS * sizeof(float), stream, num_rows, width, rows, dbias);
+  ZK_LAUNCH((bias_kernel<T>), grid, BIAS_THREADS, MAX_BLOCKS * BIAS_COLUMNS * sizeof(float), stream, num_rows, width,
+            rows, dbias);
   return ZK_OK;
 }
 
-zk_status zk_cuda_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks, const void *dy,
-                                         const void *x, float *dweight, float *dbias) {
+zk_status zk_cuda_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks,
+                                         const void *dy, const void *x, float *dweight, float *dbias) {
   const int64_t in = desc->in_features, out = desc->out_features, element = (int64_t)zk_numerics_bytes(desc->numerics);
   for (int32_t c = 0; c < chunks->num_chunks; c++) {
     const int64_t first = chunks->row_start[c], num_rows = chunks->row_start[c + 1] - first;

@@ -1,9 +1,10 @@
-// LM head forward on the GPU: rows are taken a block at a time, so that what waits for the merge fits a bounded scratch.
+// LM head forward on the GPU: rows are taken a block at a time, so that what waits for the merge fits a bounded
+// scratch.
 #include "kernels/backend.h"
 #include "kernels/cuda/lmhead.cuh"
 
-#define PARTIAL_BYTES ((size_t)64 << 20)  // of a block's partials
-#define LOGITS_BYTES ((size_t)128 << 20)  // of a block's logits, with a filter
+#define PARTIAL_BYTES ((size_t)64 << 20) // of a block's partials
+#define LOGITS_BYTES ((size_t)128 << 20) // of a block's logits, with a filter
 enum { MIN_ROWS = 16, ROW_STEP = 128 };
 
 static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
@@ -37,8 +38,8 @@ static void advance(zk_lmhead_block *b, int64_t rows) {
 }
 
 // Everything of `b` but its rows' number and its scratch is given.
-static zk_status run_forward(zk_stream *stream, const zk_lmhead_desc *desc, zk_lmhead_block b, const void *x, const void *weight,
-                             const zk_lmhead_out *out) {
+static zk_status run_forward(zk_stream *stream, const zk_lmhead_desc *desc, zk_lmhead_block b, const void *x,
+                             const void *weight, const zk_lmhead_out *out) {
   if (desc->num_rows == 0) return ZK_OK;
   b.numerics = desc->numerics, b.hidden = desc->hidden, b.vocab = desc->vocab;
   b.num_tiles = (desc->vocab + ZK_VOCAB_TILE - 1) / ZK_VOCAB_TILE;
@@ -48,7 +49,8 @@ static zk_status run_forward(zk_stream *stream, const zk_lmhead_desc *desc, zk_l
   const size_t rows = (size_t)max_rows, tiles = (size_t)b.num_tiles;
   const size_t logits = b.dist.filtered ? rows * tiles * ZK_VOCAB_TILE * sizeof(float) : 0;
   void *scratch;
-  ZK_TRY(zk_stream_scratch(stream, round64(rows * tiles * sizeof(zk_lmhead_partial)) + 3 * round64(rows * 4) + logits, &scratch));
+  ZK_TRY(zk_stream_scratch(stream, round64(rows * tiles * sizeof(zk_lmhead_partial)) + 3 * round64(rows * 4) + logits,
+                           &scratch));
   char *at = (char *)scratch;
   b.partial = (zk_lmhead_partial *)carve(&at, rows * tiles * sizeof(zk_lmhead_partial));
   b.target_z = (float *)carve(&at, rows * sizeof(float));
@@ -64,16 +66,16 @@ static zk_status run_forward(zk_stream *stream, const zk_lmhead_desc *desc, zk_l
   return ZK_OK;
 }
 
-zk_status zk_cuda_lmhead_logprob(zk_stream *stream, const zk_lmhead_desc *desc, const void *x, const void *weight, const void *packed,
-                                 const int32_t *target, const zk_lmhead_out *out) {
+zk_status zk_cuda_lmhead_logprob(zk_stream *stream, const zk_lmhead_desc *desc, const void *x, const void *weight,
+                                 const void *packed, const int32_t *target, const zk_lmhead_out *out) {
   (void)packed;
   zk_lmhead_block b = {};
   b.pick = ZK_CUDA_PICK_NOTHING, b.target = target;
   return run_forward(stream, desc, b, x, weight, out);
 }
 
-zk_status zk_cuda_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, const zk_sample_ids *ids, const void *x, const void *weight,
-                                const void *packed, int32_t *token, const zk_lmhead_out *out) {
+zk_status zk_cuda_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, const zk_sample_ids *ids, const void *x,
+                                const void *weight, const void *packed, int32_t *token, const zk_lmhead_out *out) {
   (void)packed;
   zk_lmhead_block b = {};
   b.pick = desc->temperature == 0.0 ? ZK_CUDA_PICK_GREEDY : ZK_CUDA_PICK_GUMBEL;

@@ -1,9 +1,11 @@
 // The LM head on the GPU: what its parts tell each other (kernels/lmhead.h has the orders).
 //
-// forward, no filter:  tiles kernel: logits of (rows x 128 ids) in registers -> shared memory -> one zk_lmhead_partial a row and tile
-//         a filter:    logits of a block of rows are stored; filter kernel: where the kept prefix ends; read kernel: the same partials
-//                      merge kernel: a row's partials, tiles ascending -> what was asked for
-// backward, per token chunk and 4,096 ids: dlogit kernel -> a slab [rows][ids]; two products make dx's part and dW of it.
+// forward, no filter:  tiles kernel: logits of (rows x 128 ids) in registers, to shared memory, to a partial a row and tile
+//         a filter:    logits of a block of rows are stored; filter kernel: where the kept prefix ends;
+//                      read kernel: the same partials
+//         both:        merge kernel: a row's partials, tiles ascending, into what was asked for
+// backward:            per token chunk and 4,096 ids: dlogit kernel, to a slab [rows][ids]; of it two products make dx's
+//                      part and dW
 #ifndef ZK_KERNELS_CUDA_LMHEAD_CUH
 #define ZK_KERNELS_CUDA_LMHEAD_CUH
 
@@ -28,9 +30,9 @@ typedef struct {
   const void *x, *weight;
   zk_lmhead_dist dist;
   zk_cuda_pick pick;
-  const int32_t *target;  // [rows], when nothing is picked
-  zk_sample_ids ids;      // when ZK_CUDA_PICK_GUMBEL
-  int32_t *token;         // [rows], what was picked
+  const int32_t *target; // [rows], when nothing is picked
+  zk_sample_ids ids;     // when ZK_CUDA_PICK_GUMBEL
+  int32_t *token;        // [rows], what was picked
   zk_lmhead_out out;
   zk_lmhead_partial *partial; // [rows][num_tiles]
   float *target_z;            // [rows]

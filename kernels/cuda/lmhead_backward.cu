@@ -1,5 +1,5 @@
-// LM head backward: per token chunk and per 4,096 ids, logits are formed again and turned into their gradients in registers, stored as
-// a slab [rows][ids], and used by two products at once.
+// LM head backward: per token chunk and per 4,096 ids, logits are formed again and turned into their gradients in
+// registers, stored as a slab [rows][ids], and used by two products at once.
 #include "kernels/backend.h"
 #include "kernels/cuda/gemm_bf16.cuh"
 #include "kernels/cuda/gemm_f32.cuh"
@@ -32,7 +32,8 @@ static __device__ __forceinline__ float gradient(const zk_lmhead_chunk &c, int64
 
 // grid: (blocks of rows, blocks of ids from `first` on).
 template <class Core, class T>
-static __global__ void __launch_bounds__(Core::THREADS) dlogit_kernel(zk_cuda_gemm g, zk_lmhead_chunk c, int32_t first, unsigned long long *error) {
+static __global__ void __launch_bounds__(Core::THREADS)
+    dlogit_kernel(zk_cuda_gemm g, zk_lmhead_chunk c, int32_t first, unsigned long long *error) {
   ZK_DYNAMIC_SHARED(char, shared);
   const int64_t m0 = (int64_t)blockIdx.x * Core::M, n0 = (int64_t)blockIdx.y * Core::N;
   if (first == 0 && blockIdx.y == 0 && m0 + threadIdx.x < c.num_rows && threadIdx.x < Core::M) {
@@ -48,7 +49,8 @@ static __global__ void __launch_bounds__(Core::THREADS) dlogit_kernel(zk_cuda_ge
   });
 }
 
-template <class Core, class T> static zk_status form_dlogits(zk_stream *stream, const zk_lmhead_chunk *c, int32_t first, int32_t num_ids) {
+template <class Core, class T>
+static zk_status form_dlogits(zk_stream *stream, const zk_lmhead_chunk *c, int32_t first, int32_t num_ids) {
   zk_cuda_gemm g = {};
   g.numerics = c->numerics;
   g.m = c->num_rows, g.n = num_ids, g.k = c->hidden;
@@ -61,7 +63,8 @@ template <class Core, class T> static zk_status form_dlogits(zk_stream *stream, 
 }
 
 // dx: the slab's part of each chain, added to the parts before it; in bf16 they stand in f32 until the last.
-static zk_status add_to_dx(zk_stream *stream, const zk_lmhead_chunk *c, const void *weight, bool is_first, bool is_last, int32_t num_ids) {
+static zk_status add_to_dx(zk_stream *stream, const zk_lmhead_chunk *c, const void *weight, bool is_first, bool is_last,
+                           int32_t num_ids) {
   zk_cuda_gemm g = {};
   g.numerics = c->numerics, g.addend_as = ZK_F32;
   g.m = c->num_rows, g.n = c->hidden, g.k = num_ids;
@@ -96,9 +99,9 @@ template <class Core, class T> static zk_status run_chunk(zk_stream *stream, con
   return ZK_OK;
 }
 
-zk_status zk_cuda_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x, const void *weight,
-                                  const void *packed, const int32_t *target, const zk_lmhead_out *fwd, const float *dlogprob, void *dx,
-                                  float *dweight) {
+zk_status zk_cuda_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
+                                  const void *weight, const void *packed, const int32_t *target,
+                                  const zk_lmhead_out *fwd, const float *dlogprob, void *dx, float *dweight) {
   (void)packed;
   const size_t element = zk_numerics_bytes(desc->numerics), hidden = (size_t)desc->hidden;
   size_t rows = 0; // of the longest chunk
@@ -112,7 +115,8 @@ zk_status zk_cuda_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc,
   c.slab = desc->vocab < ZK_VOCAB_CHUNK ? (desc->vocab + 7) / 8 * 8 : ZK_VOCAB_CHUNK;
   const size_t slab_bytes = (rows * (size_t)c.slab * element + 63) / 64 * 64;
   void *scratch;
-  ZK_TRY(zk_stream_scratch(stream, slab_bytes + (desc->numerics == ZK_BF16 ? rows * hidden * sizeof(float) : 0), &scratch));
+  ZK_TRY(zk_stream_scratch(stream, slab_bytes + (desc->numerics == ZK_BF16 ? rows * hidden * sizeof(float) : 0),
+                           &scratch));
   c.dlogit = scratch;
   c.weight = weight, c.dweight = dweight;
   for (int32_t i = 0; i < chunks->num_chunks; i++) {

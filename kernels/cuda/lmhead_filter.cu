@@ -1,15 +1,16 @@
-// Top-k and top-p without sorting: where the kept prefix ends in the order (logit descending, id ascending), found digit by digit
-// with exact integer sums, which any order of atomic additions gives alike (kernels/lmhead.h).
+// Top-k and top-p without sorting: where the kept prefix ends in the order (logit descending, id ascending), found
+// digit by digit with exact integer sums, which any order of atomic additions gives alike (kernels/lmhead.h).
 //
-// A place in the order is one integer, larger for earlier: 32 bits that ascend with the logit, then 26 that descend with the id.
+// A place in the order is one integer, larger for earlier: 32 bits that ascend with the logit, then 26 that descend
+// with the id.
 #include "kernels/cuda/lmhead_tile.cuh"
 
 enum { THREADS = 512, DIGIT = 11, BUCKETS = 1 << DIGIT, OWN = BUCKETS / THREADS, ID_BITS = 26, LEVELS = 6 };
 typedef unsigned long long u64;
 
 struct filter_state {
-  u64 bucket[BUCKETS];   // weight of the ids whose next digit it is
-  u64 scan[2][THREADS];  // prefix sums over the threads' buckets, two copies in turn
+  u64 bucket[BUCKETS];  // weight of the ids whose next digit it is
+  u64 scan[2][THREADS]; // prefix sums over the threads' buckets, two copies in turn
   float most[THREADS];
   int bad[THREADS];
   u64 found, need, total;
@@ -37,7 +38,8 @@ static __device__ __forceinline__ u64 weight_of(const filter_row &r, int32_t id,
   return (u64)(long long)(zk_expf(zk_lmhead_z(r.dist, r.logit[id]) - r.zmax) * 0x1p40f);
 }
 
-// The largest bucket whose weight, with all larger ones, reaches s->need; what the larger ones weigh is taken off s->need.
+// The largest bucket whose weight, with all larger ones, reaches s->need; what the larger ones weigh is taken off
+// s->need.
 static __device__ void find_bucket(filter_state *s) {
   const int tid = (int)threadIdx.x;
   const u64 need = s->need;
@@ -60,7 +62,8 @@ static __device__ void find_bucket(filter_state *s) {
   __syncthreads();
 }
 
-// The last place of the shortest prefix of the places from `last` up whose weights sum to at least `need`, 1 <= need <= total.
+// The last place of the shortest prefix of the places from `last` up whose weights sum to at least `need`, 1 <= need <=
+// total.
 static __device__ u64 prefix_end(const filter_row &r, filter_state *s, u64 last, u64 need, bool count) {
   const int tid = (int)threadIdx.x;
   const int shifts[LEVELS + 1] = {58, 47, 36, 25, 14, 3, 0};

@@ -1,8 +1,9 @@
 // LM head forward, the last step: a row's tiles into one log-sum-exp, token and hash (kernels/lmhead.h).
 //
-// The running (m, l, h) is a chain over tiles, but its maxima are not: 128 tiles' prefix maxima are found at once, each tile's two factors
-// with them, and what is left in order is l = fma(l, a, lt * b) and the same for h. A tile that is skipped has a = 1 and adds -0, which
-// changes no value; the sums begin at -0, so that the first tile's are copied by the same formula.
+// The running (m, l, h) is a chain over tiles, but its maxima are not: 128 tiles' prefix maxima are found at once, each
+// tile's two factors with them, and what is left in order is l = fma(l, a, lt * b) and the same for h. A tile that is
+// skipped has a = 1 and adds -0, which changes no value; the sums begin at -0, so that the first tile's are copied by
+// the same formula.
 #include "kernels/cuda/lmhead_tile.cuh"
 
 enum { THREADS = 128 };
@@ -30,7 +31,8 @@ static __device__ const float *prefix_maxima(shared_state *s, float mine) {
   return s->most[from];
 }
 
-static __device__ void write_row(const zk_lmhead_block &b, int64_t row, const shared_state *s, float m, unsigned long long *error) {
+static __device__ void write_row(const zk_lmhead_block &b, int64_t row, const shared_state *s, float m,
+                                 unsigned long long *error) {
   const float nan = zk_bits_float(0x7fc00000u), lse = m + zk_logf(s->sum_l);
   bool bad = s->bad[0] || !(lse > -INFINITY && lse < INFINITY);
   float z = s->best[0].z;

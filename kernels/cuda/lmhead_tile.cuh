@@ -1,4 +1,5 @@
-// A warp reads one row's tile of 128 logits (kernels/lmhead.h): log-sum-exp by lanes, the best id, the target's z, the hash.
+// A warp reads one row's tile of 128 logits (kernels/lmhead.h): log-sum-exp by lanes, the best id, the target's z, the
+// hash.
 #ifndef ZK_KERNELS_CUDA_LMHEAD_TILE_CUH
 #define ZK_KERNELS_CUDA_LMHEAD_TILE_CUH
 
@@ -19,7 +20,8 @@ __device__ __forceinline__ bool zk_lmhead_is_kept(float logit, int32_t id, float
   return logit > last || (logit == last && id <= last_id);
 }
 
-// Lanes 64 and 32 are in each thread's four elements; then 16, 8, 4, 2, 1. A sum's two sides may stand either way round.
+// Lanes 64 and 32 are in each thread's four elements; then 16, 8, 4, 2, 1. A sum's two sides may stand either way
+// round.
 __device__ __forceinline__ float zk_lmhead_sum_lanes(const float x[4]) {
   float sum = (x[0] + x[2]) + (x[1] + x[3]);
   for (int half = 16; half > 0; half /= 2) sum = sum + __shfl_xor_sync(ZK_WARP, sum, half);

@@ -5,8 +5,10 @@
 
 enum { STAGE_LD = ZK_VOCAB_TILE + 4 }; // floats
 
-// grid: (blocks of rows, tiles). The product's tile goes through shared memory, where its chains' operands were; then a warp a row.
-template <class Core> static __global__ void __launch_bounds__(Core::THREADS) tiles_kernel(zk_cuda_gemm g, zk_lmhead_block b) {
+// grid: (blocks of rows, tiles). The product's tile goes through shared memory, where its chains' operands were; then a
+// warp a row.
+template <class Core>
+static __global__ void __launch_bounds__(Core::THREADS) tiles_kernel(zk_cuda_gemm g, zk_lmhead_block b) {
   ZK_DYNAMIC_SHARED(char, shared);
   const int64_t m0 = (int64_t)blockIdx.x * Core::M;
   Core core;
@@ -38,11 +40,16 @@ static zk_cuda_gemm logits_product(const zk_lmhead_block *block) {
 zk_status zk_lmhead_tiles(zk_stream *stream, const zk_lmhead_block *block) {
   zk_cuda_gemm g = logits_product(block);
   switch (zk_cuda_gemm_choose(&g)) {
-  case ZK_CUDA_GEMM_F32_SMALL: return launch<zk_gemm_f32_small<ZK_VOCAB_TILE, 8>>(stream, &g, block);
-  case ZK_CUDA_GEMM_F32_TILE: return launch<zk_gemm_f32_tile<false, false>>(stream, &g, block);
-  case ZK_CUDA_GEMM_BF16_SMALL: return launch<zk_gemm_bf16_small<8>>(stream, &g, block);
-  case ZK_CUDA_GEMM_BF16_TILE: return launch<zk_gemm_bf16_tile<false, false>>(stream, &g, block);
-  default: return ZK_FAIL(ZK_INTERNAL, "lm head: no kernel for %s", zk_numerics_name(block->numerics));
+  case ZK_CUDA_GEMM_F32_SMALL:
+    return launch<zk_gemm_f32_small<ZK_VOCAB_TILE, 8>>(stream, &g, block);
+  case ZK_CUDA_GEMM_F32_TILE:
+    return launch<zk_gemm_f32_tile<false, false>>(stream, &g, block);
+  case ZK_CUDA_GEMM_BF16_SMALL:
+    return launch<zk_gemm_bf16_small<8>>(stream, &g, block);
+  case ZK_CUDA_GEMM_BF16_TILE:
+    return launch<zk_gemm_bf16_tile<false, false>>(stream, &g, block);
+  default:
+    return ZK_FAIL(ZK_INTERNAL, "lm head: no kernel for %s", zk_numerics_name(block->numerics));
   }
 }
 
