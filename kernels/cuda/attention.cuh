@@ -92,9 +92,10 @@ static __device__ __forceinline__ int32_t zk_attn_pos(const zk_attn &a, const zk
   return b.first_pos + flat / a.group;
 }
 
-// Weight of a score x relative to a maximum m: what rescales sums and merges splits, too.
+// Weight of a score x relative to a maximum m: what rescales sums and merges splits, too. And a row's results from its merged sums.
 struct zk_attn_exp_f32 {
   __device__ __forceinline__ float operator()(float x, float m) const { return zk_expf(x - m); }
+  __device__ __forceinline__ float out(float o, float l) const { return o / l; }
   __device__ __forceinline__ float lse(float m, float l) const { return m + zk_logf(l); }
 };
 

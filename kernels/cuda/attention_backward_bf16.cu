@@ -15,6 +15,11 @@ static __device__ __forceinline__ void weigh(float c, float lse, float delta, bo
   *dp = visible ? w * (*dp - delta) : 0.0f;
 }
 
+// Two neighbouring results; a sum that ended in -0 is +0.
+static __device__ __forceinline__ uint32_t pack_result(const float x[2], float scale) {
+  return zk_bf16_pack((x[0] + 0.0f) * scale, (x[1] + 0.0f) * scale);
+}
+
 template <int N>
 static __device__ __forceinline__ void clear(float x[N][4]) {
 #pragma unroll
@@ -100,7 +105,7 @@ static __global__ void __launch_bounds__(QUERY_THREADS) backward_query(zk_attn a
     for (int r = 0; r < 2; ++r) {
       const int32_t d = first_d + 8 * n + column;
       if (keys_seen[r] == 0 || d >= at.dim) continue;
-      *(uint32_t *)(dq + row[r] * (size_t)at.dim + (size_t)d) = zk_bf16_pack(total[n][2 * r] * at.scale, total[n][2 * r + 1] * at.scale);
+      *(uint32_t *)(dq + row[r] * (size_t)at.dim + (size_t)d) = pack_result(total[n] + 2 * r, at.scale);
     }
 }
 
@@ -210,7 +215,7 @@ static __global__ void __launch_bounds__(KEY_THREADS) backward_key(zk_attn at, f
           if (g > 0) x[e] = heads[i + e] + x[e];
           if (g + 1 < at.group) heads[i + e] = x[e];
         }
-        if (g + 1 == at.group) *(uint32_t *)(out + i) = zk_bf16_pack(x[0] * scale, x[1] * scale);
+        if (g + 1 == at.group) *(uint32_t *)(out + i) = pack_result(x, scale);
       };
     };
     sum_dk.each(at, block, kv_head, first_d, finish(sums.part_dk, sums.heads_dk, at.scale, dk));

@@ -15,6 +15,7 @@
 struct zk_attn_exp_bf16 {
   float c;
   __device__ __forceinline__ float operator()(float x, float m) const { return zk_exp2f(fmaf(x, c, -(m * c))); }
+  __device__ __forceinline__ float out(float o, float l) const { return (o + 0.0f) / l; } // a chain may have ended in -0
   __device__ __forceinline__ float lse(float m, float l) const { return fmaf(m, c, zk_log2f(l)); }
 };
 static inline zk_attn_exp_bf16 zk_attn_exp_of(const zk_attn &a) { return {(float)((double)a.scale * 1.4426950408889634)}; }

@@ -156,7 +156,7 @@ static __global__ void __launch_bounds__(THREADS) forward(zk_attn at, zk_attn_ex
       if (partials.o != NULL)
         partials.o[part * (size_t)at.dim + d] = x, partials.o[part * (size_t)at.dim + d + 1] = y;
       else
-        *(uint32_t *)(out + row * (size_t)at.dim + d) = zk_bf16_pack(x / L[r], y / L[r]);
+        *(uint32_t *)(out + row * (size_t)at.dim + d) = zk_bf16_pack(weight.out(x, L[r]), weight.out(y, L[r]));
     }
     if (lane % 4 != 0) continue;
     if (partials.o != NULL)

@@ -118,7 +118,7 @@ static __global__ void __launch_bounds__(ZK_F32_THREADS)
     } else {
       const float l = total.l[i];
       zk_f32_columns<DP>(at.dim, total_o[i], [&](int32_t d, const float *x) {
-        *(zk_float4 *)(out + row * (size_t)at.dim + d) = {{x[0] / l, x[1] / l, x[2] / l, x[3] / l}};
+        *(zk_float4 *)(out + row * (size_t)at.dim + d) = {{weight.out(x[0], l), weight.out(x[1], l), weight.out(x[2], l), weight.out(x[3], l)}};
       });
       if (writes_sums && lse != NULL) lse[row] = weight.lse(total.m[i], l);
     }

@@ -45,7 +45,7 @@ static __global__ void __launch_bounds__(ZK_MERGE_THREADS) zk_attn_merge_rows(zk
       const bool copy = zk_attn_merge(weight, partials.ml[2 * part], partials.ml[2 * part + 1], &M, &L, &A, &B);
       O = copy ? o : fmaf(O, A, o * B);
     }
-    zk_store(out, row * (size_t)a.dim + (size_t)d, O / L);
+    zk_store(out, row * (size_t)a.dim + (size_t)d, weight.out(O, L));
     if (d == 0 && lse != NULL) lse[row] = weight.lse(M, L);
   }
 }
