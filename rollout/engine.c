@@ -33,28 +33,36 @@ static size_t page_bytes(const zk_policy *policy, int32_t page_tokens) {
   return 2 * (size_t)policy->config.num_layers * zk_kv_cache_bytes(policy->device, &desc, 1);
 }
 
-void zk_engine_kv_bytes(const zk_policy *policy, const zk_engine_options *o, size_t *wanted, size_t *least) {
-  size_t page = page_bytes(policy, o->page_tokens), pages = ((size_t)o->max_sequence + (size_t)o->page_tokens - 1) / (size_t)o->page_tokens;
-  *least = (pages + 1) * page; // one sequence, and its prompt's last page before it is copied
-  // Room for max_batch sequences with prompts of usual length; when they are longer, preemption makes do.
-  size_t usual = (size_t)o->max_new_tokens + USUAL_PROMPT_TOKENS, usual_pages = (usual + (size_t)o->page_tokens - 1) / (size_t)o->page_tokens;
-  *wanted = ((size_t)o->max_batch * (usual_pages < pages ? usual_pages : pages) + 1) * page;
-  if (*wanted < *least) *wanted = *least;
-  if (o->kv_bytes) *wanted = o->kv_bytes;
+static size_t pages_of(size_t num_tokens, const zk_engine_options *o) { return (num_tokens + (size_t)o->page_tokens - 1) / (size_t)o->page_tokens; }
+
+// One sequence, and its prompt's last page before it is copied.
+static size_t least_bytes(const zk_policy *policy, const zk_engine_options *o) {
+  return (pages_of((size_t)o->max_sequence, o) + 1) * page_bytes(policy, o->page_tokens);
 }
 
-static zk_status decide_num_pages(const zk_policy *policy, const zk_engine_options *o, int32_t *num_pages) {
-  size_t wanted, least, page = page_bytes(policy, o->page_tokens), available = zk_device_memory_free(policy->device);
-  zk_engine_kv_bytes(policy, o, &wanted, &least);
-  if (!o->kv_bytes && wanted > available / 2) wanted = available / 2 > least ? available / 2 : least; // leave room for training
+size_t zk_engine_kv_bytes(const zk_policy *policy, const zk_engine_options *o) {
+  if (o->kv_bytes) return o->kv_bytes;
+  // Sequences of usual length, unless more can be had; when they are longer, preemption makes do.
+  size_t usual = (size_t)o->max_new_tokens + USUAL_PROMPT_TOKENS, longest = (size_t)o->max_sequence;
+  size_t each = pages_of(o->takes_rest || usual > longest ? longest : usual, o), least = least_bytes(policy, o);
+  size_t wanted = ((size_t)o->max_batch * each + 1) * page_bytes(policy, o->page_tokens);
+  if (wanted > o->kv_room) wanted = o->kv_room;
+  return wanted > least ? wanted : least;
+}
+
+static zk_status decide_num_pages(const zk_policy *policy, const zk_engine_options *options, int32_t *num_pages) {
+  zk_engine_options o = *options;
+  size_t page = page_bytes(policy, o.page_tokens), available = zk_device_memory_free(policy->device);
+  if (!o.kv_room) o.kv_room = available / 2; // leave room for training
+  size_t wanted = zk_engine_kv_bytes(policy, &o), least = least_bytes(policy, &o);
   if (wanted < least)
     return ZK_FAIL(ZK_BAD_INPUT,
                    "rollout.kv_bytes: %zu bytes cannot hold one sequence of %d tokens, which takes %zu bytes in pages of %d tokens; raise it, or "
                    "lower rollout.max_new_tokens",
-                   wanted, o->max_sequence, least, o->page_tokens);
+                   wanted, o.max_sequence, least, o.page_tokens);
   if (wanted > available)
     return ZK_FAIL(ZK_OUT_OF_MEMORY, "the KV cache needs %zu bytes (one sequence of %d tokens needs %zu), %zu are free; lower rollout.max_batch, "
-                   "rollout.kv_bytes or rollout.max_new_tokens", wanted, o->max_sequence, least, available);
+                   "rollout.kv_bytes or rollout.max_new_tokens", wanted, o.max_sequence, least, available);
   *num_pages = (int32_t)(wanted / page < INT32_MAX ? wanted / page : INT32_MAX);
   return ZK_OK;
 }
@@ -76,34 +84,47 @@ static zk_status allocate_step_arrays(zk_engine *e) {
   return ZK_OK;
 }
 
-static zk_status allocate(zk_engine *e) {
+// All but the cache, which takes of what is left.
+static zk_status allocate_activations(zk_engine *e) {
   const zk_policy *p = e->policy;
-  const zk_engine_options *o = &e->options;
+  const size_t row = (size_t)p->config.hidden * zk_numerics_bytes(p->numerics), n = (size_t)e->options.max_batch;
+  ZK_TRY(zk_device_alloc(p->device, zk_layer_activations_bytes(p, e->max_rows, false), "sampler activations", &e->activations_memory));
+  zk_layer_activations_place(p, e->max_rows, false, e->activations_memory, &e->activations);
+  ZK_TRY(zk_device_alloc(p->device, n * row, "sampler activations", &e->gathered));
+  ZK_TRY(zk_device_alloc(p->device, n * row, "sampler activations", &e->normed));
+  ZK_TRY(zk_device_alloc(p->device, n * sizeof(int32_t), "sampled tokens", (void **)&e->token_out));
+  ZK_TRY(zk_device_alloc(p->device, n * sizeof(float), "sampled tokens", (void **)&e->logprob_out));
+  if (e->options.want_logits_hash) ZK_TRY(zk_device_alloc(p->device, n * sizeof(uint64_t), "logits hashes", (void **)&e->hash_out));
+  return allocate_step_arrays(e);
+}
+
+static zk_status allocate_cache(zk_engine *e) {
+  const zk_policy *p = e->policy;
+  const size_t layers = (size_t)p->config.num_layers;
   int32_t num_pages = 0;
-  ZK_TRY(decide_num_pages(p, o, &num_pages));
-  e->max_pages = (o->max_sequence + o->page_tokens - 1) / o->page_tokens;
-  e->max_rows = o->max_batch + o->prefill_chunk;
+  ZK_TRY(decide_num_pages(p, &e->options, &num_pages));
   ZK_TRY(zk_page_pool_open(num_pages, &e->pool));
-  zk_attention_desc desc = zk_decoder_attention_desc(p, o->page_tokens);
-  size_t layer_bytes = zk_kv_cache_bytes(p->device, &desc, num_pages), layers = (size_t)p->config.num_layers;
-  e->k_cache = calloc(layers, sizeof *e->k_cache);
-  e->v_cache = calloc(layers, sizeof *e->v_cache);
-  e->running = calloc((size_t)o->max_batch, sizeof *e->running);
-  if (!e->k_cache || !e->v_cache || !e->running) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the engine's tables");
+  zk_attention_desc desc = zk_decoder_attention_desc(p, e->options.page_tokens);
+  size_t layer_bytes = zk_kv_cache_bytes(p->device, &desc, num_pages);
   for (size_t l = 0; l < layers; l++) {
     ZK_TRY(zk_device_alloc(p->device, layer_bytes, "KV cache", &e->k_cache[l]));
     ZK_TRY(zk_device_alloc(p->device, layer_bytes, "KV cache", &e->v_cache[l]));
   }
   e->stats.num_pages = num_pages, e->stats.kv_bytes = 2 * layers * layer_bytes;
-  ZK_TRY(zk_device_alloc(p->device, zk_layer_activations_bytes(p, e->max_rows, false), "sampler activations", &e->activations_memory));
-  zk_layer_activations_place(p, e->max_rows, false, e->activations_memory, &e->activations);
-  size_t row = (size_t)p->config.hidden * zk_numerics_bytes(p->numerics), n = (size_t)o->max_batch;
-  ZK_TRY(zk_device_alloc(p->device, n * row, "sampler activations", &e->gathered));
-  ZK_TRY(zk_device_alloc(p->device, n * row, "sampler activations", &e->normed));
-  ZK_TRY(zk_device_alloc(p->device, n * sizeof(int32_t), "sampled tokens", (void **)&e->token_out));
-  ZK_TRY(zk_device_alloc(p->device, n * sizeof(float), "sampled tokens", (void **)&e->logprob_out));
-  if (o->want_logits_hash) ZK_TRY(zk_device_alloc(p->device, n * sizeof(uint64_t), "logits hashes", (void **)&e->hash_out));
-  return allocate_step_arrays(e);
+  return ZK_OK;
+}
+
+static zk_status allocate(zk_engine *e) {
+  const zk_engine_options *o = &e->options;
+  const size_t layers = (size_t)e->policy->config.num_layers;
+  e->max_pages = (o->max_sequence + o->page_tokens - 1) / o->page_tokens;
+  e->max_rows = o->max_batch + o->prefill_chunk;
+  e->k_cache = calloc(layers, sizeof *e->k_cache);
+  e->v_cache = calloc(layers, sizeof *e->v_cache);
+  e->running = calloc((size_t)o->max_batch, sizeof *e->running);
+  if (!e->k_cache || !e->v_cache || !e->running) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the engine's tables");
+  ZK_TRY(allocate_activations(e));
+  return allocate_cache(e);
 }
 
 zk_status zk_engine_open(const zk_policy *policy, const zk_engine_options *options, zk_engine **out) {

@@ -30,7 +30,9 @@ typedef struct {
   // How: changes no bit.
   int32_t max_batch;     // sequences in one step
   int32_t page_tokens;   // tokens of a KV page
-  uint64_t kv_bytes;     // KV cache; 0 = room for max_batch sequences of usual length, within half of what is free
+  uint64_t kv_bytes;     // KV cache; 0 = room for max_batch sequences of usual length, within kv_room
+  uint64_t kv_room;      // the most that a cache sized by itself may take; 0 = half of what is free
+  bool takes_rest;       // it takes all of kv_room that max_batch sequences of the longest length could use
   int32_t prefill_chunk; // prompt tokens in one step
   int32_t max_sequence;  // longest prompt + completion that will be submitted
 } zk_engine_options;
@@ -67,8 +69,8 @@ typedef struct {
   size_t kv_bytes;
 } zk_engine_stats;
 
-// Bytes of KV cache that `options` asks for, and the least that can run one sequence; for the memory plan and its message.
-void zk_engine_kv_bytes(const zk_policy *policy, const zk_engine_options *options, size_t *wanted, size_t *least);
+// Bytes of KV cache that `options` (with kv_room) come to, at least one sequence's; for the memory plan. Less than kv_bytes by part of a page.
+size_t zk_engine_kv_bytes(const zk_policy *policy, const zk_engine_options *options);
 // Allocates the KV cache and buffers. ZK_OUT_OF_MEMORY says how much is needed for what, ZK_BAD_INPUT when kv_bytes cannot hold one
 // sequence. `policy` (and what options borrows) must outlive the engine.
 zk_status zk_engine_open(const zk_policy *policy, const zk_engine_options *options, zk_engine **out);

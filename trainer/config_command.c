@@ -4,9 +4,8 @@
 #include <stdlib.h>
 
 #include "shared/command_line.h"
-#include "trainer/plan.h"
 
-zk_status zk_config_command(int argc, char **argv, const char *about, const struct argp *own, zk_config_work *work, void *arg) {
+zk_status zk_config_command(int argc, char **argv, const char *about, const struct argp *own, zk_plan_kind kind, zk_config_work *work, void *arg) {
   zk_command_line line;
   ZK_TRY(zk_command_line_parse_with(argc, argv, about, own, arg, &line));
   if (line.help_config) {
@@ -19,9 +18,12 @@ zk_status zk_config_command(int argc, char **argv, const char *about, const stru
   zk_status st = config ? zk_config_load(line.config_path, line.num_overrides, line.overrides, config) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a config");
   st = zk_comm_agree(comm, st);
   if (st == ZK_OK && line.dry_run) {
-    if (zk_comm_rank(comm) == 0) st = zk_plan_print(config, zk_comm_size(comm), stdout);
+    if (zk_comm_rank(comm) == 0) st = zk_plan_print(config, kind, comm, stdout);
     st = zk_comm_agree(comm, st);
-  } else if (st == ZK_OK) st = work(config, comm, arg);
+  } else {
+    if (st == ZK_OK) st = zk_plan_check(config, kind, comm);
+    if (st == ZK_OK) st = work(config, comm, arg);
+  }
   free(config);
   return st;
 }

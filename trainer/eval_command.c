@@ -50,8 +50,9 @@ static zk_status eval(const zk_config *config, zk_comm *comm, void *arg) {
   zk_session session;
   zk_engine *engine = NULL;
   ZK_TRY(zk_session_open(config, comm, NULL, &session));
-  zk_engine_options o = zk_session_engine_options(&session);
-  zk_status st = zk_comm_agree(comm, zk_engine_open(&session.policy, &o, &engine));
+  zk_engine_options o;
+  zk_status st = zk_plan_engine_options(&session, ZK_PLAN_EVALUATE, &o);
+  if (st == ZK_OK) st = zk_comm_agree(comm, zk_engine_open(&session.policy, &o, &engine));
   if (st == ZK_OK) st = evaluate(&session, engine);
   zk_engine_close(engine);
   zk_session_close(&session);
@@ -63,7 +64,7 @@ static zk_status run_eval(int argc, char **argv) {
                            "Samples the task's held-out set: greedy, and with eval.samples=k also k samples an item for avg@k and pass@k. One JSON "
                            "object on standard output.\vThe model is CONFIG's own; give model.path=RUN/checkpoints/step_000100 for a later one. "
                            "eval.prompts=N takes the first N items. Under mpirun the workers share the items; the numbers stay the same.",
-                           NULL, eval, NULL);
+                           NULL, ZK_PLAN_EVALUATE, eval, NULL);
 }
 
 const zk_command zk_command_eval = {"eval", "accuracy on the task's held-out set: greedy, avg@k, pass@k", run_eval};

@@ -60,9 +60,9 @@ static sizes count_bytes(const zk_policy *p, bool recompute, bool backward, int6
                  .cache = kept * 2 * align64(zk_kv_cache_bytes(p->device, &desc, (int32_t)pages))};
 }
 
-size_t zk_gradient_bytes(const zk_policy *policy, const zk_gradient_options *o, int64_t num_rows, int64_t num_targets) {
-  sizes s = count_bytes(policy, o->recompute, true, num_rows, num_targets, cache_pages(num_rows, num_rows / 16 + 1));
-  size_t tied = is_tied(policy) ? (size_t)policy->config.vocab * (size_t)policy->config.hidden * sizeof(float) : 0;
+size_t zk_gradient_bytes(const zk_policy *policy, const zk_gradient_options *o, int64_t num_rows, int64_t num_targets, bool backward) {
+  sizes s = count_bytes(policy, o->recompute, backward, num_rows, num_targets, cache_pages(num_rows, num_rows / 16 + 1));
+  size_t tied = backward && is_tied(policy) ? (size_t)policy->config.vocab * (size_t)policy->config.hidden * sizeof(float) : 0;
   return s.layers + s.inputs + s.work + s.head + s.cache + tied;
 }
 

@@ -22,8 +22,9 @@ typedef struct {
 zk_status zk_gradient_open(const zk_policy *policy, const zk_gradient_options *options, zk_gradient **out);
 void zk_gradient_close(zk_gradient *gradient);
 zk_stream *zk_gradient_stream(zk_gradient *gradient);
-// Bytes of activations and scratch for microbatches of num_rows tokens, num_targets of them trained; for the memory plan.
-size_t zk_gradient_bytes(const zk_policy *policy, const zk_gradient_options *options, int64_t num_rows, int64_t num_targets);
+// Bytes of activations and scratch for microbatches of num_rows tokens, num_targets of them trained, with or without a backward pass; for
+// the memory plan.
+size_t zk_gradient_bytes(const zk_policy *policy, const zk_gradient_options *options, int64_t num_rows, int64_t num_targets, bool backward);
 
 // Per-target outputs, host arrays indexed by target_offsets; any may be NULL.
 typedef struct {

@@ -3,62 +3,174 @@
 
 #include <string.h>
 
-#include "rollout/session.h"
+#include "shared/device_choice.h"
+#include "shared/log.h"
 #include "shared/model.h"
 #include "trainer/gradient.h"
 #include "trainer/leaf_tree.h"
+#include "trainer/optimizer.h"
 
-typedef struct {
-  const char *what;
-  size_t bytes;
-} row;
+#define USUAL_PROMPT_TOKENS 512
+#define GPU_SLACK ((size_t)2 << 30) // operations' scratch, and what an allocator loses
 
-static zk_status count(const zk_config *c, int num_ranks, zk_policy *p, row *rows, int *num_rows) {
-  zk_engine_options o = {.max_new_tokens = c->rollout.max_new_tokens, .max_batch = c->rollout.max_batch, .page_tokens = c->rollout.page_tokens,
-                         .kv_bytes = c->rollout.kv_bytes, .prefill_chunk = c->rollout.prefill_chunk, .max_sequence = p->num_positions};
-  size_t kv, least, weights = (size_t)p->params.num_elements * zk_numerics_bytes(p->numerics);
-  zk_engine_kv_bytes(p, &o, &kv, &least);
-  zk_gradient_options g = {1, 0, 1, c->trainer.microbatch_tokens, c->trainer.recompute};
-  int64_t tokens = c->trainer.microbatch_tokens > ZK_CHUNK_TOKENS ? c->trainer.microbatch_tokens : ZK_CHUNK_TOKENS;
-  const row all[] = {
-      {"weights (shared by sampler and trainer)", weights},
-      {"weights packed for this device, RoPE tables", zk_policy_bytes(p->device, p->numerics, &p->config, &p->params, p->num_positions) - weights},
-      {"KV cache", kv},
-      {"sampler activations", zk_layer_activations_bytes(p, o.max_batch + o.prefill_chunk, false)},
-      {"trainer activations and scratch, full microbatch", zk_gradient_bytes(p, &g, tokens, tokens)},
-      {"gradients (tree of leaves)", zk_leaf_tree_bytes(p->params.num_elements, c->trainer.grad_leaves, num_ranks)},
-      {"optimiser state and gradient shard", 3 * (size_t)(p->params.num_elements / num_ranks) * sizeof(float)},
-  };
-  *num_rows = (int)(sizeof all / sizeof *all);
-  memcpy(rows, all, sizeof all);
-  return ZK_OK;
+// ---- what is taken after the KV cache is made -------------------------------------------------------------------------
+
+static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// The most tokens a microbatch can have: whole chunks, or one long sequence; no more than a leaf has.
+static int64_t microbatch_rows(const zk_config *c, const zk_policy *p) {
+  int64_t longest = smaller(p->num_positions, (int64_t)c->rollout.max_new_tokens + USUAL_PROMPT_TOKENS);
+  int64_t seqs = larger((int64_t)c->rollout.prompts_per_step * c->rollout.samples_per_prompt, c->sft.batch);
+  int64_t leaf = (seqs + c->trainer.grad_leaves - 1) / c->trainer.grad_leaves * p->num_positions;
+  return smaller(leaf, larger(larger(c->trainer.microbatch_tokens, ZK_CHUNK_TOKENS), longest));
 }
 
-zk_status zk_plan_print(const zk_config *c, int num_ranks, FILE *out) {
-  ZK_TRY(zk_config_write_yaml(c, out));
-  zk_model_config model;
-  ZK_TRY(zk_session_model_config(c, &model));
-  zk_policy policy = {.numerics = c->numerics, .config = model, .num_positions = zk_session_positions(&model)};
-  ZK_TRY(zk_params_create(&model, &policy.params));
-  zk_status st = zk_device_open(c->device == ZK_CONFIG_DEVICE_CUDA ? ZK_DEVICE_CUDA : ZK_DEVICE_CPU, 0, &policy.device);
-  row rows[16];
-  int n = 0;
-  size_t total = 0, available = 0;
-  if (st == ZK_OK) st = count(c, num_ranks, &policy, rows, &n);
-  if (st == ZK_OK) {
-    fprintf(out, "# model: %s, %lld parameters\n# memory of one of %d worker%s, bytes\n", zk_model_architecture_name(model.architecture),
-            (long long)policy.params.num_elements, num_ranks, num_ranks == 1 ? "" : "s");
-    for (int i = 0; i < n; i++) {
-      fprintf(out, "# %16zu  %s\n", rows[i].bytes, rows[i].what);
-      total += rows[i].bytes;
-    }
-    available = zk_device_memory_free(policy.device);
-    fprintf(out, "# %16zu  all; %zu free on %s\n", total, available, zk_device_describe(policy.device));
-    if (total > available)
-      st = ZK_FAIL(ZK_OUT_OF_MEMORY, "the plan needs %zu bytes, %zu are free: lower rollout.max_batch, rollout.kv_bytes or trainer.microbatch_tokens, or set "
-                   "trainer.recompute", total, available);
+static size_t activation_bytes(const zk_config *c, zk_plan_kind kind, const zk_policy *p) {
+  zk_gradient_options g = {1, 0, 1, c->trainer.microbatch_tokens, c->trainer.recompute};
+  int64_t rows = microbatch_rows(c, p);
+  return kind == ZK_PLAN_EVALUATE ? 0 : zk_gradient_bytes(p, &g, rows, rows, kind == ZK_PLAN_TRAIN);
+}
+
+static size_t tree_bytes(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int num_ranks) {
+  return kind == ZK_PLAN_TRAIN ? zk_leaf_tree_bytes(p->params.num_elements, c->trainer.grad_leaves, num_ranks) : 0;
+}
+
+static size_t slack_bytes(const zk_device *device) { return zk_device_get_kind(device) == ZK_DEVICE_CUDA ? GPU_SLACK : 0; }
+
+zk_status zk_plan_engine_options(const zk_session *s, zk_plan_kind kind, zk_engine_options *out) {
+  const zk_config *c = &s->config;
+  *out = zk_session_engine_options(s);
+  size_t later = activation_bytes(c, kind, &s->policy) + tree_bytes(c, kind, &s->policy, zk_comm_size(s->comm)) + slack_bytes(s->device);
+  size_t share = zk_device_memory_free(s->device) / (size_t)s->num_sharers;
+  out->takes_rest = zk_device_get_kind(s->device) == ZK_DEVICE_CUDA;
+  // On a CPU what is free is an estimate, and so is what training takes: half of it is the cache's at most.
+  out->kv_room = out->takes_rest ? (share > later ? share - later : 1) : share / 2;
+  return zk_comm_barrier(s->comm); // workers that share a device have all looked before one takes its share
+}
+
+// ---- the plan ---------------------------------------------------------------------------------------------------------
+
+static void add(zk_plan *plan, const char *what, size_t bytes, bool is_most, const char *lower) {
+  if (!bytes) return;
+  plan->rows[plan->num_rows++] = (zk_plan_row){what, lower, bytes, is_most};
+  plan->total += bytes;
+}
+
+void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int num_ranks, size_t available, bool takes_rest, zk_plan *out) {
+  zk_engine_options o = {.max_new_tokens = c->rollout.max_new_tokens, .max_batch = c->rollout.max_batch, .page_tokens = c->rollout.page_tokens,
+                         .kv_bytes = c->rollout.kv_bytes, .prefill_chunk = c->rollout.prefill_chunk, .max_sequence = p->num_positions,
+                         .takes_rest = takes_rest};
+  const char *workers = "start more workers, which share it, or take a smaller model";
+  const size_t weights = (size_t)p->params.num_elements * zk_numerics_bytes(p->numerics);
+  *out = (zk_plan){.available = available};
+  add(out, "weights (shared by sampler and trainer)", weights, false, "take a smaller model");
+  add(out, "weights packed for this device, RoPE tables", zk_policy_bytes(p->device, p->numerics, &p->config, &p->params, p->num_positions) - weights,
+      false, "take a smaller model");
+  if (kind == ZK_PLAN_TRAIN) {
+    zk_optimizer_sizes optimizer = zk_optimizer_bytes(p->numerics, p->params.num_elements, num_ranks);
+    add(out, "master weights", optimizer.master, false, workers);
+    add(out, "optimiser state", optimizer.moments, false, workers);
+    add(out, "gradient shard", optimizer.grad, false, workers);
+    add(out, "gradients (tree of leaves)", tree_bytes(c, kind, p, num_ranks), false, "start more workers, or lower trainer.grad_leaves (which changes the bits)");
   }
-  if (policy.device) zk_device_close(policy.device);
-  zk_params_destroy(&policy.params);
+  add(out, "trainer activations and scratch, full microbatch", activation_bytes(c, kind, p), true, "set trainer.recompute, or lower trainer.microbatch_tokens");
+  add(out, "sampler activations", zk_layer_activations_bytes(p, o.max_batch + o.prefill_chunk, false), false,
+      "lower rollout.prefill_chunk or rollout.max_batch");
+  add(out, "scratch of operations, slack", takes_rest ? GPU_SLACK : 0, false, "use a GPU with more memory");
+  size_t rest = available > out->total ? available - out->total : 1;
+  o.kv_room = takes_rest ? rest : available / 2;
+  add(out, "KV cache", zk_engine_kv_bytes(p, &o), false, "lower rollout.kv_bytes, rollout.max_batch or rollout.max_new_tokens");
+}
+
+typedef struct {
+  char s[32];
+} size_text;
+
+static size_text text_of(size_t bytes) {
+  size_text t;
+  bool is_large = bytes >= (size_t)1 << 30;
+  snprintf(t.s, sizeof t.s, "%.1f %s", (double)bytes / (is_large ? 1073741824.0 : 1048576.0), is_large ? "GiB" : "MiB");
+  return t;
+}
+
+zk_status zk_plan_fits(const zk_plan *plan, bool with_bounds, const char *device) {
+  const zk_plan_row *largest = NULL;
+  size_t needed = 0;
+  for (int i = 0; i < plan->num_rows; i++) {
+    const zk_plan_row *row = &plan->rows[i];
+    if (row->is_most && !with_bounds) continue;
+    needed += row->bytes;
+    if (!largest || row->bytes > largest->bytes) largest = row;
+  }
+  if (needed <= plan->available || !largest) return ZK_OK;
+  return ZK_FAIL(ZK_OUT_OF_MEMORY, "the plan needs %s, %s are free on %s; the largest part is %s, %s: %s", text_of(needed).s, text_of(plan->available).s,
+                 device, largest->what, text_of(largest->bytes).s, largest->lower);
+}
+
+// ---- before a run -----------------------------------------------------------------------------------------------------
+
+// The shape of the policy that config asks for, on this worker's device, opened. The caller closes both.
+static zk_status open_shape(const zk_config *c, zk_comm *comm, zk_policy *shape) {
+  zk_model_config model;
+  *shape = (zk_policy){.numerics = c->numerics};
+  ZK_TRY(zk_session_model_config(c, &model));
+  shape->config = model, shape->num_positions = zk_session_positions(&model);
+  ZK_TRY(zk_params_create(&model, &shape->params));
+  ZK_TRY(zk_device_choose_open(c->device, zk_comm_local_rank(comm), zk_comm_local_size(comm), &shape->device));
+  return zk_device_require(shape->device, c->numerics);
+}
+
+static void close_shape(zk_policy *shape) {
+  zk_device_close(shape->device);
+  zk_params_destroy(&shape->params);
+}
+
+static void make(const zk_config *c, zk_plan_kind kind, const zk_policy *shape, zk_comm *comm, zk_plan *out) {
+  size_t sharers = (size_t)zk_device_sharers(c->device, shape->device, zk_comm_local_size(comm));
+  zk_plan_make(c, kind, shape, zk_comm_size(comm), zk_device_memory_free(shape->device) / sharers,
+               zk_device_get_kind(shape->device) == ZK_DEVICE_CUDA, out);
+}
+
+static void print(const zk_plan *plan, const zk_policy *shape, int num_ranks, FILE *out) {
+  fprintf(out, "# model: %s, %lld parameters\n# memory of one of %d worker%s, bytes\n", zk_model_architecture_name(shape->config.architecture),
+          (long long)shape->params.num_elements, num_ranks, num_ranks == 1 ? "" : "s");
+  for (int i = 0; i < plan->num_rows; i++) fprintf(out, "# %16zu  %s%s\n", plan->rows[i].bytes, plan->rows[i].what, plan->rows[i].is_most ? ", at most" : "");
+  fprintf(out, "# %16zu  all; %zu free on %s\n", plan->total, plan->available, zk_device_describe(shape->device));
+}
+
+zk_status zk_plan_print(const zk_config *c, zk_plan_kind kind, zk_comm *comm, FILE *out) {
+  ZK_TRY(zk_config_write_yaml(c, out));
+  zk_policy shape;
+  zk_plan plan;
+  zk_status st = open_shape(c, comm, &shape);
+  if (st == ZK_OK) {
+    make(c, kind, &shape, comm, &plan);
+    print(&plan, &shape, zk_comm_size(comm), out);
+    st = zk_plan_fits(&plan, true, zk_device_describe(shape.device));
+  }
+  close_shape(&shape);
   return st;
+}
+
+static void talk(const zk_plan *plan, const zk_policy *shape) {
+  char parts[640] = "";
+  size_t used = 0;
+  for (int i = 0; i < plan->num_rows && used < sizeof parts; i++)
+    used += (size_t)snprintf(parts + used, sizeof parts - used, "%s%s %s", i ? ", " : "", plan->rows[i].what, text_of(plan->rows[i].bytes).s);
+  ZK_LOG(INFO, "memory", "%s of %s free on %s: %s", text_of(plan->total).s, text_of(plan->available).s, zk_device_describe(shape->device), parts);
+}
+
+zk_status zk_plan_check(const zk_config *c, zk_plan_kind kind, zk_comm *comm) {
+  zk_policy shape;
+  zk_plan plan;
+  zk_status st = open_shape(c, comm, &shape);
+  if (st == ZK_OK) {
+    bool is_gpu = zk_device_get_kind(shape.device) == ZK_DEVICE_CUDA;
+    make(c, kind, &shape, comm, &plan);
+    if (is_gpu && zk_comm_rank(comm) == 0) talk(&plan, &shape);
+    st = zk_plan_fits(&plan, is_gpu, zk_device_describe(shape.device));
+  }
+  close_shape(&shape);
+  return zk_comm_agree(comm, st);
 }

@@ -1,13 +1,43 @@
-// The memory plan: what a run will allocate on each worker, before it allocates anything.
+// The memory plan: what a worker will take of its device, before it takes anything.
+//
+// On a GPU the KV cache takes what is left: what is free, less what training will still take after the cache is made.
 #ifndef ZK_TRAINER_PLAN_H
 #define ZK_TRAINER_PLAN_H
 
 #include <stdio.h>
 
-#include "shared/config.h"
+#include "rollout/session.h"
+
+// What a command does with the model: sample; sample and compare by the trainer's forward pass; train (and sample, or evaluate).
+typedef enum { ZK_PLAN_EVALUATE, ZK_PLAN_SAMPLE, ZK_PLAN_TRAIN } zk_plan_kind;
+
+typedef struct {
+  const char *what;  // "master weights"
+  const char *lower; // what makes it less: "start more workers"
+  size_t bytes;
+  bool is_most;      // an upper bound that short sequences stay below
+} zk_plan_row;
+
+enum { ZK_PLAN_MAX_ROWS = 12 };
+typedef struct {
+  zk_plan_row rows[ZK_PLAN_MAX_ROWS];
+  int num_rows;
+  size_t total, available; // of one worker; a device that workers share is divided among them
+} zk_plan;
+
+// Adds up. `shape` is a policy that holds device, numerics, config, params and num_positions, and no memory. `available`: bytes this
+// worker may take; takes_rest: the cache may take all that is left of them (a GPU), else what it usually needs.
+void zk_plan_make(const zk_config *config, zk_plan_kind kind, const zk_policy *shape, int num_ranks, size_t available, bool takes_rest, zk_plan *out);
+// ZK_OUT_OF_MEMORY, naming the largest part and what to lower, when it does not fit. with_bounds: rows that are upper bounds count too.
+zk_status zk_plan_fits(const zk_plan *plan, bool with_bounds, const char *device);
 
 // Prints the resolved config (YAML) and, as comments after it, bytes by purpose for one of num_ranks workers. Reads the model's
 // config.json, allocates no device memory. ZK_OUT_OF_MEMORY when the plan does not fit what is free, after printing it.
-zk_status zk_plan_print(const zk_config *config, int num_ranks, FILE *out);
+zk_status zk_plan_print(const zk_config *config, zk_plan_kind kind, zk_comm *comm, FILE *out);
+// The same check at the start of a run, with one line of talk. (On a CPU, where free memory is an estimate, upper bounds do not count.) Collective.
+zk_status zk_plan_check(const zk_config *config, zk_plan_kind kind, zk_comm *comm);
+
+// The session's engine options, with the room that a cache may take beside what the session's work will still take. Collective.
+zk_status zk_plan_engine_options(const zk_session *session, zk_plan_kind kind, zk_engine_options *out);
 
 #endif

@@ -8,6 +8,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/metrics.h"
+#include "trainer/plan.h"
 
 // Every size-th sequence of the workload is this rank's.
 static zk_status submit_own(const zk_session *s, zk_engine *engine, const zk_workload *w) {
@@ -75,7 +76,8 @@ static zk_status measure(zk_session *s, zk_engine *engine, const zk_workload *w)
 }
 
 static zk_status open_engine(const zk_session *s, const zk_rollout_bench_options *options, zk_engine **engine) {
-  zk_engine_options o = zk_session_engine_options(s);
+  zk_engine_options o;
+  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_EVALUATE, &o));
   o.max_new_tokens = options->max_tokens, o.max_sequence = 2 * options->max_tokens;
   o.ignore_eos = true, o.num_stop = 0;
   if (o.max_sequence > s->policy.num_positions)

@@ -125,7 +125,8 @@ static zk_status open_directory(rollout *r, const zk_config *config) {
 static zk_status open_parts(rollout *r, const zk_config *c, zk_comm *comm) {
   ZK_TRY(zk_session_open(c, comm, NULL, &r->session));
   zk_session *s = &r->session;
-  zk_engine_options o = zk_session_engine_options(s);
+  zk_engine_options o;
+  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_SAMPLE, &o));
   zk_gradient_options g = {c->rollout.temperature, c->rollout.top_k, c->rollout.top_p, c->trainer.microbatch_tokens, true};
   zk_status st = zk_engine_open(&s->policy, &o, &r->engine);
   if (st == ZK_OK) st = zk_gradient_open(&s->policy, &g, &r->gradient);
@@ -200,7 +201,7 @@ static zk_status run_rollout(int argc, char **argv) {
                            "\vEvery column is what `train` would write with these weights: trainer_logprob comes from the trainer's forward pass, and a "
                            "token whose two log-probabilities differ in a bit stops the run. Steps that are there already are sampled again and compared. "
                            "--bench: prompts and completions of A to B tokens, uniform, seed 0; sampling as the config says, but never ending early.",
-                           &own_options, work, &args);
+                           &own_options, ZK_PLAN_SAMPLE, work, &args);
 }
 
 const zk_command zk_command_rollout = {"rollout", "sample only, write trajectories; --bench measures throughput", run_rollout};

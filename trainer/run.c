@@ -6,6 +6,7 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "trainer/plan.h"
 #include "trainer/run_folder.h"
 
 // Rank 0: the lock, the config on disk, and the checkpoint to go on from (-1: none).
@@ -28,7 +29,8 @@ static zk_status open_parts(zk_run *run, const zk_config *config, zk_comm *comm,
   zk_session *s = &run->session;
   bool rl = !strcmp(run->kind, "train");
   ZK_TRY(zk_updater_open(s, rl ? config->rollout.temperature : 1, rl ? config->rollout.top_k : 0, rl ? config->rollout.top_p : 1, &run->updater));
-  zk_engine_options o = zk_session_engine_options(s);
+  zk_engine_options o;
+  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_TRAIN, &o));
   ZK_TRY(zk_comm_agree(comm, zk_engine_open(&s->policy, &o, &run->engine)));
   if (from < 0) {
     run->step = -1;

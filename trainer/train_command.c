@@ -31,10 +31,12 @@ static zk_status sft(const zk_config *config, zk_comm *comm, void *arg) {
 }
 
 static zk_status run_train(int argc, char **argv) {
-  return zk_config_command(argc, argv, "Runs reinforcement learning: sample, reward, compare bits, update, log, checkpoint.", NULL, train, NULL);
+  return zk_config_command(argc, argv, "Runs reinforcement learning: sample, reward, compare bits, update, log, checkpoint.", NULL, ZK_PLAN_TRAIN, train,
+                           NULL);
 }
 static zk_status run_sft(int argc, char **argv) {
-  return zk_config_command(argc, argv, "Supervised warm-up on the task's demonstrations: run.steps steps of sft.batch sequences.", NULL, sft, NULL);
+  return zk_config_command(argc, argv, "Supervised warm-up on the task's demonstrations: run.steps steps of sft.batch sequences.", NULL, ZK_PLAN_TRAIN, sft,
+                           NULL);
 }
 
 const zk_command zk_command_train = {"train", "the RL loop: sample, reward, compare bits, update, log, checkpoint", run_train};

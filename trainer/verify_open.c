@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "shared/log.h"
+#include "trainer/plan.h"
 #include "trainer/verify_impl.h"
 
 static int other(int value, int choice, int second) { return value == choice ? second : choice; }
@@ -114,7 +115,8 @@ static zk_status open_parts(zk_auditor *a, const zk_config *c, const char *model
   if (a->options->num_sample) ZK_TRY(zk_updater_open_forward(&a->session, temperature, top_k, top_p, &a->updater));
   else ZK_TRY(zk_updater_open(&a->session, temperature, top_k, top_p, &a->updater));
   if (!rl && !a->options->replay) return ZK_OK;
-  zk_engine_options o = zk_session_engine_options(&a->session);
+  zk_engine_options o;
+  ZK_TRY(zk_plan_engine_options(&a->session, a->options->num_sample ? ZK_PLAN_SAMPLE : ZK_PLAN_TRAIN, &o));
   o.want_logits_hash = true;
   return zk_comm_agree(a->comm, zk_engine_open(&a->session.policy, &o, &a->engine));
 }

@@ -151,13 +151,13 @@ refused workers 3 "$ZK" train good.yaml task.min_length=90 task.max_length=90 ru
 # ---- memory
 rm -rf new
 refused "$ZK" train good.yaml rollout.kv_bytes=1000 run.dir=new -- rollout.kv_bytes 1000 65536 'one sequence of 64 tokens'
-refused "$ZK" train good.yaml rollout.kv_bytes=1000000000000000 run.dir=new -- rollout.kv_bytes 1000000000000000 free
+refused "$ZK" train good.yaml rollout.kv_bytes=1000000000000000 run.dir=new -- 'the plan needs' free 'the largest part is KV cache' rollout.kv_bytes
 refused workers 3 "$ZK" train good.yaml rollout.kv_bytes=1000000000000000 run.dir=new -- rollout.kv_bytes
 big="model.init.hidden=8192 model.init.intermediate=32768 model.init.layers=40 model.init.heads=64 model.init.kv_heads=64"
 # shellcheck disable=SC2086
-refused "$ZK" train good.yaml $big run.dir=new -- 'weights: ' MiB free
+refused "$ZK" train good.yaml $big run.dir=new -- 'the plan needs' 'free on cpu' 'the largest part is gradients' trainer.grad_leaves
 # shellcheck disable=SC2086
-refused "$ZK" train good.yaml --dry-run $big -- 'needs' 'free'
+refused "$ZK" train good.yaml --dry-run $big -- 'the plan needs' 'the largest part is'
 
 # ---- run directories
 before=$(digests first)
