@@ -154,10 +154,6 @@ extern "C" const zk_backend zk_backend_cuda = {
     cuda_stream_open, cuda_stream_close, cuda_flip,
 };
 
-#define X(f) extern "C" __typeof__(zk_##f) zk_cuda_##f __attribute__((weak)); // while some are being written
-ZK_DEVICE_FUNCTIONS(X)
-#undef X
-
 extern "C" const zk_kernels zk_kernels_cuda = {
 #define X(f) zk_cuda_##f,
     ZK_DEVICE_FUNCTIONS(X)
