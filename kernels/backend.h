@@ -12,6 +12,7 @@
 #include "kernels/hash.h"
 #include "kernels/linear.h"
 #include "kernels/lmhead.h"
+#include "kernels/math_map.h"
 #include "kernels/reduce.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
@@ -49,7 +50,8 @@ extern "C" {
   X(lmhead_sample)                                                                                                     \
   X(lmhead_backward)                                                                                                   \
   X(adamw)                                                                                                             \
-  X(hash_elements)
+  X(hash_elements)                                                                                                     \
+  X(math_map)
 
 typedef struct {
 #define X(f) __typeof__(zk_##f) *f;

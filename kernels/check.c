@@ -1,6 +1,7 @@
 // The registry of checks, and the two ways to run it.
 #include "kernels/check.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/backend.h"
@@ -67,7 +68,7 @@ static zk_status run_one(const registered *entry, zk_numerics numerics, zk_devic
   if (status != ZK_OK) return zk_status_context(status, "check of operation %s, variant %s, numerics %s", entry->operation, variant, zk_numerics_name(numerics));
   const zk_check_row row = {entry->operation,
                             zk_numerics_name(numerics),
-                            "cpu",
+                            device->kind == ZK_DEVICE_CPU ? "cpu" : "cuda",
                             variant,
                             check.num_cases,
                             check.num_bits,
@@ -85,13 +86,28 @@ static zk_status run_one(const registered *entry, zk_numerics numerics, zk_devic
   return ZK_OK;
 }
 
-static zk_status run_all(zk_device *device, int quick, const char *variant, zk_check_report report, void *user,
+static zk_status run_all(zk_device *device, int quick, const char *only, const char *variant, zk_check_report report, void *user,
                          verdict *verdict) {
   for (size_t i = 0; i < sizeof registry / sizeof registry[0]; i++)
     for (zk_numerics numerics = 0; numerics < ZK_NUM_NUMERICS; numerics++)
-      if (registry[i].numerics >> numerics & 1u)
+      if ((registry[i].numerics >> numerics & 1u) && (only == NULL || strcmp(only, registry[i].operation) == 0))
         ZK_TRY(run_one(&registry[i], numerics, device, quick, variant, report, user, verdict));
   return ZK_OK;
+}
+
+static const char *variant_of(const zk_device *device) {
+  return device->kind == ZK_DEVICE_CPU ? zk_cpu_isa_name(zk_device_isa(device)) : "sm_90a";
+}
+
+static zk_status require_known(const char *only) {
+  if (only == NULL) return ZK_OK;
+  char names[64 * sizeof registry / sizeof registry[0]];
+  size_t used = 0;
+  for (size_t i = 0; i < sizeof registry / sizeof registry[0]; i++) {
+    if (strcmp(only, registry[i].operation) == 0) return ZK_OK;
+    used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? " " : "", registry[i].operation);
+  }
+  return ZK_FAIL(ZK_BAD_INPUT, "check: unknown operation \"%s\"; one of: %s", only, names);
 }
 
 static zk_status judge(const verdict *verdict) {
@@ -103,25 +119,30 @@ static zk_status judge(const verdict *verdict) {
                  (unsigned long long)verdict->num_bits, verdict->first);
 }
 
-zk_status zk_check_quick(zk_device *device) { return zk_check_quick_rows(device, NULL, NULL); }
+zk_status zk_check_quick(zk_device *device) { return zk_check_quick_rows(device, NULL, NULL, NULL); }
 
-zk_status zk_check_quick_rows(zk_device *device, zk_check_report report, void *user) {
+zk_status zk_check_quick_rows(zk_device *device, const char *only, zk_check_report report, void *user) {
   verdict verdict = {0};
+  ZK_TRY(require_known(only));
   ZK_TRY(zk_device_check_fp(device));
-  ZK_TRY(run_all(device, 1, zk_cpu_isa_name(zk_device_isa(device)), report, user, &verdict));
+  ZK_TRY(run_all(device, 1, only, variant_of(device), report, user, &verdict));
   return judge(&verdict);
 }
 
-zk_status zk_check_full(zk_device_kind kind, int ordinal, zk_check_report report, void *user) {
-  zk_device *device;
-  ZK_TRY(zk_device_open(kind, ordinal, &device));
+zk_status zk_check_full(zk_device *device, const char *only, zk_check_report report, void *user) {
   verdict verdict = {0};
-  zk_status status = zk_device_check_fp(device);
-  for (int isa = ZK_CPU_AVX512; isa >= ZK_CPU_SCALAR && status == ZK_OK; isa--) {
-    if (!zk_cpu_isa_available((zk_cpu_isa)isa)) continue;
-    status = zk_device_set_isa(device, (zk_cpu_isa)isa);
-    if (status == ZK_OK) status = run_all(device, 0, zk_cpu_isa_name((zk_cpu_isa)isa), report, user, &verdict);
+  ZK_TRY(require_known(only));
+  ZK_TRY(zk_device_check_fp(device));
+  if (device->kind != ZK_DEVICE_CPU) {
+    ZK_TRY(run_all(device, 0, only, variant_of(device), report, user, &verdict));
+    return judge(&verdict);
   }
-  zk_device_close(device);
-  return status != ZK_OK ? status : judge(&verdict);
+  const zk_cpu_isa chosen = zk_device_isa(device);
+  for (int isa = ZK_CPU_AVX512; isa >= ZK_CPU_SCALAR; isa--) {
+    if (!zk_cpu_isa_available((zk_cpu_isa)isa)) continue;
+    ZK_TRY(zk_device_set_isa(device, (zk_cpu_isa)isa));
+    ZK_TRY(run_all(device, 0, only, zk_cpu_isa_name((zk_cpu_isa)isa), report, user, &verdict));
+  }
+  ZK_TRY(zk_device_set_isa(device, chosen));
+  return judge(&verdict);
 }

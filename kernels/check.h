@@ -23,14 +23,14 @@ typedef struct {
 
 typedef void (*zk_check_report)(const zk_check_row *row, void *user);
 
-// Every operation, in every numerics of the contract, on every variant that a device of this kind has here, with changing thread counts; under a minute.
-// `report` gets each row as it is done (may be NULL). All rows run; then ZK_MISMATCH names the first operation that
-// differs. Works on a device of its own; streams are of ZK_SIDE_NONE ("check" in ZK_FAULT).
-zk_status zk_check_full(zk_device_kind kind, int ordinal, zk_check_report report, void *user);
+// Every operation (or the one named `only`), in every numerics of the contract, on every variant that `device` has, with changing thread
+// counts; under a minute. `report` gets each row as it is done (may be NULL). All rows run; then ZK_MISMATCH names the first operation
+// that differs. Streams are of ZK_SIDE_NONE ("check" in ZK_FAULT). A CPU's thread count is left at another value.
+zk_status zk_check_full(zk_device *device, const char *only, zk_check_report report, void *user);
 
 // The short form, about a second: every operation on the one variant that `device` will run. ZK_MISMATCH as above.
 zk_status zk_check_quick(zk_device *device);
-zk_status zk_check_quick_rows(zk_device *device, zk_check_report report, void *user); // the same, with rows
+zk_status zk_check_quick_rows(zk_device *device, const char *only, zk_check_report report, void *user); // the same, with rows
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,6 @@
-// Checks of kernels/math.h: the vectorised functions against the same functions one value at a time.
+// Checks of kernels/math.h: the functions as a device's compiler made them, against the same functions one value at a time.
 #include "kernels/check_case.h"
-#include "kernels/cpu/exp.h"
-#include "kernels/cpu/math_map.h"
+#include "kernels/math_map.h"
 #include "kernels/reference/math_reference.h"
 
 // Bit patterns at a stride that is odd, so that all exponents and many mantissas come up; NaNs left out: their payload
@@ -13,53 +12,42 @@ static void patterns(int64_t n, uint32_t offset, float *x) {
   }
 }
 
+static zk_status compare(zk_check *check, const char *what, zk_math_function f, int64_t n, const void *x, const float *want) {
+  void *x_dev, *y;
+  ZK_TRY(zk_check_upload(check, x, (size_t)n * sizeof(float), &x_dev));
+  ZK_TRY(zk_check_device(check, (size_t)n * sizeof(float), &y));
+  ZK_TRY(zk_math_map(check->stream, f, n, x_dev, y));
+  return zk_check_compare(check, what, y, want, n);
+}
+
 zk_status zk_check_math(zk_check *check) {
-  const zk_cpu_isa isa = zk_device_isa(check->device);
   const int64_t n = check->quick ? 20000 : 300000;
-  float *x, *y, *want;
-  zk_check_case(check, "expf over all exponents");
+  float *x, *want;
+  zk_check_case(check, "expf, logf, exp2f, log2f over all exponents");
   ZK_TRY(zk_check_host(check, (size_t)n * sizeof *x, (void **)&x));
   ZK_TRY(zk_check_host(check, (size_t)n * sizeof *x, (void **)&want));
-  ZK_TRY(zk_check_device(check, (size_t)n * sizeof *x, (void **)&y));
   patterns(n, 0, x);
-  ZK_ISA_CALL(isa, zk_cpu_map_expf, n, x, y);
   zk_reference_expf(n, x, want);
-  ZK_TRY(zk_check_compare(check, "expf", y, want, n));
+  ZK_TRY(compare(check, "expf", ZK_MAP_EXPF, n, x, want));
   for (int64_t i = 0; i < n; i++)
     x[i] = -110.0f + (float)i * (200.0f / (float)n); // where it is neither 0, 1 nor infinite
-  ZK_ISA_CALL(isa, zk_cpu_map_expf, n, x, y);
   zk_reference_expf(n, x, want);
-  ZK_TRY(zk_check_compare(check, "expf", y, want, n));
-
-  zk_check_case(check, "logf over all exponents");
-  ZK_TRY(zk_check_host(check, (size_t)n * sizeof *x, (void **)&x));
-  ZK_TRY(zk_check_host(check, (size_t)n * sizeof *x, (void **)&want));
-  ZK_TRY(zk_check_device(check, (size_t)n * sizeof *x, (void **)&y));
+  ZK_TRY(compare(check, "expf", ZK_MAP_EXPF, n, x, want));
   patterns(n, 12345, x);
-  ZK_ISA_CALL(isa, zk_cpu_map_logf, n, x, y);
   zk_reference_logf(n, x, want);
-  ZK_TRY(zk_check_compare(check, "logf", y, want, n));
-
-  zk_check_case(check, "exp2f and log2f over all exponents");
-  ZK_TRY(zk_check_host(check, (size_t)n * sizeof *x, (void **)&x));
-  ZK_TRY(zk_check_host(check, (size_t)n * sizeof *x, (void **)&want));
-  ZK_TRY(zk_check_device(check, (size_t)n * sizeof *x, (void **)&y));
+  ZK_TRY(compare(check, "logf", ZK_MAP_LOGF, n, x, want));
   patterns(n, 777, x);
-  ZK_ISA_CALL(isa, zk_cpu_map_log2f, n, x, y);
   zk_reference_log2f(n, x, want);
-  ZK_TRY(zk_check_compare(check, "log2f", y, want, n));
+  ZK_TRY(compare(check, "log2f", ZK_MAP_LOG2F, n, x, want));
   for (int64_t i = 0; i < n; i++) x[i] = 1.0f - (float)i * (130.0f / (float)n); // the range zk_exp2f is for
-  ZK_ISA_CALL(isa, zk_cpu_exp2, n, x, y);
   zk_reference_exp2f(n, x, want);
-  ZK_TRY(zk_check_compare(check, "exp2f", y, want, n));
+  ZK_TRY(compare(check, "exp2f", ZK_MAP_EXP2F, n, x, want));
 
   zk_check_case(check, "gumbel noise");
   uint32_t *r;
   ZK_TRY(zk_check_host(check, (size_t)n * sizeof *r, (void **)&r));
-  ZK_TRY(zk_check_host(check, (size_t)n * sizeof *x, (void **)&want));
-  ZK_TRY(zk_check_device(check, (size_t)n * sizeof *x, (void **)&y));
+  ZK_TRY(zk_check_host(check, (size_t)n * sizeof *want, (void **)&want));
   for (int64_t i = 0; i < n; i++) r[i] = (uint32_t)((uint64_t)i * (0x100000000ull / (uint64_t)n | 1u));
-  ZK_ISA_CALL(isa, zk_cpu_map_gumbel, n, r, y);
   zk_reference_gumbel(n, r, want);
-  return zk_check_compare(check, "gumbel", y, want, n);
+  return compare(check, "gumbel", ZK_MAP_GUMBEL, n, r, want);
 }

@@ -186,3 +186,7 @@ zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out) {
   *out = stream->scratch;
   return ZK_OK;
 }
+
+zk_status zk_math_map(zk_stream *stream, zk_math_function f, int64_t n, const void *x, float *y) {
+  return stream->device->kernels->math_map(stream, f, n, x, y);
+}

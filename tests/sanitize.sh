@@ -16,6 +16,7 @@ zk_mpi_environment
 export ASAN_OPTIONS=verify_asan_link_order=0:detect_stack_use_after_return=0
 export LSAN_OPTIONS=suppressions=$ZK_ROOT/tests/lsan.supp:print_suppressions=0
 export UBSAN_OPTIONS=print_stacktrace=1
+export LD_PRELOAD=$ZK_ROOT/build-sanitize/tests/libkeep_modules.so
 skip=gpu
 [ "${ZK_QUICK:-0}" = 1 ] && skip='gpu|slow'
 zk_ctest build-sanitize -LE "^($skip)\$" "$@"

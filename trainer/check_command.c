@@ -13,6 +13,7 @@
 typedef struct {
   int quick;
   zk_config_device device;
+  const char *only;
 } check_args;
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
@@ -24,6 +25,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
   case 'd':
     if (!zk_device_choice_parse(arg, &args->device)) argp_error(state, "--device: \"%s\" is not one of " ZK_DEVICE_CHOICE_ARG, arg);
     return 0;
+  case 'o':
+    args->only = arg;
+    return 0;
   default:
     return ARGP_ERR_UNKNOWN;
   }
@@ -32,6 +36,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
 static const struct argp_option options[] = {
     {"quick", 'q', NULL, 0, "the short form that starts every run: one variant, about a second", 0},
     {"device", 'd', ZK_DEVICE_CHOICE_ARG, 0, "what to check (default auto: the GPU if there is one)", 0},
+    {"operation", 'o', "NAME", 0, "this operation alone (an unknown name lists them)", 0},
     {0}};
 static const struct argp parser = {.options = options,
                                    .parser = parse_option,
@@ -47,7 +52,7 @@ static void print_row(const zk_check_row *row, void *user) {
 }
 
 static zk_status run_check(int argc, char **argv) {
-  check_args args = {0, ZK_CONFIG_DEVICE_AUTO};
+  check_args args = {0, ZK_CONFIG_DEVICE_AUTO, NULL};
   argp_parse(&parser, argc, argv, 0, NULL, &args);
   zk_device *device;
   zk_device_kind kind;
@@ -56,9 +61,9 @@ static zk_status run_check(int argc, char **argv) {
   ZK_TRY(zk_device_open(kind, ordinal, &device));
   ZK_LOG(INFO, "check", "%s, contract version %d", zk_device_describe(device), ZK_CONTRACT_VERSION);
   printf("%-24s %-8s %-7s %-8s %6s %15s %s\n", "operation", "numerics", "device", "variant", "cases", "differing bits", "ok");
-  zk_status status = args.quick ? zk_check_quick_rows(device, print_row, NULL) : ZK_OK;
+  zk_status status = args.quick ? zk_check_quick_rows(device, args.only, print_row, NULL) : zk_check_full(device, args.only, print_row, NULL);
   zk_device_close(device);
-  return args.quick ? status : zk_check_full(kind, ordinal, print_row, NULL);
+  return status;
 }
 
 const zk_command zk_command_check = {"check", "the contract on this machine, a row per operation and device",

@@ -42,7 +42,7 @@ await() {
 n=0
 for moment in config.yaml:1 metrics.jsonl:1 metrics.jsonl:3 manifest.jsonl:5 step_000003.h5:1 optimizer.h5:3 state.json:2 DONE:2; do
   n=$((n + 1)) run=full$n code=0
-  LD_PRELOAD=$shim ZK_KILL_AT=full:$moment zerokl train tiny.yaml run.dir=$run 2>log || code=$?
+  LD_PRELOAD=${LD_PRELOAD:+$LD_PRELOAD:}$shim ZK_KILL_AT=full:$moment zerokl train tiny.yaml run.dir=$run 2>log || code=$?
   [ $code -eq 2 ] || { cat log >&2; fail "disk full at $moment: exit code $code"; }
   one_error "$run/" "${moment%:*}" 'No space left on device'
   resumes $run "disk full at $moment"
@@ -55,7 +55,7 @@ one_error limit/checkpoints 'File too large'
 resumes limit "a file larger than the limit"
 # With three ranks, all of which end, and one speaks.
 code=0
-LD_PRELOAD=$shim ZK_KILL_AT=full:step_000003.h5:1 ranks 3 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=limit3 2>log || code=$?
+LD_PRELOAD=${LD_PRELOAD:+$LD_PRELOAD:}$shim ZK_KILL_AT=full:step_000003.h5:1 ranks 3 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=limit3 2>log || code=$?
 [ $code -eq 2 ] || { cat log >&2; fail "disk full under three ranks: exit code $code"; }
 one_error limit3/trajectories/step_000003.h5 'No space left on device'
 resumes limit3 "disk full under three ranks" 3

@@ -11,7 +11,7 @@ for moment in write:step_000003.h5:1 rename:step_000003.h5 renamed:step_000004.h
   n=$((n + 1))
   run=run$n
   code=0
-  LD_PRELOAD=$kill_at ZK_KILL_AT=$moment zerokl train tiny.yaml run.dir=$run 2>log || code=$?
+  LD_PRELOAD=${LD_PRELOAD:+$LD_PRELOAD:}$kill_at ZK_KILL_AT=$moment zerokl train tiny.yaml run.dir=$run 2>log || code=$?
   [ $code -eq 137 ] || { cat log >&2; fail "$moment: exit code $code, not killed"; }
   zerokl train tiny.yaml run.dir=$run 2>log || { cat log >&2; fail "$moment: cannot resume"; }
   same $run "killed at $moment"
@@ -20,7 +20,7 @@ done
 
 # One rank of three dies in mid-step; mpirun ends the others, and two ranks go on.
 code=0
-LD_PRELOAD=$kill_at ZK_KILL_RANK=0 ZK_KILL_AT=rename:step_000004.h5 ranks 3 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=dead 2>log || code=$?
+LD_PRELOAD=${LD_PRELOAD:+$LD_PRELOAD:}$kill_at ZK_KILL_RANK=0 ZK_KILL_AT=rename:step_000004.h5 ranks 3 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=dead 2>log || code=$?
 [ $code -ne 0 ] || fail "a rank died and mpirun says all is well"
 ranks 2 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=dead 2>log || { cat log >&2; fail "cannot resume on two ranks"; }
 same dead "a rank killed"

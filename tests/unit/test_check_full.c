@@ -20,7 +20,10 @@ static void full_reports_every_variant(void **state) {
   rows_seen seen = {0};
   int variants = 0;
   for (int isa = 0; isa <= ZK_CPU_AVX512; isa++) variants += zk_cpu_isa_available((zk_cpu_isa)isa);
-  OK(zk_check_full(ZK_DEVICE_CPU, 0, count_row, &seen));
+  zk_device *device;
+  OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
+  OK(zk_check_full(device, NULL, count_row, &seen));
+  zk_device_close(device);
   assert_int_equal(seen.num_rows % variants, 0);
   assert_true(seen.num_rows / variants > 10);
 }
