@@ -22,6 +22,8 @@
 //   dx[t][k]: the vocabulary cut at multiples of ZK_VOCAB_CHUNK: each part one chain over v ascending fma(dlogit, W[v][k], acc) from +0;
 //   the first part, plus the second, plus the third ...
 //   dW[v][k]: as linear's dW over token chunks.
+// bf16 (x, W and dx are bf16): logit[v] = tc chain (kernels/tensor_core.h) over hidden, fp32, not rounded; everything after it as above on
+//   fp32. Backward: dlogit is rounded to bf16; the parts of dx and the chunks of dW are tc chains from +0; dx's sum is rounded to bf16, dW is fp32.
 #ifndef ZK_KERNELS_LMHEAD_H
 #define ZK_KERNELS_LMHEAD_H
 

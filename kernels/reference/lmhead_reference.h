@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "kernels/bf16.h"
 #include "kernels/lmhead.h"
 
 #ifdef __cplusplus
@@ -33,6 +34,11 @@ bool zk_lmhead_reference_dlogits(const zk_lmhead_desc *desc, float *logit, int32
 bool zk_lmhead_reference_backward(const zk_lmhead_desc *desc, const zk_chunks *chunks, const float *x,
                                   const float *weight, const int32_t *target, const float *dlogprob, float *dx,
                                   float *dweight);
+
+// The two that differ in numerics bf16.
+void zk_lmhead_reference_bf16_logits(int32_t hidden, int32_t vocab, const zk_bf16 *x, const zk_bf16 *weight, float *logit);
+bool zk_lmhead_reference_bf16_backward(const zk_lmhead_desc *desc, const zk_chunks *chunks, const zk_bf16 *x, const zk_bf16 *weight,
+                                       const int32_t *target, const float *dlogprob, zk_bf16 *dx, float *dweight);
 
 #ifdef __cplusplus
 }
