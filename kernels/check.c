@@ -7,6 +7,7 @@
 #include "kernels/backend.h"
 #include "kernels/check_case.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/cuda/gemm.h"
 
 #define F32 (1u << ZK_F32)
 #define BOTH (1u << ZK_F32 | 1u << ZK_BF16)
@@ -95,6 +96,28 @@ static zk_status run_all(zk_device *device, int quick, const char *only, const c
   return ZK_OK;
 }
 
+#ifdef ZK_WITH_CUDA
+static bool is_product(const char *operation) {
+  return strncmp(operation, "linear", 6) == 0 || strncmp(operation, "lmhead", 6) == 0;
+}
+
+// Every kernel of a matrix product, taken wherever it is valid, through every operation that is made of products.
+static zk_status run_products(zk_device *device, const char *only, zk_check_report report, void *user, verdict *verdict) {
+  zk_status status = ZK_OK;
+  for (int v = 0; v < ZK_CUDA_NUM_GEMM && status == ZK_OK; v++) {
+    const zk_cuda_gemm_variant variant = (zk_cuda_gemm_variant)v;
+    const zk_numerics numerics = zk_cuda_gemm_numerics(variant);
+    zk_cuda_gemm_force(variant);
+    for (size_t i = 0; i < sizeof registry / sizeof registry[0] && status == ZK_OK; i++)
+      if (is_product(registry[i].operation) && (registry[i].numerics >> numerics & 1u) &&
+          (only == NULL || strcmp(only, registry[i].operation) == 0))
+        status = run_one(&registry[i], numerics, device, 0, zk_cuda_gemm_name(variant), report, user, verdict);
+  }
+  zk_cuda_gemm_force(ZK_CUDA_NUM_GEMM);
+  return status;
+}
+#endif
+
 static const char *variant_of(const zk_device *device) {
   return device->kind == ZK_DEVICE_CPU ? zk_cpu_isa_name(zk_device_isa(device)) : "sm_90a";
 }
@@ -135,6 +158,9 @@ zk_status zk_check_full(zk_device *device, const char *only, zk_check_report rep
   ZK_TRY(zk_device_check_fp(device));
   if (device->kind != ZK_DEVICE_CPU) {
     ZK_TRY(run_all(device, 0, only, variant_of(device), report, user, &verdict));
+#ifdef ZK_WITH_CUDA
+    ZK_TRY(run_products(device, only, report, user, &verdict));
+#endif
     return judge(&verdict);
   }
   const zk_cpu_isa chosen = zk_device_isa(device);

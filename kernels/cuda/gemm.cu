@@ -20,6 +20,8 @@ const char *zk_cuda_gemm_name(zk_cuda_gemm_variant variant) {
   return variant < ZK_CUDA_NUM_GEMM ? variants[variant].name : "preferred";
 }
 
+zk_numerics zk_cuda_gemm_numerics(zk_cuda_gemm_variant variant) { return variants[variant].numerics; }
+
 bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
   if (variants[variant].numerics != g->numerics) return false;
   switch (variant) {

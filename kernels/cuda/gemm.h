@@ -49,6 +49,7 @@ typedef enum {
 } zk_cuda_gemm_variant;
 
 const char *zk_cuda_gemm_name(zk_cuda_gemm_variant variant);
+zk_numerics zk_cuda_gemm_numerics(zk_cuda_gemm_variant variant); // what it computes in
 // Whether `variant` computes this product.
 bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
 // Checks and tests: from now on this process takes `variant` wherever it is valid, or, given ZK_CUDA_NUM_GEMM, what it
