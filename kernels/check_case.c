@@ -93,7 +93,8 @@ static zk_status fill(zk_check *check, zk_check_data data, zk_numerics numerics,
     uint32_t r[4];
     draw(seed, i / 2, r);
     for (int64_t j = i; j < i + 2 && j < n; j++) {
-      previous = element(data, r[2 * (j - i)], r[2 * (j - i) + 1], previous, numerics == ZK_F32 ? 0x1p-23f : 0x1p-7f, j);
+      previous =
+          element(data, r[2 * (j - i)], r[2 * (j - i) + 1], previous, numerics == ZK_F32 ? 0x1p-23f : 0x1p-7f, j);
       if (numerics != ZK_F32) previous = zk_bf16_to_float(zk_float_to_bf16(previous));
       (*out)[j] = previous;
     }

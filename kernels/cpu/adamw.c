@@ -6,7 +6,7 @@
 #include "kernels/cpu/rows.h"
 
 zk_status zk_cpu_adamw(zk_stream *stream, zk_numerics numerics, const zk_adamw_params *params, int decays,
-                   int64_t num_elements, float *master, float *m, float *v, const float *grad, void *working) {
+                       int64_t num_elements, float *master, float *m, float *v, const float *grad, void *working) {
   ZK_TRY(zk_cpu_require_contract(numerics, ZK_OP_ADAMW));
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);

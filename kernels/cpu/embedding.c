@@ -18,7 +18,7 @@ static zk_status validate(const zk_embedding_desc *desc, zk_op op, const int32_t
 }
 
 zk_status zk_cpu_embedding_forward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens,
-                               const void *table, void *x) {
+                                   const void *table, void *x) {
   ZK_TRY(validate(desc, ZK_OP_EMBEDDING, tokens));
   const size_t row_bytes = (size_t)desc->width * zk_numerics_bytes(desc->numerics);
   const int threads = zk_cpu_threads_for(zk_stream_device(stream), desc->num_rows * desc->width);
@@ -28,8 +28,8 @@ zk_status zk_cpu_embedding_forward(zk_stream *stream, const zk_embedding_desc *d
   return ZK_OK;
 }
 
-zk_status zk_cpu_embedding_backward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens, const void *dx,
-                                float *dtable) {
+zk_status zk_cpu_embedding_backward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens,
+                                    const void *dx, float *dtable) {
   ZK_TRY(validate(desc, ZK_OP_EMBEDDING_BACKWARD, tokens));
   const zk_device *device = zk_stream_device(stream);
   const int64_t width = desc->width;

@@ -31,7 +31,7 @@ zk_status zk_cpu_sum_squares(zk_stream *stream, int64_t num_elements, const floa
 }
 
 zk_status zk_cpu_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, const void *b,
-                 void *dst) {
+                     void *dst) {
   ZK_TRY(zk_cpu_require_contract(numerics, ZK_OP_ADD));
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
@@ -39,7 +39,8 @@ zk_status zk_cpu_add(zk_stream *stream, zk_numerics numerics, int64_t num_elemen
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t i = 0; i < num_elements; i += ZK_CPU_GRAIN) {
     const int64_t n = zk_cpu_min(ZK_CPU_GRAIN, num_elements - i);
-    if (numerics == ZK_F32) ZK_ISA_CALL(isa, zk_cpu_add, n, (const float *)a + i, (const float *)b + i, (float *)dst + i);
+    if (numerics == ZK_F32)
+      ZK_ISA_CALL(isa, zk_cpu_add, n, (const float *)a + i, (const float *)b + i, (float *)dst + i);
     else ZK_ISA_CALL(isa, zk_cpu_add_bf16, n, (const zk_bf16 *)a + i, (const zk_bf16 *)b + i, (zk_bf16 *)dst + i);
   }
   return ZK_OK;

@@ -23,8 +23,8 @@ static zk_status widen_weight(zk_stream *stream, int64_t width, const void *weig
   return ZK_OK;
 }
 
-zk_status zk_cpu_rmsnorm_forward(zk_stream *stream, const zk_rmsnorm_desc *desc, const void *x, const void *weight, void *y,
-                             float *rstd) {
+zk_status zk_cpu_rmsnorm_forward(zk_stream *stream, const zk_rmsnorm_desc *desc, const void *x, const void *weight,
+                                 void *y, float *rstd) {
   ZK_TRY(zk_cpu_require_contract(desc->numerics, ZK_OP_RMSNORM));
   const zk_device *device = zk_stream_device(stream);
   const int64_t rows = desc->num_rows * desc->rows_per_token, width = desc->width;
@@ -47,9 +47,9 @@ zk_status zk_cpu_rmsnorm_forward(zk_stream *stream, const zk_rmsnorm_desc *desc,
 }
 
 // dx of one chunk's rows, and block_sums[num_blocks, width] of its weight gradient.
-static void backward_blocks(const zk_device *device, const zk_rmsnorm_desc *desc, int64_t first, int64_t rows, int threads, const void *dy,
-                            const void *x, const float *weight, const float *rstd, const void *addend, void *dx, float *block_sums,
-                            float *scratch) {
+static void backward_blocks(const zk_device *device, const zk_rmsnorm_desc *desc, int64_t first, int64_t rows,
+                            int threads, const void *dy, const void *x, const float *weight, const float *rstd,
+                            const void *addend, void *dx, float *block_sums, float *scratch) {
   const zk_cpu_isa isa = zk_device_isa(device);
   const int64_t width = desc->width;
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -57,17 +57,18 @@ static void backward_blocks(const zk_device *device, const zk_rmsnorm_desc *desc
     const int64_t n = zk_cpu_min(ZK_GRAD_BLOCK_ROWS, first + rows - r), at = r * width;
     float *block_sum = block_sums + (r - first) / ZK_GRAD_BLOCK_ROWS * width;
     if (desc->numerics == ZK_F32)
-      ZK_ISA_CALL(isa, zk_cpu_rmsnorm_backward_rows, n, width, (const float *)dy + at, (const float *)x + at, weight, rstd + r,
-                  addend != NULL ? (const float *)addend + at : NULL, (float *)dx + at, block_sum);
+      ZK_ISA_CALL(isa, zk_cpu_rmsnorm_backward_rows, n, width, (const float *)dy + at, (const float *)x + at, weight,
+                  rstd + r, addend != NULL ? (const float *)addend + at : NULL, (float *)dx + at, block_sum);
     else
-      ZK_ISA_CALL(isa, zk_cpu_rmsnorm_backward_rows_bf16, n, width, (const zk_bf16 *)dy + at, (const zk_bf16 *)x + at, weight,
-                  rstd + r, addend != NULL ? (const zk_bf16 *)addend + at : NULL, (zk_bf16 *)dx + at, block_sum,
+      ZK_ISA_CALL(isa, zk_cpu_rmsnorm_backward_rows_bf16, n, width, (const zk_bf16 *)dy + at, (const zk_bf16 *)x + at,
+                  weight, rstd + r, addend != NULL ? (const zk_bf16 *)addend + at : NULL, (zk_bf16 *)dx + at, block_sum,
                   scratch + omp_get_thread_num() * 3 * width);
   }
 }
 
-zk_status zk_cpu_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const zk_chunks *chunks, const void *dy, const void *x,
-                                  const void *weight, const float *rstd, const void *addend, void *dx, float *dweight) {
+zk_status zk_cpu_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const zk_chunks *chunks,
+                                  const void *dy, const void *x, const void *weight, const float *rstd,
+                                  const void *addend, void *dx, float *dweight) {
   ZK_TRY(zk_cpu_require_contract(desc->numerics, ZK_OP_RMSNORM_BACKWARD));
   const zk_device *device = zk_stream_device(stream);
   const int64_t width = desc->width;
@@ -79,9 +80,11 @@ zk_status zk_cpu_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *desc
     const int threads = zk_cpu_threads_for(device, rows * width);
     const float *w = weight; // f32
     float *block_sums;       // [num_blocks, width], then for bf16 [threads, 3, width]
-    if (desc->numerics == ZK_F32) ZK_TRY(zk_stream_scratch(stream, (size_t)(num_blocks * width) * sizeof(float), (void **)&block_sums));
+    if (desc->numerics == ZK_F32)
+      ZK_TRY(zk_stream_scratch(stream, (size_t)(num_blocks * width) * sizeof(float), (void **)&block_sums));
     else ZK_TRY(widen_weight(stream, width, weight, (num_blocks + 3 * threads) * width, &w, &block_sums));
-    backward_blocks(device, desc, first, rows, threads, dy, x, w, rstd, addend, dx, block_sums, block_sums + num_blocks * width);
+    backward_blocks(device, desc, first, rows, threads, dy, x, w, rstd, addend, dx, block_sums,
+                    block_sums + num_blocks * width);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t h = 0; h < width; h += COLUMNS_AT_A_TIME) {
       const int64_t n = zk_cpu_min(COLUMNS_AT_A_TIME, width - h);

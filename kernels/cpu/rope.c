@@ -18,17 +18,18 @@ static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, zk_op op, f
     const float *cos_row = cos_table + row, *sin_row = sin_table + row;
     if (desc->numerics == ZK_F32)
       ZK_ISA_CALL(isa, zk_cpu_rope_token, desc->num_heads, half, sign, cos_row, sin_row, (float *)x + t * width);
-    else ZK_ISA_CALL(isa, zk_cpu_rope_token_bf16, desc->num_heads, half, sign, cos_row, sin_row, (zk_bf16 *)x + t * width);
+    else
+      ZK_ISA_CALL(isa, zk_cpu_rope_token_bf16, desc->num_heads, half, sign, cos_row, sin_row, (zk_bf16 *)x + t * width);
   }
   return ZK_OK;
 }
 
-zk_status zk_cpu_rope_forward(zk_stream *stream, const zk_rope_desc *desc, const int32_t *positions, const float *cos_table,
-                          const float *sin_table, void *x) {
+zk_status zk_cpu_rope_forward(zk_stream *stream, const zk_rope_desc *desc, const int32_t *positions,
+                              const float *cos_table, const float *sin_table, void *x) {
   return rotate(stream, desc, ZK_OP_ROPE, 1.0f, positions, cos_table, sin_table, x);
 }
 
 zk_status zk_cpu_rope_backward(zk_stream *stream, const zk_rope_desc *desc, const int32_t *positions,
-                           const float *cos_table, const float *sin_table, void *dx) {
+                               const float *cos_table, const float *sin_table, void *dx) {
   return rotate(stream, desc, ZK_OP_ROPE_BACKWARD, -1.0f, positions, cos_table, sin_table, dx);
 }

@@ -41,7 +41,7 @@ ZK_ISA_DECLARE(void, zk_cpu_swiglu_backward_bf16,
 ZK_ISA_DECLARE(void, zk_cpu_add, (int64_t n, const float *a, const float *b, float *dst));
 ZK_ISA_DECLARE(void, zk_cpu_add_bf16, (int64_t n, const zk_bf16 *a, const zk_bf16 *b, zk_bf16 *dst));
 ZK_ISA_DECLARE(void, zk_cpu_add_widened, (int64_t n, const zk_bf16 *x, float *sum)); // sum[i] += x[i]
-ZK_ISA_DECLARE(float, zk_cpu_sum_squares, (int64_t n, const float *x)); // one block
+ZK_ISA_DECLARE(float, zk_cpu_sum_squares, (int64_t n, const float *x));              // one block
 ZK_ISA_DECLARE(int, zk_cpu_all_finite, (int64_t n, const float *x));
 ZK_ISA_DECLARE(void, zk_cpu_adamw,
                (const zk_adamw_params *p, float decay, int64_t n, float *master, float *m, float *v, const float *grad,

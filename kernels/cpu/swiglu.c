@@ -5,7 +5,7 @@
 #include "kernels/cpu/rows.h"
 
 zk_status zk_cpu_swiglu_forward(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *gate,
-                            const void *up, void *out) {
+                                const void *up, void *out) {
   ZK_TRY(zk_cpu_require_contract(numerics, ZK_OP_SWIGLU));
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
@@ -15,13 +15,14 @@ zk_status zk_cpu_swiglu_forward(zk_stream *stream, zk_numerics numerics, int64_t
     const int64_t n = zk_cpu_min(ZK_CPU_GRAIN, num_elements - i);
     if (numerics == ZK_F32)
       ZK_ISA_CALL(isa, zk_cpu_swiglu, n, (const float *)gate + i, (const float *)up + i, (float *)out + i);
-    else ZK_ISA_CALL(isa, zk_cpu_swiglu_bf16, n, (const zk_bf16 *)gate + i, (const zk_bf16 *)up + i, (zk_bf16 *)out + i);
+    else
+      ZK_ISA_CALL(isa, zk_cpu_swiglu_bf16, n, (const zk_bf16 *)gate + i, (const zk_bf16 *)up + i, (zk_bf16 *)out + i);
   }
   return ZK_OK;
 }
 
 zk_status zk_cpu_swiglu_backward(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *gate,
-                             const void *up, const void *dout, void *dgate, void *dup) {
+                                 const void *up, const void *dout, void *dgate, void *dup) {
   ZK_TRY(zk_cpu_require_contract(numerics, ZK_OP_SWIGLU_BACKWARD));
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);

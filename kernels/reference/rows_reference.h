@@ -1,6 +1,6 @@
 // The row-wise and elementwise operations as straight loops, written from the headers' text and from nothing else: what
 // the fast kernels are compared with, bit for bit. One thread, no vectors, no aliasing. Shapes as in each operation's
-// header.
+// header. For bf16 the inputs are widened before and the outputs rounded after (zk_check_elements, zk_check_compare_elements).
 #ifndef ZK_KERNELS_REFERENCE_ROWS_REFERENCE_H
 #define ZK_KERNELS_REFERENCE_ROWS_REFERENCE_H
 

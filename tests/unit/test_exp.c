@@ -1,4 +1,4 @@
-// The vector exponential equals the scalar one: one bit pattern in 251, for every instruction set; and arrays of any length.
+// The vector exponentials equal the scalar ones: one bit pattern in 251, for every instruction set; and arrays of any length.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +17,10 @@ static void any_length_and_in_place(void **state) {
       ZK_ISA_PICK(isa, zk_cpu_exp)(n, x, x);
       for (int i = 0; i < n; ++i) assert_int_equal(zk_float_bits(x[i]), zk_float_bits(zk_expf(0.3f * (float)i - 5.0f)));
       assert_int_equal(zk_float_bits(x[n]), zk_float_bits(0.3f * (float)n - 5.0f));
+      for (int i = 0; i <= n; ++i) x[i] = -0.7f * (float)i;
+      ZK_ISA_PICK(isa, zk_cpu_exp2)(n, x, x);
+      for (int i = 0; i < n; ++i) assert_int_equal(zk_float_bits(x[i]), zk_float_bits(zk_exp2f(-0.7f * (float)i)));
+      assert_int_equal(zk_float_bits(x[n]), zk_float_bits(-0.7f * (float)n));
     }
   }
 }

@@ -1,5 +1,5 @@
 // label: slow
-// The vector exponential equals the scalar one on all 2^32 inputs, for every instruction set.
+// The vector exponentials equal the scalar ones on all 2^32 inputs, for every instruction set.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -58,8 +58,8 @@ static float *random_stored(size_t n, uint32_t tag, int spread, zk_bf16 **stored
 static void assert_stored(const zk_bf16 *got, const float *want, size_t n, const char *what) {
   for (size_t i = 0; i < n; i++)
     if (got[i].bits != nearest(want[i]).bits)
-      fail_msg("%s, %s: element %zu of %zu has bits %04x, wanted %04x", zk_device_describe(device), what, i, n, got[i].bits,
-               nearest(want[i]).bits);
+      fail_msg("%s, %s: element %zu of %zu has bits %04x, wanted %04x", zk_device_describe(device), what, i, n,
+               got[i].bits, nearest(want[i]).bits);
 }
 
 static void conversions(void **state) {
@@ -68,7 +68,8 @@ static void conversions(void **state) {
   zk_bf16 h[BLOCK];
   for (int isa = 0; isa <= ZK_CPU_AVX512; isa++) {
     if (!zk_cpu_isa_available((zk_cpu_isa)isa)) continue;
-    for (uint32_t first = 0; first < 0x10000u; first += BLOCK) { // every bf16, and the neighbourhoods of both ties around it
+    for (uint32_t first = 0; first < 0x10000u;
+         first += BLOCK) { // every bf16, and the neighbourhoods of both ties around it
       for (uint32_t i = 0; i < BLOCK; i++) h[i].bits = (uint16_t)(first + i);
       ZK_ISA_PICK(isa, zk_cpu_widen)(BLOCK, h, y);
       for (uint32_t i = 0; i < BLOCK; i++) assert_int_equal(zk_float_bits(y[i]), (uint32_t)h[i].bits << 16);
@@ -91,13 +92,16 @@ static void rmsnorm(void **state) {
     const int64_t rows = 200 * heads;
     const size_t n = (size_t)(rows * width);
     zk_bf16 *x_s, *dy_s, *weight_s, *addend_s, *y = malloc(n * sizeof *y);
-    float *x = random_stored(n, 1, 5, &x_s), *dy = random_stored(n, 2, 4, &dy_s), *weight = random_stored(width, 3, 2, &weight_s),
-          *addend = random_stored(n, 4, 2, &addend_s), *dw0 = random_floats(width, 5, 0);
-    float *want = malloc(n * sizeof *want), *want_dx = malloc(n * sizeof *want), *want_rstd = malloc(rows * sizeof *want),
-          *rstd = malloc(rows * sizeof *rstd), *want_dw = malloc(width * sizeof *want), *dw = malloc(width * sizeof *dw);
+    float *x = random_stored(n, 1, 5, &x_s), *dy = random_stored(n, 2, 4, &dy_s),
+          *weight = random_stored(width, 3, 2, &weight_s), *addend = random_stored(n, 4, 2, &addend_s),
+          *dw0 = random_floats(width, 5, 0);
+    float *want = malloc(n * sizeof *want), *want_dx = malloc(n * sizeof *want),
+          *want_rstd = malloc(rows * sizeof *want), *rstd = malloc(rows * sizeof *rstd),
+          *want_dw = malloc(width * sizeof *want), *dw = malloc(width * sizeof *dw);
     zk_reference_rmsnorm_forward(rows, width, 1e-5f, x, weight, want, want_rstd);
     memcpy(want_dw, dw0, width * sizeof *dw);
-    zk_reference_rmsnorm_backward(heads, width, &chunks, dy, x, weight, want_rstd, w % 2 ? addend : NULL, want_dx, want_dw);
+    zk_reference_rmsnorm_backward(heads, width, &chunks, dy, x, weight, want_rstd, w % 2 ? addend : NULL, want_dx,
+                                  want_dw);
     const zk_rmsnorm_desc desc = {ZK_BF16, 200, heads, width, 1e-5f}, last = {ZK_BF16, 1, 1, width, 1e-5f};
     FOR_EACH_VARIANT(device, stream) {
       OK(zk_rmsnorm_forward(stream, &desc, x_s, weight_s, y, rstd));
@@ -114,7 +118,8 @@ static void rmsnorm(void **state) {
       assert_stored(y, want_dx, n, "dx in place");
       assert_bits_equal(dw, want_dw, width, "dweight, width %d", width);
     }
-    free(x_s), free(dy_s), free(weight_s), free(addend_s), free(y), free(x), free(dy), free(weight), free(addend), free(dw0);
+    free(x_s), free(dy_s), free(weight_s), free(addend_s), free(y), free(x), free(dy), free(weight), free(addend),
+        free(dw0);
     free(want), free(want_dx), free(want_rstd), free(rstd), free(want_dw), free(dw);
   }
 }
@@ -126,8 +131,8 @@ static void rope(void **state) {
     const int32_t heads = 3, half = dims[d] / 2;
     const size_t n = (size_t)33 * heads * dims[d], table = (size_t)64 * half;
     zk_bf16 *x_s, *y = malloc(n * sizeof *y);
-    float *x = random_stored(n, 1, 6, &x_s), *want = malloc(n * sizeof *want), *cos_table = malloc(table * sizeof *want),
-          *sin_table = malloc(table * sizeof *want);
+    float *x = random_stored(n, 1, 6, &x_s), *want = malloc(n * sizeof *want),
+          *cos_table = malloc(table * sizeof *want), *sin_table = malloc(table * sizeof *want);
     zk_rope_build_tables(&params, dims[d], 64, cos_table, sin_table);
     int32_t positions[33];
     for (int t = 0; t < 33; t++) positions[t] = t * 7 % 64;
@@ -149,7 +154,8 @@ static void elementwise(void **state) {
   for (size_t l = 0; l < NUM(lengths); l++) {
     const size_t n = (size_t)lengths[l], bytes = n * sizeof(zk_bf16);
     zk_bf16 *gate_s, *up_s, *dout_s;
-    float *gate = random_stored(n, 1, 7, &gate_s), *up = random_stored(n, 2, 3, &up_s), *dout = random_stored(n, 3, 3, &dout_s);
+    float *gate = random_stored(n, 1, 7, &gate_s), *up = random_stored(n, 2, 3, &up_s),
+          *dout = random_stored(n, 3, 3, &dout_s);
     float *out = malloc(n * 4 + 4), *dgate = malloc(n * 4 + 4), *dup = malloc(n * 4 + 4), *sum = malloc(n * 4 + 4);
     zk_bf16 *a = malloc(bytes + 2), *b = malloc(bytes + 2);
     zk_reference_swiglu_forward((int64_t)n, gate, up, out);
@@ -167,7 +173,8 @@ static void elementwise(void **state) {
       OK(zk_add(stream, ZK_BF16, (int64_t)n, a, up_s, a));
       assert_stored(a, sum, n, "add in place");
     }
-    free(gate_s), free(up_s), free(dout_s), free(gate), free(up), free(dout), free(out), free(dgate), free(dup), free(sum);
+    free(gate_s), free(up_s), free(dout_s), free(gate), free(up), free(dout), free(out), free(dgate), free(dup),
+        free(sum);
     free(a), free(b);
   }
 }
@@ -175,7 +182,8 @@ static void elementwise(void **state) {
 static void adamw(void **state) {
   for (size_t l = 0; l < NUM(lengths); l++) {
     const size_t n = (size_t)lengths[l], bytes = n * sizeof(float);
-    float *w0 = random_floats(n, 1, 2), *m0 = random_floats(n, 2, 4), *grad = random_floats(n, 4, 8), *v0 = calloc(n + 1, sizeof *v0);
+    float *w0 = random_floats(n, 1, 2), *m0 = random_floats(n, 2, 4), *grad = random_floats(n, 4, 8),
+          *v0 = calloc(n + 1, sizeof *v0);
     float *w = malloc(bytes + 4), *m = malloc(bytes + 4), *v = malloc(bytes + 4), *w1 = malloc(bytes + 4);
     zk_bf16 *working = malloc(n * sizeof *working + 2);
     zk_adamw_params params;
@@ -198,8 +206,10 @@ static void embedding(void **state) {
   const int32_t vocab = 50, width = 129;
   const size_t n = (size_t)300 * width, table_size = (size_t)vocab * width;
   zk_bf16 *table_s, *dx_s, *x = malloc(n * sizeof *x);
-  float *table = random_stored(table_size, 1, 5, &table_s), *dx = random_stored(n, 2, 9, &dx_s), *want = malloc(n * sizeof *want);
-  float *grad0 = random_floats(table_size, 3, 2), *want_grad = malloc(table_size * sizeof *want), *grad = malloc(table_size * sizeof *want);
+  float *table = random_stored(table_size, 1, 5, &table_s), *dx = random_stored(n, 2, 9, &dx_s),
+        *want = malloc(n * sizeof *want);
+  float *grad0 = random_floats(table_size, 3, 2), *want_grad = malloc(table_size * sizeof *want),
+        *grad = malloc(table_size * sizeof *want);
   int32_t tokens[300];
   for (int t = 0; t < 300; t++) tokens[t] = t < 100 ? 7 : t % vocab;
   const zk_embedding_desc desc = {ZK_BF16, 300, width, vocab};
@@ -236,8 +246,12 @@ static void another_rounding_differs(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(conversions), cmocka_unit_test(rmsnorm),   cmocka_unit_test(rope),
-      cmocka_unit_test(elementwise), cmocka_unit_test(adamw),     cmocka_unit_test(embedding),
+      cmocka_unit_test(conversions),
+      cmocka_unit_test(rmsnorm),
+      cmocka_unit_test(rope),
+      cmocka_unit_test(elementwise),
+      cmocka_unit_test(adamw),
+      cmocka_unit_test(embedding),
       cmocka_unit_test(another_rounding_differs),
   };
   return cmocka_run_group_tests(tests, open_device, close_device);

@@ -5,7 +5,7 @@
 #include "kernels/math.h"
 
 #define PIECE 1024 // bf16 elements widened at a time
-#define FOR_EACH_PIECE(total) for (int64_t i = 0, n = 0; (n = (total) - i < PIECE ? (total) - i : PIECE) > 0; i += n)
+#define FOR_EACH_PIECE(total) for (int64_t i = 0, n = 0; (n = (total)-i < PIECE ? (total)-i : PIECE) > 0; i += n)
 
 void ZK_ISA_FN(zk_cpu_rope_token)(int32_t num_heads, int32_t half, float sign, const float *cos_row,
                                   const float *sin_row, float *x) {
@@ -23,8 +23,7 @@ void ZK_ISA_FN(zk_cpu_rope_token)(int32_t num_heads, int32_t half, float sign, c
 void ZK_ISA_FN(zk_cpu_rope_token_bf16)(int32_t num_heads, int32_t half, float sign, const float *cos_row,
                                        const float *sin_row, zk_bf16 *x) {
   float both[2 * PIECE]; // a piece of the lower half, then the same of the upper: a head of its own
-  for (int32_t head = 0; head < num_heads; head++, x += 2 * half)
-    FOR_EACH_PIECE(half) {
+  for (int32_t head = 0; head < num_heads; head++, x += 2 * half) FOR_EACH_PIECE(half) {
       ZK_ISA_FN(zk_cpu_widen)(n, x + i, both);
       ZK_ISA_FN(zk_cpu_widen)(n, x + half + i, both + n);
       ZK_ISA_FN(zk_cpu_rope_token)(1, (int32_t)n, sign, cos_row + i, sin_row + i, both);
