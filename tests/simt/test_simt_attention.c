@@ -1,0 +1,176 @@
+// Attention of the emulated GPU against the CPU's where `zerokl check` does not look: the largest heads, blocks that walk several splits,
+// sums over more than 4,096 query rows and several heads, copied pages. Pages are NaN until written.
+#include "tests/unit/kernel_fixture.h"
+
+#include "kernels/attention.h"
+#include "kernels/bf16.h"
+
+#define MAX_SEQS 20
+
+// Sequences of len[i] keys whose rows from first[i] on are the queries. Backward runs when all rows are.
+typedef struct {
+  zk_numerics numerics;
+  int32_t heads, kv_heads, dim, page_tokens, num_seqs, len[MAX_SEQS], first[MAX_SEQS];
+} problem;
+
+typedef struct {
+  zk_device *device;
+  zk_stream *stream;
+  void *memory[32]; // what upload gave, until close_place
+  int num_memory;
+} place;
+
+static void *upload(place *at, const void *host, size_t bytes) {
+  void *memory;
+  OK(zk_device_alloc(at->device, bytes, "test", &memory));
+  OK(zk_copy_to_device(at->stream, memory, host, bytes));
+  OK(zk_stream_wait(at->stream));
+  assert_in_range(at->num_memory, 0, 31);
+  return at->memory[at->num_memory++] = memory;
+}
+
+static void close_place(place *at) {
+  while (at->num_memory > 0) zk_device_free(at->device, at->memory[--at->num_memory]);
+  zk_stream_close(at->stream);
+  zk_device_close(at->device);
+}
+
+// n values as the numerics store them.
+static void *upload_random(place *at, zk_numerics numerics, size_t n, uint32_t tag) {
+  float *x = random_floats(n, tag, 2);
+  zk_bf16 *half = malloc(n * sizeof *half);
+  for (size_t i = 0; i < n; i++) half[i] = zk_float_to_bf16(x[i]);
+  void *memory = numerics == ZK_F32 ? upload(at, x, n * sizeof *x) : upload(at, half, n * sizeof *half);
+  free(x), free(half);
+  return memory;
+}
+
+static void *upload_nan(place *at, size_t bytes) {
+  void *host = malloc(bytes);
+  memset(host, 0xff, bytes);
+  void *memory = upload(at, host, bytes);
+  free(host);
+  return memory;
+}
+
+// Page i of sequence s is the (s * max_pages + i)-th from the cache's end; the first two pages are spare.
+static int32_t *make_table(const problem *p, int32_t max_pages) {
+  int32_t *table = malloc(sizeof *table * (size_t)(p->num_seqs * max_pages));
+  for (int32_t i = 0; i < p->num_seqs * max_pages; i++) table[i] = p->num_seqs * max_pages + 1 - i;
+  return table;
+}
+
+static zk_attention_batch make_batch(place *at, const problem *p, const int32_t *first, int32_t max_pages, const int32_t *table) {
+  int32_t start[MAX_SEQS + 1] = {0};
+  for (int i = 0; i < p->num_seqs; i++) start[i + 1] = start[i] + p->len[i] - first[i];
+  return (zk_attention_batch){start[p->num_seqs],
+                              p->num_seqs,
+                              max_pages,
+                              upload(at, start, sizeof start),
+                              upload(at, first, sizeof(int32_t) * (size_t)p->num_seqs),
+                              upload(at, table, sizeof *table * (size_t)(p->num_seqs * max_pages))};
+}
+
+// Appends n elements of device memory to a growing result.
+static void keep(place *at, const void *memory, size_t bytes, char **result, size_t *size) {
+  *result = realloc(*result, *size + bytes);
+  OK(zk_copy_to_host(at->stream, *result + *size, memory, bytes));
+  OK(zk_stream_wait(at->stream));
+  *size += bytes;
+}
+
+static void run_backward(place *at, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *q, const void *k_cache,
+                         const void *v_cache, const void *out, const float *lse, char **result, size_t *size) {
+  const size_t element = zk_numerics_bytes(desc->numerics), nq = (size_t)(batch->num_rows * desc->num_heads * desc->head_dim),
+               nkv = (size_t)(batch->num_rows * desc->num_kv_heads * desc->head_dim);
+  void *dout = upload_random(at, desc->numerics, nq, 4), *dq = upload_nan(at, nq * element), *dk = upload_nan(at, nkv * element),
+       *dv = upload_nan(at, nkv * element);
+  OK(zk_attention_backward(at->stream, desc, batch, q, k_cache, v_cache, out, dout, lse, dq, dk, dv));
+  keep(at, dq, nq * element, result, size);
+  keep(at, dk, nkv * element, result, size);
+  keep(at, dv, nkv * element, result, size);
+}
+
+// out, lse and, if all rows are there, dq, dk, dv, one after the other; the caller frees them.
+static char *compute(zk_device_kind kind, const problem *p, float scale, size_t *size) {
+  static const int32_t zeros[MAX_SEQS];
+  const zk_attention_desc desc = {p->numerics, p->heads, p->kv_heads, p->dim, p->page_tokens, scale};
+  const size_t element = zk_numerics_bytes(p->numerics);
+  place here = {0}, *at = &here;
+  OK(zk_device_open(kind, 0, &at->device));
+  OK(zk_stream_open(at->device, ZK_SIDE_NONE, &at->stream));
+  int32_t max_pages = 0;
+  for (int i = 0; i < p->num_seqs; i++) {
+    const int32_t pages = (p->len[i] + p->page_tokens - 1) / p->page_tokens;
+    max_pages = pages > max_pages ? pages : max_pages;
+  }
+  const size_t cache_bytes = zk_kv_cache_bytes(at->device, &desc, p->num_seqs * max_pages + 2);
+  void *k_cache = upload_nan(at, cache_bytes), *v_cache = upload_nan(at, cache_bytes);
+  int32_t *table = make_table(p, max_pages);
+  const zk_attention_batch all = make_batch(at, p, zeros, max_pages, table);
+  const size_t nkv = (size_t)(all.num_rows * p->kv_heads * p->dim);
+  OK(zk_kv_write(at->stream, &desc, &all, upload_random(at, p->numerics, nkv, 1), upload_random(at, p->numerics, nkv, 2), k_cache, v_cache));
+  OK(zk_kv_copy_page(at->stream, &desc, table[0], 0, k_cache, v_cache)); // page 0 takes the place of the first, which becomes NaN
+  OK(zk_kv_copy_page(at->stream, &desc, 1, table[0], k_cache, v_cache));
+  table[0] = 0;
+
+  const zk_attention_batch batch = make_batch(at, p, p->first, max_pages, table);
+  const size_t nq = (size_t)(batch.num_rows * p->heads * p->dim), lse_bytes = (size_t)(batch.num_rows * p->heads) * sizeof(float);
+  void *q = upload_random(at, p->numerics, nq, 3), *out = upload_nan(at, nq * element), *lse = upload_nan(at, lse_bytes);
+  OK(zk_attention_forward(at->stream, &desc, &batch, q, k_cache, v_cache, out, lse));
+  char *result = NULL;
+  *size = 0;
+  keep(at, out, nq * element, &result, size);
+  keep(at, lse, lse_bytes, &result, size);
+  if (batch.num_rows == all.num_rows) run_backward(at, &desc, &batch, q, k_cache, v_cache, out, lse, &result, size);
+  free(table);
+  close_place(at);
+  return result;
+}
+
+// The devices agree, and see a scale that is one ulp larger.
+static void devices_agree(problem p) {
+  const float scale = 0x1p-3f;
+  size_t bytes, same, other;
+  char *want = compute(ZK_DEVICE_CPU, &p, scale, &bytes), *got = compute(ZK_DEVICE_CUDA, &p, scale, &same),
+       *moved = compute(ZK_DEVICE_CPU, &p, zk_bits_float(zk_float_bits(scale) + 1), &other);
+  assert_int_equal(bytes, same);
+  assert_bits_equal(got, want, bytes / 4, "numerics %s, heads %d/%d, head_dim %d", zk_numerics_name(p.numerics), p.heads, p.kv_heads, p.dim);
+  assert_memory_not_equal(want, moved, bytes);
+  free(want), free(got), free(moved);
+}
+
+static void in_both_numerics(problem p) {
+  p.numerics = ZK_F32;
+  devices_agree(p);
+  p.numerics = ZK_BF16;
+  devices_agree(p);
+}
+
+static void largest_heads(void **state) {
+  in_both_numerics((problem){.heads = 2, .kv_heads = 1, .dim = 256, .page_tokens = 32, .num_seqs = 2, .len = {70, 33}});
+  in_both_numerics((problem){.heads = 3, .kv_heads = 3, .dim = 136, .page_tokens = 16, .num_seqs = 1, .len = {40}});
+}
+
+// Enough blocks for the device: each walks all the splits of its rows; and too few: a block for each split.
+static void splits_by_one_block_or_many(void **state) {
+  problem p = {.heads = 3, .kv_heads = 1, .dim = 16, .page_tokens = 80, .num_seqs = MAX_SEQS};
+  for (int i = 0; i < MAX_SEQS; i++) p.len[i] = 500 + 40 * i, p.first[i] = p.len[i] - 1;
+  in_both_numerics(p);
+  p.num_seqs = 3;
+  in_both_numerics(p);
+  in_both_numerics((problem){.heads = 4, .kv_heads = 2, .dim = 8, .page_tokens = 48, .num_seqs = 2, .len = {1100, 520}, .first = {400, 513}});
+}
+
+static void sums_over_parts_and_heads(void **state) {
+  devices_agree((problem){ZK_BF16, .heads = 2, .kv_heads = 1, .dim = 8, .page_tokens = 64, .num_seqs = 1, .len = {4100}});
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(largest_heads),
+      cmocka_unit_test(splits_by_one_block_or_many),
+      cmocka_unit_test(sums_over_parts_and_heads),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
