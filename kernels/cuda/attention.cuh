@@ -1,13 +1,17 @@
-// What the attention kernels of this folder share: the shape of a call, how the KV cache lies in memory, and how a block finds its rows.
+// What the attention kernels of this folder share: the shape of a call, how the KV cache lies in memory, and how a
+// block finds its rows.
 //
-// Cache of one layer, K or V: [page][kv_head][token of the page][D], so that a tile of keys of one head is contiguous within a page.
+// Cache of one layer, K or V: [page][kv_head][token of the page][D], so that a tile of keys of one head is contiguous
+// within a page.
 //
-// Flat rows. Query rows of one sequence that share a KV head are numbered flat = token * G + (head in the group), G = Hq / Hkv, and cut
-// into blocks of M: prefill reuses a K/V tile for M rows, decode packs the group's heads side by side, and nothing else tells them
-// apart. Where the cuts fall changes no bit: a row's arithmetic depends on its position alone.
+// Flat rows. Query rows of one sequence that share a KV head are numbered flat = token * G + (head in the group), G =
+// Hq / Hkv, and cut into blocks of M: prefill reuses a K/V tile for M rows, decode packs the group's heads side by
+// side, and nothing else tells them apart. Where the cuts fall changes no bit: a row's arithmetic depends on its
+// position alone.
 //
-// The rows of each sequence are known to the device only. A planning kernel counts the blocks of each sequence (block_start, ascending sums);
-// a grid has as many blocks as there may be, and each finds its sequence by bisection or leaves.
+// The rows of each sequence are known to the device only. A planning kernel counts the blocks of each sequence
+// (block_start, ascending sums); a grid has as many blocks as there may be, and each finds its sequence by bisection or
+// leaves.
 #ifndef ZK_KERNELS_CUDA_ATTENTION_CUH
 #define ZK_KERNELS_CUDA_ATTENTION_CUH
 
@@ -27,8 +31,10 @@ struct zk_attn {
 };
 
 static inline zk_attn zk_attn_of(const zk_attention_desc *d, const zk_attention_batch *b) {
-  return {d->num_heads, d->num_kv_heads, d->num_heads / d->num_kv_heads, d->head_dim, d->page_tokens, d->scale,
-          b->num_seqs, b->max_pages, b->seq_row_start, b->seq_first_pos, b->page_table, NULL};
+  return {d->num_heads,     d->num_kv_heads, d->num_heads / d->num_kv_heads,
+          d->head_dim,      d->page_tokens,  d->scale,
+          b->num_seqs,      b->max_pages,    b->seq_row_start,
+          b->seq_first_pos, b->page_table,   NULL};
 }
 
 // 16 bytes that are loaded and stored at once.
@@ -40,32 +46,33 @@ struct alignas(16) zk_float4 {
 };
 
 static __device__ __forceinline__ int32_t zk_attn_min(int32_t a, int32_t b) { return a < b ? a : b; }
-static __device__ __forceinline__ int32_t zk_attn_clamp(int32_t x, int32_t low, int32_t high) { return x < low ? low : x > high ? high : x; }
+static __device__ __forceinline__ int32_t zk_attn_clamp(int32_t x, int32_t low, int32_t high) {
+  return x < low ? low : x > high ? high : x;
+}
 
 // The s in [0, n) with start[s] <= i < start[s + 1], for an i below start[n]: the last s with start[s] <= i.
 static __device__ __forceinline__ int32_t zk_attn_bisect(const int32_t *start, int32_t n, int32_t i) {
   int32_t low = 0, high = n;
   while (high - low > 1) {
     const int32_t middle = (low + high) / 2;
-    if (start[middle] <= i)
-      low = middle;
-    else
-      high = middle;
+    if (start[middle] <= i) low = middle;
+    else high = middle;
   }
   return low;
 }
 
 // A run of units (flat rows, or keys) of one sequence.
 struct zk_attn_block {
-  int32_t row_start, num_rows;  // the sequence's rows in the batch
-  int32_t first_pos;            // position of the first of them
-  int32_t begin, end;           // units
-  const int32_t *pages;         // of the sequence
+  int32_t row_start, num_rows; // the sequence's rows in the batch
+  int32_t first_pos;           // position of the first of them
+  int32_t begin, end;          // units
+  const int32_t *pages;        // of the sequence
 };
 
-// Block `item` of the plan, `units` long, where each row of a sequence is `factor` units. Those with the most keys come first in each sequence if
-// `last_first`. False when the plan has no such block.
-static __device__ __forceinline__ bool zk_attn_find(const zk_attn &a, int32_t item, int32_t factor, int32_t units, bool last_first, zk_attn_block *out) {
+// Block `item` of the plan, `units` long, where each row of a sequence is `factor` units. Those with the most keys come
+// first in each sequence if `last_first`. False when the plan has no such block.
+static __device__ __forceinline__ bool zk_attn_find(const zk_attn &a, int32_t item, int32_t factor, int32_t units,
+                                                    bool last_first, zk_attn_block *out) {
   if (item >= a.block_start[a.num_seqs]) return false;
   const int32_t s = zk_attn_bisect(a.block_start, a.num_seqs, item);
   const int32_t index = last_first ? a.block_start[s + 1] - 1 - item : item - a.block_start[s];
@@ -79,28 +86,31 @@ static __device__ __forceinline__ bool zk_attn_find(const zk_attn &a, int32_t it
 }
 
 // Elements from the start of a cache to key j of a sequence with these pages.
-static __device__ __forceinline__ size_t zk_attn_key(const zk_attn &a, const int32_t *pages, int32_t kv_head, int32_t j) {
+static __device__ __forceinline__ size_t zk_attn_key(const zk_attn &a, const int32_t *pages, int32_t kv_head,
+                                                     int32_t j) {
   const size_t page = (size_t)pages[j / a.page_tokens] * (size_t)a.num_kv_heads + (size_t)kv_head;
   return (page * (size_t)a.page_tokens + (size_t)(j % a.page_tokens)) * (size_t)a.dim;
 }
 
 // Index of flat row `flat` of a block's sequence in [T, Hq] arrays, and the row's position.
-static __device__ __forceinline__ size_t zk_attn_row(const zk_attn &a, const zk_attn_block &b, int32_t kv_head, int32_t flat) {
+static __device__ __forceinline__ size_t zk_attn_row(const zk_attn &a, const zk_attn_block &b, int32_t kv_head,
+                                                     int32_t flat) {
   return (size_t)(b.row_start + flat / a.group) * (size_t)a.num_heads + (size_t)(kv_head * a.group + flat % a.group);
 }
 static __device__ __forceinline__ int32_t zk_attn_pos(const zk_attn &a, const zk_attn_block &b, int32_t flat) {
   return b.first_pos + flat / a.group;
 }
 
-// Weight of a score x relative to a maximum m: what rescales sums and merges splits, too. And a row's results from its merged sums.
+// Weight of a score x relative to a maximum m: what rescales sums and merges splits, too. And a row's results from its
+// merged sums.
 struct zk_attn_exp_f32 {
   __device__ __forceinline__ float operator()(float x, float m) const { return zk_expf(x - m); }
   __device__ __forceinline__ float out(float o, float l) const { return o / l; }
   __device__ __forceinline__ float lse(float m, float l) const { return m + zk_logf(l); }
 };
 
-// Partial results of splits computed by different blocks: of row i (of T * Hq) and split s, o at [(i * num_splits + s) * D], (m, l) at
-// [(i * num_splits + s) * 2]. NULL: each block walks all its splits.
+// Partial results of splits computed by different blocks: of row i (of T * Hq) and split s, o at [(i * num_splits + s)
+// * D], (m, l) at [(i * num_splits + s) * 2]. NULL: each block walks all its splits.
 struct zk_attn_partials {
   float *o, *ml;
   int32_t num_splits;
@@ -115,44 +125,43 @@ struct zk_attn_forward_plan {
 };
 
 // What backward reads. delta[T,Hq]: sum over d of dout * out.
-template <class T>
-struct zk_attn_gradient {
+template <class T> struct zk_attn_gradient {
   const T *q, *k_cache, *v_cache, *dout;
   const float *lse, *delta;
 };
 
 // How each numerics cuts its blocks: flat rows of a forward block, flat rows of a dq block, keys of a dk, dv block.
-template <class T>
-struct zk_attn_units;
-template <>
-struct zk_attn_units<float> {
+template <class T> struct zk_attn_units;
+template <> struct zk_attn_units<float> {
   static int32_t forward(int32_t dim, bool few_rows) { return few_rows ? 16 : query(dim); }
   static int32_t query(int32_t dim) { return dim > 128 ? 32 : 64; }
   static int32_t key(int32_t dim) { return dim > 128 ? 32 : 64; }
 };
-template <>
-struct zk_attn_units<zk_bf16> {
+template <> struct zk_attn_units<zk_bf16> {
   static int32_t forward(int32_t dim, bool few_rows) { return few_rows ? 16 : 64; }
   static int32_t query(int32_t dim) { return 64; }
   static int32_t key(int32_t dim) { return ZK_ATTN_TILE_BF16; }
 };
 
-// fp32 sums [T,Hkv,D] that bf16's dk and dv wait in: of a query head's earlier parts, and of the group's earlier heads. NULL where there are
-// none. (f32's wait in registers, and in dk and dv.)
+// fp32 sums [T,Hkv,D] that bf16's dk and dv wait in: of a query head's earlier parts, and of the group's earlier heads.
+// NULL where there are none. (f32's wait in registers, and in dk and dv.)
 struct zk_attn_sums {
   float *part_dk, *part_dv, *heads_dk, *heads_dv;
 };
 
-// The kernels of each numerics (attention_forward_f32.cu, ..). a.block_start is the plan of the blocks above, and num_blocks what it may hold at
-// most.
-zk_status zk_attn_forward(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const float *q, const float *k_cache,
-                          const float *v_cache, float *out, float *lse);
-zk_status zk_attn_forward(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const zk_bf16 *q, const zk_bf16 *k_cache,
-                          const zk_bf16 *v_cache, zk_bf16 *out, float *lse);
-zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<float> &in, float *dq);
-zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<zk_bf16> &in, zk_bf16 *dq);
-zk_status zk_attn_backward_key(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<float> &in, float *dk, float *dv);
-zk_status zk_attn_backward_key(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<zk_bf16> &in,
-                               const zk_attn_sums &sums, zk_bf16 *dk, zk_bf16 *dv);
+// The kernels of each numerics (attention_forward_f32.cu, ..). a.block_start is the plan of the blocks above, and
+// num_blocks what it may hold at most.
+zk_status zk_attn_forward(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const float *q,
+                          const float *k_cache, const float *v_cache, float *out, float *lse);
+zk_status zk_attn_forward(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const zk_bf16 *q,
+                          const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_bf16 *out, float *lse);
+zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
+                                 const zk_attn_gradient<float> &in, float *dq);
+zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
+                                 const zk_attn_gradient<zk_bf16> &in, zk_bf16 *dq);
+zk_status zk_attn_backward_key(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
+                               const zk_attn_gradient<float> &in, float *dk, float *dv);
+zk_status zk_attn_backward_key(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
+                               const zk_attn_gradient<zk_bf16> &in, const zk_attn_sums &sums, zk_bf16 *dk, zk_bf16 *dv);
 
 #endif

@@ -1,5 +1,6 @@
-// Attention backward, bf16: dq by blocks of flat rows over tiles of 128 keys; dk and dv by blocks of 128 keys over query heads and steps of 16
-// query rows. Both recompute the weights. Above 128 columns of d, a block has 128 of the outputs and all of the scores.
+// Attention backward, bf16: dq by blocks of flat rows over tiles of 128 keys; dk and dv by blocks of 128 keys over
+// query heads and steps of 16 query rows. Both recompute the weights. Above 128 columns of d, a block has 128 of the
+// outputs and all of the scores.
 #include "kernels/cuda/attention_bf16.cuh"
 
 #define QUERY_THREADS 128
@@ -20,8 +21,7 @@ static __device__ __forceinline__ uint32_t pack_result(const float x[2], float s
   return zk_bf16_pack((x[0] + 0.0f) * scale, (x[1] + 0.0f) * scale);
 }
 
-template <int N>
-static __device__ __forceinline__ void clear(float x[N][4]) {
+template <int N> static __device__ __forceinline__ void clear(float x[N][4]) {
 #pragma unroll
   for (int n = 0; n < N; ++n)
 #pragma unroll
@@ -29,7 +29,8 @@ static __device__ __forceinline__ void clear(float x[N][4]) {
 }
 
 template <int DP>
-static __global__ void __launch_bounds__(QUERY_THREADS) backward_query(zk_attn at, float c, zk_attn_gradient<zk_bf16> in, zk_bf16 *dq) {
+static __global__ void __launch_bounds__(QUERY_THREADS)
+    backward_query(zk_attn at, float c, zk_attn_gradient<zk_bf16> in, zk_bf16 *dq) {
   constexpr int fragments = most_columns(DP) / 8;
   zk_attn_block block;
   if (!zk_attn_find(at, (int32_t)blockIdx.x, at.group, QUERY_ROWS, true, &block)) return;
@@ -38,10 +39,11 @@ static __global__ void __launch_bounds__(QUERY_THREADS) backward_query(zk_attn a
   const int32_t num_keys = zk_attn_pos(at, block, block.end - 1) + 1;
 
   ZK_DYNAMIC_SHARED(zk_bf16, shared);
-  zk_bf16 *q_tile = shared, *dout_tile = q_tile + zk_bf16_tile(QUERY_ROWS, DP), *k_tile = dout_tile + zk_bf16_tile(QUERY_ROWS, DP),
-          *v_tile = k_tile + zk_bf16_tile(ZK_BF16_KEYS, DP);
+  zk_bf16 *q_tile = shared, *dout_tile = q_tile + zk_bf16_tile(QUERY_ROWS, DP),
+          *k_tile = dout_tile + zk_bf16_tile(QUERY_ROWS, DP), *v_tile = k_tile + zk_bf16_tile(ZK_BF16_KEYS, DP);
   auto row_of = [&](const zk_bf16 *from, int32_t r) {
-    return block.begin + r < block.end ? from + zk_attn_row(at, block, kv_head, block.begin + r) * (size_t)at.dim : NULL;
+    return block.begin + r < block.end ? from + zk_attn_row(at, block, kv_head, block.begin + r) * (size_t)at.dim
+                                       : NULL;
   };
   zk_bf16_load<QUERY_ROWS, DP, QUERY_THREADS>(q_tile, at.dim, [&](int32_t r) { return row_of(in.q, r); });
   zk_bf16_load<QUERY_ROWS, DP, QUERY_THREADS>(dout_tile, at.dim, [&](int32_t r) { return row_of(in.dout, r); });
@@ -110,28 +112,31 @@ static __global__ void __launch_bounds__(QUERY_THREADS) backward_query(zk_attn a
 }
 
 // A dk, dv block's accumulators: element e of fragment n, its lane's rows being keys.
-template <int N>
-struct key_fragments {
+template <int N> struct key_fragments {
   float x[N][4];
 
   // Calls visit(&x, index in [T,Hkv,D]) for pairs of neighbouring elements that exist.
   template <class Visit>
-  __device__ __forceinline__ void each(const zk_attn &at, const zk_attn_block &block, int32_t kv_head, int32_t first_d, const Visit &visit) {
+  __device__ __forceinline__ void each(const zk_attn &at, const zk_attn_block &block, int32_t kv_head, int32_t first_d,
+                                       const Visit &visit) {
     const int32_t lane = (int32_t)threadIdx.x % 32;
 #pragma unroll
     for (int n = 0; n < N; ++n)
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        const int32_t key = block.begin + (int32_t)threadIdx.x / 32 * 16 + lane / 4 + 8 * r, d = first_d + 8 * n + lane % 4 * 2;
+        const int32_t key = block.begin + (int32_t)threadIdx.x / 32 * 16 + lane / 4 + 8 * r,
+                      d = first_d + 8 * n + lane % 4 * 2;
         if (key >= block.end || d >= at.dim) continue;
-        visit(&x[n][2 * r], ((size_t)(block.row_start + key) * (size_t)at.num_kv_heads + (size_t)kv_head) * (size_t)at.dim + (size_t)d);
+        visit(&x[n][2 * r],
+              ((size_t)(block.row_start + key) * (size_t)at.num_kv_heads + (size_t)kv_head) * (size_t)at.dim +
+                  (size_t)d);
       }
   }
 };
 
 template <int DP>
-static __global__ void __launch_bounds__(KEY_THREADS) backward_key(zk_attn at, float c, zk_attn_gradient<zk_bf16> in, zk_attn_sums sums,
-                                                                   zk_bf16 *dk, zk_bf16 *dv) {
+static __global__ void __launch_bounds__(KEY_THREADS)
+    backward_key(zk_attn at, float c, zk_attn_gradient<zk_bf16> in, zk_attn_sums sums, zk_bf16 *dk, zk_bf16 *dv) {
   constexpr int fragments = most_columns(DP) / 8;
   zk_attn_block block;
   if (!zk_attn_find(at, (int32_t)blockIdx.x, 1, ZK_BF16_KEYS, false, &block)) return;
@@ -140,8 +145,8 @@ static __global__ void __launch_bounds__(KEY_THREADS) backward_key(zk_attn at, f
   const int32_t first_key = block.begin + 16 * warp; // of the warp's 16
 
   ZK_DYNAMIC_SHARED(zk_bf16, shared);
-  zk_bf16 *k_tile = shared, *v_tile = k_tile + zk_bf16_tile(ZK_BF16_KEYS, DP), *q_tile = v_tile + zk_bf16_tile(ZK_BF16_KEYS, DP),
-          *dout_tile = q_tile + zk_bf16_tile(QUERY_ROWS, DP);
+  zk_bf16 *k_tile = shared, *v_tile = k_tile + zk_bf16_tile(ZK_BF16_KEYS, DP),
+          *q_tile = v_tile + zk_bf16_tile(ZK_BF16_KEYS, DP), *dout_tile = q_tile + zk_bf16_tile(QUERY_ROWS, DP);
   float *lse = (float *)(dout_tile + zk_bf16_tile(QUERY_ROWS, DP)), *delta = lse + QUERY_ROWS;
   auto load_keys = [&](zk_bf16 *to, const zk_bf16 *cache) {
     zk_bf16_load<ZK_BF16_KEYS, DP, KEY_THREADS>(to, at.dim, [&](int32_t r) {
@@ -152,7 +157,9 @@ static __global__ void __launch_bounds__(KEY_THREADS) backward_key(zk_attn at, f
   load_keys(v_tile, in.v_cache);
 
   for (int32_t g = 0; g < at.group; ++g) {
-    auto row_at = [&](int32_t t) { return (size_t)(block.row_start + t) * (size_t)at.num_heads + (size_t)(kv_head * at.group + g); };
+    auto row_at = [&](int32_t t) {
+      return (size_t)(block.row_start + t) * (size_t)at.num_heads + (size_t)(kv_head * at.group + g);
+    };
     key_fragments<fragments> sum_dk, sum_dv;
     clear<fragments>(sum_dk.x);
     clear<fragments>(sum_dv.x);
@@ -224,30 +231,35 @@ static __global__ void __launch_bounds__(KEY_THREADS) backward_key(zk_attn at, f
 }
 
 template <int DP>
-static zk_status launch_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<zk_bf16> &in, zk_bf16 *dq) {
-  const size_t bytes = (size_t)(2 * zk_bf16_tile(QUERY_ROWS, DP) + 2 * zk_bf16_tile(ZK_BF16_KEYS, DP)) * sizeof(zk_bf16);
+static zk_status launch_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
+                              const zk_attn_gradient<zk_bf16> &in, zk_bf16 *dq) {
+  const size_t bytes =
+      (size_t)(2 * zk_bf16_tile(QUERY_ROWS, DP) + 2 * zk_bf16_tile(ZK_BF16_KEYS, DP)) * sizeof(zk_bf16);
   const dim3 grid((unsigned)num_blocks, (unsigned)a.num_kv_heads, (unsigned)(DP / most_columns(DP)));
   ZK_LAUNCH((backward_query<DP>), grid, QUERY_THREADS, bytes, stream, a, zk_attn_exp_of(a).c, in, dq);
   return ZK_OK;
 }
 
 template <int DP>
-static zk_status launch_key(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<zk_bf16> &in,
-                            const zk_attn_sums &sums, zk_bf16 *dk, zk_bf16 *dv) {
-  const size_t bytes = (size_t)(2 * zk_bf16_tile(QUERY_ROWS, DP) + 2 * zk_bf16_tile(ZK_BF16_KEYS, DP)) * sizeof(zk_bf16) +
-                       (size_t)(2 * QUERY_ROWS) * sizeof(float);
+static zk_status launch_key(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
+                            const zk_attn_gradient<zk_bf16> &in, const zk_attn_sums &sums, zk_bf16 *dk, zk_bf16 *dv) {
+  const size_t bytes =
+      (size_t)(2 * zk_bf16_tile(QUERY_ROWS, DP) + 2 * zk_bf16_tile(ZK_BF16_KEYS, DP)) * sizeof(zk_bf16) +
+      (size_t)(2 * QUERY_ROWS) * sizeof(float);
   const dim3 grid((unsigned)num_blocks, (unsigned)a.num_kv_heads, (unsigned)(DP / most_columns(DP)));
   ZK_LAUNCH((backward_key<DP>), grid, KEY_THREADS, bytes, stream, a, zk_attn_exp_of(a).c, in, sums, dk, dv);
   return ZK_OK;
 }
 
-zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<zk_bf16> &in, zk_bf16 *dq) {
+zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
+                                 const zk_attn_gradient<zk_bf16> &in, zk_bf16 *dq) {
   const auto launch = a.dim <= 64 ? launch_query<64> : a.dim <= 128 ? launch_query<128> : launch_query<256>;
   return launch(stream, a, num_blocks, in, dq);
 }
 
-zk_status zk_attn_backward_key(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<zk_bf16> &in,
-                               const zk_attn_sums &sums, zk_bf16 *dk, zk_bf16 *dv) {
+zk_status zk_attn_backward_key(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
+                               const zk_attn_gradient<zk_bf16> &in, const zk_attn_sums &sums, zk_bf16 *dk,
+                               zk_bf16 *dv) {
   const auto launch = a.dim <= 64 ? launch_key<64> : a.dim <= 128 ? launch_key<128> : launch_key<256>;
   return launch(stream, a, num_blocks, in, sums, dk, dv);
 }

@@ -1,5 +1,5 @@
-// Attention backward, f32: dq by blocks of flat rows over keys; dk and dv by blocks of keys over query heads and rows. Both recompute the
-// weights. Each output has one thread.
+// Attention backward, f32: dq by blocks of flat rows over keys; dk and dv by blocks of keys over query heads and rows.
+// Both recompute the weights. Each output has one thread.
 #include "kernels/cuda/attention_f32.cuh"
 
 // s (scores before scaling) and dp of one pair to w and ds; nothing for a pair that is not visible.
@@ -10,7 +10,8 @@ static __device__ __forceinline__ void weigh(float scale, float lse, float delta
 }
 
 template <int RT, int DP>
-static __global__ void __launch_bounds__(ZK_F32_THREADS) backward_query(zk_attn at, zk_attn_gradient<float> in, float *dq) {
+static __global__ void __launch_bounds__(ZK_F32_THREADS)
+    backward_query(zk_attn at, zk_attn_gradient<float> in, float *dq) {
   constexpr int rows = 16 * RT, columns = DP / 16;
   zk_attn_block block;
   if (!zk_attn_find(at, (int32_t)blockIdx.x, at.group, rows, true, &block)) return;
@@ -21,7 +22,8 @@ static __global__ void __launch_bounds__(ZK_F32_THREADS) backward_query(zk_attn 
   float *q_tile = shared, *dout_tile = q_tile + zk_f32_tile(rows, DP), *kv_tile = dout_tile + zk_f32_tile(rows, DP),
         *ds_tile = kv_tile + zk_f32_tile(ZK_F32_KEYS, DP);
   auto row_of = [&](const float *from, int32_t r) {
-    return block.begin + r < block.end ? from + zk_attn_row(at, block, kv_head, block.begin + r) * (size_t)at.dim : NULL;
+    return block.begin + r < block.end ? from + zk_attn_row(at, block, kv_head, block.begin + r) * (size_t)at.dim
+                                       : NULL;
   };
   zk_f32_load<rows, DP>(q_tile, at.dim, [&](int32_t r) { return row_of(in.q, r); });
   zk_f32_load<rows, DP>(dout_tile, at.dim, [&](int32_t r) { return row_of(in.dout, r); });
@@ -71,13 +73,17 @@ static __global__ void __launch_bounds__(ZK_F32_THREADS) backward_query(zk_attn 
   for (int i = 0; i < RT; ++i) {
     if (keys_seen[i] == 0) continue;
     float *to = dq + zk_attn_row(at, block, kv_head, block.begin + ty + 16 * i) * (size_t)at.dim;
-    zk_f32_columns<DP>(at.dim, total[i], [&](int32_t d, const float *x) { *(zk_float4 *)(to + d) = {{x[0], x[1], x[2], x[3]}}; });
+    zk_f32_columns<DP>(at.dim, total[i], [&](int32_t d, const float *x) {
+      *(zk_float4 *)(to + d) = {{x[0], x[1], x[2], x[3]}};
+    });
   }
 }
 
-// Keys take the place of rows; a tile holds 64 query rows of one head. The sum over a group's heads is kept in dk and dv.
+// Keys take the place of rows; a tile holds 64 query rows of one head. The sum over a group's heads is kept in dk and
+// dv.
 template <int RT, int DP>
-static __global__ void __launch_bounds__(ZK_F32_THREADS) backward_key(zk_attn at, zk_attn_gradient<float> in, float *dk, float *dv) {
+static __global__ void __launch_bounds__(ZK_F32_THREADS)
+    backward_key(zk_attn at, zk_attn_gradient<float> in, float *dk, float *dv) {
   constexpr int keys = 16 * RT, columns = DP / 16;
   zk_attn_block block;
   if (!zk_attn_find(at, (int32_t)blockIdx.x, 1, keys, false, &block)) return;
@@ -126,7 +132,8 @@ static __global__ void __launch_bounds__(ZK_F32_THREADS) backward_key(zk_attn at
         for (int j = 0; j < 4; ++j) {
           const int32_t t = tx + 16 * j;
           const bool exists = tile + t < block.num_rows;
-          const float lse = exists ? in.lse[row_at(tile + t)] : 0.0f, delta = exists ? in.delta[row_at(tile + t)] : 0.0f;
+          const float lse = exists ? in.lse[row_at(tile + t)] : 0.0f,
+                      delta = exists ? in.delta[row_at(tile + t)] : 0.0f;
 #pragma unroll
           for (int i = 0; i < RT; ++i) weigh(at.scale, lse, delta, t >= low[i] && t < high[i], &s[i][j], &dp[i][j]);
         }
@@ -162,7 +169,8 @@ static __global__ void __launch_bounds__(ZK_F32_THREADS) backward_key(zk_attn at
 }
 
 template <int RT, int DP>
-static zk_status launch_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<float> &in, float *dq) {
+static zk_status launch_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
+                              const zk_attn_gradient<float> &in, float *dq) {
   const int32_t floats = 2 * zk_f32_tile(16 * RT, DP) + zk_f32_tile(ZK_F32_KEYS, DP) + 16 * RT * ZK_F32_W_STRIDE;
   const dim3 grid((unsigned)num_blocks, (unsigned)a.num_kv_heads);
   ZK_LAUNCH((backward_query<RT, DP>), grid, ZK_F32_THREADS, (size_t)floats * sizeof(float), stream, a, in, dq);
@@ -170,17 +178,24 @@ static zk_status launch_query(zk_stream *stream, const zk_attn &a, int32_t num_b
 }
 
 template <int RT, int DP>
-static zk_status launch_key(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<float> &in, float *dk, float *dv) {
+static zk_status launch_key(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<float> &in,
+                            float *dk, float *dv) {
   const int32_t floats = 2 * zk_f32_tile(16 * RT, DP) + zk_f32_tile(ZK_F32_KEYS, DP) + 16 * RT * ZK_F32_W_STRIDE;
   const dim3 grid((unsigned)num_blocks, (unsigned)a.num_kv_heads);
   ZK_LAUNCH((backward_key<RT, DP>), grid, ZK_F32_THREADS, (size_t)floats * sizeof(float), stream, a, in, dk, dv);
   return ZK_OK;
 }
 
-zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<float> &in, float *dq) {
-  return (a.dim <= 64 ? launch_query<4, 64> : a.dim <= 128 ? launch_query<4, 128> : launch_query<2, 256>)(stream, a, num_blocks, in, dq);
+zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
+                                 const zk_attn_gradient<float> &in, float *dq) {
+  return (a.dim <= 64    ? launch_query<4, 64>
+          : a.dim <= 128 ? launch_query<4, 128>
+                         : launch_query<2, 256>)(stream, a, num_blocks, in, dq);
 }
 
-zk_status zk_attn_backward_key(zk_stream *stream, const zk_attn &a, int32_t num_blocks, const zk_attn_gradient<float> &in, float *dk, float *dv) {
-  return (a.dim <= 64 ? launch_key<4, 64> : a.dim <= 128 ? launch_key<4, 128> : launch_key<2, 256>)(stream, a, num_blocks, in, dk, dv);
+zk_status zk_attn_backward_key(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
+                               const zk_attn_gradient<float> &in, float *dk, float *dv) {
+  return (a.dim <= 64    ? launch_key<4, 64>
+          : a.dim <= 128 ? launch_key<4, 128>
+                         : launch_key<2, 256>)(stream, a, num_blocks, in, dk, dv);
 }

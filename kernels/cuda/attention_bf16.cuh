@@ -1,8 +1,9 @@
-// Pieces of the bf16 attention kernels: tiles in shared memory and the fragments of mma.sync.m16n8k16 that are read from them.
+// Pieces of the bf16 attention kernels: tiles in shared memory and the fragments of mma.sync.m16n8k16 that are read
+// from them.
 //
-// A warp's lane holds, with g = lane / 4 and c = lane % 4, of an accumulator (16 x 8) the columns 2c, 2c + 1 of rows g and g + 8. Two
-// neighbouring accumulators, as bf16, are the A operand (16 x 16) of the next product with no exchange; and since a tile's columns are
-// keys, a lane's own columns are lanes 2c and 2c + 1 of the contract's 8 lanes of l.
+// A warp's lane holds, with g = lane / 4 and c = lane % 4, of an accumulator (16 x 8) the columns 2c, 2c + 1 of rows g
+// and g + 8. Two neighbouring accumulators, as bf16, are the A operand (16 x 16) of the next product with no exchange;
+// and since a tile's columns are keys, a lane's own columns are lanes 2c and 2c + 1 of the contract's 8 lanes of l.
 #ifndef ZK_KERNELS_CUDA_ATTENTION_BF16_CUH
 #define ZK_KERNELS_CUDA_ATTENTION_BF16_CUH
 
@@ -15,10 +16,14 @@
 struct zk_attn_exp_bf16 {
   float c;
   __device__ __forceinline__ float operator()(float x, float m) const { return zk_exp2f(fmaf(x, c, -(m * c))); }
-  __device__ __forceinline__ float out(float o, float l) const { return (o + 0.0f) / l; } // a chain may have ended in -0
+  __device__ __forceinline__ float out(float o, float l) const {
+    return (o + 0.0f) / l;
+  } // a chain may have ended in -0
   __device__ __forceinline__ float lse(float m, float l) const { return fmaf(m, c, zk_log2f(l)); }
 };
-static inline zk_attn_exp_bf16 zk_attn_exp_of(const zk_attn &a) { return {(float)((double)a.scale * 1.4426950408889634)}; }
+static inline zk_attn_exp_bf16 zk_attn_exp_of(const zk_attn &a) {
+  return {(float)((double)a.scale * 1.4426950408889634)};
+}
 
 // A tile's row is DP elements (D rounded up to 64, 128 or 256) and 16 bytes that spread rows over the banks.
 static __host__ __device__ constexpr int32_t zk_bf16_tile(int32_t rows, int32_t dp) { return rows * (dp + 8); }
@@ -70,7 +75,8 @@ static __device__ __forceinline__ void zk_bf16_b_columns(const zk_bf16 *tile, in
 
 // dot = chain over d, in steps of 16, of rows [row, row + 16) of `rows` with rows [n, n + 8 * N) of `others`.
 template <int N, int DP>
-static __device__ __forceinline__ void zk_bf16_dot(const zk_bf16 *rows, int32_t row, const zk_bf16 *others, int32_t n, int32_t dim, float dot[N][4]) {
+static __device__ __forceinline__ void zk_bf16_dot(const zk_bf16 *rows, int32_t row, const zk_bf16 *others, int32_t n,
+                                                   int32_t dim, float dot[N][4]) {
 #pragma unroll
   for (int t = 0; t < N; ++t)
 #pragma unroll

@@ -1,4 +1,5 @@
-// Pieces of the f32 attention kernels: tiles in shared memory, and the two products of a block of rows with a tile of 64 keys.
+// Pieces of the f32 attention kernels: tiles in shared memory, and the two products of a block of rows with a tile of
+// 64 keys.
 //
 // A block has 256 threads, 16 x 16: thread (ty, tx) owns RT rows, ty + 16 i, and of a product
 //   with keys     the keys tx + 16 j, j < 4: exactly lane tx of the contract's 16 lanes;
@@ -52,8 +53,7 @@ static __device__ __forceinline__ void zk_f32_dot(const float *rows, const float
 }
 
 // Stores a thread's part of a tile of weights, to be read by zk_f32_add.
-template <int RT>
-static __device__ __forceinline__ void zk_f32_store_weights(float *w, const float part[RT][4]) {
+template <int RT> static __device__ __forceinline__ void zk_f32_store_weights(float *w, const float part[RT][4]) {
   const int32_t ty = (int32_t)threadIdx.x / 16, tx = (int32_t)threadIdx.x % 16;
 #pragma unroll
   for (int i = 0; i < RT; ++i)
@@ -61,10 +61,11 @@ static __device__ __forceinline__ void zk_f32_store_weights(float *w, const floa
     for (int j = 0; j < 4; ++j) w[(ty + 16 * i) * ZK_F32_W_STRIDE + tx + 16 * j] = part[i][j];
 }
 
-// sum[i][..] = fma(w[row i][j], tile[j][column], sum) over the j in [low[i], high[i]) ascending; the others take no part.
+// sum[i][..] = fma(w[row i][j], tile[j][column], sum) over the j in [low[i], high[i]) ascending; the others take no
+// part.
 template <int RT, int DP>
-static __device__ __forceinline__ void zk_f32_add(const float *w, const float *tile, const int32_t low[RT], const int32_t high[RT],
-                                           float sum[RT][DP / 16]) {
+static __device__ __forceinline__ void zk_f32_add(const float *w, const float *tile, const int32_t low[RT],
+                                                  const int32_t high[RT], float sum[RT][DP / 16]) {
   const int32_t ty = (int32_t)threadIdx.x / 16, tx = (int32_t)threadIdx.x % 16;
   int32_t first = ZK_F32_KEYS, last = 0, all_from = 0, all_to = ZK_F32_KEYS; // keys of any row; keys of every row
 #pragma unroll
@@ -90,8 +91,7 @@ static __device__ __forceinline__ void zk_f32_add(const float *w, const float *t
   }
 }
 
-template <int RT, int N>
-static __device__ __forceinline__ void zk_f32_clear(float sum[RT][N]) {
+template <int RT, int N> static __device__ __forceinline__ void zk_f32_clear(float sum[RT][N]) {
 #pragma unroll
   for (int i = 0; i < RT; ++i)
 #pragma unroll

@@ -1,4 +1,5 @@
-// Attention forward, bf16: each of WARPS warps has 16 flat rows of one KV head; tiles of 128 keys are loaded by all four warps of the block.
+// Attention forward, bf16: each of WARPS warps has 16 flat rows of one KV head; tiles of 128 keys are loaded by all
+// four warps of the block.
 #include "kernels/cuda/attention_bf16.cuh"
 #include "kernels/cuda/attention_merge.cuh"
 
@@ -9,10 +10,10 @@ struct row_pair {
   float m[2], l[2][2];
 };
 
-// Scores of a tile (16 accumulators) to weights, for the keys below high[r]; m and l move on; a[r] is what o is scaled by. A row that sees no
-// key of the tile stays as it is.
-static __device__ __forceinline__ void softmax(const zk_attn_exp_bf16 &weight, const int32_t high[2], float s[ZK_BF16_KEYS / 8][4], row_pair *state,
-                                        float a[2]) {
+// Scores of a tile (16 accumulators) to weights, for the keys below high[r]; m and l move on; a[r] is what o is scaled
+// by. A row that sees no key of the tile stays as it is.
+static __device__ __forceinline__ void softmax(const zk_attn_exp_bf16 &weight, const int32_t high[2],
+                                               float s[ZK_BF16_KEYS / 8][4], row_pair *state, float a[2]) {
   const int32_t column = (int32_t)threadIdx.x % 4 * 2;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -47,8 +48,9 @@ static __device__ __forceinline__ void softmax(const zk_attn_exp_bf16 &weight, c
 
 // o = o * a, then the chain over the tile's 128 slots of bf(w) * v; rows that see no key of the tile keep their o.
 template <int DP>
-static __device__ __forceinline__ void add_values(const float s[ZK_BF16_KEYS / 8][4], const zk_bf16 *v_tile, int32_t dim, const int32_t high[2],
-                                           const float a[2], float o[DP / 8][4]) {
+static __device__ __forceinline__ void add_values(const float s[ZK_BF16_KEYS / 8][4], const zk_bf16 *v_tile,
+                                                  int32_t dim, const int32_t high[2], const float a[2],
+                                                  float o[DP / 8][4]) {
   uint32_t p[ZK_BF16_KEYS / 16][4];
 #pragma unroll
   for (int k = 0; k < ZK_BF16_KEYS / 16; ++k) zk_bf16_weights(s[2 * k], s[2 * k + 1], p[k]);
@@ -77,8 +79,9 @@ static __device__ __forceinline__ float sum_lanes(const float l[2]) {
 }
 
 template <int WARPS, int DP>
-static __global__ void __launch_bounds__(THREADS) forward(zk_attn at, zk_attn_exp_bf16 weight, const zk_bf16 *q, const zk_bf16 *k_cache,
-                                                   const zk_bf16 *v_cache, zk_attn_partials partials, zk_bf16 *out, float *lse) {
+static __global__ void __launch_bounds__(THREADS)
+    forward(zk_attn at, zk_attn_exp_bf16 weight, const zk_bf16 *q, const zk_bf16 *k_cache, const zk_bf16 *v_cache,
+            zk_attn_partials partials, zk_bf16 *out, float *lse) {
   constexpr int rows = 16 * WARPS, fragments = DP / 8;
   zk_attn_block block;
   if (!zk_attn_find(at, (int32_t)blockIdx.x, at.group, rows, true, &block)) return;
@@ -89,7 +92,8 @@ static __global__ void __launch_bounds__(THREADS) forward(zk_attn at, zk_attn_ex
 
   ZK_DYNAMIC_SHARED(zk_bf16, shared);
   zk_bf16 *q_tile = shared, *kv_tile = q_tile + zk_bf16_tile(rows, DP);
-  float *total_o = (float *)(kv_tile + zk_bf16_tile(ZK_BF16_KEYS, DP)) + threadIdx.x; // [fragments][4][threads]: each thread's own
+  float *total_o =
+      (float *)(kv_tile + zk_bf16_tile(ZK_BF16_KEYS, DP)) + threadIdx.x; // [fragments][4][threads]: each thread's own
   zk_bf16_load<rows, DP, THREADS>(q_tile, at.dim, [&](int32_t r) {
     return block.begin + r < block.end ? q + zk_attn_row(at, block, kv_head, block.begin + r) * (size_t)at.dim : NULL;
   });
@@ -103,7 +107,8 @@ static __global__ void __launch_bounds__(THREADS) forward(zk_attn at, zk_attn_ex
 
   float M[2] = {-INFINITY, -INFINITY}, L[2] = {0.0f, 0.0f};
   for (int32_t split = splits.begin; split < splits.end; ++split) {
-    const int32_t split_begin = split * ZK_ATTN_SPLIT_BF16, split_end = zk_attn_min(split_begin + ZK_ATTN_SPLIT_BF16, num_keys);
+    const int32_t split_begin = split * ZK_ATTN_SPLIT_BF16,
+                  split_end = zk_attn_min(split_begin + ZK_ATTN_SPLIT_BF16, num_keys);
     row_pair state = {{-INFINITY, -INFINITY}, {{0.0f, 0.0f}, {0.0f, 0.0f}}};
     float o[fragments][4];
 #pragma unroll
@@ -118,7 +123,8 @@ static __global__ void __launch_bounds__(THREADS) forward(zk_attn at, zk_attn_ex
         });
         __syncthreads();
       };
-      const int32_t high[2] = {zk_attn_clamp(keys_seen[0] - tile, 0, ZK_BF16_KEYS), zk_attn_clamp(keys_seen[1] - tile, 0, ZK_BF16_KEYS)};
+      const int32_t high[2] = {zk_attn_clamp(keys_seen[0] - tile, 0, ZK_BF16_KEYS),
+                               zk_attn_clamp(keys_seen[1] - tile, 0, ZK_BF16_KEYS)};
       const bool sees = warp_keys > tile;
       float s[ZK_BF16_KEYS / 8][4], a[2];
       load(k_cache);
@@ -153,31 +159,29 @@ static __global__ void __launch_bounds__(THREADS) forward(zk_attn at, zk_attn_ex
     for (int n = 0; n < fragments && 8 * n < at.dim; ++n) {
       const size_t d = (size_t)(8 * n + lane % 4 * 2);
       const float x = total_o[(4 * n + 2 * r) * THREADS], y = total_o[(4 * n + 2 * r + 1) * THREADS];
-      if (partials.o != NULL)
-        partials.o[part * (size_t)at.dim + d] = x, partials.o[part * (size_t)at.dim + d + 1] = y;
-      else
-        *(uint32_t *)(out + row * (size_t)at.dim + d) = zk_bf16_pack(weight.out(x, L[r]), weight.out(y, L[r]));
+      if (partials.o != NULL) partials.o[part * (size_t)at.dim + d] = x, partials.o[part * (size_t)at.dim + d + 1] = y;
+      else *(uint32_t *)(out + row * (size_t)at.dim + d) = zk_bf16_pack(weight.out(x, L[r]), weight.out(y, L[r]));
     }
     if (lane % 4 != 0) continue;
-    if (partials.o != NULL)
-      partials.ml[2 * part] = M[r], partials.ml[2 * part + 1] = L[r];
-    else if (lse != NULL)
-      lse[row] = weight.lse(M[r], L[r]);
+    if (partials.o != NULL) partials.ml[2 * part] = M[r], partials.ml[2 * part + 1] = L[r];
+    else if (lse != NULL) lse[row] = weight.lse(M[r], L[r]);
   }
 }
 
 template <int WARPS, int DP>
-static zk_status launch(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const zk_bf16 *q, const zk_bf16 *k_cache,
-                        const zk_bf16 *v_cache, zk_bf16 *out, float *lse) {
+static zk_status launch(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const zk_bf16 *q,
+                        const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_bf16 *out, float *lse) {
   const size_t bytes = (size_t)(zk_bf16_tile(16 * WARPS, DP) + zk_bf16_tile(ZK_BF16_KEYS, DP)) * sizeof(zk_bf16) +
                        (size_t)(DP / 8 * 4 * THREADS) * sizeof(float);
-  const dim3 grid((unsigned)plan.num_blocks, (unsigned)a.num_kv_heads, (unsigned)(plan.partials.o != NULL ? plan.partials.num_splits : 1));
-  ZK_LAUNCH((forward<WARPS, DP>), grid, THREADS, bytes, stream, a, zk_attn_exp_of(a), q, k_cache, v_cache, plan.partials, out, lse);
+  const dim3 grid((unsigned)plan.num_blocks, (unsigned)a.num_kv_heads,
+                  (unsigned)(plan.partials.o != NULL ? plan.partials.num_splits : 1));
+  ZK_LAUNCH((forward<WARPS, DP>), grid, THREADS, bytes, stream, a, zk_attn_exp_of(a), q, k_cache, v_cache,
+            plan.partials, out, lse);
   return ZK_OK;
 }
 
-zk_status zk_attn_forward(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const zk_bf16 *q, const zk_bf16 *k_cache,
-                          const zk_bf16 *v_cache, zk_bf16 *out, float *lse) {
+zk_status zk_attn_forward(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const zk_bf16 *q,
+                          const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_bf16 *out, float *lse) {
   const auto few = a.dim <= 64 ? launch<1, 64> : a.dim <= 128 ? launch<1, 128> : launch<1, 256>;
   const auto many = a.dim <= 64 ? launch<4, 64> : a.dim <= 128 ? launch<4, 128> : launch<4, 256>;
   ZK_TRY((plan.few_rows ? few : many)(stream, a, plan, q, k_cache, v_cache, out, lse));

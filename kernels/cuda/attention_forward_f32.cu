@@ -1,16 +1,15 @@
-// Attention forward, f32: a block takes some flat rows of one KV head and walks their splits, or one of them, tile by tile.
+// Attention forward, f32: a block takes some flat rows of one KV head and walks their splits, or one of them, tile by
+// tile.
 #include "kernels/cuda/attention_f32.cuh"
 #include "kernels/cuda/attention_merge.cuh"
 
 // A row's split so far, m and l; the same in the 16 threads that share the row.
-template <int RT>
-struct row_state {
-  float m[RT], l[RT];
-};
+template <int RT> struct row_state { float m[RT], l[RT]; };
 
 // Scores to weights, for the keys below high[i]; m and l move on; a[i] is what l and o are scaled by.
 template <int RT>
-static __device__ __forceinline__ void softmax(float scale, const int32_t high[RT], float s[RT][4], row_state<RT> *state, float a[RT]) {
+static __device__ __forceinline__ void softmax(float scale, const int32_t high[RT], float s[RT][4],
+                                               row_state<RT> *state, float a[RT]) {
   const zk_attn_exp_f32 weight;
   const int32_t tx = (int32_t)threadIdx.x % 16;
 #pragma unroll
@@ -43,7 +42,8 @@ static __device__ __forceinline__ void softmax(float scale, const int32_t high[R
 
 template <int RT, int DP>
 static __global__ void __launch_bounds__(ZK_F32_THREADS)
-    forward(zk_attn at, const float *q, const float *k_cache, const float *v_cache, zk_attn_partials partials, float *out, float *lse) {
+    forward(zk_attn at, const float *q, const float *k_cache, const float *v_cache, zk_attn_partials partials,
+            float *out, float *lse) {
   constexpr int rows = 16 * RT, columns = DP / 16;
   zk_attn_block block;
   if (!zk_attn_find(at, (int32_t)blockIdx.x, at.group, rows, true, &block)) return;
@@ -118,7 +118,8 @@ static __global__ void __launch_bounds__(ZK_F32_THREADS)
     } else {
       const float l = total.l[i];
       zk_f32_columns<DP>(at.dim, total_o[i], [&](int32_t d, const float *x) {
-        *(zk_float4 *)(out + row * (size_t)at.dim + d) = {{weight.out(x[0], l), weight.out(x[1], l), weight.out(x[2], l), weight.out(x[3], l)}};
+        *(zk_float4 *)(out + row * (size_t)at.dim +
+                       d) = {{weight.out(x[0], l), weight.out(x[1], l), weight.out(x[2], l), weight.out(x[3], l)}};
       });
       if (writes_sums && lse != NULL) lse[row] = weight.lse(total.m[i], l);
     }
@@ -126,16 +127,18 @@ static __global__ void __launch_bounds__(ZK_F32_THREADS)
 }
 
 template <int RT, int DP>
-static zk_status launch(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const float *q, const float *k_cache,
-                        const float *v_cache, float *out, float *lse) {
+static zk_status launch(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const float *q,
+                        const float *k_cache, const float *v_cache, float *out, float *lse) {
   const int32_t floats = zk_f32_tile(16 * RT, DP) + zk_f32_tile(ZK_F32_KEYS, DP) + 16 * RT * ZK_F32_W_STRIDE;
-  const dim3 grid((unsigned)plan.num_blocks, (unsigned)a.num_kv_heads, (unsigned)(plan.partials.o != NULL ? plan.partials.num_splits : 1));
-  ZK_LAUNCH((forward<RT, DP>), grid, ZK_F32_THREADS, (size_t)floats * sizeof(float), stream, a, q, k_cache, v_cache, plan.partials, out, lse);
+  const dim3 grid((unsigned)plan.num_blocks, (unsigned)a.num_kv_heads,
+                  (unsigned)(plan.partials.o != NULL ? plan.partials.num_splits : 1));
+  ZK_LAUNCH((forward<RT, DP>), grid, ZK_F32_THREADS, (size_t)floats * sizeof(float), stream, a, q, k_cache, v_cache,
+            plan.partials, out, lse);
   return ZK_OK;
 }
 
-zk_status zk_attn_forward(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const float *q, const float *k_cache,
-                          const float *v_cache, float *out, float *lse) {
+zk_status zk_attn_forward(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const float *q,
+                          const float *k_cache, const float *v_cache, float *out, float *lse) {
   const auto few = a.dim <= 64 ? launch<1, 64> : a.dim <= 128 ? launch<1, 128> : launch<1, 256>;
   const auto many = a.dim <= 64 ? launch<4, 64> : a.dim <= 128 ? launch<4, 128> : launch<2, 256>;
   ZK_TRY((plan.few_rows ? few : many)(stream, a, plan, q, k_cache, v_cache, out, lse));

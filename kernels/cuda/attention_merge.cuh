@@ -10,16 +10,20 @@ struct zk_attn_splits {
   int32_t begin, end;
 };
 
-// Of a block of rows with keys [0, num_keys): split z alone where partials are kept (none when there is no such split), else all.
-static __device__ __forceinline__ zk_attn_splits zk_attn_splits_of(const zk_attn_partials &partials, int32_t num_keys, int32_t split_keys, int32_t z) {
+// Of a block of rows with keys [0, num_keys): split z alone where partials are kept (none when there is no such split),
+// else all.
+static __device__ __forceinline__ zk_attn_splits zk_attn_splits_of(const zk_attn_partials &partials, int32_t num_keys,
+                                                                   int32_t split_keys, int32_t z) {
   const int32_t num_splits = (num_keys + split_keys - 1) / split_keys;
   if (partials.o == NULL) return {0, num_splits};
   return {z, zk_attn_min(z + 1, num_splits)};
 }
 
-// (m, l) of a split into the running (M, L). A and B are the factors of O and of the split's o, unless it is copied: true.
+// (m, l) of a split into the running (M, L). A and B are the factors of O and of the split's o, unless it is copied:
+// true.
 template <class Exp>
-static __device__ __forceinline__ bool zk_attn_merge(const Exp &weight, float m, float l, float *M, float *L, float *A, float *B) {
+static __device__ __forceinline__ bool zk_attn_merge(const Exp &weight, float m, float l, float *M, float *L, float *A,
+                                                     float *B) {
   const bool copy = *M == -INFINITY;
   const float n = m > *M ? m : *M;
   *A = weight(*M, n);
@@ -31,7 +35,8 @@ static __device__ __forceinline__ bool zk_attn_merge(const Exp &weight, float m,
 
 // One block a row of [T * Hq]: splits ascending, a thread for each d.
 template <class Exp, class T>
-static __global__ void __launch_bounds__(ZK_MERGE_THREADS) zk_attn_merge_rows(zk_attn a, zk_attn_partials partials, Exp weight, T *out, float *lse) {
+static __global__ void __launch_bounds__(ZK_MERGE_THREADS)
+    zk_attn_merge_rows(zk_attn a, zk_attn_partials partials, Exp weight, T *out, float *lse) {
   const int32_t token = (int32_t)(blockIdx.x / (unsigned)a.num_heads);
   const int32_t s = zk_attn_bisect(a.seq_row_start, a.num_seqs, token);
   const int32_t num_splits = (a.seq_first_pos[s] + token - a.seq_row_start[s]) / ZK_ATTN_SPLIT + 1;
@@ -52,7 +57,8 @@ static __global__ void __launch_bounds__(ZK_MERGE_THREADS) zk_attn_merge_rows(zk
 
 // Merges the partials of a forward call, if there are any.
 template <class Exp, class T>
-static zk_status zk_attn_merge_splits(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const Exp &weight, T *out, float *lse) {
+static zk_status zk_attn_merge_splits(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan,
+                                      const Exp &weight, T *out, float *lse) {
   static_assert(ZK_ATTN_SPLIT == ZK_ATTN_SPLIT_BF16, "one split size");
   if (plan.partials.o == NULL) return ZK_OK;
   const unsigned grid = (unsigned)(plan.num_rows * a.num_heads);

@@ -1,5 +1,7 @@
-// Attention of the emulated GPU against the CPU's where `zerokl check` does not look: the largest heads, blocks that walk several splits,
-// sums over more than 4,096 query rows and several heads, copied pages. Pages are NaN until written.
+// label: slow
+// Attention of the emulated GPU against the CPU's where `zerokl check` does not look: the largest heads, blocks that
+// walk several splits, sums over more than 4,096 query rows and several heads, copied pages. Pages are NaN until
+// written.
 #include "tests/unit/kernel_fixture.h"
 
 #include "kernels/attention.h"
@@ -60,7 +62,8 @@ static int32_t *make_table(const problem *p, int32_t max_pages) {
   return table;
 }
 
-static zk_attention_batch make_batch(place *at, const problem *p, const int32_t *first, int32_t max_pages, const int32_t *table) {
+static zk_attention_batch make_batch(place *at, const problem *p, const int32_t *first, int32_t max_pages,
+                                     const int32_t *table) {
   int32_t start[MAX_SEQS + 1] = {0};
   for (int i = 0; i < p->num_seqs; i++) start[i + 1] = start[i] + p->len[i] - first[i];
   return (zk_attention_batch){start[p->num_seqs],
@@ -79,12 +82,14 @@ static void keep(place *at, const void *memory, size_t bytes, char **result, siz
   *size += bytes;
 }
 
-static void run_backward(place *at, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *q, const void *k_cache,
-                         const void *v_cache, const void *out, const float *lse, char **result, size_t *size) {
-  const size_t element = zk_numerics_bytes(desc->numerics), nq = (size_t)(batch->num_rows * desc->num_heads * desc->head_dim),
+static void run_backward(place *at, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *q,
+                         const void *k_cache, const void *v_cache, const void *out, const float *lse, char **result,
+                         size_t *size) {
+  const size_t element = zk_numerics_bytes(desc->numerics),
+               nq = (size_t)(batch->num_rows * desc->num_heads * desc->head_dim),
                nkv = (size_t)(batch->num_rows * desc->num_kv_heads * desc->head_dim);
-  void *dout = upload_random(at, desc->numerics, nq, 4), *dq = upload_nan(at, nq * element), *dk = upload_nan(at, nkv * element),
-       *dv = upload_nan(at, nkv * element);
+  void *dout = upload_random(at, desc->numerics, nq, 4), *dq = upload_nan(at, nq * element),
+       *dk = upload_nan(at, nkv * element), *dv = upload_nan(at, nkv * element);
   OK(zk_attention_backward(at->stream, desc, batch, q, k_cache, v_cache, out, dout, lse, dq, dk, dv));
   keep(at, dq, nq * element, result, size);
   keep(at, dk, nkv * element, result, size);
@@ -109,14 +114,18 @@ static char *compute(zk_device_kind kind, const problem *p, float scale, size_t 
   int32_t *table = make_table(p, max_pages);
   const zk_attention_batch all = make_batch(at, p, zeros, max_pages, table);
   const size_t nkv = (size_t)(all.num_rows * p->kv_heads * p->dim);
-  OK(zk_kv_write(at->stream, &desc, &all, upload_random(at, p->numerics, nkv, 1), upload_random(at, p->numerics, nkv, 2), k_cache, v_cache));
-  OK(zk_kv_copy_page(at->stream, &desc, table[0], 0, k_cache, v_cache)); // page 0 takes the place of the first, which becomes NaN
+  OK(zk_kv_write(at->stream, &desc, &all, upload_random(at, p->numerics, nkv, 1),
+                 upload_random(at, p->numerics, nkv, 2), k_cache, v_cache));
+  OK(zk_kv_copy_page(at->stream, &desc, table[0], 0, k_cache,
+                     v_cache)); // page 0 takes the place of the first, which becomes NaN
   OK(zk_kv_copy_page(at->stream, &desc, 1, table[0], k_cache, v_cache));
   table[0] = 0;
 
   const zk_attention_batch batch = make_batch(at, p, p->first, max_pages, table);
-  const size_t nq = (size_t)(batch.num_rows * p->heads * p->dim), lse_bytes = (size_t)(batch.num_rows * p->heads) * sizeof(float);
-  void *q = upload_random(at, p->numerics, nq, 3), *out = upload_nan(at, nq * element), *lse = upload_nan(at, lse_bytes);
+  const size_t nq = (size_t)(batch.num_rows * p->heads * p->dim),
+               lse_bytes = (size_t)(batch.num_rows * p->heads) * sizeof(float);
+  void *q = upload_random(at, p->numerics, nq, 3), *out = upload_nan(at, nq * element),
+       *lse = upload_nan(at, lse_bytes);
   OK(zk_attention_forward(at->stream, &desc, &batch, q, k_cache, v_cache, out, lse));
   char *result = NULL;
   *size = 0;
@@ -135,7 +144,8 @@ static void devices_agree(problem p) {
   char *want = compute(ZK_DEVICE_CPU, &p, scale, &bytes), *got = compute(ZK_DEVICE_CUDA, &p, scale, &same),
        *moved = compute(ZK_DEVICE_CPU, &p, zk_bits_float(zk_float_bits(scale) + 1), &other);
   assert_int_equal(bytes, same);
-  assert_bits_equal(got, want, bytes / 4, "numerics %s, heads %d/%d, head_dim %d", zk_numerics_name(p.numerics), p.heads, p.kv_heads, p.dim);
+  assert_bits_equal(got, want, bytes / 4, "numerics %s, heads %d/%d, head_dim %d", zk_numerics_name(p.numerics),
+                    p.heads, p.kv_heads, p.dim);
   assert_memory_not_equal(want, moved, bytes);
   free(want), free(got), free(moved);
 }
@@ -159,11 +169,13 @@ static void splits_by_one_block_or_many(void **state) {
   in_both_numerics(p);
   p.num_seqs = 3;
   in_both_numerics(p);
-  in_both_numerics((problem){.heads = 4, .kv_heads = 2, .dim = 8, .page_tokens = 48, .num_seqs = 2, .len = {1100, 520}, .first = {400, 513}});
+  in_both_numerics((problem){
+      .heads = 4, .kv_heads = 2, .dim = 8, .page_tokens = 48, .num_seqs = 2, .len = {1100, 520}, .first = {400, 513}});
 }
 
 static void sums_over_parts_and_heads(void **state) {
-  devices_agree((problem){ZK_BF16, .heads = 2, .kv_heads = 1, .dim = 8, .page_tokens = 64, .num_seqs = 1, .len = {4100}});
+  devices_agree(
+      (problem){ZK_BF16, .heads = 2, .kv_heads = 1, .dim = 8, .page_tokens = 64, .num_seqs = 1, .len = {4100}});
 }
 
 int main(void) {
