@@ -163,6 +163,7 @@ zk_status zk_engine_run_batch(zk_engine *e) {
   e->stats.rows += (uint64_t)shape.num_rows;
   ZK_TRY_GOTO(st, done, forward(e, &shape));
   if (shape.num_drawn) ZK_TRY_GOTO(st, done, draw(e, &shape, tokens, logprobs, hashes));
+  else ZK_TRY_GOTO(st, done, zk_stream_wait(e->stream)); // the next step fills the same arrays
   advance(e);
   for (int32_t i = 0; i < shape.num_drawn; i++) {
     int finish;

@@ -11,7 +11,7 @@
 #include "trainer/optimizer.h"
 
 #define USUAL_PROMPT_TOKENS 512
-#define GPU_SLACK ((size_t)2 << 30) // operations' scratch, and what an allocator loses
+#define GPU_SLACK ((size_t)2 << 30) // operations' scratch, and what an allocator loses: this, or a 16th of a small device
 
 // ---- what is taken after the KV cache is made -------------------------------------------------------------------------
 
@@ -36,14 +36,14 @@ static size_t tree_bytes(const zk_config *c, zk_plan_kind kind, const zk_policy 
   return kind == ZK_PLAN_TRAIN ? zk_leaf_tree_bytes(p->params.num_elements, c->trainer.grad_leaves, num_ranks) : 0;
 }
 
-static size_t slack_bytes(const zk_device *device) { return zk_device_get_kind(device) == ZK_DEVICE_CUDA ? GPU_SLACK : 0; }
+static size_t slack_bytes(bool is_gpu, size_t available) { return !is_gpu ? 0 : available / 16 < GPU_SLACK ? available / 16 : GPU_SLACK; }
 
 zk_status zk_plan_engine_options(const zk_session *s, zk_plan_kind kind, zk_engine_options *out) {
   const zk_config *c = &s->config;
   *out = zk_session_engine_options(s);
-  size_t later = activation_bytes(c, kind, &s->policy) + tree_bytes(c, kind, &s->policy, zk_comm_size(s->comm)) + slack_bytes(s->device);
   size_t share = zk_device_memory_free(s->device) / (size_t)s->num_sharers;
   out->takes_rest = zk_device_get_kind(s->device) == ZK_DEVICE_CUDA;
+  size_t later = activation_bytes(c, kind, &s->policy) + tree_bytes(c, kind, &s->policy, zk_comm_size(s->comm)) + slack_bytes(out->takes_rest, share);
   // On a CPU what is free is an estimate, and so is what training takes: half of it is the cache's at most.
   out->kv_room = out->takes_rest ? (share > later ? share - later : 1) : share / 2;
   return zk_comm_barrier(s->comm); // workers that share a device have all looked before one takes its share
@@ -77,7 +77,7 @@ void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int
   add(out, "trainer activations and scratch, full microbatch", activation_bytes(c, kind, p), true, "set trainer.recompute, or lower trainer.microbatch_tokens");
   add(out, "sampler activations", zk_layer_activations_bytes(p, o.max_batch + o.prefill_chunk, false), false,
       "lower rollout.prefill_chunk or rollout.max_batch");
-  add(out, "scratch of operations, slack", takes_rest ? GPU_SLACK : 0, false, "use a GPU with more memory");
+  add(out, "scratch of operations, slack", slack_bytes(takes_rest, available), false, "use a GPU with more memory");
   size_t rest = available > out->total ? available - out->total : 1;
   o.kv_room = takes_rest ? rest : available / 2;
   add(out, "KV cache", zk_engine_kv_bytes(p, &o), false, "lower rollout.kv_bytes, rollout.max_batch or rollout.max_new_tokens");

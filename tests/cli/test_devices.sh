@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# label: slow
+# Runs move between devices: the emulated GPU (zerokl_simt, whose device memory cannot be read through its pointers) gives the CPU's bits in
+# every command, alone and shared by workers, and goes on where the CPU stopped.
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+SIMT=$ZK_BUILD/zerokl_simt
+[ -x "$SIMT" ] || { echo "devices: no emulated GPU in this build"; exit 0; }
+hashes() { sed -n 's/.*\("weights\/hash".*\)}/\1/p' "$1/metrics.jsonl"; }
+# alike A B WHAT: the same hashes after every step
+alike() { [ "$(hashes "$1")" = "$(hashes "$2")" ] && [ -n "$(hashes "$1")" ] || fail "$3: $1 has $(hashes "$1"), $2 has $(hashes "$2")"; }
+
+tiny_config warm.yaml warm 2
+small="sft.batch=8 eval.every=0 checkpoint.every=1"
+# shellcheck disable=SC2086
+{
+  expect 0 "$ZK" sft warm.yaml $small run.dir=cpu device=cpu
+  expect 0 "$SIMT" sft warm.yaml $small run.dir=gpu device=cuda
+  alike cpu gpu "sft on two devices"
+  expect 0 "$ZK" sft warm.yaml $small run.dir=both device=cpu run.steps=1
+  expect 0 "$SIMT" sft warm.yaml $small run.dir=both device=cuda
+  alike cpu both "begun on a CPU, continued on a GPU"
+  expect 0 "$ZK" sft warm.yaml $small run.dir=cpu device=cpu run.steps=3
+  expect 0 "$ZK" sft warm.yaml $small run.dir=gpu device=cpu run.steps=3
+  alike cpu gpu "begun on a GPU, continued on a CPU"
+}
+
+# Sampled on a GPU, by one worker and by two that share it; audited on either device.
+tiny_config tiny.yaml tiny 2
+rl="model.path=warm/checkpoints/step_000016 optimizer.lr=0.01 eval.every=0
+  checkpoint.every=1"
+expect 0 "$ZK" sft warm.yaml run.steps=16 run.dir=warm device=cpu
+for numerics in f32 bf16; do
+  # shellcheck disable=SC2086
+  {
+    expect 0 "$SIMT" train tiny.yaml $rl numerics=$numerics device=cuda run.dir=$numerics
+    expect 0 workers 2 "$SIMT" train tiny.yaml $rl numerics=$numerics device=cuda:0 run.dir=$numerics-two
+  }
+  alike $numerics $numerics-two "two workers on one GPU"
+  same $numerics/trajectories/step_000002.h5 $numerics-two/trajectories/step_000002.h5
+  [ "$(hashes $numerics | sort -u | wc -l)" = 3 ] || fail "$numerics: some update changed nothing"
+  expect 0 "$SIMT" verify $numerics --device cuda
+  [ "$(grep -c '"mismatch/tokens": 0,' $numerics/metrics.jsonl)" = 2 ] || fail "$numerics: tokens differ"
+  code=0
+  ZK_FAULT=trainer:linear "$SIMT" verify $numerics --device cuda >out 2>err || code=$?
+  [ $code = 1 ] || fail "a fault of one operation went unnoticed ($numerics, $code)"
+done
+
+expect 0 "$ZK" verify f32 --device cpu --sample 3
+expect 0 "$ZK" verify f32 --device cpu
+
+# ---- devices that are not there
+expect 2 workers 2 "$SIMT" train tiny.yaml device=cuda run.dir=none
+tells '2 workers on this host and 1 GPU'
+expect 2 "$SIMT" train tiny.yaml device=cuda:3 run.dir=none
+tells 'device: cuda:3: this host has 1 GPU'
+[ ! -e none ] || fail "a refused device left a run directory"
+echo "devices: all as it should be"
