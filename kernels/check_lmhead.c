@@ -1,5 +1,7 @@
 // Checks of the LM head: log-probabilities, sampling and gradients, over vocabularies that end inside and at a tile,
 // for every kind of filter.
+#include <stdbool.h>
+
 #include "kernels/check_case.h"
 #include "kernels/linear.h"
 #include "kernels/lmhead.h"
@@ -25,7 +27,9 @@ static const distribution distributions[] = {{1.0, 1.0, 0},  {0.7, 1.0, 0}, {0.0
 // A case's inputs on both sides.
 typedef struct {
   zk_lmhead_desc desc;
-  float *x, *w, *x_d, *w_d;
+  float *x, *w;             // f32
+  zk_bf16 *x_bf16, *w_bf16; // or bf16
+  void *x_d, *w_d;
   int32_t *target, *target_d;
   void *packed;
 } problem;
@@ -35,17 +39,31 @@ static int filtered(const problem *p) { return p->desc.top_k > 0 || p->desc.top_
 static zk_status make_problem(zk_check *check, shape s, distribution d, zk_check_data data, problem *p) {
   zk_check_case(check, "rows %lld, hidden %d, vocabulary %d, temperature %g, top_k %d, top_p %g, %s", (long long)s.rows,
                 s.hidden, s.vocab, d.temperature, d.top_k, d.top_p, zk_check_data_name(data));
-  *p = (problem){.desc = {ZK_F32, s.rows, s.hidden, s.vocab, d.temperature, d.top_k, d.top_p}};
+  *p = (problem){.desc = {check->numerics, s.rows, s.hidden, s.vocab, d.temperature, d.top_k, d.top_p}};
   const int64_t num_x = s.rows * s.hidden, num_w = (int64_t)s.hidden * s.vocab;
-  const zk_linear_desc linear = {ZK_F32, s.rows, s.hidden, s.vocab};
+  ZK_TRY(zk_check_integers(check, s.vocab, s.rows, &p->target));
+  ZK_TRY(zk_check_upload(check, p->target, (size_t)s.rows * sizeof(int32_t), (void **)&p->target_d));
+  if (check->numerics != ZK_F32) {
+    ZK_TRY(zk_check_bf16(check, data, num_x, &p->x_bf16));
+    ZK_TRY(zk_check_bf16(check, ZK_CHECK_NORMAL, num_w, &p->w_bf16));
+    ZK_TRY(zk_check_upload(check, p->x_bf16, (size_t)num_x * sizeof(zk_bf16), &p->x_d));
+    return zk_check_upload(check, p->w_bf16, (size_t)num_w * sizeof(zk_bf16), &p->w_d);
+  }
   ZK_TRY(zk_check_floats(check, data, num_x, &p->x));
   ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, num_w, &p->w));
-  ZK_TRY(zk_check_integers(check, s.vocab, s.rows, &p->target));
-  ZK_TRY(zk_check_upload(check, p->x, FLOAT_BYTES(num_x), (void **)&p->x_d));
-  ZK_TRY(zk_check_upload(check, p->w, FLOAT_BYTES(num_w), (void **)&p->w_d));
-  ZK_TRY(zk_check_upload(check, p->target, (size_t)s.rows * sizeof(int32_t), (void **)&p->target_d));
-  ZK_TRY(zk_check_device(check, zk_linear_packed_bytes(check->device, ZK_F32, s.hidden, s.vocab), &p->packed));
+  ZK_TRY(zk_check_upload(check, p->x, FLOAT_BYTES(num_x), &p->x_d));
+  ZK_TRY(zk_check_upload(check, p->w, FLOAT_BYTES(num_w), &p->w_d));
+  const size_t packed_bytes = zk_linear_packed_bytes(check->device, ZK_F32, s.hidden, s.vocab);
+  if (packed_bytes == 0) return ZK_OK;
+  const zk_linear_desc linear = {ZK_F32, s.rows, s.hidden, s.vocab};
+  ZK_TRY(zk_check_device(check, packed_bytes, &p->packed));
   return zk_linear_pack(check->helper, &linear, p->w_d, p->packed);
+}
+
+static void reference_logits(const problem *p, int64_t t, float *logit) {
+  const int32_t hidden = p->desc.hidden, vocab = p->desc.vocab;
+  if (p->desc.numerics == ZK_F32) zk_lmhead_reference_logits(hidden, vocab, p->x + t * hidden, p->w, logit);
+  else zk_lmhead_reference_bf16_logits(hidden, vocab, p->x_bf16 + t * hidden, p->w_bf16, logit);
 }
 
 static zk_status make_out(zk_check *check, int64_t rows, zk_lmhead_out *out) {
@@ -64,7 +82,7 @@ static zk_status compare_rows(zk_check *check, const problem *p, const zk_lmhead
   for (int64_t t = 0; t < p->desc.num_rows; t++) {
     zk_lmhead_reference_row want;
     const uint32_t id = (uint32_t)t;
-    zk_lmhead_reference_logits(p->desc.hidden, p->desc.vocab, p->x + t * p->desc.hidden, p->w, logit);
+    reference_logits(p, t, logit);
     if (!zk_lmhead_reference_read(&p->desc, logit, token != NULL ? -1 : p->target[t], SEED, id, id, id, id, &want))
       return ZK_FAIL(ZK_OUT_OF_MEMORY, "check: no memory for a row of logits");
     ZK_TRY(zk_check_compare(check, "logprob", out->logprob + t, &want.logprob, 1));
@@ -111,19 +129,24 @@ static zk_status backward_case(zk_check *check, shape s, distribution d, zk_chec
   const int32_t starts[] = {0, (int32_t)(s.rows / 2), (int32_t)s.rows};
   const zk_chunks chunks = {2, starts};
   const int64_t num_x = s.rows * s.hidden, num_w = (int64_t)s.hidden * s.vocab;
-  float *dlogprob, *dx, *dw, *dlogprob_d, *dx_d, *dw_d;
+  const bool f32 = check->numerics == ZK_F32;
+  float *dlogprob, *dw, *dlogprob_d, *dw_d;
+  void *dx, *dx_d;
   ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, s.rows, &dlogprob));
-  ZK_TRY(zk_check_host(check, FLOAT_BYTES(num_x), (void **)&dx));
+  ZK_TRY(zk_check_host(check, FLOAT_BYTES(num_x), &dx));
   ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, num_w, &dw));
   ZK_TRY(zk_check_upload(check, dlogprob, FLOAT_BYTES(s.rows), (void **)&dlogprob_d));
-  ZK_TRY(zk_check_device(check, FLOAT_BYTES(num_x), (void **)&dx_d));
+  ZK_TRY(zk_check_device_elements(check, num_x, &dx_d));
   ZK_TRY(zk_check_upload(check, dw, FLOAT_BYTES(num_w), (void **)&dw_d));
   ZK_TRY(zk_lmhead_logprob(check->helper, &p.desc, p.x_d, p.w_d, p.packed, p.target_d, &out));
   ZK_TRY(zk_lmhead_backward(check->stream, &p.desc, &chunks, p.x_d, p.w_d, p.packed, p.target_d, &out, dlogprob_d, dx_d,
                             dw_d));
-  if (!zk_lmhead_reference_backward(&p.desc, &chunks, p.x, p.w, p.target, dlogprob, dx, dw))
-    return ZK_FAIL(ZK_OUT_OF_MEMORY, "check: no memory for the reference of the LM head");
-  ZK_TRY(zk_check_compare(check, "dx", dx_d, dx, num_x));
+  const bool done =
+      f32 ? zk_lmhead_reference_backward(&p.desc, &chunks, p.x, p.w, p.target, dlogprob, dx, dw)
+          : zk_lmhead_reference_bf16_backward(&p.desc, &chunks, p.x_bf16, p.w_bf16, p.target, dlogprob, dx, dw);
+  if (!done) return ZK_FAIL(ZK_OUT_OF_MEMORY, "check: no memory for the reference of the LM head");
+  if (f32) ZK_TRY(zk_check_compare(check, "dx", dx_d, dx, num_x));
+  else ZK_TRY(zk_check_compare_bf16(check, "dx", dx_d, dx, num_x));
   return zk_check_compare(check, "dweight", dw_d, dw, num_w);
 }
 

@@ -3,8 +3,9 @@
 #include "kernels/cpu/lmhead.h"
 
 static zk_status check_numerics(const zk_lmhead_desc *desc, const void *packed) {
+  if (desc->numerics == ZK_BF16) return ZK_OK;
   if (desc->numerics != ZK_F32)
-    return ZK_FAIL(ZK_UNSUPPORTED, "lm head: numerics %s is not available on a CPU; use f32", zk_numerics_name(desc->numerics));
+    return ZK_FAIL(ZK_UNSUPPORTED, "lm head: numerics %s is not available on a CPU; use f32 or bf16", zk_numerics_name(desc->numerics));
   if (packed == NULL) return ZK_FAIL(ZK_INTERNAL, "lm head: no packed weight");
   return ZK_OK;
 }
@@ -32,10 +33,12 @@ zk_status zk_cpu_lmhead_logprob(zk_stream *stream, const zk_lmhead_desc *desc, c
                             const void *packed, const int32_t *target, const zk_lmhead_out *out) {
   ZK_TRY(check_numerics(desc, packed));
   ZK_TRY(check_targets(desc, target));
-  zk_lmhead_forward call = {.num_rows = desc->num_rows,
+  zk_lmhead_forward call = {.numerics = desc->numerics,
+                            .num_rows = desc->num_rows,
                             .hidden = desc->hidden,
                             .vocab = desc->vocab,
                             .x = x,
+                            .weight = weight,
                             .packed = packed,
                             .dist = zk_lmhead_make_dist(desc),
                             .pick = ZK_PICK_NOTHING,
@@ -48,10 +51,12 @@ zk_status zk_cpu_lmhead_logprob(zk_stream *stream, const zk_lmhead_desc *desc, c
 zk_status zk_cpu_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, const zk_sample_ids *ids, const void *x,
                            const void *weight, const void *packed, int32_t *token, const zk_lmhead_out *out) {
   ZK_TRY(check_numerics(desc, packed));
-  zk_lmhead_forward call = {.num_rows = desc->num_rows,
+  zk_lmhead_forward call = {.numerics = desc->numerics,
+                            .num_rows = desc->num_rows,
                             .hidden = desc->hidden,
                             .vocab = desc->vocab,
                             .x = x,
+                            .weight = weight,
                             .packed = packed,
                             .dist = zk_lmhead_make_dist(desc),
                             .pick = desc->temperature == 0.0 ? ZK_PICK_GREEDY : ZK_PICK_GUMBEL,
@@ -70,26 +75,30 @@ zk_status zk_cpu_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, 
   zk_lmhead_dist dist = zk_lmhead_make_dist(desc);
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
+  const bool bf16 = desc->numerics == ZK_BF16;
+  const int64_t row_bytes = desc->hidden * (int64_t)zk_numerics_bytes(desc->numerics);
   for (int32_t c = 0; c < chunks->num_chunks; c++) {
     const int64_t row = chunks->row_start[c];
     zk_lmhead_backward_chunk call = {.num_rows = chunks->row_start[c + 1] - row,
                                      .hidden = desc->hidden,
                                      .vocab = desc->vocab,
-                                     .x = (const float *)x + row * desc->hidden,
+                                     .x = (const char *)x + row * row_bytes,
                                      .weight = weight,
                                      .packed = packed,
                                      .dist = dist,
                                      .target = target + row,
                                      .lse = fwd->lse + row,
                                      .dlogprob = dlogprob + row,
-                                     .dx = (float *)dx + row * desc->hidden,
+                                     .dx = (char *)dx + row * row_bytes,
                                      .dweight = dweight,
                                      .threads = zk_gemm_threads(device, desc->num_rows, desc->vocab, desc->hidden)};
     if (dist.filtered) call.kept_logit = fwd->kept_logit + row, call.kept_id = fwd->kept_id + row;
     if (call.num_rows == 0) continue;
     void *scratch;
-    ZK_TRY(zk_stream_scratch(stream, ZK_ISA_PICK(isa, zk_lmhead_backward_bytes)(&call), &scratch));
-    ZK_ISA_PICK(isa, zk_lmhead_backward_run)(&call, scratch);
+    const size_t bytes = bf16 ? ZK_ISA_PICK(isa, zk_lmhead_backward_bf16_bytes)(&call) : ZK_ISA_PICK(isa, zk_lmhead_backward_bytes)(&call);
+    ZK_TRY(zk_stream_scratch(stream, bytes, &scratch));
+    if (bf16) ZK_ISA_PICK(isa, zk_lmhead_backward_bf16_run)(&call, scratch);
+    else ZK_ISA_PICK(isa, zk_lmhead_backward_run)(&call, scratch);
   }
   return ZK_OK;
 }

@@ -8,9 +8,11 @@
 typedef enum { ZK_PICK_NOTHING, ZK_PICK_GREEDY, ZK_PICK_GUMBEL } zk_lmhead_pick;
 
 typedef struct {
+  zk_numerics numerics;
   int64_t num_rows;
   int32_t hidden, vocab;
-  const float *x, *packed;
+  const void *x, *weight;
+  const float *packed; // f32: what is read in place of weight
   zk_lmhead_dist dist;
   zk_lmhead_pick pick;
   const int32_t *target;    // [T] whose log-probability is wanted, when nothing is picked
@@ -26,16 +28,21 @@ ZK_ISA_DECLARE(void, zk_lmhead_forward_run, (const zk_lmhead_forward *call, void
 typedef struct {
   int64_t num_rows; // of one token chunk
   int32_t hidden, vocab;
-  const float *x, *weight, *packed;
+  const void *x, *weight;
+  const float *packed; // f32: what the logits are formed from
   zk_lmhead_dist dist;
   const int32_t *target;
   const float *lse, *kept_logit, *dlogprob; // [T]
   const int32_t *kept_id;
-  float *dx, *dweight;
+  void *dx;
+  float *dweight;
   int threads;
 } zk_lmhead_backward_chunk;
 
 ZK_ISA_DECLARE(size_t, zk_lmhead_backward_bytes, (const zk_lmhead_backward_chunk *call));
 ZK_ISA_DECLARE(void, zk_lmhead_backward_run, (const zk_lmhead_backward_chunk *call, void *scratch));
+
+ZK_ISA_DECLARE(size_t, zk_lmhead_backward_bf16_bytes, (const zk_lmhead_backward_chunk *call));
+ZK_ISA_DECLARE(void, zk_lmhead_backward_bf16_run, (const zk_lmhead_backward_chunk *call, void *scratch));
 
 #endif

@@ -65,7 +65,7 @@ static zk_gemm input_call(const zk_lmhead_backward_chunk *call, const plan *p, i
       .n = call->hidden,
       .k = columns,
       .a = {.data = dlogits, .ld = p->ld, .layout = ZK_GEMM_K_INNER},
-      .b = {.data = call->weight + (size_t)first * (size_t)call->hidden, .ld = call->hidden, .layout = ZK_GEMM_K_OUTER},
+      .b = {.data = (const float *)call->weight + (size_t)first * (size_t)call->hidden, .ld = call->hidden, .layout = ZK_GEMM_K_OUTER},
       .resume = chunk_begins ? NULL : part,
       .c = chunk_ends ? call->dx : part,
       .ldc = call->hidden,

@@ -3,11 +3,13 @@
 #include <omp.h>
 
 #include "kernels/cpu/isa/lmhead_tile.h"
+#include "kernels/cpu/tc_gemm.h"
 #include "kernels/math.h"
 
 enum {
   SLICE = 512,      // vocabulary columns formed at once: a multiple of the tile and of the panel
   BLOCK_PANELS = 8, // row panels formed at once
+  BF16_ROWS = 128,  // or rows, in numerics bf16
   MAX_ROWS = 1024,  // rows whose tile results wait at once
   MERGE_ROWS = 8,   // fewer are merged by one thread: sooner done than shared
 };
@@ -50,12 +52,13 @@ static plan make_plan(const zk_lmhead_forward *call) {
       call->dist.filtered ? (size_t)p.padded_vocab * sizeof(float) : (size_t)p.num_tiles * PARTIAL_BYTES;
   p.batch_rows = min64((int64_t)(BATCH_BYTES / row_bytes), MAX_ROWS);
   p.batch_rows = min64(p.batch_rows < 16 ? 16 : p.batch_rows, call->num_rows);
-  p.width = p.batch_rows <= 16 ? 0 : ZK_ISA_FN(zk_gemm_row_width)(p.batch_rows);
-  p.block_rows = p.width > 0 ? p.width * BLOCK_PANELS : p.batch_rows;
+  const bool panels = call->numerics == ZK_F32 && p.batch_rows > 16;
+  p.width = panels ? ZK_ISA_FN(zk_gemm_row_width)(p.batch_rows) : 0;
+  p.block_rows = panels ? p.width * BLOCK_PANELS : min64(p.batch_rows, BF16_ROWS);
   p.x_floats = p.width > 0 ? (size_t)(p.batch_rows + p.width) * (size_t)call->hidden : 0;
   p.partial_items = (size_t)p.num_tiles * (size_t)p.batch_rows;
   const zk_gemm g = block_call(call, &p, p.block_rows, SLICE);
-  p.gemm_bytes = ZK_ISA_FN(zk_gemm_scratch_bytes)(&g);
+  p.gemm_bytes = call->numerics == ZK_F32 ? ZK_ISA_FN(zk_gemm_scratch_bytes)(&g) : 0;
   p.logits_floats = call->dist.filtered ? (size_t)p.batch_rows * (size_t)p.padded_vocab : 0;
   const size_t block_bytes =
       call->dist.filtered ? zk_lmhead_filter_bytes(call->vocab) : (size_t)p.block_rows * SLICE * sizeof(float);
@@ -99,13 +102,32 @@ static zk_lmhead_row describe_row(const zk_lmhead_forward *call, int64_t t) {
   return row;
 }
 
-// Logits of rows [row0, row0 + rows) and slice `slice` into c.
+// Logits of rows [row0, row0 + rows) and slice `slice` into c: the one thing here that differs by numerics.
+static void form_logits_bf16(const batch *b, int64_t row0, int64_t rows, int64_t slice, float *c, int64_t ldc) {
+  const zk_lmhead_forward *call = b->call;
+  const int64_t first = slice * SLICE, hidden = call->hidden;
+  const zk_tc_gemm g = {.m = rows,
+                        .n = min64(SLICE, call->vocab - first),
+                        .k = hidden,
+                        .a = {(const zk_bf16 *)call->x + (b->first_row + row0) * hidden, hidden, ZK_GEMM_K_INNER},
+                        .b = {(const zk_bf16 *)call->weight + first * hidden, hidden, ZK_GEMM_K_INNER},
+                        .c = c,
+                        .ldc = ldc,
+                        .threads = 1};
+  ZK_ISA_FN(zk_tc_gemm_run)(&g);
+}
+
 static void form_logits(const batch *b, int64_t row0, int64_t rows, int64_t slice, void *scratch, float *c,
                         int64_t ldc) {
+  if (b->call->numerics == ZK_BF16) {
+    form_logits_bf16(b, row0, rows, slice, c, ldc);
+    return;
+  }
   const zk_lmhead_forward *call = b->call;
   const int64_t first = slice * SLICE;
   zk_gemm g = block_call(call, b->plan, rows, (int32_t)min64(SLICE, call->vocab - first));
-  g.a.data = b->x_panels != NULL ? b->x_panels + row0 * call->hidden : call->x + (b->first_row + row0) * call->hidden;
+  g.a.data = b->x_panels != NULL ? b->x_panels + row0 * call->hidden
+                                 : (const float *)call->x + (b->first_row + row0) * call->hidden;
   g.b.data = call->packed + first * call->hidden;
   g.c = c, g.ldc = ldc;
   ZK_ISA_FN(zk_gemm_run)(&g, scratch);
@@ -239,7 +261,7 @@ void ZK_ISA_FN(zk_lmhead_forward_run)(const zk_lmhead_forward *call, void *scrat
     b.num_rows = min64(p.batch_rows, call->num_rows - b.first_row);
     if (p.width > 0) {
       const zk_gemm_operand x = {
-          .data = call->x + b.first_row * call->hidden, .ld = call->hidden, .layout = ZK_GEMM_K_INNER};
+          .data = (const float *)call->x + b.first_row * call->hidden, .ld = call->hidden, .layout = ZK_GEMM_K_INNER};
       ZK_ISA_FN(zk_gemm_pack)(&x, b.num_rows, call->hidden, p.width, call->threads, x_panels);
       b.x_panels = x_panels;
     }
