@@ -158,6 +158,7 @@ static zk_status chunked_case(zk_check *check, shape s, zk_check_data data, int3
     ZK_TRY(make_batch(check, &p, 1, &rows, &done, &batch));
     ZK_TRY(zk_kv_write(check->helper, &p.desc, &batch, p.k_d + kv_bytes(&p, done), p.v_d + kv_bytes(&p, done),
                        p.k_cache, p.v_cache));
+    ZK_TRY(zk_stream_wait(check->helper));
     ZK_TRY(zk_attention_forward(check->stream, &p.desc, &batch, p.q_d + q_bytes(&p, done), p.k_cache, p.v_cache,
                                 p.out_d + q_bytes(&p, done), p.lse_d + done * s.heads));
     done += rows;
@@ -183,7 +184,9 @@ static zk_status batch_case(zk_check *check, zk_stream *write, zk_stream *read, 
   ZK_TRY(zk_check_host(check, q_bytes(&p, p.num_rows), (void **)&out));
   ZK_TRY(zk_check_host(check, FLOAT_BYTES(p.num_rows * s.heads), (void **)&lse));
   ZK_TRY(zk_kv_write(write, &p.desc, &batch, p.k_d, p.v_d, p.k_cache, p.v_cache));
+  ZK_TRY(zk_stream_wait(write));
   ZK_TRY(zk_attention_forward(read, &p.desc, &batch, p.q_d, p.k_cache, p.v_cache, p.out_d, p.lse_d));
+  ZK_TRY(zk_stream_wait(read));
   for (int i = 0; i < num_seqs; i++) {
     const size_t at_q = q_bytes(&p, p.start[i]), at_kv = kv_bytes(&p, p.start[i]);
     reference_forward(&p.desc, lengths[i], 0, p.q + at_q, p.k + at_kv, p.v + at_kv, out + at_q,
@@ -204,6 +207,7 @@ static zk_status long_case(zk_check *check) {
   zk_attention_batch all;
   ZK_TRY(make_batch(check, &p, 1, &length, &(int32_t){0}, &all));
   ZK_TRY(zk_kv_write(check->helper, &p.desc, &all, p.k_d, p.v_d, p.k_cache, p.v_cache));
+  ZK_TRY(zk_stream_wait(check->helper));
   for (int i = 0; i < NUM(sampled); i++) {
     const int32_t pos = sampled[i], one = 1;
     zk_attention_batch batch;
@@ -276,6 +280,7 @@ static zk_status backward_case(zk_check *check, shape s, zk_check_data data, con
   ZK_TRY(zk_copy_to_device(check->stream, p.out_d, out, q_bytes(&p, rows)));
   ZK_TRY(zk_copy_to_device(check->stream, p.lse_d, lse, FLOAT_BYTES(rows * s.heads)));
   ZK_TRY(zk_kv_write(check->helper, &p.desc, &batch, p.k_d, p.v_d, p.k_cache, p.v_cache));
+  ZK_TRY(zk_stream_wait(check->helper));
   ZK_TRY(zk_attention_backward(check->stream, &p.desc, &batch, p.q_d, p.k_cache, p.v_cache, p.out_d, dout_d, p.lse_d,
                                dq_d, dk_d, dv_d));
   ZK_TRY(compare(check, "dq", dq_d, dq, num_q(&p, rows)));
@@ -304,6 +309,7 @@ static zk_status long_backward_case(zk_check *check) {
   ZK_TRY(zk_check_device(check, kv_bytes(&p, length), &dk_d));
   ZK_TRY(zk_check_device(check, kv_bytes(&p, length), &dv_d));
   ZK_TRY(zk_kv_write(check->helper, &p.desc, &batch, p.k_d, p.v_d, p.k_cache, p.v_cache));
+  ZK_TRY(zk_stream_wait(check->helper));
   ZK_TRY(zk_attention_backward(check->stream, &p.desc, &batch, p.q_d, p.k_cache, p.v_cache, out_d, dout_d, lse_d, dq_d,
                                dk_d, dv_d));
   const zk_attention_reference r = reference_of(&p.desc, length, 0);
@@ -359,6 +365,7 @@ static zk_status read_back_case(zk_check *check, shape s, const int32_t *lengths
   ZK_TRY(make_batch(check, &p, num_seqs, lengths, zeros, &batch));
   ZK_TRY(zk_kv_write(check->stream, &p.desc, &batch, p.k_d, p.v_d, p.k_cache, p.v_cache));
   ZK_TRY(zk_attention_forward(check->helper, &p.desc, &batch, p.q_d, p.k_cache, p.v_cache, p.out_d, p.lse_d));
+  ZK_TRY(zk_stream_wait(check->helper));
   ZK_TRY(compare(check, "v", p.out_d, p.v, num_kv(&p, p.num_rows)));
   return zk_check_compare(check, "k", p.lse_d, k_seen, (int64_t)p.num_rows * s.heads);
 }

@@ -57,7 +57,8 @@ static zk_status make_problem(zk_check *check, shape s, distribution d, zk_check
   if (packed_bytes == 0) return ZK_OK;
   const zk_linear_desc linear = {ZK_F32, s.rows, s.hidden, s.vocab};
   ZK_TRY(zk_check_device(check, packed_bytes, &p->packed));
-  return zk_linear_pack(check->helper, &linear, p->w_d, p->packed);
+  ZK_TRY(zk_linear_pack(check->helper, &linear, p->w_d, p->packed));
+  return zk_stream_wait(check->helper);
 }
 
 static void reference_logits(const problem *p, int64_t t, float *logit) {
@@ -139,6 +140,7 @@ static zk_status backward_case(zk_check *check, shape s, distribution d, zk_chec
   ZK_TRY(zk_check_device_elements(check, num_x, &dx_d));
   ZK_TRY(zk_check_upload(check, dw, FLOAT_BYTES(num_w), (void **)&dw_d));
   ZK_TRY(zk_lmhead_logprob(check->helper, &p.desc, p.x_d, p.w_d, p.packed, p.target_d, &out));
+  ZK_TRY(zk_stream_wait(check->helper));
   ZK_TRY(zk_lmhead_backward(check->stream, &p.desc, &chunks, p.x_d, p.w_d, p.packed, p.target_d, &out, dlogprob_d, dx_d,
                             dw_d));
   const bool done =

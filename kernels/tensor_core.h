@@ -37,7 +37,7 @@ ZK_INLINE float zk_tc_truncate(int64_t sum, int32_t exponent) {
   const int32_t e = (int32_t)(bits >> 52 & 0x7ffu) - 1023 + exponent;
   if (e > 127) return zk_bits_float(sign | 0x7f800000u);
   if (e >= -126) return zk_bits_float(sign | (uint32_t)(e + 127) << 23 | (significand & 0x7fffffu));
-  return zk_bits_float(sign | (e > -150 ? significand >> (-126 - e) : 0u));
+  return e < -149 ? 0.0f : zk_bits_float(sign | significand >> (-126 - e)); // what vanishes is +0, whatever its sign
 }
 
 // The result when an infinity or a NaN takes part; *special says whether one does.

@@ -49,6 +49,7 @@ static void print_row(const zk_check_row *row, void *user) {
   printf("%-24s %-8s %-7s %-8s %6" PRId64 " %15" PRIu64 " %s\n", row->operation, row->numerics, row->device, row->variant, row->num_cases,
          row->differing_bits, row->differing_bits == 0 ? "ok" : "DIFFERS");
   fflush(stdout);
+  if (row->differing_bits > 0) ZK_LOG(WARN, "check", "%s %s: %s", row->operation, row->numerics, row->first_difference);
 }
 
 static zk_status run_check(int argc, char **argv) {

@@ -44,8 +44,8 @@ static inline zk_tc_vd zk_tc_power(zk_tc_vi biased, int h) {
 static inline zk_tc_vd zk_tc_widen(zk_tc_vf x, int h) {
   return _mm512_cvtps_pd(h == 0 ? _mm512_castps512_ps256(x) : _mm512_extractf32x8_ps(x, 1));
 }
-static inline zk_tc_vf zk_tc_narrow(zk_tc_vd low, zk_tc_vd high) { // in the current rounding
-  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
+static inline zk_tc_vf zk_tc_narrow(zk_tc_vd low, zk_tc_vd high) { // in the current rounding; -0 (a sum that vanished) becomes +0
+  return _mm512_add_ps(_mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1), _mm512_setzero_ps());
 }
 static inline zk_tc_vd zk_tc_widen_bf16(const uint16_t *p) { // 8 of them
   const __m256i x = _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16);
@@ -81,7 +81,7 @@ static inline zk_tc_vd zk_tc_widen(zk_tc_vf x, int h) {
   return _mm256_cvtps_pd(h == 0 ? _mm256_castps256_ps128(x) : _mm256_extractf128_ps(x, 1));
 }
 static inline zk_tc_vf zk_tc_narrow(zk_tc_vd low, zk_tc_vd high) {
-  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1);
+  return _mm256_add_ps(_mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1), _mm256_setzero_ps());
 }
 static inline zk_tc_vd zk_tc_widen_bf16(const uint16_t *p) { // 4 of them
   const __m128i x = _mm_slli_epi32(_mm_cvtepu16_epi32(_mm_loadl_epi64((const __m128i *)p)), 16);
