@@ -45,8 +45,9 @@ for numerics in f32 bf16; do
   [ $code = 1 ] || fail "a fault of one operation went unnoticed ($numerics, $code)"
 done
 
-expect 0 "$ZK" verify f32 --device cpu --sample 3
 expect 0 "$ZK" verify f32 --device cpu
+expect 0 "$ZK" verify bf16 --device cpu --sample 3
+expect 0 "$ZK" verify bf16 --device cpu
 
 # ---- devices that are not there
 expect 2 workers 2 "$SIMT" train tiny.yaml device=cuda run.dir=none
