@@ -158,6 +158,24 @@ static bool is_nan(uint32_t bits, size_t bytes) {
   return bytes == 4 ? (bits & 0x7fffffffu) > 0x7f800000u : (bits & 0x7fffu) > 0x7f80u;
 }
 
+// Elements first .. first + n of an output that are not all equal.
+static void count_differences(zk_check *check, const char *what, const unsigned char *got, const unsigned char *want, size_t bytes, int64_t first,
+                              int64_t n) {
+  for (size_t i = 0; i < (size_t)n; i++) {
+    uint32_t a = 0, b = 0; // little-endian
+    memcpy(&a, got + i * bytes, bytes);
+    memcpy(&b, want + i * bytes, bytes);
+    if (a == b || (is_nan(a, bytes) && is_nan(b, bytes))) continue; // a NaN's payload is not part of the contract
+    check->differing_bits += (uint64_t)__builtin_popcount(a ^ b);
+    note(check, what, first + (int64_t)i, a, b, (int)(2 * bytes));
+  }
+}
+
+void zk_check_compare_host(zk_check *check, const char *what, const void *got, const void *want, size_t bytes, int64_t n) {
+  check->num_bits += 8 * bytes * (uint64_t)n;
+  if (memcmp(got, want, (size_t)n * bytes) != 0) count_differences(check, what, got, want, bytes, 0, n);
+}
+
 // Compares n values of `bytes` bytes (4 or 2).
 static zk_status compare(zk_check *check, const char *what, const void *device_got, const void *want, size_t bytes,
                          int64_t n) {
@@ -170,15 +188,7 @@ static zk_status compare(zk_check *check, const char *what, const void *device_g
     ZK_TRY(zk_copy_to_host(check->stream, got, (const unsigned char *)device_got + (size_t)first * bytes,
                            (size_t)count * bytes));
     ZK_TRY(zk_stream_wait(check->stream));
-    if (memcmp(got, expected, (size_t)count * bytes) == 0) continue;
-    for (size_t i = 0; i < (size_t)count; i++) {
-      uint32_t a = 0, b = 0; // little-endian
-      memcpy(&a, got + i * bytes, bytes);
-      memcpy(&b, expected + i * bytes, bytes);
-      if (a == b || (is_nan(a, bytes) && is_nan(b, bytes))) continue; // a NaN's payload is not part of the contract
-      check->differing_bits += (uint64_t)__builtin_popcount(a ^ b);
-      note(check, what, first + (int64_t)i, a, b, (int)(2 * bytes));
-    }
+    if (memcmp(got, expected, (size_t)count * bytes) != 0) count_differences(check, what, got, expected, bytes, first, count);
   }
   return ZK_OK;
 }

@@ -69,11 +69,14 @@ zk_status zk_check_compare(zk_check *check, const char *what, const void *device
 zk_status zk_check_compare_bf16(zk_check *check, const char *what, const void *device_got, const zk_bf16 *want, int64_t n);
 // Compares n elements with what the n floats of the reference are when stored: for bf16, rounded to it.
 zk_status zk_check_compare_elements(zk_check *check, const char *what, const void *device_got, const float *want, int64_t n);
+// The same for n elements of `bytes` bytes that are on the host already.
+void zk_check_compare_host(zk_check *check, const char *what, const void *got, const void *want, size_t bytes, int64_t n);
 // The same for one 64-bit value on the host.
 void zk_check_compare_u64(zk_check *check, const char *what, uint64_t got, uint64_t want);
 
 // The registry's functions (kernels/check.c lists them).
 zk_status zk_check_math(zk_check *check);
+zk_status zk_check_sweep(zk_check *check);
 zk_status zk_check_embedding(zk_check *check);
 zk_status zk_check_embedding_backward(zk_check *check);
 zk_status zk_check_rmsnorm(zk_check *check);
