@@ -12,6 +12,7 @@ zk_die() { printf 'error: %s\n' "$*" >&2; exit 2; }
 zk_package_table() {
   cat <<'TABLE'
 build  build-essential   sh   echo '#include <stdio.h>' | cc -E -o /dev/null -
+build  g++               cmd  c++
 build  make              cmd  make
 build  cmake             cmd  cmake
 build  ninja-build       cmd  ninja

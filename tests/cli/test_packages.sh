@@ -11,7 +11,7 @@ bin=$dir/bin
 mkdir "$bin"
 for tool in bash cat grep sort sed head env dirname nproc cut tr mkdir; do ln -s "$(command -v $tool)" "$bin/$tool"; done
 stand_in() { printf '#!/bin/bash\n%s\n' "$2" >"$bin/$1"; chmod +x "$bin/$1"; }
-stand_in_all() { for tool in cc make cmake ninja pkg-config mpicc mpirun h5cc h5dump; do stand_in "$tool" 'exit 0'; done; }
+stand_in_all() { for tool in cc c++ make cmake ninja pkg-config mpicc mpirun h5cc h5dump; do stand_in "$tool" 'exit 0'; done; }
 # Runs zk_packages with that PATH; leaves what it said in $dir/said and returns its exit code.
 packages() { PATH=$bin bash -c ". '$root/experiments/lib/packages.sh'; zk_packages $*; echo reached" >"$dir/said" 2>&1; }
 said() { grep -qF -- "$1" "$dir/said" || fail "did not say: $1"; }
