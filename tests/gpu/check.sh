@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# limit: 240
+# `zerokl check` on the GPU: every operation, both numerics, no differing bit.
+. "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+expect 0 "$ZK" check --device cuda $(size "" --quick)
+cat out
+! grep -q DIFFERS out || fail "an operation differs"
+for numerics in f32 bf16; do
+  for operation in embedding linear rmsnorm rope kv_write attention swiglu lmhead_logprob lmhead_sample lmhead_backward embedding_backward \
+    linear_backward_input linear_backward_weight rmsnorm_backward rope_backward attention_backward swiglu_backward adamw weights_hash; do
+    grep -Eq "^$operation +$numerics +cuda +[a-z0-9_]+ +[1-9][0-9]* +0 ok$" out || fail "no row for $operation in $numerics"
+  done
+done

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# limit: 600
+# compute-sanitizer racecheck: no hazard between threads that share memory.
+. "$(dirname "${BASH_SOURCE[0]}")/lib/sanitizer.sh"
+sanitize racecheck

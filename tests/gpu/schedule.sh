@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# limit: 500
+# bf16 on the GPU: pages, prefill chunks, batches, microbatches, recomputed activations, preemption and two workers on one GPU change no bit.
+. "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+long_task plan
+steps=$(size 2 1)
+# train RUN KEY=VALUE...: stderr, in `err`, says everything
+train() {
+  local run=$1
+  shift
+  ZK_LOG=debug expect 0 "$ZK" train plan.yaml numerics=bf16 device=cuda run.steps="$steps" checkpoint.every=0 run.dir="$run" "$@"
+}
+train reference
+moves reference
+i=0
+# The longest sequence has $(size 183 93) tokens; a page of 16 tokens has 2 layers x 2 (k, v) x 2 heads x 16 x 16 tokens x 2 bytes = 4 KiB.
+changes=(rollout.page_tokens=16 rollout.page_tokens=128 rollout.max_batch=1 rollout.max_batch=3 rollout.prefill_chunk=5 rollout.prefill_chunk=1000
+  trainer.recompute=true "rollout.page_tokens=16 rollout.kv_bytes=$(size 84 48)KiB")
+[ -z "$EMULATED" ] || changes=(rollout.page_tokens=16 rollout.max_batch=3 rollout.prefill_chunk=5 "${changes[6]}" "${changes[7]}")
+for change in "${changes[@]}"; do
+  i=$((i + 1))
+  # shellcheck disable=SC2086
+  train change$i $change
+  case $change in *kv_bytes*) tells 'preemptions ' && ! grep -q 'preemptions 0' err || fail "nothing was preempted" ;; esac
+  alike reference change$i "$change"
+done
+expect 0 workers 2 "$ZK" train plan.yaml numerics=bf16 device=cuda:0 run.steps="$steps" checkpoint.every=0 run.dir=two
+alike reference two "two workers"
+
+# Microbatches of one, two and four chunks.
+if [ -z "$EMULATED" ]; then
+  long="rollout.prompts_per_step=24 rollout.samples_per_prompt=8 trainer.grad_leaves=2"
+  for tokens in 4096 8192 16384; do
+    # shellcheck disable=SC2086
+    train micro$tokens $long trainer.microbatch_tokens=$tokens
+    alike micro4096 micro$tokens "microbatches of $tokens tokens"
+  done
+fi
+train seed seed=4
+diff <(chain reference) <(chain seed) >/dev/null && fail "another seed gives the same bits"
+echo "schedule: the same bits"
