@@ -1,8 +1,10 @@
 // Measuring operations against a floor and a rival in one run, one line a row. trainer/ adds its own suites to those
 // here.
 //
-// A time is the least of several repetitions, ours and the rival's taken in turn, so that a busy machine hits both
+// On a CPU a time is the least of several repetitions, ours and the rival's taken in turn, so that a busy machine hits both
 // alike. The floor of an operation is max(bytes / measured read bandwidth, flops / measured multiply-add rate).
+// On a GPU a time is the median of several replays of a captured graph, by the GPU's clock, with inputs that no cache holds; the floor is
+// by the bandwidth of a device copy and by the rate of cuBLAS's best product, both measured in the run.
 #ifndef ZK_KERNELS_BENCH_H
 #define ZK_KERNELS_BENCH_H
 
@@ -25,13 +27,19 @@ typedef struct {
   double floor_us;   // 0: from flops and bytes
   double rival_us;   // 0: no rival
   const char *rival; // whose time that is; static text
+  double second_us;  // another rival, likewise
+  const char *second;
 } zk_bench_row;
 
 typedef struct {
   zk_device_kind device;
+  int ordinal;        // which GPU
   int num_threads;    // 0: the device's own choice
   const char *filter; // only groups that contain this; NULL: all
-  double seconds;     // spent on one row, about
+  double seconds;     // spent on one row (on a GPU: on one time of it), about
+  bool quick;         // on a GPU: fewer rows
+  int shrink;         // on a GPU: every size is divided by this, to test the benchmark itself; 1: none is
+  const char *commit; // said in the JSON
   FILE *out;          // rows are printed here as they come
 } zk_bench_options;
 
@@ -66,13 +74,15 @@ typedef struct {
   const char *name, *summary;
   zk_status (*run)(zk_bench *bench);
 } zk_bench_suite;
-extern const zk_bench_suite zk_bench_suite_linear, zk_bench_suite_lmhead, zk_bench_suite_tc_gemm;
+extern const zk_bench_suite zk_bench_suite_linear, zk_bench_suite_lmhead, zk_bench_suite_tc_gemm; // on a CPU
+extern const zk_bench_suite zk_bench_suite_gpu_linear, zk_bench_suite_gpu_lmhead, zk_bench_suite_gpu_attention, zk_bench_suite_gpu_rows;
 
 // The vendor's sgemm as the rival, on the threads and instruction set of the bench's device: c[m,n] = op(a) op(b),
 // row-major. When there is none, zk_rival_sgemm is NULL and the note under the table says how to get it.
 typedef void zk_sgemm(bool transpose_a, bool transpose_b, int m, int n, int k, const float *a, int lda, const float *b,
                       int ldb, float *c, int ldc);
 zk_sgemm *zk_rival_sgemm(zk_bench *bench);
+bool zk_bench_has_rival(zk_bench *bench); // OpenBLAS for a CPU, cuBLAS for a GPU
 const char *zk_rival_name(void); // "OpenBLAS"
 
 #ifdef __cplusplus

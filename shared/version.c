@@ -10,6 +10,7 @@
 #include "kernels/numerics.h"
 
 const char *zk_version(void) { return ZK_VERSION; }
+const char *zk_version_commit(void) { return ZK_COMMIT; }
 
 void zk_version_print(void) {
   unsigned major, minor, release;

@@ -8,17 +8,22 @@
 #include "kernels/bench.h"
 #include "shared/device_choice.h"
 #include "shared/log.h"
+#include "shared/version.h"
 #include "trainer/bench_model.h"
 
 // In the order they run. A suite of rollout/ or trainer/ is one more line.
-static const zk_bench_suite *const suites[] = {&zk_bench_suite_linear, &zk_bench_suite_lmhead, &zk_bench_suite_tc_gemm, &zk_bench_suite_model};
-enum { NUM_SUITES = sizeof suites / sizeof suites[0] };
+static const zk_bench_suite *const cpu_suites[] = {&zk_bench_suite_linear, &zk_bench_suite_lmhead, &zk_bench_suite_tc_gemm,
+                                                   &zk_bench_suite_model, NULL};
+static const zk_bench_suite *const gpu_suites[] = {&zk_bench_suite_gpu_linear, &zk_bench_suite_gpu_lmhead, &zk_bench_suite_gpu_attention,
+                                                   &zk_bench_suite_gpu_rows, &zk_bench_suite_model, NULL};
 
 typedef struct {
   zk_bench_options options;
   const char *json, *suite;
   zk_config_device device;
 } bench_args;
+
+enum { SHRINK = 256 };
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
   bench_args *args = state->input;
@@ -40,6 +45,15 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
   case 'd':
     if (!zk_device_choice_parse(arg, &args->device)) argp_error(state, "--device: \"%s\" is not one of " ZK_DEVICE_CHOICE_ARG, arg);
     return 0;
+  case 'q':
+    args->options.quick = true;
+    return 0;
+  case SHRINK: {
+    const long n = strtol(arg, &end, 10);
+    if (*end != 0 || end == arg || n < 1 || n > 1024) argp_error(state, "--shrink: \"%s\" is not a number from 1 to 1024", arg);
+    args->options.shrink = (int)n;
+    return 0;
+  }
   case 's':
     args->options.seconds = strtod(arg, &end);
     if (*end != 0 || end == arg || !(args->options.seconds >= 0.0 && args->options.seconds <= 3600.0))
@@ -59,7 +73,9 @@ static const struct argp_option options[] = {
     {"filter", 'f', "TEXT", 0, "only operations whose name contains TEXT", 0},
     {"threads", 't', "N", 0, "threads (default: as for every command)", 0},
     {"device", 'd', ZK_DEVICE_CHOICE_ARG, 0, "what to measure (default cpu)", 0},
-    {"seconds", 's', "S", 0, "time spent on a row, at least three repetitions (default 1)", 0},
+    {"seconds", 's', "S", 0, "time spent on a row, at least three repetitions (default 1; on a GPU 0.1 for each of its times)", 0},
+    {"quick", 'q', NULL, 0, "on a GPU: fewer rows, less time", 0},
+    {"shrink", SHRINK, "N", 0, "on a GPU: divide every size by N, to test the benchmark itself", 0},
     {0}};
 static const struct argp parser = {
     .options = options,
@@ -67,11 +83,13 @@ static const struct argp parser = {
     .args_doc = "[SUITE]",
     .doc =
         "Measures operations: shape, microseconds, rate, percentage of the machine's floor, times the rival's speed.\v"
-        "Suites: linear, lmhead, model. The rival is OpenBLAS on the same threads and instruction set (ZK_CPU_ISA)."};
+        "Suites: linear, lmhead, model; on a CPU tc_gemm; on a GPU attention, rows. The rival is OpenBLAS on the same threads and instruction set "
+        "(ZK_CPU_ISA); on a GPU cuBLAS's default, and cuBLASLt without split-K. GPU rows are of numerics bf16."};
 
 static zk_status run_suites(zk_bench *bench, const char *only) {
   bool found = false;
-  for (int i = 0; i < NUM_SUITES; i++) {
+  const zk_bench_suite *const *suites = zk_device_get_kind(zk_bench_device(bench)) == ZK_DEVICE_CUDA ? gpu_suites : cpu_suites;
+  for (int i = 0; suites[i] != NULL; i++) {
     if (only != NULL && strcmp(only, suites[i]->name) != 0) continue;
     found = true;
     ZK_TRY(suites[i]->run(bench));
@@ -81,17 +99,17 @@ static zk_status run_suites(zk_bench *bench, const char *only) {
 }
 
 static zk_status run_bench(int argc, char **argv) {
-  bench_args args = {.options = {.device = ZK_DEVICE_CPU, .seconds = 1.0, .out = stdout}};
+  bench_args args = {.options = {.device = ZK_DEVICE_CPU, .seconds = -1.0, .shrink = 1, .commit = zk_version_commit(), .out = stdout}};
   args.device = ZK_CONFIG_DEVICE_CPU;
   argp_parse(&parser, argc, argv, 0, NULL, &args);
-  int ordinal;
-  ZK_TRY(zk_device_choose(args.device, 0, 1, &args.options.device, &ordinal));
-  if (args.options.device == ZK_DEVICE_CUDA)
-    return ZK_FAIL(ZK_UNSUPPORTED, "bench has no floor and no rival for a GPU yet; --device cpu works");
+  ZK_TRY(zk_device_choose(args.device, 0, 1, &args.options.device, &args.options.ordinal));
+  const bool gpu = args.options.device == ZK_DEVICE_CUDA;
+  if (args.options.seconds < 0.0) args.options.seconds = !gpu ? 1.0 : args.options.quick ? 0.03 : 0.1;
   zk_bench *bench;
   ZK_TRY(zk_bench_open(&args.options, &bench));
-  if (zk_rival_sgemm(bench) == NULL)
-    ZK_LOG(WARN, "bench", "no libopenblas.so.0: the rival's column stays empty (apt-get install libopenblas0-pthread)");
+  if (!zk_bench_has_rival(bench))
+    ZK_LOG(WARN, "bench", "no %s: the rival's column stays empty (%s)", gpu ? "libcublas and libcublasLt" : "libopenblas.so.0",
+           gpu ? "put the CUDA toolkit's libraries on LD_LIBRARY_PATH" : "apt-get install libopenblas0-pthread");
   zk_status status = run_suites(bench, args.suite);
   if (status == ZK_OK && args.json != NULL) status = zk_bench_write_json(bench, args.json);
   zk_bench_close(bench);

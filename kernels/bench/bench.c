@@ -1,5 +1,5 @@
 // The table: the machine's ceilings, timing in turn, rows as text and as JSON.
-#include "kernels/bench.h"
+#include "kernels/bench/bench_impl.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -7,16 +7,8 @@
 #include <time.h>
 
 #include "kernels/cpu/bench.h"
+#include "kernels/cuda/bench.h"
 #include "kernels/rng.h"
-
-struct zk_bench {
-  zk_bench_options options;
-  zk_device *device;
-  zk_stream *stream;
-  double bytes_per_us, flops_per_us;
-  zk_bench_row *rows;
-  int num_rows, max_rows;
-};
 
 // Wall time; of a single thread its time on the CPU, which other processes do not lengthen.
 static double now_us(const zk_bench *bench) {
@@ -102,6 +94,7 @@ static zk_status multiply_add(void *arg) {
 }
 
 static zk_status measure_ceilings(zk_bench *bench) {
+  if (bench->options.device == ZK_DEVICE_CUDA) return zk_bench_measure_gpu(bench);
   ceiling_arg c = {.bench = bench, .n = (int64_t)1 << 26}; // 256 MiB: past every cache
   double us, none;
   ZK_TRY(zk_bench_floats(bench, (size_t)c.n, "memory to read", &c.x));
@@ -117,7 +110,7 @@ zk_status zk_bench_open(const zk_bench_options *options, zk_bench **out) {
   zk_bench *bench = calloc(1, sizeof *bench);
   if (bench == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the benchmark");
   bench->options = *options;
-  zk_status status = zk_device_open(options->device, 0, &bench->device);
+  zk_status status = zk_device_open(options->device, options->ordinal, &bench->device);
   if (status == ZK_OK && options->num_threads > 0) zk_device_set_threads(bench->device, options->num_threads);
   if (status == ZK_OK) status = zk_stream_open(bench->device, ZK_SIDE_NONE, &bench->stream);
   if (status == ZK_OK) status = measure_ceilings(bench);
@@ -125,8 +118,9 @@ zk_status zk_bench_open(const zk_bench_options *options, zk_bench **out) {
     zk_bench_close(bench);
     return status;
   }
-  fprintf(options->out, "%s; reads %.1f GB/s, multiply-adds %.1f GFLOP/s\n", zk_device_describe(bench->device),
-          bench->bytes_per_us * 1e-3, bench->flops_per_us * 1e-3);
+  const bool gpu = options->device == ZK_DEVICE_CUDA;
+  fprintf(options->out, gpu ? "%s; copies %.1f GB/s, cuBLAS %.1f TFLOP/s\n" : "%s; reads %.1f GB/s, multiply-adds %.1f GFLOP/s\n",
+          zk_device_describe(bench->device), bench->bytes_per_us * 1e-3, bench->flops_per_us * (gpu ? 1e-6 : 1e-3));
   fprintf(options->out, "%-22s %-24s %12s %16s %8s %10s\n", "operation", "shape", "us", "rate", "% floor", "x rival");
   *out = bench;
   return ZK_OK;
@@ -134,26 +128,36 @@ zk_status zk_bench_open(const zk_bench_options *options, zk_bench **out) {
 
 void zk_bench_close(zk_bench *bench) {
   if (bench == NULL) return;
+  zk_vendor_close(bench->vendor);
   if (bench->stream != NULL) zk_stream_close(bench->stream);
   if (bench->device != NULL) zk_device_close(bench->device);
   free(bench->rows);
   free(bench);
 }
 
+bool zk_bench_has_rival(zk_bench *bench) {
+  return bench->options.device == ZK_DEVICE_CUDA ? bench->vendor != NULL : zk_rival_sgemm(bench) != NULL;
+}
+
 // ---- rows
 
 // What a row is counted in: its items, else flops, else bytes.
-static double row_rate(const zk_bench_row *row, const char **unit) {
+static double row_rate(const zk_bench *bench, const zk_bench_row *row, const char **unit) {
   if (row->items > 0.0) {
     *unit = row->item;
     return row->items / row->us * 1e6;
+  }
+  if (row->flops > 0.0 && bench->options.device == ZK_DEVICE_CUDA) {
+    *unit = "TFLOP/s";
+    return row->flops / row->us * 1e-6;
   }
   *unit = row->flops > 0.0 ? "GFLOP/s" : "GB/s";
   return (row->flops > 0.0 ? row->flops : row->bytes) / row->us * 1e-3;
 }
 
 zk_status zk_bench_add(zk_bench *bench, zk_bench_row row) {
-  const double by_bytes = row.bytes / bench->bytes_per_us, by_flops = row.flops / bench->flops_per_us;
+  const double by_bytes = row.bytes / bench->bytes_per_us;
+  const double by_flops = bench->flops_per_us > 0.0 ? row.flops / bench->flops_per_us : 0.0;
   if (row.floor_us == 0.0) row.floor_us = by_bytes > by_flops ? by_bytes : by_flops;
   if (bench->num_rows == bench->max_rows) {
     const int room = bench->max_rows * 2 + 16;
@@ -163,24 +167,39 @@ zk_status zk_bench_add(zk_bench *bench, zk_bench_row row) {
   }
   bench->rows[bench->num_rows++] = row;
   const char *unit;
-  const double rate = row_rate(&row, &unit);
+  const double rate = row_rate(bench, &row, &unit);
   fprintf(bench->options.out, "%-22s %-24s %12.1f %8.1f %-7s %8.1f", row.group, row.shape, row.us, rate, unit,
           100.0 * row.floor_us / row.us);
-  if (row.rival_us > 0.0) fprintf(bench->options.out, " %6.2f %s\n", row.rival_us / row.us, row.rival);
-  else fprintf(bench->options.out, " %6s\n", "-");
+  if (row.rival_us > 0.0) fprintf(bench->options.out, " %6.2f %s", row.rival_us / row.us, row.rival);
+  else fprintf(bench->options.out, " %6s", "-");
+  if (row.second_us > 0.0) fprintf(bench->options.out, ", %.2f %s", row.second_us / row.us, row.second);
+  fputc('\n', bench->options.out);
   fflush(bench->options.out);
   return ZK_OK;
+}
+
+static void write_machine(const zk_bench *bench, FILE *f) {
+  const bool gpu = bench->options.device == ZK_DEVICE_CUDA;
+  fprintf(f, "{\"device\": \"%s\", \"commit\": \"%s\", ", zk_device_describe(bench->device), bench->options.commit ? bench->options.commit : "");
+#ifdef ZK_WITH_CUDA
+  int runtime, driver;
+  zk_cuda_bench_versions(&runtime, &driver);
+  if (gpu)
+    fprintf(f, "\"cuda_runtime\": %d, \"cuda_driver\": %d, \"library\": \"%s\", ", runtime, driver,
+            bench->vendor != NULL ? zk_vendor_version(bench->vendor) : "");
+#endif
+  fprintf(f, "\"%s_gb_per_s\": %.2f, \"gflop_per_s\": %.2f, \"rows\": [", gpu ? "copy" : "read", bench->bytes_per_us * 1e-3,
+          bench->flops_per_us * 1e-3);
 }
 
 zk_status zk_bench_write_json(const zk_bench *bench, const char *path) {
   FILE *f = fopen(path, "w");
   if (f == NULL) return ZK_FAIL(ZK_IO, "%s: %s", path, strerror(errno));
-  fprintf(f, "{\"device\": \"%s\", \"read_gb_per_s\": %.2f, \"gflop_per_s\": %.2f, \"rows\": [",
-          zk_device_describe(bench->device), bench->bytes_per_us * 1e-3, bench->flops_per_us * 1e-3);
+  write_machine(bench, f);
   for (int i = 0; i < bench->num_rows; i++) {
     const zk_bench_row *row = &bench->rows[i];
     const char *unit;
-    const double rate = row_rate(row, &unit);
+    const double rate = row_rate(bench, row, &unit);
     fprintf(f,
             "%s\n  {\"operation\": \"%s\", \"shape\": \"%s\", \"us\": %.3f, \"rate\": %.4f, \"unit\": \"%s\", "
             "\"floor\": %.4f",
@@ -188,6 +207,9 @@ zk_status zk_bench_write_json(const zk_bench *bench, const char *path) {
     if (row->rival_us > 0.0)
       fprintf(f, ", \"rival\": \"%s\", \"rival_us\": %.3f, \"x_rival\": %.4f", row->rival, row->rival_us,
               row->rival_us / row->us);
+    if (row->second_us > 0.0)
+      fprintf(f, ", \"second\": \"%s\", \"second_us\": %.3f, \"x_second\": %.4f", row->second, row->second_us,
+              row->second_us / row->us);
     fputc('}', f);
   }
   fputs("\n]}\n", f);
