@@ -19,8 +19,8 @@ zk_status zk_embedding_backward(zk_stream *stream, const zk_embedding_desc *desc
   zk_stream_count(stream, ZK_OP_EMBEDDING_BACKWARD);
   ZK_TRY(stream->device->kernels->embedding_backward(stream, desc, tokens, dx, dtable));
   if (!zk_stream_is_faulty(stream, ZK_OP_EMBEDDING_BACKWARD) || desc->num_rows == 0) return ZK_OK;
-  int32_t last; // the middle of the table is rarely touched: a fault goes to the row that the last token was added to
-  ZK_TRY(zk_copy_to_host(stream, &last, tokens + desc->num_rows - 1, sizeof last));
+  int32_t first; // the middle of the table is rarely touched: a fault goes to the row of the first token, on which all others depend
+  ZK_TRY(zk_copy_to_host(stream, &first, tokens, sizeof first));
   ZK_TRY(zk_stream_wait(stream));
-  return zk_stream_fault(stream, ZK_OP_EMBEDDING_BACKWARD, ZK_F32, dtable + (int64_t)last * desc->width, (size_t)desc->width);
+  return zk_stream_fault(stream, ZK_OP_EMBEDDING_BACKWARD, ZK_F32, dtable + (int64_t)first * desc->width, (size_t)desc->width);
 }
