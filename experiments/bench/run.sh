@@ -1,17 +1,34 @@
 #!/usr/bin/env bash
 # CPU speed: `zerokl bench`, all suites, and the same training step in PyTorch where it is installed (ZK_PYTHON names its python).
 # Usage: run.sh [THREADS]. Rows come as text; runs/bench/*.json hold them for programs. Leave the machine alone meanwhile.
+# GPU speed: run.sh cuda [--quick]: the kernels against cuBLAS, cuBLASLt and, where PyTorch is installed, cuDNN's attention; writes
+# results/<gpu>-<date>.{json,md}. ZK_BUILD names a build other than build/, ZK_RESULTS another folder.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../lib/packages.sh
 . "$here/../lib/packages.sh"
 cd "$ZK_ROOT"
-threads=${1:-$(nproc)}
 python=${ZK_PYTHON:-python3}
+build=${ZK_BUILD:-build}
 
-[ -x build/zerokl ] || { zk_packages build; zk_build -DZK_BUILD_TESTS=OFF; }
+[ -x "$build/zerokl" ] || { zk_packages build; zk_build -DZK_BUILD_TESTS=OFF; }
 mkdir -p runs/bench
-build/zerokl bench --threads "$threads" --json runs/bench/zerokl.json
+
+if [ "${1:-}" = cuda ]; then
+  shift
+  "$build/zerokl" bench --device cuda --json runs/bench/gpu.json "$@"
+  rivals=-
+  if ! "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    echo "no torch with CUDA in $python: attention has no rival here (pip install torch; ZK_PYTHON=...)" >&2
+  elif "$python" "$here/torch_rivals.py" > runs/bench/rivals.jsonl; then
+    rivals=runs/bench/rivals.jsonl
+  fi
+  "$python" "$here/report.py" runs/bench/gpu.json "$rivals" "${ZK_RESULTS:-$here/results}"
+  exit 0
+fi
+
+threads=${1:-$(nproc)}
+"$build/zerokl" bench --threads "$threads" --json runs/bench/zerokl.json
 if ! "$python" -c 'import torch' 2>/dev/null; then
   echo "no torch in $python: the training step has no rival here (pip install torch; ZK_PYTHON=...)" >&2
   exit 0
