@@ -1,45 +1,72 @@
-// Rows of a 135M Llama: decode against memory bandwidth and against itself at batch 1, prefill against a square matrix product, and
-// a training step, whose rival is experiments/bench/pytorch_cpu.py.
+// Rows of a model: decode against memory bandwidth and against itself at batch 1, prefill, and a training step. On a CPU a 135M Llama in f32, its
+// prefill against a square matrix product, its training step against experiments/bench/pytorch_cpu.py; on a GPU a 0.6B Qwen3 in bf16.
 #include "trainer/bench_model.h"
 
 #include <stdlib.h>
 
+#include "kernels/bench/gpu.h"
 #include "kernels/linear.h"
 #include "rollout/engine.h"
 #include "shared/log.h"
 #include "trainer/update.h"
 
 enum {
-  PROMPT = 512,      // tokens of the prefill row
-  CONTEXT = 16,      // tokens of a prompt that is decoded from
   NEW_TOKENS = 1000, // a decode row begins anew after so many
-  MAX_BATCH = 16,
-  TRAIN_SEQUENCES = 4,
-  TRAIN_LENGTH = 256,
-  SQUARE = 1024, // the matrix product that prefill is compared with
+  SQUARE = 1024,     // the matrix product that prefill is compared with
+  MAX_PROMPT = 4096,
+  MAX_TRAIN_SEQUENCES = 4,
+  MAX_TRAIN_TOKENS = 4096,
 };
+
+// What is measured on a kind of device.
+typedef struct {
+  char name[32]; // "135M f32"
+  zk_numerics numerics;
+  zk_model_config config;
+  int32_t prompt;  // tokens of the prefill row, at most MAX_PROMPT
+  int32_t context; // tokens of a prompt that is decoded from
+  int32_t batch;   // of the larger decode row; the other's is 1
+  int32_t train_sequences, train_length;
+  uint64_t kv_bytes;
+} model_case;
 static const char decode_group[] = "model decode", prefill_group[] = "model prefill", train_group[] = "model train step";
 
 typedef struct {
   zk_bench *bench;
+  model_case c;
   zk_policy policy;
   zk_engine *engine;
   int32_t batch, num_prompt; // of the row in hand
   double decode_alone_us;    // a step at batch 1; 0: not measured
 } model_bench;
 
-static zk_model_config smollm2_135m(void) {
-  zk_model_config m = zk_model_config_default(ZK_MODEL_LLAMA);
-  m.num_layers = 30, m.hidden = 576, m.num_heads = 9, m.num_kv_heads = 3, m.head_dim = 64, m.intermediate = 1536, m.vocab = 49152;
-  m.tie_embeddings = 1, m.rms_eps = 1e-5f, m.rope.theta = 100000, m.max_position = 2048;
-  return m;
+static model_case smollm2_135m(void) {
+  model_case c = {.name = "135M f32", .numerics = ZK_F32, .prompt = 512, .context = 16, .batch = 16, .train_sequences = 4, .train_length = 256,
+                  .kv_bytes = (uint64_t)1 << 30};
+  zk_model_config *m = &c.config;
+  *m = zk_model_config_default(ZK_MODEL_LLAMA);
+  m->num_layers = 30, m->hidden = 576, m->num_heads = 9, m->num_kv_heads = 3, m->head_dim = 64, m->intermediate = 1536, m->vocab = 49152;
+  m->tie_embeddings = 1, m->rms_eps = 1e-5f, m->rope.theta = 100000, m->max_position = 2048;
+  return c;
 }
 
-static zk_status open_policy(model_bench *m) {
-  const zk_model_config config = smollm2_135m();
-  ZK_TRY(zk_policy_open(zk_bench_device(m->bench), ZK_F32, &config, config.max_position, &m->policy));
-  float *random;
+static model_case qwen3_0_6b(const zk_bench *bench) {
+  model_case c = {.name = "0.6B bf16", .numerics = ZK_BF16, .train_sequences = 1};
+  c.prompt = c.train_length = zk_bench_size(bench, 4096, 16), c.context = zk_bench_size(bench, 1024, 16), c.batch = zk_bench_size(bench, 64, 2);
+  zk_model_config *m = &c.config;
+  *m = zk_model_config_default(ZK_MODEL_QWEN3);
+  m->num_layers = zk_bench_size(bench, 28, 1), m->hidden = zk_bench_size(bench, 1024, 16), m->intermediate = zk_bench_size(bench, 3072, 16);
+  m->num_heads = zk_bench_size(bench, 16, 2), m->num_kv_heads = m->num_heads / 2, m->head_dim = 128, m->vocab = zk_bench_size(bench, 151936, 16);
+  m->tie_embeddings = 1, m->rms_eps = 1e-6f, m->rope.theta = 1e6, m->max_position = 8192;
+  const uint64_t sequence = (uint64_t)(c.context + NEW_TOKENS + 64), token = (uint64_t)m->num_layers * (uint64_t)m->num_kv_heads * 128 * 2 * 2;
+  const uint64_t longest = (uint64_t)(c.prompt + NEW_TOKENS + 64);
+  c.kv_bytes = token * (sequence * (uint64_t)c.batch > longest ? sequence * (uint64_t)c.batch : longest);
+  return c;
+}
+
+static zk_status fill_from_host(model_bench *m) {
   const size_t n = (size_t)m->policy.params.num_elements;
+  float *random;
   ZK_TRY(zk_bench_floats(m->bench, n, "weights", &random));
   float *host = malloc(n * sizeof *host);
   zk_status st = host ? zk_copy_to_host(zk_bench_stream(m->bench), host, random, n * sizeof *host) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a model");
@@ -51,6 +78,15 @@ static zk_status open_policy(model_bench *m) {
   return st;
 }
 
+static bool is_gpu(const model_bench *m) { return zk_device_get_kind(zk_bench_device(m->bench)) == ZK_DEVICE_CUDA; }
+
+static zk_status open_policy(model_bench *m) {
+  ZK_TRY(zk_policy_open(zk_bench_device(m->bench), m->c.numerics, &m->c.config, m->c.config.max_position, &m->policy));
+  if (!is_gpu(m)) return fill_from_host(m);
+  ZK_TRY(zk_bench_fill(m->bench, m->c.numerics, m->policy.params.num_elements, 0.03f, m->policy.weights));
+  return zk_policy_changed(&m->policy, zk_bench_stream(m->bench));
+}
+
 // Multiply-adds x 2 of the linear layers for one row; the head's for one row.
 static double layer_flops(const zk_policy *p) {
   return 2.0 * ((double)p->params.num_elements - (double)p->config.vocab * (double)p->config.hidden);
@@ -60,13 +96,13 @@ static double head_flops(const zk_policy *p) { return 2.0 * (double)p->config.vo
 // ---- sampling
 
 static zk_status open_engine(model_bench *m) {
-  const zk_engine_options o = {.seed = 1, .temperature = 1, .top_p = 1, .max_new_tokens = NEW_TOKENS, .ignore_eos = true, .max_batch = MAX_BATCH,
-                               .page_tokens = 64, .kv_bytes = (uint64_t)1 << 30, .prefill_chunk = PROMPT, .max_sequence = PROMPT + NEW_TOKENS};
+  const zk_engine_options o = {.seed = 1, .temperature = 1, .top_p = 1, .max_new_tokens = NEW_TOKENS, .ignore_eos = true, .max_batch = m->c.batch,
+                               .page_tokens = 64, .kv_bytes = m->c.kv_bytes, .prefill_chunk = m->c.prompt, .max_sequence = m->c.prompt + NEW_TOKENS};
   return zk_engine_open(&m->policy, &o, &m->engine);
 }
 
 static zk_status submit(model_bench *m, int32_t num_new) {
-  int32_t prompt[PROMPT];
+  int32_t prompt[MAX_PROMPT];
   for (int32_t b = 0; b < m->batch; b++) {
     for (int32_t i = 0; i < m->num_prompt; i++) prompt[i] = (i * 7919 + b * 104729) % m->policy.config.vocab;
     zk_request r = {.step = 1, .prompt_id = (uint32_t)b, .prompt = prompt, .num_prompt = m->num_prompt, .num_samples = 1, .max_new_tokens = num_new};
@@ -79,11 +115,23 @@ static void take_all(model_bench *m) {
   for (zk_completion done; zk_engine_take(m->engine, &done);) zk_completion_free(&done);
 }
 
-// One step of a full batch; the step that begins the batch anew is a longer one.
+// Submits a batch and takes steps until one has no prompt in it.
+static zk_status begin_batch(model_bench *m) {
+  zk_engine_stats before, after = {0};
+  ZK_TRY(submit(m, NEW_TOKENS));
+  do {
+    before = after;
+    ZK_TRY(zk_engine_step(m->engine));
+    zk_engine_get_stats(m->engine, &after);
+  } while (after.prefill_rows != before.prefill_rows);
+  return ZK_OK;
+}
+
+// One step of a full batch; the call that begins the batch anew is a longer one.
 static zk_status decode(void *arg) {
   model_bench *m = arg;
   take_all(m);
-  if (!zk_engine_num_open(m->engine)) ZK_TRY(submit(m, NEW_TOKENS));
+  if (!zk_engine_num_open(m->engine)) ZK_TRY(begin_batch(m));
   return zk_engine_step(m->engine);
 }
 
@@ -106,12 +154,15 @@ static zk_status drain(model_bench *m) {
 
 static zk_status add_decode(model_bench *m, int32_t batch) {
   if (!zk_bench_wants(m->bench, decode_group)) return ZK_OK;
-  m->batch = batch, m->num_prompt = CONTEXT;
-  // Every weight is read once a step (the embedding as the head), and the cache next to nothing.
-  zk_bench_row row = {.bytes = 4.0 * (double)m->policy.params.num_elements, .items = batch, .item = "tok/s", .rival = "batch 1, tokens"};
+  m->batch = batch, m->num_prompt = m->c.context;
+  // Every weight is read once a step (the embedding as the head), and the keys and values of every sequence.
+  const zk_model_config *config = &m->c.config;
+  const double cached = 2.0 * batch * m->num_prompt * (double)config->num_layers * config->num_kv_heads * config->head_dim;
+  const double element = (double)zk_numerics_bytes(m->c.numerics);
+  zk_bench_row row = {.bytes = element * ((double)m->policy.params.num_elements + cached), .items = batch, .item = "tok/s", .rival = "batch 1, tokens"};
   row.flops = batch * (layer_flops(&m->policy) + head_flops(&m->policy));
   snprintf(row.group, sizeof row.group, "%s", decode_group);
-  snprintf(row.shape, sizeof row.shape, "135M f32 batch %d", batch);
+  snprintf(row.shape, sizeof row.shape, "%s batch %d ctx %d", m->c.name, batch, m->num_prompt);
   double none;
   ZK_TRY(zk_bench_time(m->bench, decode, NULL, m, &row.us, &none));
   if (batch == 1) m->decode_alone_us = row.us;
@@ -153,16 +204,18 @@ static zk_status measure_square(zk_bench *bench, double *flops_per_us) {
 
 static zk_status add_prefill(model_bench *m) {
   if (!zk_bench_wants(m->bench, prefill_group)) return ZK_OK;
-  m->batch = 1, m->num_prompt = PROMPT;
-  zk_bench_row row = {.items = PROMPT, .item = "tok/s", .rival = "GEMM 1024^3"};
-  row.flops = PROMPT * layer_flops(&m->policy) + head_flops(&m->policy); // attention's are not counted: they are no excuse
-  row.bytes = 4.0 * (double)m->policy.params.num_elements;
+  m->batch = 1, m->num_prompt = m->c.prompt;
+  zk_bench_row row = {.items = m->num_prompt, .item = "tok/s", .rival = "GEMM 1024^3"};
+  row.flops = m->num_prompt * layer_flops(&m->policy) + head_flops(&m->policy); // attention's are not counted: they are no excuse
+  row.bytes = (double)zk_numerics_bytes(m->c.numerics) * (double)m->policy.params.num_elements;
   snprintf(row.group, sizeof row.group, "%s", prefill_group);
-  snprintf(row.shape, sizeof row.shape, "135M f32 %d tokens", PROMPT);
+  snprintf(row.shape, sizeof row.shape, "%s %d tokens", m->c.name, m->num_prompt);
   double none, gemm_flops_per_us;
-  ZK_TRY(measure_square(m->bench, &gemm_flops_per_us));
+  if (!is_gpu(m)) { // there the floor already is such a product's rate
+    ZK_TRY(measure_square(m->bench, &gemm_flops_per_us));
+    row.rival_us = row.flops / gemm_flops_per_us;
+  }
   ZK_TRY(zk_bench_time(m->bench, prefill, NULL, m, &row.us, &none));
-  row.rival_us = row.flops / gemm_flops_per_us;
   return zk_bench_add(m->bench, row);
 }
 
@@ -189,15 +242,14 @@ static zk_status train_step(void *arg) {
   return zk_updater_apply(&a->updater, 1e-6, &result);
 }
 
-static zk_status measure_training(zk_bench *bench, train_arg *a, zk_bench_row *row) {
-  enum { TOKENS = TRAIN_SEQUENCES * TRAIN_LENGTH };
-  static int32_t tokens[TOKENS], first[TRAIN_SEQUENCES];
-  static int64_t offsets[TRAIN_SEQUENCES + 1], targets[TRAIN_SEQUENCES + 1];
-  static float logprob[TOKENS], entropy[TOKENS];
-  for (int i = 0; i < TOKENS; i++) tokens[i] = (int32_t)((int64_t)i * 7919 % 49152);
-  for (int i = 0; i < TRAIN_SEQUENCES; i++)
-    first[i] = 1, offsets[i + 1] = (i + 1) * TRAIN_LENGTH, targets[i + 1] = (i + 1) * (TRAIN_LENGTH - 1);
-  a->seqs = (zk_sequences){TRAIN_SEQUENCES, offsets, tokens, first, targets};
+static zk_status measure_training(zk_bench *bench, const model_case *c, train_arg *a, zk_bench_row *row) {
+  static int32_t tokens[MAX_TRAIN_TOKENS], first[MAX_TRAIN_SEQUENCES];
+  static int64_t offsets[MAX_TRAIN_SEQUENCES + 1], targets[MAX_TRAIN_SEQUENCES + 1];
+  static float logprob[MAX_TRAIN_TOKENS], entropy[MAX_TRAIN_TOKENS];
+  for (int i = 0; i < c->train_sequences * c->train_length; i++) tokens[i] = (int32_t)((int64_t)i * 7919 % c->config.vocab);
+  for (int i = 0; i < c->train_sequences; i++)
+    first[i] = 1, offsets[i + 1] = (i + 1) * c->train_length, targets[i + 1] = (i + 1) * (c->train_length - 1);
+  a->seqs = (zk_sequences){c->train_sequences, offsets, tokens, first, targets};
   a->logprob = logprob, a->entropy = entropy;
   double none;
   return zk_bench_time(bench, train_step, NULL, a, &row->us, &none);
@@ -210,13 +262,14 @@ static zk_status add_training(model_bench *m) {
   session.config.trainer.grad_leaves = 1; // one batch, one sum: what the rival does
   ZK_TRY(zk_comm_world(&session.comm));
   zk_progress_set_enabled(0);
-  const double tokens = TRAIN_SEQUENCES * TRAIN_LENGTH;
+  const double tokens = m->c.train_sequences * m->c.train_length;
   zk_bench_row row = {.items = tokens, .item = "tok/s", .flops = 3 * tokens * (layer_flops(&m->policy) + head_flops(&m->policy))};
   snprintf(row.group, sizeof row.group, "%s", train_group);
-  snprintf(row.shape, sizeof row.shape, "135M f32 %d x %d", TRAIN_SEQUENCES, TRAIN_LENGTH);
+  snprintf(row.shape, sizeof row.shape, "%s %d x %d", m->c.name, m->c.train_sequences, m->c.train_length);
   train_arg a = {0};
   zk_status st = zk_updater_open(&session, 1, 0, 1, &a.updater);
-  if (st == ZK_OK) st = measure_training(m->bench, &a, &row);
+  if (st == ZK_OK && m->c.numerics != ZK_F32) st = zk_bench_fill(m->bench, ZK_F32, a.updater.optimizer.count, 0.03f, a.updater.optimizer.master);
+  if (st == ZK_OK) st = measure_training(m->bench, &m->c, &a, &row);
   if (a.updater.session) zk_updater_close(&a.updater);
   return st == ZK_OK ? zk_bench_add(m->bench, row) : st;
 }
@@ -225,20 +278,21 @@ static zk_status run_rows(model_bench *m) {
   ZK_TRY(open_policy(m));
   ZK_TRY(open_engine(m));
   ZK_TRY(add_decode(m, 1));
-  ZK_TRY(add_decode(m, 16));
+  if (!zk_bench_is_quick(m->bench)) ZK_TRY(add_decode(m, m->c.batch));
   ZK_TRY(add_prefill(m));
   zk_engine_close(m->engine);
   m->engine = NULL;
-  return add_training(m);
+  return zk_bench_is_quick(m->bench) ? ZK_OK : add_training(m);
 }
 
 static zk_status run(zk_bench *bench) {
   if (!zk_bench_wants(bench, decode_group) && !zk_bench_wants(bench, prefill_group) && !zk_bench_wants(bench, train_group)) return ZK_OK;
   model_bench m = {.bench = bench};
+  m.c = is_gpu(&m) ? qwen3_0_6b(bench) : smollm2_135m();
   zk_status st = run_rows(&m);
   zk_engine_close(m.engine);
   zk_policy_close(&m.policy);
   return st;
 }
 
-const zk_bench_suite zk_bench_suite_model = {"model", "a 135M Llama: decode, prefill, training step", run};
+const zk_bench_suite zk_bench_suite_model = {"model", "a whole model: decode, prefill, training step", run};

@@ -4,7 +4,8 @@
 
 #include "kernels/bench.h"
 
-// A Llama of 135M parameters (SmolLM2's shape), weights random: what the engine and the trainer make of the kernels.
+// On a CPU a Llama of 135M parameters (SmolLM2's shape) in f32, on a GPU a Qwen3 of 0.6B in bf16, weights random: what the engine and the
+// trainer make of the kernels.
 extern const zk_bench_suite zk_bench_suite_model;
 
 #endif

@@ -28,12 +28,18 @@ zk_status zk_bench_upload(zk_bench *bench, const void *host, size_t bytes, void 
   return zk_stream_wait(bench->stream);
 }
 
+zk_status zk_bench_fill(zk_bench *bench, zk_numerics numerics, int64_t n, float scale, void *x) {
+#ifdef ZK_WITH_CUDA
+  ZK_TRY(zk_cuda_bench_fill(bench->stream, numerics, n, scale, (uint64_t)bench->num_kept, x));
+  return zk_stream_wait(bench->stream);
+#else
+  return ZK_FAIL(ZK_UNSUPPORTED, "this build has no CUDA kernels to measure; use --device cpu");
+#endif
+}
+
 zk_status zk_bench_random(zk_bench *bench, zk_numerics numerics, int64_t n, float scale, const char *what, void *out) {
   ZK_TRY(zk_bench_alloc(bench, (size_t)n * zk_numerics_bytes(numerics), what, out));
-#ifdef ZK_WITH_CUDA
-  ZK_TRY(zk_cuda_bench_fill(bench->stream, numerics, n, scale, (uint64_t)bench->num_kept, *(void **)out));
-#endif
-  return zk_stream_wait(bench->stream);
+  return zk_bench_fill(bench, numerics, n, scale, *(void **)out);
 }
 
 void zk_bench_release(zk_bench *bench) {
