@@ -15,7 +15,8 @@ zk_vendor *zk_bench_vendor(zk_bench *bench) { return bench->vendor; }
 
 zk_status zk_bench_alloc(zk_bench *bench, size_t bytes, const char *what, void *out) {
   void *memory;
-  if (bench->num_kept == ZK_BENCH_MAX_KEPT) return ZK_FAIL(ZK_INTERNAL, "a benchmark holds more than %d buffers", ZK_BENCH_MAX_KEPT);
+  if (bench->num_kept == ZK_BENCH_MAX_KEPT)
+    return ZK_FAIL(ZK_INTERNAL, "a benchmark holds more than %d buffers", ZK_BENCH_MAX_KEPT);
   ZK_TRY(zk_device_alloc(bench->device, bytes, what, &memory));
   bench->kept[bench->num_kept++] = memory;
   *(void **)out = memory;
@@ -56,7 +57,8 @@ zk_status zk_bench_time_gpu(zk_bench *bench, zk_bench_call *call, void *arg, dou
 }
 
 zk_status zk_bench_add_gpu(zk_bench *bench, const char *group, const char *shape, zk_bench_row row) {
-  const double by_bytes = row.bytes / bench->bytes_per_us, by_flops = bench->flops_per_us > 0.0 ? row.flops / bench->flops_per_us : 0.0;
+  const double by_bytes = row.bytes / bench->bytes_per_us,
+               by_flops = bench->flops_per_us > 0.0 ? row.flops / bench->flops_per_us : 0.0;
   row.floor_us = by_bytes > by_flops ? by_bytes : by_flops;
   if (by_bytes >= by_flops) row.flops = 0.0; // a row about bytes
   snprintf(row.group, sizeof row.group, "%s", group);
@@ -85,7 +87,8 @@ static zk_status product(void *arg) {
 // The rate of a copy, each byte read and written, of 1 GiB; and of cuBLAS's product 8192^3.
 static zk_status measure(zk_bench *bench) {
   double us = 0.0;
-  ceiling_arg c = {.bench = bench, .bytes = ((size_t)1 << 30) / (size_t)bench->options.shrink / (size_t)bench->options.shrink};
+  ceiling_arg c = {.bench = bench,
+                   .bytes = ((size_t)1 << 30) / (size_t)bench->options.shrink / (size_t)bench->options.shrink};
   ZK_TRY(zk_bench_random(bench, ZK_BF16, (int64_t)c.bytes / 2, 1.0f, "memory to copy", &c.from));
   ZK_TRY(zk_bench_alloc(bench, c.bytes, "memory to copy to", &c.to));
   ZK_TRY(zk_bench_time_gpu(bench, copy, &c, 0.3, &us));

@@ -22,7 +22,8 @@ zk_vendor *zk_bench_vendor(zk_bench *bench); // NULL: there is none
 // `out` is the address of a pointer.
 zk_status zk_bench_alloc(zk_bench *bench, size_t bytes, const char *what, void *out);
 zk_status zk_bench_upload(zk_bench *bench, const void *host, size_t bytes, void *out);
-zk_status zk_bench_fill(zk_bench *bench, zk_numerics numerics, int64_t n, float scale, void *x); // random numbers into memory of the caller's
+zk_status zk_bench_fill(zk_bench *bench, zk_numerics numerics, int64_t n, float scale,
+                        void *x); // random numbers into memory of the caller's
 zk_status zk_bench_random(zk_bench *bench, zk_numerics numerics, int64_t n, float scale, const char *what, void *out);
 void zk_bench_release(zk_bench *bench);
 

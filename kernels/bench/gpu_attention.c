@@ -6,8 +6,8 @@
 #include "kernels/bench/gpu.h"
 
 enum { HEADS = 32, KV_HEADS = 8, DIM = 128, PAGE = 64 };
-static const char forward_group[] = "attention forward", decode_group[] = "attention decode", backward_group[] = "attention backward",
-                  write_group[] = "kv write";
+static const char forward_group[] = "attention forward", decode_group[] = "attention decode",
+                  backward_group[] = "attention backward", write_group[] = "kv write";
 static const zk_attention_desc desc = {ZK_BF16, HEADS, KV_HEADS, DIM, PAGE, 0x1.6a09e6p-4f}; // 1 / sqrt(128)
 
 typedef struct {
@@ -28,7 +28,8 @@ static zk_status run_forward(void *arg) {
 }
 static zk_status run_backward(void *arg) {
   const attention_arg *a = arg;
-  return zk_attention_backward(a->stream, &desc, &a->batch, a->q, a->k_cache, a->v_cache, a->out, a->dout, a->lse, a->dq, a->dk, a->dv);
+  return zk_attention_backward(a->stream, &desc, &a->batch, a->q, a->k_cache, a->v_cache, a->out, a->dout, a->lse,
+                               a->dq, a->dk, a->dv);
 }
 static zk_status run_write(void *arg) {
   const attention_arg *a = arg;
@@ -50,7 +51,8 @@ static zk_status make_batch(zk_bench *bench, attention_arg *a, int32_t num_seqs,
     table[i] = table[j], table[j] = swapped;
   }
   int32_t *first = start == NULL ? NULL : start + num_seqs + 1;
-  for (int32_t s = 0; s < num_seqs && status == ZK_OK; s++) start[s + 1] = (s + 1) * rows_each, first[s] = a->keys - rows_each;
+  for (int32_t s = 0; s < num_seqs && status == ZK_OK; s++)
+    start[s + 1] = (s + 1) * rows_each, first[s] = a->keys - rows_each;
   void *start_d = NULL, *first_d = NULL, *table_d = NULL;
   if (status == ZK_OK) status = zk_bench_upload(bench, table, (size_t)pages * sizeof *table, &table_d);
   if (status == ZK_OK) status = zk_bench_upload(bench, start, (size_t)(num_seqs + 1) * sizeof *start, &start_d);
@@ -101,7 +103,8 @@ static zk_status decode(zk_bench *bench, int32_t num_seqs, int32_t keys) {
   a.copies = zk_bench_copies(bytes);
   ZK_TRY(make_batch(bench, &a, num_seqs, 1));
   ZK_TRY(make_queries(bench, &a));
-  zk_bench_row row = {.flops = 4.0 * num_seqs * a.keys * HEADS * DIM, .bytes = (double)bytes + 4.0 * num_seqs * HEADS * DIM};
+  zk_bench_row row = {.flops = 4.0 * num_seqs * a.keys * HEADS * DIM,
+                      .bytes = (double)bytes + 4.0 * num_seqs * HEADS * DIM};
   char shape[48];
   snprintf(shape, sizeof shape, "B %d KV %d", num_seqs, a.keys);
   ZK_TRY(zk_bench_time_gpu(bench, run_forward, &a, 0.0, &row.us));
@@ -128,7 +131,8 @@ static zk_status run(zk_bench *bench) {
     status = prefill(bench, size, false);
     zk_bench_release(bench);
   }
-  for (size_t i = 0; i < sizeof decodes / sizeof decodes[0] && status == ZK_OK && zk_bench_wants(bench, decode_group); i++) {
+  for (size_t i = 0; i < sizeof decodes / sizeof decodes[0] && status == ZK_OK && zk_bench_wants(bench, decode_group);
+       i++) {
     status = decode(bench, decodes[i][0], decodes[i][1]);
     zk_bench_release(bench);
   }

@@ -25,8 +25,10 @@ static const uint16_t *next_weight(linear_arg *a) {
 static zk_status run_ours(void *arg) {
   linear_arg *a = arg;
   const zk_chunks chunks = {1, a->chunk_starts};
-  if (a->product == FORWARD) return zk_linear_forward(a->stream, &a->desc, a->x, next_weight(a), NULL, NULL, NULL, a->y);
-  if (a->product == BACKWARD_INPUT) return zk_linear_backward_input(a->stream, &a->desc, a->y, next_weight(a), NULL, a->dx);
+  if (a->product == FORWARD)
+    return zk_linear_forward(a->stream, &a->desc, a->x, next_weight(a), NULL, NULL, NULL, a->y);
+  if (a->product == BACKWARD_INPUT)
+    return zk_linear_backward_input(a->stream, &a->desc, a->y, next_weight(a), NULL, a->dx);
   return zk_linear_backward_weight(a->stream, &a->desc, &chunks, a->y, a->x, a->dweight, NULL);
 }
 
@@ -67,7 +69,8 @@ static zk_status time_rivals(zk_bench *bench, linear_arg *a, zk_bench_row *row) 
 static zk_status add_row(zk_bench *bench, linear_arg *a) {
   const double rows = (double)a->desc.num_rows, in = a->desc.in_features, out = a->desc.out_features;
   zk_bench_row row = {.flops = 2.0 * rows * in * out, .bytes = 2.0 * (rows * in + rows * out + in * out)};
-  if (a->product == BACKWARD_WEIGHT) row.bytes = 2.0 * (rows * in + rows * out) + 8.0 * in * out; // fp32 sums, read and written
+  if (a->product == BACKWARD_WEIGHT)
+    row.bytes = 2.0 * (rows * in + rows * out) + 8.0 * in * out; // fp32 sums, read and written
   char shape[48];
   snprintf(shape, sizeof shape, "M %d N %d K %d", (int)rows, (int)out, (int)in);
   ZK_TRY(zk_bench_time_gpu(bench, run_ours, a, 0.0, &row.us));
@@ -86,14 +89,16 @@ static zk_status measure(zk_bench *bench, int32_t rows, int32_t in, int32_t out,
                   .chunk_starts = {0, rows}};
   ZK_TRY(zk_bench_random(bench, ZK_BF16, (int64_t)rows * in, 1.0f, "activations", &a.x));
   ZK_TRY(zk_bench_random(bench, ZK_BF16, (int64_t)rows * out, 1.0f, "outputs", &a.y));
-  if (p == BACKWARD_WEIGHT) ZK_TRY(zk_bench_alloc(bench, (size_t)in * (size_t)out * sizeof(float), "gradients", &a.dweight));
+  if (p == BACKWARD_WEIGHT)
+    ZK_TRY(zk_bench_alloc(bench, (size_t)in * (size_t)out * sizeof(float), "gradients", &a.dweight));
   else ZK_TRY(zk_bench_random(bench, ZK_BF16, (int64_t)in * out * a.copies, 0.03f, "weights", &a.weight));
   if (p == BACKWARD_INPUT) ZK_TRY(zk_bench_alloc(bench, (size_t)rows * (size_t)in * 2, "gradients", &a.dx));
   return add_row(bench, &a);
 }
 
 static zk_status run(zk_bench *bench) {
-  static const int32_t shapes[][2] = {{4096, 6144}, {4096, 4096}, {4096, 24576}, {12288, 4096}, {3072, 1024}}; // in, out
+  static const int32_t shapes[][2] = {
+      {4096, 6144}, {4096, 4096}, {4096, 24576}, {12288, 4096}, {3072, 1024}}; // in, out
   static const int32_t rows[] = {1, 8, 64, 512, 4096};
   zk_status status = ZK_OK;
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {

@@ -48,15 +48,19 @@ static zk_status add_rows(zk_bench *bench, head_arg *a, int32_t rows) {
   ZK_TRY(zk_bench_alloc(bench, (size_t)rows * sizeof(float), "log-probabilities", &a->out.logprob));
   ZK_TRY(zk_bench_alloc(bench, (size_t)rows * sizeof(float), "log-sum-exps", &a->out.lse));
   ZK_TRY(make_names(bench, a, rows, vocab));
-  if (a->vendor != NULL) ZK_TRY(zk_bench_alloc(bench, (size_t)rows * (size_t)vocab * 2, "the rival's logits", &a->logits));
-  a->gemm = (zk_vendor_gemm){true, false, vocab, rows, hidden, hidden, hidden, vocab, a->weight, a->x, a->logits, false, 0.0f};
+  if (a->vendor != NULL)
+    ZK_TRY(zk_bench_alloc(bench, (size_t)rows * (size_t)vocab * 2, "the rival's logits", &a->logits));
+  a->gemm = (zk_vendor_gemm){true,  false,     vocab, rows,      hidden, hidden, hidden,
+                             vocab, a->weight, a->x,  a->logits, false,  0.0f};
   a->desc.num_rows = rows;
   double rival_us = 0.0;
   if (a->vendor != NULL) ZK_TRY(zk_bench_time_gpu(bench, run_rival, a, 0.0, &rival_us));
   for (a->work = LOGPROB; a->work <= SAMPLE; a->work++) {
     if (!zk_bench_wants(bench, groups[a->work])) continue;
-    zk_bench_row row = {.flops = 2.0 * rows * (double)hidden * vocab, .bytes = 2.0 * ((double)hidden * vocab + (double)rows * hidden),
-                        .rival = "cuBLAS product alone", .rival_us = rival_us};
+    zk_bench_row row = {.flops = 2.0 * rows * (double)hidden * vocab,
+                        .bytes = 2.0 * ((double)hidden * vocab + (double)rows * hidden),
+                        .rival = "cuBLAS product alone",
+                        .rival_us = rival_us};
     char shape[48];
     snprintf(shape, sizeof shape, "M %d V %d K %d", rows, vocab, hidden);
     ZK_TRY(zk_bench_time_gpu(bench, run_ours, a, 0.0, &row.us));
@@ -71,12 +75,16 @@ static zk_status run(zk_bench *bench) {
   if (!zk_bench_wants(bench, groups[LOGPROB]) && !zk_bench_wants(bench, groups[SAMPLE])) return ZK_OK;
   zk_status status = ZK_OK;
   for (size_t i = 0; i < sizeof rows / sizeof rows[0] && status == ZK_OK; i++) {
-    head_arg a = {.stream = zk_bench_stream(bench), .vendor = zk_bench_vendor(bench), .desc = {ZK_BF16, 0, hidden, vocab, 1.0, 0, 1.0}};
-    status = zk_bench_random(bench, ZK_BF16, (int64_t)hidden * vocab, 0.03f, "weights", &a.weight); // larger than every cache
+    head_arg a = {.stream = zk_bench_stream(bench),
+                  .vendor = zk_bench_vendor(bench),
+                  .desc = {ZK_BF16, 0, hidden, vocab, 1.0, 0, 1.0}};
+    status = zk_bench_random(bench, ZK_BF16, (int64_t)hidden * vocab, 0.03f, "weights",
+                             &a.weight); // larger than every cache
     if (status == ZK_OK) status = add_rows(bench, &a, zk_bench_size(bench, rows[i], 1));
     zk_bench_release(bench);
   }
   return status;
 }
 
-const zk_bench_suite zk_bench_suite_gpu_lmhead = {"lmhead", "LM head: score and draw, against cuBLAS's product alone", run};
+const zk_bench_suite zk_bench_suite_gpu_lmhead = {"lmhead", "LM head: score and draw, against cuBLAS's product alone",
+                                                  run};

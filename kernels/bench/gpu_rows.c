@@ -59,7 +59,8 @@ static zk_status make(zk_bench *bench, rows_arg *a, int num_buffers) {
   const int64_t n = (int64_t)a->rows * a->width;
   a->stride = (size_t)n * 2;
   a->copies = zk_bench_copies((int64_t)a->stride * num_buffers);
-  for (int i = 0; i < num_buffers; i++) ZK_TRY(zk_bench_random(bench, ZK_BF16, n * a->copies, 1.0f, "activations", buffers[i]));
+  for (int i = 0; i < num_buffers; i++)
+    ZK_TRY(zk_bench_random(bench, ZK_BF16, n * a->copies, 1.0f, "activations", buffers[i]));
   return ZK_OK;
 }
 
@@ -120,7 +121,8 @@ static zk_status run(zk_bench *bench) {
       {"rope", 8192, 4096, 1, 4, run_rope, make_rope},
       {"swiglu", 256, 12288, 3, 6, run_swiglu, NULL},
       {"swiglu", 8192, 12288, 3, 6, run_swiglu, NULL},
-      {"adamw", 100000000, 1, 0, 30, run_adamw, make_adamw}, // master, m, v read and written, the gradient read, the copy written
+      {"adamw", 100000000, 1, 0, 30, run_adamw,
+       make_adamw}, // master, m, v read and written, the gradient read, the copy written
       {"weights hash", 100000000, 1, 1, 2, run_hash, NULL},
   };
   zk_status status = ZK_OK;
@@ -132,4 +134,5 @@ static zk_status run(zk_bench *bench) {
   return status;
 }
 
-const zk_bench_suite zk_bench_suite_gpu_rows = {"rows", "norm, RoPE, SwiGLU, AdamW, weights' hash, against bandwidth", run};
+const zk_bench_suite zk_bench_suite_gpu_rows = {"rows", "norm, RoPE, SwiGLU, AdamW, weights' hash, against bandwidth",
+                                                run};

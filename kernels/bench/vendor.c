@@ -30,8 +30,9 @@ typedef struct {
   X(blas, cublasGetVersion_v2, (void *, int *))                                                                        \
   X(blas, cublasSetStream_v2, (void *, void *))                                                                        \
   X(blas, cublasSetWorkspace_v2, (void *, void *, size_t))                                                             \
-  X(blas, cublasGemmEx, (void *, int, int, int, int, int, const void *, const void *, int, int, const void *, int, int, \
-                         const void *, void *, int, int, int, int))                                                    \
+  X(blas, cublasGemmEx,                                                                                                \
+    (void *, int, int, int, int, int, const void *, const void *, int, int, const void *, int, int, const void *,      \
+     void *, int, int, int, int))                                                                                      \
   X(lt, cublasLtCreate, (void **))                                                                                     \
   X(lt, cublasLtDestroy, (void *))                                                                                     \
   X(lt, cublasLtMatmulDescCreate, (void **, int, int))                                                                 \
@@ -42,9 +43,11 @@ typedef struct {
   X(lt, cublasLtMatmulPreferenceCreate, (void **))                                                                     \
   X(lt, cublasLtMatmulPreferenceSetAttribute, (void *, int, const void *, size_t))                                     \
   X(lt, cublasLtMatmulPreferenceDestroy, (void *))                                                                     \
-  X(lt, cublasLtMatmulAlgoGetHeuristic, (void *, void *, void *, void *, void *, void *, void *, int, lt_candidate *, int *)) \
-  X(lt, cublasLtMatmul, (void *, void *, const void *, const void *, void *, const void *, void *, const void *, const void *, void *, \
-                         void *, void *, const lt_algorithm *, void *, size_t, void *))
+  X(lt, cublasLtMatmulAlgoGetHeuristic,                                                                                \
+    (void *, void *, void *, void *, void *, void *, void *, int, lt_candidate *, int *))                              \
+  X(lt, cublasLtMatmul,                                                                                                \
+    (void *, void *, const void *, const void *, void *, const void *, void *, const void *, const void *, void *,     \
+     void *, void *, const lt_algorithm *, void *, size_t, void *))
 
 struct zk_vendor {
 #define X(library, function, arguments) int(*function) arguments;
@@ -65,8 +68,10 @@ static void *open_library(const char *const *names) {
 }
 
 static bool find_functions(zk_vendor *v) {
-  static const char *const blas[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so", "/usr/local/cuda/lib64/libcublas.so", NULL};
-  static const char *const lt[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", "/usr/local/cuda/lib64/libcublasLt.so", NULL};
+  static const char *const blas[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so",
+                                     "/usr/local/cuda/lib64/libcublas.so", NULL};
+  static const char *const lt[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so",
+                                   "/usr/local/cuda/lib64/libcublasLt.so", NULL};
   v->lt = open_library(lt);
   v->blas = open_library(blas);
   if (v->blas == NULL || v->lt == NULL) return false;
@@ -79,7 +84,9 @@ static bool find_functions(zk_vendor *v) {
 }
 
 static zk_status failed(const char *function, int code) {
-  return ZK_FAIL(ZK_DEVICE, "%s failed with status %d: run bench with another cuBLAS, or without one in the library path", function, code);
+  return ZK_FAIL(ZK_DEVICE,
+                 "%s failed with status %d: run bench with another cuBLAS, or without one in the library path",
+                 function, code);
 }
 #define VENDOR(v, function, ...)                                                                                       \
   do {                                                                                                                 \
@@ -142,8 +149,8 @@ const char *zk_vendor_version(const zk_vendor *v) { return v->version; }
 static const float one = 1.0f;
 
 zk_status zk_vendor_default(zk_vendor *v, const zk_vendor_gemm *g) {
-  VENDOR(v, cublasGemmEx, v->blas_handle, g->transpose_a, g->transpose_b, g->m, g->n, g->k, &one, g->a, R_16BF, g->lda, g->b, R_16BF,
-         g->ldb, &g->beta, g->c, g->c_is_f32 ? R_32F : R_16BF, g->ldc, COMPUTE_32F, GEMM_DEFAULT);
+  VENDOR(v, cublasGemmEx, v->blas_handle, g->transpose_a, g->transpose_b, g->m, g->n, g->k, &one, g->a, R_16BF, g->lda,
+         g->b, R_16BF, g->ldb, &g->beta, g->c, g->c_is_f32 ? R_32F : R_16BF, g->ldc, COMPUTE_32F, GEMM_DEFAULT);
   return ZK_OK;
 }
 
@@ -164,16 +171,18 @@ static zk_status describe(zk_vendor *v, const zk_vendor_gemm *g) {
 
 static zk_status ask(zk_vendor *v, void *preference, lt_candidate *candidates, int *num) {
   const uint32_t reduction = LT_REDUCTION_NONE;
-  VENDOR(v, cublasLtMatmulPreferenceSetAttribute, preference, LT_PREF_WORKSPACE, &workspace_bytes, sizeof workspace_bytes);
+  VENDOR(v, cublasLtMatmulPreferenceSetAttribute, preference, LT_PREF_WORKSPACE, &workspace_bytes,
+         sizeof workspace_bytes);
   VENDOR(v, cublasLtMatmulPreferenceSetAttribute, preference, LT_PREF_REDUCTION, &reduction, sizeof reduction);
-  if (v->cublasLtMatmulAlgoGetHeuristic(v->lt_handle, v->desc, v->a, v->b, v->c, v->c, preference, MOST_ALGORITHMS, candidates, num) != 0)
+  if (v->cublasLtMatmulAlgoGetHeuristic(v->lt_handle, v->desc, v->a, v->b, v->c, v->c, preference, MOST_ALGORITHMS,
+                                        candidates, num) != 0)
     *num = 0;
   return ZK_OK;
 }
 
 zk_status zk_vendor_lt_run(zk_vendor *v, const zk_vendor_gemm *g) {
-  VENDOR(v, cublasLtMatmul, v->lt_handle, v->desc, &one, g->a, v->a, g->b, v->b, &g->beta, g->c, v->c, g->c, v->c, &v->algorithm,
-         v->workspace, workspace_bytes, v->stream);
+  VENDOR(v, cublasLtMatmul, v->lt_handle, v->desc, &one, g->a, v->a, g->b, v->b, &g->beta, g->c, v->c, g->c, v->c,
+         &v->algorithm, v->workspace, workspace_bytes, v->stream);
   return ZK_OK;
 }
 
@@ -201,7 +210,8 @@ zk_status zk_vendor_lt_prepare(zk_vendor *v, const zk_vendor_gemm *g, bool *foun
   for (int i = 0; i < num; i++) {
     if (candidates[i].state != 0) continue;
     v->algorithm = candidates[i].algorithm;
-    if (zk_bench_time_gpu(v->bench, try_once, &(trial){v, g}, 0.02, &us) != ZK_OK || (*found && us >= best_us)) continue;
+    if (zk_bench_time_gpu(v->bench, try_once, &(trial){v, g}, 0.02, &us) != ZK_OK || (*found && us >= best_us))
+      continue;
     *found = true, best_us = us, best = v->algorithm;
   }
   v->algorithm = best;

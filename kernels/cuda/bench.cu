@@ -7,17 +7,20 @@
 
 enum { FILL_THREADS = 256, MOST_CALLS = 32, MOST_SAMPLES = 40 };
 
-template <class T> static __global__ void __launch_bounds__(FILL_THREADS) fill(int64_t n, float scale, uint64_t seed, T *x) {
+template <class T>
+static __global__ void __launch_bounds__(FILL_THREADS) fill(int64_t n, float scale, uint64_t seed, T *x) {
   const int64_t step = (int64_t)gridDim.x * FILL_THREADS;
   for (int64_t i = (int64_t)blockIdx.x * FILL_THREADS + threadIdx.x; i < n; i += step)
     zk_store(x, i, (float)(int32_t)(zk_mix64(seed, (uint64_t)i) >> 32) * 0x1p-31f * scale);
 }
 
-extern "C" zk_status zk_cuda_bench_fill(zk_stream *stream, zk_numerics numerics, int64_t n, float scale, uint64_t seed, void *x) {
+extern "C" zk_status zk_cuda_bench_fill(zk_stream *stream, zk_numerics numerics, int64_t n, float scale, uint64_t seed,
+                                        void *x) {
   if (n == 0) return ZK_OK;
   const int64_t blocks = zk_ceil_div(n, FILL_THREADS);
   const unsigned grid = (unsigned)(blocks < 4096 ? blocks : 4096);
-  if (numerics == ZK_F32) ZK_LAUNCH((fill<float>), grid, FILL_THREADS, 0, stream, n, scale, seed, static_cast<float *>(x));
+  if (numerics == ZK_F32)
+    ZK_LAUNCH((fill<float>), grid, FILL_THREADS, 0, stream, n, scale, seed, static_cast<float *>(x));
   else ZK_LAUNCH((fill<zk_bf16>), grid, FILL_THREADS, 0, stream, n, scale, seed, static_cast<zk_bf16 *>(x));
   return ZK_OK;
 }
@@ -52,7 +55,8 @@ static void capture(timer *t) {
   if (cudaStreamBeginCapture(zk_cuda_stream(t->stream), cudaStreamCaptureModeRelaxed) == cudaSuccess) {
     const zk_status called = call_all(t);
     const cudaError_t ended = cudaStreamEndCapture(zk_cuda_stream(t->stream), &graph);
-    if (called == ZK_OK && ended == cudaSuccess && cudaGraphInstantiate(&t->exec, graph, 0) != cudaSuccess) t->exec = NULL;
+    if (called == ZK_OK && ended == cudaSuccess && cudaGraphInstantiate(&t->exec, graph, 0) != cudaSuccess)
+      t->exec = NULL;
     if (graph != NULL) (void)cudaGraphDestroy(graph);
   }
   (void)cudaGetLastError();
