@@ -38,6 +38,7 @@ void zk_model_init_range(const zk_model_config *config, const zk_params *params,
     if (p->num_dims == 1)
       for (int64_t k = 0; k < n; k++) out[k] = is_bias ? 0.0f : 1.0f;
     else
+#pragma omp parallel for schedule(static) if (n > 1 << 16)
       for (int64_t k = 0; k < n; k++) out[k] = (float)(standard_normal(seed, first + k) * scale);
     first += n, out += n, count -= n;
   }
