@@ -1,7 +1,8 @@
 // Rows of a model: decode against memory bandwidth and against itself at batch 1, prefill, and a training step. On a CPU a 135M Llama in f32, its
-// prefill against a square matrix product, its training step against experiments/bench/pytorch_cpu.py; on a GPU a 0.6B Qwen3 in bf16.
+// prefill against a square matrix product, its training step against experiments/bench/pytorch_cpu.py; on a GPU Qwen3 shapes in bf16.
 #include "trainer/bench_model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "kernels/bench/gpu.h"
@@ -50,14 +51,28 @@ static model_case smollm2_135m(void) {
   return c;
 }
 
-static model_case qwen3_0_6b(const zk_bench *bench) {
-  model_case c = {.name = "0.6B bf16", .numerics = ZK_BF16, .train_sequences = 1};
+// Qwen3's sizes: 0.6B, 1.7B (sampled and trained), 8B (sampled).
+static const struct {
+  const char *name;
+  int32_t layers, hidden, heads, kv_heads, intermediate;
+  bool tied, trains;
+} qwen3_shapes[] = {{"0.6B bf16", 28, 1024, 16, 8, 3072, true, true},
+                    {"1.7B bf16", 28, 2048, 16, 8, 6144, true, true},
+                    {"8B bf16", 36, 4096, 32, 8, 12288, false, false}};
+#define NUM_QWEN3 ((int)(sizeof qwen3_shapes / sizeof qwen3_shapes[0]))
+
+static model_case qwen3(const zk_bench *bench, int shape) {
+  model_case c = {.numerics = ZK_BF16, .train_sequences = qwen3_shapes[shape].trains};
+  snprintf(c.name, sizeof c.name, "%s", qwen3_shapes[shape].name);
   c.prompt = c.train_length = zk_bench_size(bench, 4096, 16), c.context = zk_bench_size(bench, 1024, 16), c.batch = zk_bench_size(bench, 64, 2);
   zk_model_config *m = &c.config;
   *m = zk_model_config_default(ZK_MODEL_QWEN3);
-  m->num_layers = zk_bench_size(bench, 28, 1), m->hidden = zk_bench_size(bench, 1024, 16), m->intermediate = zk_bench_size(bench, 3072, 16);
-  m->num_heads = zk_bench_size(bench, 16, 2), m->num_kv_heads = m->num_heads / 2, m->head_dim = 128, m->vocab = zk_bench_size(bench, 151936, 16);
-  m->tie_embeddings = 1, m->rms_eps = 1e-6f, m->rope.theta = 1e6, m->max_position = 8192;
+  m->num_layers = zk_bench_size(bench, qwen3_shapes[shape].layers, 1), m->hidden = zk_bench_size(bench, qwen3_shapes[shape].hidden, 16);
+  m->intermediate = zk_bench_size(bench, qwen3_shapes[shape].intermediate, 16);
+  m->num_kv_heads = zk_bench_size(bench, qwen3_shapes[shape].kv_heads, 1);
+  m->num_heads = m->num_kv_heads * (qwen3_shapes[shape].heads / qwen3_shapes[shape].kv_heads);
+  m->head_dim = 128, m->vocab = zk_bench_size(bench, 151936, 16);
+  m->tie_embeddings = qwen3_shapes[shape].tied, m->rms_eps = 1e-6f, m->rope.theta = 1e6, m->max_position = 8192;
   const uint64_t sequence = (uint64_t)(c.context + NEW_TOKENS + 64), token = (uint64_t)m->num_layers * (uint64_t)m->num_kv_heads * 128 * 2 * 2;
   const uint64_t longest = (uint64_t)(c.prompt + NEW_TOKENS + 64);
   c.kv_bytes = token * (sequence * (uint64_t)c.batch > longest ? sequence * (uint64_t)c.batch : longest);
@@ -282,17 +297,28 @@ static zk_status run_rows(model_bench *m) {
   ZK_TRY(add_prefill(m));
   zk_engine_close(m->engine);
   m->engine = NULL;
-  return zk_bench_is_quick(m->bench) ? ZK_OK : add_training(m);
+  return zk_bench_is_quick(m->bench) || m->c.train_sequences == 0 ? ZK_OK : add_training(m);
 }
 
-static zk_status run(zk_bench *bench) {
-  if (!zk_bench_wants(bench, decode_group) && !zk_bench_wants(bench, prefill_group) && !zk_bench_wants(bench, train_group)) return ZK_OK;
-  model_bench m = {.bench = bench};
-  m.c = is_gpu(&m) ? qwen3_0_6b(bench) : smollm2_135m();
+static zk_status run_case(zk_bench *bench, const model_case *c) {
+  model_bench m = {.bench = bench, .c = *c};
   zk_status st = run_rows(&m);
   zk_engine_close(m.engine);
   zk_policy_close(&m.policy);
   return st;
+}
+
+static zk_status run(zk_bench *bench) {
+  if (!zk_bench_wants(bench, decode_group) && !zk_bench_wants(bench, prefill_group) && !zk_bench_wants(bench, train_group)) return ZK_OK;
+  if (zk_device_get_kind(zk_bench_device(bench)) == ZK_DEVICE_CPU) {
+    const model_case c = smollm2_135m();
+    return run_case(bench, &c);
+  }
+  for (int shape = 0; shape < (zk_bench_is_quick(bench) ? 1 : NUM_QWEN3); shape++) {
+    const model_case c = qwen3(bench, shape);
+    ZK_TRY(run_case(bench, &c));
+  }
+  return ZK_OK;
 }
 
 const zk_bench_suite zk_bench_suite_model = {"model", "a whole model: decode, prefill, training step", run};
