@@ -75,6 +75,7 @@ typedef struct zk_backend {
                     size_t bytes); // any of the two sides may be host memory
   zk_status (*fill_zero)(zk_stream *stream, void *dst, size_t bytes);
   zk_status (*wait)(zk_stream *stream);
+  zk_status (*load_vendor)(const zk_device *device); // finds the library of `numerics: vendor`; ZK_UNSUPPORTED says what to install
   zk_status (*stream_open)(zk_stream *stream); // fills `state`; may be NULL
   void (*stream_close)(zk_stream *stream);     // may be NULL
   // The one-ulp fault: the lowest bit of element n/2, or the next that is not zero, and of every 61st after it. element_bytes: 4 (f32) or 2 (bf16).

@@ -50,7 +50,9 @@ void zk_device_close(zk_device *device) {
 }
 
 zk_device_kind zk_device_get_kind(const zk_device *device) { return device->kind; }
-int zk_device_supports(const zk_device *device, zk_numerics numerics) { return numerics != ZK_VENDOR; }
+zk_status zk_device_require(const zk_device *device, zk_numerics numerics) {
+  return numerics == ZK_VENDOR ? device->backend->load_vendor(device) : ZK_OK;
+}
 const char *zk_device_describe(const zk_device *device) { return device->description; }
 size_t zk_device_memory_free(const zk_device *device) { return device->backend->memory_free(device); }
 size_t zk_device_memory_peak(const zk_device *device) { return device->bytes_peak; }

@@ -27,7 +27,8 @@ int zk_device_count(zk_device_kind kind);
 zk_status zk_device_open(zk_device_kind kind, int ordinal, zk_device **out);
 void zk_device_close(zk_device *device);
 zk_device_kind zk_device_get_kind(const zk_device *device);
-int zk_device_supports(const zk_device *device, zk_numerics numerics); // whether every operation has a kernel for them there
+// Whether every operation has a kernel for these numerics there; ZK_UNSUPPORTED, saying what to install, where `vendor` finds no library.
+zk_status zk_device_require(const zk_device *device, zk_numerics numerics);
 const char *zk_device_describe(const zk_device *device); // "cpu avx512, 2 threads"
 size_t zk_device_memory_free(const zk_device *device);   // bytes that can be allocated now, an estimate on CPUs
 

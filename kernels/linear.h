@@ -7,6 +7,7 @@
 //   dW[n][k]: per chunk one chain over its rows ascending of fma(dy[t][n], x[t][k], acc) from +0; dW += chunk sum, chunks ascending.
 //   db[n]: per chunk, 64-row blocks (rows counted from the chunk's first), each summed ascending from +0; block sums combined by
 //   zk_reduce_tree (kernels/reduce.h); db += chunk sum, chunks ascending.
+// vendor has no order: see kernels/README.md.
 // bf16: the same with each chain of fma replaced by a chain of tensor-core steps of 16 (kernels/tensor_core.h), the last one padded with
 // zeros (dW: at each chunk's end); additions in f32 on widened values; y and dx rounded to bf16 once, at the end; dW and db stay f32.
 #ifndef ZK_KERNELS_LINEAR_H

@@ -82,6 +82,9 @@ static zk_status open_device(zk_session *s, bool shared_cores) {
   s->num_sharers = zk_device_sharers(s->config.device, s->device, workers);
   if (s->config.numerics == ZK_BF16 && zk_device_get_kind(s->device) == ZK_DEVICE_CPU && zk_comm_rank(s->comm) == 0)
     ZK_LOG(INFO, "session", "numerics: bf16 on a CPU is a tensor core emulated bit for bit: right, and slow");
+  if (s->config.numerics == ZK_VENDOR && zk_comm_rank(s->comm) == 0)
+    ZK_LOG(INFO, "session", "numerics: vendor: sums in whatever order the vendor's library takes; what sampler and trainer disagree on is reported "
+                            "and stops nothing");
   if (shared_cores && !getenv("OMP_NUM_THREADS")) {
     int threads = zk_device_threads(s->device) / workers;
     zk_device_set_threads(s->device, threads < 1 ? 1 : threads);

@@ -48,11 +48,6 @@ int zk_device_sharers(zk_config_device choice, const zk_device *device, int loca
   return is_own ? 1 : local_size;
 }
 
-zk_status zk_device_require(const zk_device *device, zk_numerics numerics) {
-  if (zk_device_supports(device, numerics)) return ZK_OK;
-  return ZK_FAIL(ZK_UNSUPPORTED, "numerics: %s has no kernels on %s yet; use numerics: f32", zk_numerics_name(numerics), zk_device_describe(device));
-}
-
 bool zk_device_choice_parse(const char *name, zk_config_device *out) {
   const zk_config_key *key = &zk_config_keys[zk_config_key_find("device")];
   for (const zk_config_choice *c = key->choices; c->name; c++) {

@@ -14,8 +14,6 @@ zk_status zk_device_choose(zk_config_device choice, int local_rank, int local_si
 zk_status zk_device_choose_open(zk_config_device choice, int local_rank, int local_size, zk_device **out);
 // Workers that will share one device's memory.
 int zk_device_sharers(zk_config_device choice, const zk_device *device, int local_size);
-// ZK_UNSUPPORTED, naming device and numerics, when `device` has no kernels for them.
-zk_status zk_device_require(const zk_device *device, zk_numerics numerics);
 
 // The choice of this name; false when there is none. For --device.
 bool zk_device_choice_parse(const char *name, zk_config_device *out);

@@ -76,6 +76,9 @@ static zk_status print(const rollout_step *x, const char *path) {
   zk_metrics_put_double(&line, "response/clip_ratio", (double)clipped / (double)t->num_samples);
   zk_metrics_put_double(&line, "policy/entropy", x->policy.entropy);
   zk_metrics_put_int(&line, "mismatch/tokens", x->policy.mismatch_tokens);
+  zk_metrics_put_double(&line, "mismatch/max_abs", x->policy.mismatch_max_abs);
+  zk_metrics_put_double(&line, "mismatch/kl_k1", x->policy.kl_k1);
+  zk_metrics_put_double(&line, "mismatch/kl_k3", x->policy.kl_k3);
   zk_metrics_put_int(&line, "tokens/generated", t->num_sample_tokens);
   zk_metrics_put_double(&line, "perf/rollout_tokens_per_s", (double)t->num_sample_tokens / (x->collect.rollout_s + 1e-9));
   zk_metrics_put_double(&line, "time/step", x->seconds);

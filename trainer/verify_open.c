@@ -121,6 +121,15 @@ static zk_status open_parts(zk_auditor *a, const zk_config *c, const char *model
   return zk_comm_agree(a->comm, zk_engine_open(&a->session.policy, &o, &a->engine));
 }
 
+// What this audit can show of a run whose sums have no written order.
+static void tell_vendor(const zk_auditor *a, const zk_config *c) {
+  if (c->numerics != ZK_VENDOR || zk_comm_rank(a->comm) != 0) return;
+  ZK_LOG(WARN, "verify",
+         "numerics: vendor: digests, records, prompts, rewards and advantages are checked as in any run; log-probabilities, logits and "
+         "updates come from sums whose order batch and machine change, so that a difference in them does not show that anything was altered, "
+         "and equality promises nothing elsewhere");
+}
+
 static zk_status read_run(zk_auditor *a, zk_config *c, zk_path *model_dir) {
   ZK_TRY(zk_run_dir_open_read(a->options->run_dir, &a->dir));
   ZK_TRY(read_config(a, c));
@@ -132,6 +141,7 @@ static zk_status read_run(zk_auditor *a, zk_config *c, zk_path *model_dir) {
   }
   ZK_TRY(find_steps(a));
   choose_schedule(a->options, c);
+  tell_vendor(a, c);
   return choose_model(a, c, model_dir);
 }
 

@@ -7,7 +7,6 @@
 
 zk_status zk_cpu_adamw(zk_stream *stream, zk_numerics numerics, const zk_adamw_params *params, int decays,
                        int64_t num_elements, float *master, float *m, float *v, const float *grad, void *working) {
-  ZK_TRY(zk_cpu_require_contract(numerics, ZK_OP_ADAMW));
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const int threads = zk_cpu_threads_for(device, num_elements);
@@ -17,7 +16,7 @@ zk_status zk_cpu_adamw(zk_stream *stream, zk_numerics numerics, const zk_adamw_p
     const int64_t n = zk_cpu_min(ZK_CPU_GRAIN, num_elements - i);
     float *copy = numerics == ZK_F32 ? (float *)working + i : master + i;
     ZK_ISA_CALL(isa, zk_cpu_adamw, params, decay, n, master + i, m + i, v + i, grad + i, copy);
-    if (numerics == ZK_BF16) ZK_ISA_CALL(isa, zk_cpu_narrow, n, master + i, (zk_bf16 *)working + i);
+    if (numerics != ZK_F32) ZK_ISA_CALL(isa, zk_cpu_narrow, n, master + i, (zk_bf16 *)working + i);
   }
   return ZK_OK;
 }

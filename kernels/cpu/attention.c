@@ -97,8 +97,7 @@ static void run_split(zk_cpu_isa isa, const zk_attn_forward *f, zk_attn_task *ta
 
 zk_status zk_cpu_attention_forward(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *q,
                                    const void *k_cache, const void *v_cache, void *out, float *lse) {
-  if (desc->numerics == ZK_BF16) return zk_cpu_bf16_attention_forward(stream, desc, batch, q, k_cache, v_cache, out, lse);
-  ZK_TRY(zk_cpu_require_f32(desc->numerics, ZK_OP_ATTENTION));
+  if (desc->numerics != ZK_F32) return zk_cpu_bf16_attention_forward(stream, desc, batch, q, k_cache, v_cache, out, lse);
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const zk_attn_forward f = {

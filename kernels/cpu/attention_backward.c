@@ -98,9 +98,8 @@ zk_status zk_cpu_attention_backward(zk_stream *stream, const zk_attention_desc *
   for (int32_t seq = 0; seq < batch->num_seqs; ++seq)
     if (batch->seq_first_pos[seq] != 0)
       return ZK_FAIL(ZK_INTERNAL, "attention backward: sequence %d starts at position %d; it must be whole", seq, batch->seq_first_pos[seq]);
-  if (desc->numerics == ZK_BF16)
+  if (desc->numerics != ZK_F32)
     return zk_cpu_bf16_attention_backward(stream, desc, batch, q, k_cache, v_cache, out, dout, lse, dq, dk, dv);
-  ZK_TRY(zk_cpu_require_f32(desc->numerics, ZK_OP_ATTENTION_BACKWARD));
   const zk_device *device = zk_stream_device(stream);
   zk_attn_backward b = {.shape = zk_attn_shape_of(desc), .q = q, .k_cache = k_cache, .v_cache = v_cache, .out = out,
                         .dout = dout, .lse = lse, .dq = dq, .dk = dk, .dv = dv};

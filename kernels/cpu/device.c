@@ -9,6 +9,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/memory.h"
+#include "kernels/cpu/openblas.h"
 #include "kernels/math.h"
 
 typedef struct {
@@ -138,6 +139,11 @@ static zk_status cpu_fill_zero(zk_stream *stream, void *dst, size_t bytes) {
 
 static zk_status cpu_wait(zk_stream *stream) { return ZK_OK; }
 
+static zk_status cpu_load_vendor(const zk_device *device) {
+  const zk_openblas *blas;
+  return zk_openblas_load(&blas);
+}
+
 // One ulp of a zero would vanish in the next addition, and one element alone may be rounded away before anything reads it.
 static zk_status cpu_flip(zk_stream *stream, void *out, size_t element_bytes, size_t n) {
   uint16_t *halves = out;
@@ -158,6 +164,7 @@ const zk_backend zk_backend_cpu = {
     .copy = cpu_copy,
     .fill_zero = cpu_fill_zero,
     .wait = cpu_wait,
+    .load_vendor = cpu_load_vendor,
     .flip = cpu_flip,
 };
 

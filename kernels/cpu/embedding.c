@@ -9,7 +9,6 @@
 #include "kernels/cpu/rows.h"
 
 static zk_status validate(const zk_embedding_desc *desc, zk_op op, const int32_t *tokens) {
-  ZK_TRY(zk_cpu_require_contract(desc->numerics, op));
   for (int64_t t = 0; t < desc->num_rows; t++)
     if (tokens[t] < 0 || tokens[t] >= desc->vocab)
       return ZK_FAIL(ZK_BAD_INPUT, "%s: row %lld has token id %d, outside [0, %d)", zk_op_name(op), (long long)t,

@@ -18,7 +18,7 @@ static void write_token(const zk_attn_shape *s, const int32_t *pages, int32_t po
 }
 
 size_t zk_cpu_kv_cache_bytes(const zk_device *device, const zk_attention_desc *desc, int32_t num_pages) {
-  if (desc->numerics == ZK_BF16) return zk_cpu_bf16_kv_cache_bytes(desc, num_pages);
+  if (desc->numerics != ZK_F32) return zk_cpu_bf16_kv_cache_bytes(desc, num_pages);
   const zk_attn_shape s = zk_attn_shape_of(desc);
   size_t bytes = sizeof(float);
   const int32_t factors[] = {num_pages, desc->num_kv_heads, desc->page_tokens, s.padded_dim};
@@ -36,8 +36,7 @@ zk_status zk_cpu_kv_copy_page(zk_stream *stream, const zk_attention_desc *desc, 
 
 zk_status zk_cpu_kv_write(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *k, const void *v,
                           void *k_cache, void *v_cache) {
-  if (desc->numerics == ZK_BF16) return zk_cpu_bf16_kv_write(stream, desc, batch, k, v, k_cache, v_cache);
-  ZK_TRY(zk_cpu_require_f32(desc->numerics, ZK_OP_KV_WRITE));
+  if (desc->numerics != ZK_F32) return zk_cpu_bf16_kv_write(stream, desc, batch, k, v, k_cache, v_cache);
   const zk_attn_shape s = zk_attn_shape_of(desc);
   const int64_t row_floats = (int64_t)s.num_kv_heads * s.dim;
   const int threads = batch->num_rows * row_floats < PARALLEL_FLOATS ? 1 : zk_device_threads(zk_stream_device(stream));

@@ -4,12 +4,7 @@
 #include "kernels/cpu/bias.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/linear_bf16.h"
-
-static zk_status check_numerics(const zk_linear_desc *desc) {
-  if (desc->numerics == ZK_F32 || desc->numerics == ZK_BF16) return ZK_OK;
-  return ZK_FAIL(ZK_UNSUPPORTED, "linear: numerics %s is not available on a CPU; use f32 or bf16",
-                 zk_numerics_name(desc->numerics));
-}
+#include "kernels/cpu/vendor.h"
 
 // Gives the call its scratch and threads, and runs it.
 static zk_status run(zk_stream *stream, zk_gemm *call) {
@@ -25,13 +20,18 @@ static zk_status run(zk_stream *stream, zk_gemm *call) {
 size_t zk_cpu_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features,
                               int32_t out_features) {
   // bf16 factors are widened a step at a time, which costs less than reading them widened.
-  return numerics == ZK_BF16 ? 0 : zk_gemm_panel_floats(out_features, in_features) * sizeof(float);
+  if (numerics == ZK_BF16) return 0;
+  if (numerics == ZK_VENDOR) return (size_t)in_features * (size_t)out_features * sizeof(float);
+  return zk_gemm_panel_floats(out_features, in_features) * sizeof(float);
 }
 
 zk_status zk_cpu_linear_pack(zk_stream *stream, const zk_linear_desc *desc, const void *weight, void *packed) {
-  ZK_TRY(check_numerics(desc));
   if (desc->numerics == ZK_BF16) return ZK_OK;
   const zk_device *device = zk_stream_device(stream);
+  if (desc->numerics == ZK_VENDOR) {
+    zk_cpu_vendor_widen(device, (int64_t)desc->in_features * desc->out_features, weight, packed);
+    return ZK_OK;
+  }
   const zk_gemm_operand w = {.data = weight, .ld = desc->in_features, .layout = ZK_GEMM_K_INNER};
   ZK_ISA_PICK(zk_device_isa(device), zk_gemm_pack)
   (&w, desc->out_features, desc->in_features, ZK_PANEL, zk_device_threads(device), packed);
@@ -40,7 +40,7 @@ zk_status zk_cpu_linear_pack(zk_stream *stream, const zk_linear_desc *desc, cons
 
 zk_status zk_cpu_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const void *x, const void *weight,
                             const void *packed, const void *bias, const void *addend, void *y) {
-  ZK_TRY(check_numerics(desc));
+  if (desc->numerics == ZK_VENDOR) return zk_cpu_vendor_linear_forward(stream, desc, x, packed, bias, addend, y);
   if (desc->numerics == ZK_BF16) {
     zk_cpu_linear_bf16_forward(stream, desc, x, weight, bias, addend, y);
     return ZK_OK;
@@ -63,7 +63,7 @@ zk_status zk_cpu_linear_forward(zk_stream *stream, const zk_linear_desc *desc, c
 
 zk_status zk_cpu_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy, const void *weight,
                                    const void *addend, void *dx) {
-  ZK_TRY(check_numerics(desc));
+  if (desc->numerics == ZK_VENDOR) return zk_cpu_vendor_linear_backward_input(stream, desc, dy, weight, addend, dx);
   if (desc->numerics == ZK_BF16) {
     zk_cpu_linear_bf16_backward_input(stream, desc, dy, weight, addend, dx);
     return ZK_OK;
@@ -100,15 +100,15 @@ static zk_status chunk_weight(zk_stream *stream, const zk_linear_desc *desc, int
 
 zk_status zk_cpu_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks,
                                         const void *dy, const void *x, float *dweight, float *dbias) {
-  ZK_TRY(check_numerics(desc));
   const zk_device *device = zk_stream_device(stream);
   const int64_t in = desc->in_features, out = desc->out_features, bytes = (int64_t)zk_numerics_bytes(desc->numerics);
+  if (desc->numerics == ZK_VENDOR) ZK_TRY(zk_cpu_vendor_linear_backward_weight(stream, desc, desc->num_rows, dy, x, dweight));
   for (int32_t c = 0; c < chunks->num_chunks; c++) {
     const int64_t row = chunks->row_start[c], num_rows = chunks->row_start[c + 1] - row;
     const void *dy_chunk = (const char *)dy + row * out * bytes, *x_chunk = (const char *)x + row * in * bytes;
     if (num_rows == 0) continue;
     if (desc->numerics == ZK_BF16) zk_cpu_linear_bf16_backward_weight(stream, desc, num_rows, dy_chunk, x_chunk, dweight);
-    else ZK_TRY(chunk_weight(stream, desc, num_rows, dy_chunk, x_chunk, dweight));
+    else if (desc->numerics == ZK_F32) ZK_TRY(chunk_weight(stream, desc, num_rows, dy_chunk, x_chunk, dweight));
     if (dbias == NULL) continue;
     void *scratch;
     ZK_TRY(zk_stream_scratch(stream, zk_bias_scratch_bytes(num_rows, out), &scratch));

@@ -1,12 +1,11 @@
 // LM head on the CPU: targets in range, one token chunk at a time in the backward pass.
 #include "kernels/backend.h"
 #include "kernels/cpu/lmhead.h"
+#include "kernels/cpu/openblas.h"
+#include "kernels/cpu/vendor.h"
 
-static zk_status check_numerics(const zk_lmhead_desc *desc, const void *packed) {
-  if (desc->numerics == ZK_BF16) return ZK_OK;
-  if (desc->numerics != ZK_F32)
-    return ZK_FAIL(ZK_UNSUPPORTED, "lm head: numerics %s is not available on a CPU; use f32 or bf16", zk_numerics_name(desc->numerics));
-  if (packed == NULL) return ZK_FAIL(ZK_INTERNAL, "lm head: no packed weight");
+static zk_status check_packed(const zk_lmhead_desc *desc, const void *packed) {
+  if (desc->numerics != ZK_BF16 && packed == NULL) return ZK_FAIL(ZK_INTERNAL, "lm head: no packed weight");
   return ZK_OK;
 }
 
@@ -22,7 +21,13 @@ static zk_status run_forward(zk_stream *stream, zk_lmhead_forward *call) {
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   call->threads = zk_gemm_threads(device, call->num_rows, call->vocab, call->hidden);
+  call->isa = isa;
   if (call->num_rows == 0) return ZK_OK;
+  if (call->numerics == ZK_VENDOR) {
+    const zk_openblas *blas;
+    ZK_TRY(zk_openblas_load(&blas));
+    call->product = zk_cpu_vendor_logits;
+  }
   void *scratch;
   ZK_TRY(zk_stream_scratch(stream, ZK_ISA_PICK(isa, zk_lmhead_forward_bytes)(call), &scratch));
   ZK_ISA_PICK(isa, zk_lmhead_forward_run)(call, scratch);
@@ -31,7 +36,7 @@ static zk_status run_forward(zk_stream *stream, zk_lmhead_forward *call) {
 
 zk_status zk_cpu_lmhead_logprob(zk_stream *stream, const zk_lmhead_desc *desc, const void *x, const void *weight,
                             const void *packed, const int32_t *target, const zk_lmhead_out *out) {
-  ZK_TRY(check_numerics(desc, packed));
+  ZK_TRY(check_packed(desc, packed));
   ZK_TRY(check_targets(desc, target));
   zk_lmhead_forward call = {.numerics = desc->numerics,
                             .num_rows = desc->num_rows,
@@ -50,7 +55,7 @@ zk_status zk_cpu_lmhead_logprob(zk_stream *stream, const zk_lmhead_desc *desc, c
 
 zk_status zk_cpu_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, const zk_sample_ids *ids, const void *x,
                            const void *weight, const void *packed, int32_t *token, const zk_lmhead_out *out) {
-  ZK_TRY(check_numerics(desc, packed));
+  ZK_TRY(check_packed(desc, packed));
   zk_lmhead_forward call = {.numerics = desc->numerics,
                             .num_rows = desc->num_rows,
                             .hidden = desc->hidden,
@@ -70,7 +75,7 @@ zk_status zk_cpu_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, co
 zk_status zk_cpu_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
                              const void *weight, const void *packed, const int32_t *target, const zk_lmhead_out *fwd,
                              const float *dlogprob, void *dx, float *dweight) {
-  ZK_TRY(check_numerics(desc, packed));
+  ZK_TRY(check_packed(desc, packed));
   ZK_TRY(check_targets(desc, target));
   zk_lmhead_dist dist = zk_lmhead_make_dist(desc);
   const zk_device *device = zk_stream_device(stream);
@@ -94,6 +99,10 @@ zk_status zk_cpu_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, 
                                      .threads = zk_gemm_threads(device, desc->num_rows, desc->vocab, desc->hidden)};
     if (dist.filtered) call.kept_logit = fwd->kept_logit + row, call.kept_id = fwd->kept_id + row;
     if (call.num_rows == 0) continue;
+    if (desc->numerics == ZK_VENDOR) {
+      ZK_TRY(zk_cpu_vendor_lmhead_backward(stream, &call));
+      continue;
+    }
     void *scratch;
     const size_t bytes = bf16 ? ZK_ISA_PICK(isa, zk_lmhead_backward_bf16_bytes)(&call) : ZK_ISA_PICK(isa, zk_lmhead_backward_bytes)(&call);
     ZK_TRY(zk_stream_scratch(stream, bytes, &scratch));

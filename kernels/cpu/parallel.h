@@ -15,8 +15,4 @@ static inline int zk_cpu_threads_for(const zk_device *device, int64_t num_elemen
 
 static inline int64_t zk_cpu_min(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// ZK_UNSUPPORTED, naming the operation, for numerics that its CPU kernel does not have: all but f32; all but f32 and bf16.
-zk_status zk_cpu_require_f32(zk_numerics numerics, zk_op op);
-zk_status zk_cpu_require_contract(zk_numerics numerics, zk_op op);
-
 #endif

@@ -5,18 +5,6 @@
 #include "kernels/cpu/rows.h"
 #include "kernels/math.h"
 
-zk_status zk_cpu_require_f32(zk_numerics numerics, zk_op op) {
-  if (numerics == ZK_F32) return ZK_OK;
-  return ZK_FAIL(ZK_UNSUPPORTED, "%s: no CPU kernel for numerics %s; use numerics: f32", zk_op_name(op),
-                 zk_numerics_name(numerics));
-}
-
-zk_status zk_cpu_require_contract(zk_numerics numerics, zk_op op) {
-  if (numerics == ZK_F32 || numerics == ZK_BF16) return ZK_OK;
-  return ZK_FAIL(ZK_UNSUPPORTED, "%s: no CPU kernel for numerics %s; use numerics: f32 or bf16", zk_op_name(op),
-                 zk_numerics_name(numerics));
-}
-
 zk_status zk_cpu_sum_squares(zk_stream *stream, int64_t num_elements, const float *x, float *block_sums) {
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
@@ -32,7 +20,6 @@ zk_status zk_cpu_sum_squares(zk_stream *stream, int64_t num_elements, const floa
 
 zk_status zk_cpu_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, const void *b,
                      void *dst) {
-  ZK_TRY(zk_cpu_require_contract(numerics, ZK_OP_ADD));
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const int threads = zk_cpu_threads_for(device, num_elements);

@@ -25,14 +25,13 @@ static zk_status widen_weight(zk_stream *stream, int64_t width, const void *weig
 
 zk_status zk_cpu_rmsnorm_forward(zk_stream *stream, const zk_rmsnorm_desc *desc, const void *x, const void *weight,
                                  void *y, float *rstd) {
-  ZK_TRY(zk_cpu_require_contract(desc->numerics, ZK_OP_RMSNORM));
   const zk_device *device = zk_stream_device(stream);
   const int64_t rows = desc->num_rows * desc->rows_per_token, width = desc->width;
   const zk_cpu_isa isa = zk_device_isa(device);
   const int threads = zk_cpu_threads_for(device, rows * width);
   const float *w = weight; // f32
   float *scratch = NULL;   // [threads, width]
-  if (desc->numerics == ZK_BF16) ZK_TRY(widen_weight(stream, width, weight, threads * width, &w, &scratch));
+  if (desc->numerics != ZK_F32) ZK_TRY(widen_weight(stream, width, weight, threads * width, &w, &scratch));
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t r = 0; r < rows; r += ROWS_AT_A_TIME) {
     const int64_t n = zk_cpu_min(ROWS_AT_A_TIME, rows - r), at = r * width;
@@ -69,7 +68,6 @@ static void backward_blocks(const zk_device *device, const zk_rmsnorm_desc *desc
 zk_status zk_cpu_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const zk_chunks *chunks,
                                   const void *dy, const void *x, const void *weight, const float *rstd,
                                   const void *addend, void *dx, float *dweight) {
-  ZK_TRY(zk_cpu_require_contract(desc->numerics, ZK_OP_RMSNORM_BACKWARD));
   const zk_device *device = zk_stream_device(stream);
   const int64_t width = desc->width;
   for (int32_t c = 0; c < chunks->num_chunks; c++) {

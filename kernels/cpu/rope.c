@@ -4,9 +4,8 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/rows.h"
 
-static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, zk_op op, float sign, const int32_t *positions,
+static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, float sign, const int32_t *positions,
                         const float *cos_table, const float *sin_table, void *x) {
-  ZK_TRY(zk_cpu_require_contract(desc->numerics, op));
   const zk_device *device = zk_stream_device(stream);
   const int32_t half = desc->head_dim / 2;
   const int64_t width = (int64_t)desc->num_heads * desc->head_dim;
@@ -26,10 +25,10 @@ static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, zk_op op, f
 
 zk_status zk_cpu_rope_forward(zk_stream *stream, const zk_rope_desc *desc, const int32_t *positions,
                               const float *cos_table, const float *sin_table, void *x) {
-  return rotate(stream, desc, ZK_OP_ROPE, 1.0f, positions, cos_table, sin_table, x);
+  return rotate(stream, desc, 1.0f, positions, cos_table, sin_table, x);
 }
 
 zk_status zk_cpu_rope_backward(zk_stream *stream, const zk_rope_desc *desc, const int32_t *positions,
                                const float *cos_table, const float *sin_table, void *dx) {
-  return rotate(stream, desc, ZK_OP_ROPE_BACKWARD, -1.0f, positions, cos_table, sin_table, dx);
+  return rotate(stream, desc, -1.0f, positions, cos_table, sin_table, dx);
 }

@@ -6,7 +6,6 @@
 
 zk_status zk_cpu_swiglu_forward(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *gate,
                                 const void *up, void *out) {
-  ZK_TRY(zk_cpu_require_contract(numerics, ZK_OP_SWIGLU));
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const int threads = zk_cpu_threads_for(device, num_elements);
@@ -23,7 +22,6 @@ zk_status zk_cpu_swiglu_forward(zk_stream *stream, zk_numerics numerics, int64_t
 
 zk_status zk_cpu_swiglu_backward(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *gate,
                                  const void *up, const void *dout, void *dgate, void *dup) {
-  ZK_TRY(zk_cpu_require_contract(numerics, ZK_OP_SWIGLU_BACKWARD));
   const zk_device *device = zk_stream_device(stream);
   const zk_cpu_isa isa = zk_device_isa(device);
   const int threads = zk_cpu_threads_for(device, num_elements);

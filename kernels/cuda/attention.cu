@@ -4,6 +4,8 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/attention.cuh"
 
+static_assert(ZK_ATTN_SPLIT == ZK_ATTN_SPLIT_BF16, "one split size");
+
 #define PLAN_THREADS 256
 #define DELTA_THREADS 128
 #define MOST_SPLITS 65535 // a grid's z
@@ -65,12 +67,18 @@ static zk_status make_plan(zk_stream *stream, zk_attn *a, int32_t factor, int32_
 }
 
 static zk_status check(const zk_attention_desc *desc) {
-  if (desc->numerics == ZK_VENDOR)
-    return ZK_FAIL(ZK_UNSUPPORTED, "attention: numerics vendor has no CUDA kernel; use numerics: bf16");
   if (desc->head_dim > ZK_ATTN_MAX_DIM)
     return ZK_FAIL(ZK_UNSUPPORTED, "attention: head_dim %d, and CUDA kernels have at most %d; use device: cpu",
                    desc->head_dim, ZK_ATTN_MAX_DIM);
   return ZK_OK;
+}
+
+// Keys of a split in numerics vendor: whole sequences when there are blocks enough or many rows (prefill), else as many splits as fill
+// the device. So a row's bits depend on its neighbours, which is what this numerics is there to show.
+static int32_t split_by_load(int64_t max_keys, int64_t num_blocks, int64_t enough_blocks, bool few_rows) {
+  const int64_t tiles = (max_keys + ZK_ATTN_TILE_BF16 - 1) / ZK_ATTN_TILE_BF16;
+  const int64_t splits = few_rows ? (enough_blocks + num_blocks - 1) / num_blocks : 1;
+  return (int32_t)((tiles + splits - 1) / splits * ZK_ATTN_TILE_BF16);
 }
 
 template <class T>
@@ -79,14 +87,17 @@ static zk_status forward(zk_stream *stream, const zk_attention_desc *desc, const
   zk_attn a = zk_attn_of(desc, batch);
   const bool few_rows = (int64_t)batch->num_rows * a.group <= 32 * (int64_t)batch->num_seqs;
   const int32_t units = zk_attn_units<T>::forward(a.dim, few_rows);
-  const int64_t num_splits = ((int64_t)batch->max_pages * a.page_tokens + ZK_ATTN_SPLIT - 1) / ZK_ATTN_SPLIT;
-  zk_attn_forward_plan plan = {
-      batch->num_rows, most_blocks(batch, a.group, units), few_rows, {NULL, NULL, (int32_t)num_splits}};
+  const int64_t enough_blocks =
+      2 * zk_cuda_num_sms(zk_stream_device(stream)); // with fewer, splits become blocks of their own
+  const int64_t max_keys = (int64_t)batch->max_pages * a.page_tokens;
+  const int32_t num_blocks = most_blocks(batch, a.group, units);
+  if (desc->numerics == ZK_VENDOR)
+    a.split_keys = split_by_load(max_keys, (int64_t)num_blocks * a.num_kv_heads, enough_blocks, few_rows);
+  const int64_t num_splits = (max_keys + a.split_keys - 1) / a.split_keys;
+  zk_attn_forward_plan plan = {batch->num_rows, num_blocks, few_rows, {NULL, NULL, (int32_t)num_splits}};
 
   const size_t parts = (size_t)batch->num_rows * (size_t)a.num_heads * (size_t)num_splits;
   const size_t o_bytes = rounded(parts * (size_t)a.dim * sizeof(float)), ml_bytes = rounded(parts * 2 * sizeof(float));
-  const int64_t enough_blocks =
-      2 * zk_cuda_num_sms(zk_stream_device(stream)); // with fewer, splits become blocks of their own
   const bool by_split = num_splits > 1 && num_splits <= MOST_SPLITS &&
                         (int64_t)plan.num_blocks * a.num_kv_heads < enough_blocks &&
                         o_bytes + ml_bytes <= MOST_PARTIAL_BYTES;

@@ -26,6 +26,7 @@ struct zk_attn {
   int32_t num_heads, num_kv_heads, group, dim, page_tokens;
   float scale;
   int32_t num_seqs, max_pages;
+  int32_t split_keys; // of a split of the forward pass: the contract's, or in numerics vendor what suits the load
   const int32_t *seq_row_start, *seq_first_pos, *page_table;
   const int32_t *block_start; // [num_seqs + 1] from the plan
 };
@@ -33,8 +34,9 @@ struct zk_attn {
 static inline zk_attn zk_attn_of(const zk_attention_desc *d, const zk_attention_batch *b) {
   return {d->num_heads,     d->num_kv_heads, d->num_heads / d->num_kv_heads,
           d->head_dim,      d->page_tokens,  d->scale,
-          b->num_seqs,      b->max_pages,    b->seq_row_start,
-          b->seq_first_pos, b->page_table,   NULL};
+          b->num_seqs,      b->max_pages,    ZK_ATTN_SPLIT,
+          b->seq_row_start, b->seq_first_pos, b->page_table,
+          NULL};
 }
 
 // 16 bytes that are loaded and stored at once.

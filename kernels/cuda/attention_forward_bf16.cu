@@ -87,7 +87,7 @@ static __global__ void __launch_bounds__(THREADS)
   if (!zk_attn_find(at, (int32_t)blockIdx.x, at.group, rows, true, &block)) return;
   const int32_t kv_head = (int32_t)blockIdx.y, warp = (int32_t)threadIdx.x / 32, lane = (int32_t)threadIdx.x % 32;
   const int32_t num_keys = zk_attn_pos(at, block, block.end - 1) + 1;
-  const zk_attn_splits splits = zk_attn_splits_of(partials, num_keys, ZK_ATTN_SPLIT_BF16, (int32_t)blockIdx.z);
+  const zk_attn_splits splits = zk_attn_splits_of(partials, num_keys, at.split_keys, (int32_t)blockIdx.z);
   if (splits.begin >= splits.end) return;
 
   ZK_DYNAMIC_SHARED(zk_bf16, shared);
@@ -107,8 +107,8 @@ static __global__ void __launch_bounds__(THREADS)
 
   float M[2] = {-INFINITY, -INFINITY}, L[2] = {0.0f, 0.0f};
   for (int32_t split = splits.begin; split < splits.end; ++split) {
-    const int32_t split_begin = split * ZK_ATTN_SPLIT_BF16,
-                  split_end = zk_attn_min(split_begin + ZK_ATTN_SPLIT_BF16, num_keys);
+    const int32_t split_begin = split * at.split_keys,
+                  split_end = zk_attn_min(split_begin + at.split_keys, num_keys);
     row_pair state = {{-INFINITY, -INFINITY}, {{0.0f, 0.0f}, {0.0f, 0.0f}}};
     float o[fragments][4];
 #pragma unroll
@@ -153,7 +153,7 @@ static __global__ void __launch_bounds__(THREADS)
   }
 
   for (int r = 0; r < 2; ++r) {
-    if (keys_seen[r] <= splits.begin * ZK_ATTN_SPLIT_BF16) continue;
+    if (keys_seen[r] <= splits.begin * at.split_keys) continue;
     const size_t row = zk_attn_row(at, block, kv_head, flat[r]);
     const size_t part = row * (size_t)partials.num_splits + (size_t)splits.begin;
     for (int n = 0; n < fragments && 8 * n < at.dim; ++n) {

@@ -39,7 +39,7 @@ static __global__ void __launch_bounds__(ZK_MERGE_THREADS)
     zk_attn_merge_rows(zk_attn a, zk_attn_partials partials, Exp weight, T *out, float *lse) {
   const int32_t token = (int32_t)(blockIdx.x / (unsigned)a.num_heads);
   const int32_t s = zk_attn_bisect(a.seq_row_start, a.num_seqs, token);
-  const int32_t num_splits = (a.seq_first_pos[s] + token - a.seq_row_start[s]) / ZK_ATTN_SPLIT + 1;
+  const int32_t num_splits = (a.seq_first_pos[s] + token - a.seq_row_start[s]) / a.split_keys + 1;
   const size_t row = blockIdx.x, first = row * (size_t)partials.num_splits;
   for (int32_t d = (int32_t)threadIdx.x; d < a.dim; d += ZK_MERGE_THREADS) {
     float M = -INFINITY, L = 0.0f, O = 0.0f;
@@ -59,7 +59,6 @@ static __global__ void __launch_bounds__(ZK_MERGE_THREADS)
 template <class Exp, class T>
 static zk_status zk_attn_merge_splits(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan,
                                       const Exp &weight, T *out, float *lse) {
-  static_assert(ZK_ATTN_SPLIT == ZK_ATTN_SPLIT_BF16, "one split size");
   if (plan.partials.o == NULL) return ZK_OK;
   const unsigned grid = (unsigned)(plan.num_rows * a.num_heads);
   ZK_LAUNCH((zk_attn_merge_rows<Exp, T>), grid, ZK_MERGE_THREADS, 0, stream, a, plan.partials, weight, out, lse);

@@ -1,5 +1,6 @@
 // A CUDA GPU as a device: memory, copies, streams, errors. The kernels are in the other files of this folder.
 #include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/vendor.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@ typedef struct {
 typedef struct {
   cudaStream_t stream;
   unsigned long long *error_word; // device
+  void *vendor_handle;
 } cuda_stream_state;
 
 extern "C" zk_status zk_cuda_fail(cudaError_t error, const char *call, const char *file, int line, const char *func) {
@@ -24,6 +26,7 @@ extern "C" cudaStream_t zk_cuda_stream(zk_stream *stream) {
   return stream->state != NULL ? static_cast<cuda_stream_state *>(stream->state)->stream : cudaStream_t(0);
 }
 extern "C" unsigned long long *zk_cuda_error_word(zk_stream *stream) { return static_cast<cuda_stream_state *>(stream->state)->error_word; }
+extern "C" void **zk_cuda_vendor_handle(zk_stream *stream) { return &static_cast<cuda_stream_state *>(stream->state)->vendor_handle; }
 extern "C" int zk_cuda_num_sms(const zk_device *device) { return static_cast<const cuda_state *>(device->state)->num_sms; }
 
 static int cuda_count(void) {
@@ -112,6 +115,8 @@ static zk_status cuda_wait(zk_stream *stream) {
   return ZK_OK;
 }
 
+static zk_status cuda_load_vendor(const zk_device *device) { return zk_cuda_vendor_load(); }
+
 static zk_status cuda_stream_open(zk_stream *stream) {
   cuda_stream_state *state = static_cast<cuda_stream_state *>(calloc(1, sizeof(cuda_stream_state)));
   if (state == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a stream");
@@ -132,6 +137,7 @@ static zk_status cuda_stream_open(zk_stream *stream) {
 static void cuda_stream_close(zk_stream *stream) {
   cuda_stream_state *state = static_cast<cuda_stream_state *>(stream->state);
   (void)cudaStreamSynchronize(state->stream);
+  zk_cuda_vendor_close(state->vendor_handle);
   (void)cudaStreamDestroy(state->stream);
   (void)cudaFree(state->error_word);
   free(state);
@@ -151,7 +157,7 @@ static zk_status cuda_flip(zk_stream *stream, void *out, size_t element_bytes, s
 
 extern "C" const zk_backend zk_backend_cuda = {
     cuda_count, cuda_open, cuda_close, cuda_memory_free, cuda_alloc, cuda_free, cuda_copy, cuda_fill_zero, cuda_wait,
-    cuda_stream_open, cuda_stream_close, cuda_flip,
+    cuda_load_vendor, cuda_stream_open, cuda_stream_close, cuda_flip,
 };
 
 extern "C" const zk_kernels zk_kernels_cuda = {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/vendor.h"
 
 static zk_cuda_gemm_variant forced = ZK_CUDA_NUM_GEMM; // written by checks and tests, before they launch anything
 
@@ -67,6 +68,7 @@ zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g) {
 
 zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g) {
   if (g.m == 0 || g.n == 0) return ZK_OK;
+  if (g.numerics == ZK_VENDOR) return zk_cuda_vendor_gemm(stream, &g);
   switch (zk_cuda_gemm_choose(&g)) {
   case ZK_CUDA_GEMM_F32_SMALL:
     return zk_cuda_gemm_f32_small(stream, &g);

@@ -30,7 +30,7 @@ typedef struct {
   int64_t ldaddend;
   void *c;
   int64_t ldc;
-  zk_numerics addend_as, c_as; // ZK_F32 or ZK_BF16: how each is stored
+  zk_numerics addend_as, c_as; // how each is stored: f32, else bf16
   bool a_wide, b_wide;         // 16-byte loads are aligned; zk_cuda_gemm_choose fills these
 } zk_cuda_gemm;
 
@@ -60,7 +60,7 @@ zk_status zk_cuda_linear_force(zk_device *device, const char *name);
 
 // Fills a_wide and b_wide and says which kernel the product gets.
 zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g);
-// Queues the product; nothing when m or n is 0.
+// Queues the product; nothing when m or n is 0. Of numerics vendor: cuBLAS's (kernels/cuda/vendor.h).
 zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g);
 
 // The launches behind the table (gemm_f32.cu, gemm_bf16.cu).

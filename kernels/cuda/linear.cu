@@ -78,23 +78,31 @@ static zk_status bias_gradient(zk_stream *stream, int64_t num_rows, int64_t widt
   return ZK_OK;
 }
 
+// dweight += the product of rows [first, first + num_rows).
+static zk_status weight_gradient(zk_stream *stream, const zk_linear_desc *desc, int64_t first, int64_t num_rows,
+                                 const void *dy, const void *x, float *dweight) {
+  const int64_t in = desc->in_features, out = desc->out_features, element = (int64_t)zk_numerics_bytes(desc->numerics);
+  zk_cuda_gemm g = {};
+  g.numerics = desc->numerics, g.addend_as = g.c_as = ZK_F32;
+  g.m = out, g.n = in, g.k = num_rows;
+  g.a = (const char *)dy + first * out * element, g.lda = out, g.a_outer = true;
+  g.b = (const char *)x + first * in * element, g.ldb = in, g.b_outer = true;
+  g.addend = dweight, g.ldaddend = in;
+  g.c = dweight, g.ldc = in;
+  return zk_cuda_gemm_run(stream, g);
+}
+
 zk_status zk_cuda_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks,
                                          const void *dy, const void *x, float *dweight, float *dbias) {
-  const int64_t in = desc->in_features, out = desc->out_features, element = (int64_t)zk_numerics_bytes(desc->numerics);
+  const bool by_chunk = desc->numerics != ZK_VENDOR; // which sums all rows at once
+  if (!by_chunk && desc->num_rows > 0) ZK_TRY(weight_gradient(stream, desc, 0, desc->num_rows, dy, x, dweight));
   for (int32_t c = 0; c < chunks->num_chunks; c++) {
-    const int64_t first = chunks->row_start[c], num_rows = chunks->row_start[c + 1] - first;
+    const int64_t first = chunks->row_start[c], num_rows = chunks->row_start[c + 1] - first, out = desc->out_features;
     if (num_rows == 0) continue;
-    zk_cuda_gemm g = {}; // dweight = (chunk's chains) + dweight
-    g.numerics = desc->numerics, g.addend_as = g.c_as = ZK_F32;
-    g.m = out, g.n = in, g.k = num_rows;
-    g.a = (const char *)dy + first * out * element, g.lda = out, g.a_outer = true;
-    g.b = (const char *)x + first * in * element, g.ldb = in, g.b_outer = true;
-    g.addend = dweight, g.ldaddend = in;
-    g.c = dweight, g.ldc = in;
-    ZK_TRY(zk_cuda_gemm_run(stream, g));
+    if (by_chunk) ZK_TRY(weight_gradient(stream, desc, first, num_rows, dy, x, dweight));
     if (dbias == NULL) continue;
-    if (desc->numerics == ZK_BF16) ZK_TRY(bias_gradient<zk_bf16>(stream, num_rows, out, dy, first, dbias));
-    else ZK_TRY(bias_gradient<float>(stream, num_rows, out, dy, first, dbias));
+    if (desc->numerics == ZK_F32) ZK_TRY(bias_gradient<float>(stream, num_rows, out, dy, first, dbias));
+    else ZK_TRY(bias_gradient<zk_bf16>(stream, num_rows, out, dy, first, dbias));
   }
   return ZK_OK;
 }

@@ -4,16 +4,16 @@
 #include "kernels/cuda/lmhead.cuh"
 
 #define PARTIAL_BYTES ((size_t)64 << 20) // of a block's partials
-#define LOGITS_BYTES ((size_t)128 << 20) // of a block's logits, with a filter
+#define LOGITS_BYTES ((size_t)128 << 20) // of a block's logits, if stored
 enum { MIN_ROWS = 16, ROW_STEP = 128 };
 
 static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
 
 // Rows of a block: whole tiles of the product where there is room for more than one.
-static int64_t rows_in_block(int64_t num_rows, int32_t num_tiles, bool filtered) {
+static int64_t rows_in_block(int64_t num_rows, int32_t num_tiles, bool stored_logits) {
   int64_t rows = (int64_t)(PARTIAL_BYTES / ((size_t)num_tiles * sizeof(zk_lmhead_partial)));
   const int64_t stored = (int64_t)(LOGITS_BYTES / ((size_t)num_tiles * ZK_VOCAB_TILE * sizeof(float)));
-  if (filtered && stored < rows) rows = stored;
+  if (stored_logits && stored < rows) rows = stored;
   if (rows > ROW_STEP) rows = rows / ROW_STEP * ROW_STEP;
   if (rows > 65535 / ROW_STEP * ROW_STEP) rows = 65535 / ROW_STEP * ROW_STEP; // rows are a grid's second index
   if (rows < MIN_ROWS) rows = MIN_ROWS;
@@ -45,9 +45,10 @@ static zk_status run_forward(zk_stream *stream, const zk_lmhead_desc *desc, zk_l
   b.num_tiles = (desc->vocab + ZK_VOCAB_TILE - 1) / ZK_VOCAB_TILE;
   b.dist = zk_lmhead_make_dist(desc);
   b.x = x, b.weight = weight, b.out = *out;
-  const int64_t max_rows = rows_in_block(desc->num_rows, b.num_tiles, b.dist.filtered);
+  const bool stored_logits = b.dist.filtered || b.numerics == ZK_VENDOR;
+  const int64_t max_rows = rows_in_block(desc->num_rows, b.num_tiles, stored_logits);
   const size_t rows = (size_t)max_rows, tiles = (size_t)b.num_tiles;
-  const size_t logits = b.dist.filtered ? rows * tiles * ZK_VOCAB_TILE * sizeof(float) : 0;
+  const size_t logits = stored_logits ? rows * tiles * ZK_VOCAB_TILE * sizeof(float) : 0;
   void *scratch;
   ZK_TRY(zk_stream_scratch(stream, round64(rows * tiles * sizeof(zk_lmhead_partial)) + 3 * round64(rows * 4) + logits,
                            &scratch));
@@ -59,7 +60,7 @@ static zk_status run_forward(zk_stream *stream, const zk_lmhead_desc *desc, zk_l
   b.logits = (float *)at;
   for (int64_t row = 0; row < desc->num_rows; row += max_rows) {
     b.num_rows = desc->num_rows - row < max_rows ? desc->num_rows - row : max_rows;
-    ZK_TRY(b.dist.filtered ? zk_lmhead_read(stream, &b) : zk_lmhead_tiles(stream, &b));
+    ZK_TRY(stored_logits ? zk_lmhead_read(stream, &b) : zk_lmhead_tiles(stream, &b));
     ZK_TRY(zk_lmhead_merge(stream, &b));
     advance(&b, b.num_rows);
   }

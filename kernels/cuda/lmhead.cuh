@@ -1,8 +1,8 @@
 // The LM head on the GPU: what its parts tell each other (kernels/lmhead.h has the orders).
 //
 // forward, no filter:  tiles kernel: logits of (rows x 128 ids) in registers, to shared memory, to a partial a row and tile
-//         a filter:    logits of a block of rows are stored; filter kernel: where the kept prefix ends;
-//                      read kernel: the same partials
+//         a filter,    logits of a block of rows are stored; filter kernel: where the kept prefix ends;
+//         or vendor:   read kernel: the same partials
 //         both:        merge kernel: a row's partials, tiles ascending, into what was asked for
 // backward:            per token chunk and 4,096 ids: dlogit kernel, to a slab [rows][ids]; of it two products make dx's
 //                      part and dW
@@ -36,7 +36,7 @@ typedef struct {
   zk_lmhead_out out;
   zk_lmhead_partial *partial; // [rows][num_tiles]
   float *target_z;            // [rows]
-  float *logits;              // [rows][num_tiles * 128], with a filter
+  float *logits;              // [rows][num_tiles * 128], if stored
   float *kept_logit;          // [rows], with a filter
   int32_t *kept_id;
 } zk_lmhead_block;

@@ -66,7 +66,7 @@ zk_status zk_lmhead_read(zk_stream *stream, const zk_lmhead_block *block) {
   zk_cuda_gemm g = logits_product(block);
   g.c = block->logits, g.ldc = (int64_t)block->num_tiles * ZK_VOCAB_TILE;
   ZK_TRY(zk_cuda_gemm_run(stream, g));
-  ZK_TRY(zk_lmhead_filter(stream, block));
+  if (block->dist.filtered) ZK_TRY(zk_lmhead_filter(stream, block));
   const dim3 grid((unsigned)((block->num_tiles + READ_WARPS - 1) / READ_WARPS), (unsigned)block->num_rows);
   ZK_LAUNCH(read_kernel, grid, READ_WARPS * 32, 0, stream, *block);
   return ZK_OK;

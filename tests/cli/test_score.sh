@@ -110,8 +110,6 @@ for key in seed=1 rollout.temperature=0.5 run.steps=3 optimizer.lr=1; do
   expect 2 "$ZK" score $model in.jsonl $key
   tells "${key%=*} is part of a run's identity"
 done
-expect 2 "$ZK" score $model in.jsonl numerics=vendor device=cpu
-tells numerics
 expect 2 "$ZK" score $model in.jsonl trainer.no_such_key=1
 expect 2 "$ZK" score $model
 [ ! -e /dev/full ] || { code=0; "$ZK" score $model in.jsonl >/dev/full 2>err || code=$?; [ $code != 0 ] && grep -q "standard output" err; } || fail "a full disk went unnoticed"

@@ -173,6 +173,35 @@ static void splits_by_one_block_or_many(void **state) {
       .heads = 4, .kv_heads = 2, .dim = 8, .page_tokens = 48, .num_seqs = 2, .len = {1100, 520}, .first = {400, 513}});
 }
 
+// Numerics vendor: a prefill is one split, so that where bf16 has no second it has the same bits; a decoded row is cut as the load asks, so
+// that what its neighbours are reaches its bits (of out and lse: lse is not rounded to bf16).
+static void vendor_cuts_by_load(void **state) {
+  size_t bytes, same;
+  problem p = {ZK_BF16, .heads = 3, .kv_heads = 1, .dim = 16, .page_tokens = 32, .num_seqs = 2, .len = {300, 140}};
+  char *want = compute(ZK_DEVICE_CUDA, &p, 0x1p-3f, &bytes);
+  p.numerics = ZK_VENDOR;
+  char *got = compute(ZK_DEVICE_CUDA, &p, 0x1p-3f, &same);
+  assert_int_equal(bytes, same);
+  assert_memory_equal(got, want, bytes);
+  free(want), free(got);
+
+  p = (problem){.heads = 16, .kv_heads = 1, .dim = 16, .page_tokens = 80, .num_seqs = MAX_SEQS};
+  for (int i = 0; i < MAX_SEQS; i++) p.len[i] = 1000, p.first[i] = 999;
+  int moved[2];
+  for (int v = 0; v < 2; v++) {
+    p.numerics = v == 0 ? ZK_BF16 : ZK_VENDOR;
+    p.num_seqs = 1;
+    char *alone = compute(ZK_DEVICE_CUDA, &p, 0x1p-3f, &bytes);
+    p.num_seqs = MAX_SEQS;
+    char *among = compute(ZK_DEVICE_CUDA, &p, 0x1p-3f, &bytes);
+    const size_t out_bytes = 16 * 16 * sizeof(zk_bf16), lse_bytes = 16 * sizeof(float); // of the first sequence
+    moved[v] = memcmp(alone, among, out_bytes) != 0 || memcmp(alone + out_bytes, among + MAX_SEQS * out_bytes, lse_bytes) != 0;
+    free(alone), free(among);
+  }
+  assert_int_equal(moved[0], 0);
+  assert_int_equal(moved[1], 1);
+}
+
 static void sums_over_parts_and_heads(void **state) {
   devices_agree(
       (problem){ZK_BF16, .heads = 2, .kv_heads = 1, .dim = 8, .page_tokens = 64, .num_seqs = 1, .len = {4100}});
@@ -182,6 +211,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(largest_heads),
       cmocka_unit_test(splits_by_one_block_or_many),
+      cmocka_unit_test(vendor_cuts_by_load),
       cmocka_unit_test(sums_over_parts_and_heads),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

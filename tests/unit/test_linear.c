@@ -198,9 +198,7 @@ static void close_to_float64(void **state) {
 
 static void bad_calls_are_refused(void **state) {
   float x[4] = {0}, y[4] = {0};
-  zk_linear_desc desc = {ZK_VENDOR, 1, 2, 2};
-  assert_int_equal(zk_linear_forward(stream, &desc, x, x, NULL, NULL, NULL, y), ZK_UNSUPPORTED);
-  desc = (zk_linear_desc){ZK_F32, 2, 2, 2};
+  const zk_linear_desc desc = {ZK_F32, 2, 2, 2};
   const int32_t starts[] = {0, 1};
   const zk_chunks chunks = {1, starts};
   assert_int_equal(zk_linear_backward_weight(stream, &desc, &chunks, x, x, y, NULL), ZK_INTERNAL);

@@ -21,8 +21,8 @@ void ZK_ISA_FN(zk_bias_gradient)(zk_numerics numerics, int64_t num_rows, int64_t
     const int64_t first = b * ZK_GRAD_BLOCK_ROWS, most = first + ZK_GRAD_BLOCK_ROWS;
     const int64_t end = most < num_rows ? most : num_rows;
     for (int64_t j = 0; j < width; j++) sum[j] = 0.0f;
-    if (numerics == ZK_BF16) add_bf16(dy, first, end, width, sum);
-    else add_f32(dy, first, end, width, sum);
+    if (numerics == ZK_F32) add_f32(dy, first, end, width, sum);
+    else add_bf16(dy, first, end, width, sum);
   }
   // zk_reduce_tree over the blocks, in every column: a missing right child leaves the left one as it is.
   for (int64_t step = 1; step < num_blocks; step *= 2)

@@ -1,5 +1,5 @@
 // LM head forward: threads form logits of (row block, vocabulary slice) in their cache and reduce them there; what the
-// tiles say is merged in ascending order, row by row, afterwards.
+// tiles say is merged in ascending order, row by row, afterwards. With a filter, or a library's product, whole rows of logits are stored first.
 #include <omp.h>
 
 #include "kernels/cpu/isa/lmhead_tile.h"
@@ -29,6 +29,7 @@ typedef struct {
   int width;          // of row panels
   int64_t block_rows; // rows of one block of logits
   int64_t padded_vocab;
+  bool stored; // whole rows of logits stand in memory
   size_t x_floats, logits_floats, partial_items, gemm_bytes, thread_bytes;
 } plan;
 
@@ -48,18 +49,19 @@ static zk_gemm block_call(const zk_lmhead_forward *call, const plan *p, int64_t 
 static plan make_plan(const zk_lmhead_forward *call) {
   plan p = {.num_tiles = ceil_div(call->vocab, ZK_VOCAB_TILE), .num_slices = ceil_div(call->vocab, SLICE)};
   p.padded_vocab = p.num_tiles * ZK_VOCAB_TILE;
+  p.stored = call->dist.filtered || call->product != NULL;
   const size_t row_bytes =
-      call->dist.filtered ? (size_t)p.padded_vocab * sizeof(float) : (size_t)p.num_tiles * PARTIAL_BYTES;
+      p.stored ? (size_t)p.padded_vocab * sizeof(float) : (size_t)p.num_tiles * PARTIAL_BYTES;
   p.batch_rows = min64((int64_t)(BATCH_BYTES / row_bytes), MAX_ROWS);
   p.batch_rows = min64(p.batch_rows < 16 ? 16 : p.batch_rows, call->num_rows);
   const bool panels = call->numerics == ZK_F32 && p.batch_rows > 16;
   p.width = panels ? ZK_ISA_FN(zk_gemm_row_width)(p.batch_rows) : 0;
   p.block_rows = panels ? p.width * BLOCK_PANELS : min64(p.batch_rows, BF16_ROWS);
-  p.x_floats = p.width > 0 ? (size_t)(p.batch_rows + p.width) * (size_t)call->hidden : 0;
+  p.x_floats = p.width > 0 || call->product != NULL ? (size_t)(p.batch_rows + p.width) * (size_t)call->hidden : 0;
   p.partial_items = (size_t)p.num_tiles * (size_t)p.batch_rows;
   const zk_gemm g = block_call(call, &p, p.block_rows, SLICE);
   p.gemm_bytes = call->numerics == ZK_F32 ? ZK_ISA_FN(zk_gemm_scratch_bytes)(&g) : 0;
-  p.logits_floats = call->dist.filtered ? (size_t)p.batch_rows * (size_t)p.padded_vocab : 0;
+  p.logits_floats = p.stored ? (size_t)p.batch_rows * (size_t)p.padded_vocab : 0;
   const size_t block_bytes =
       call->dist.filtered ? zk_lmhead_filter_bytes(call->vocab) : (size_t)p.block_rows * SLICE * sizeof(float);
   p.thread_bytes = round64(p.gemm_bytes) + round64(block_bytes);
@@ -85,7 +87,8 @@ typedef struct {
   const plan *plan;
   int64_t first_row, num_rows;
   const float *x_panels; // or NULL
-  float *logits;         // [rows][padded_vocab], with a filter
+  float *x_wide;         // scratch of a library's product
+  float *logits;         // [rows][padded_vocab], if stored
   partials part;
   zk_lmhead_row *row; // [rows]
   float *target_z;    // [rows]
@@ -149,8 +152,8 @@ static void read_tiles(const batch *b, int64_t r, int64_t tile0, int64_t tile1, 
   }
 }
 
-// With a filter: whole rows of logits stand in memory; finds where the kept prefix ends, then reads the tiles.
-static void read_filtered_row(const batch *b, int64_t r, void *scratch) {
+// Of stored logits, where the kept prefix ends.
+static void find_kept(const batch *b, int64_t r, void *scratch) {
   const zk_lmhead_forward *call = b->call;
   const float *logits = b->logits + r * b->plan->padded_vocab;
   zk_lmhead_row *row = &b->row[r];
@@ -160,7 +163,6 @@ static void read_filtered_row(const batch *b, int64_t r, void *scratch) {
   if (!bad) zk_lmhead_filter(&call->dist, logits, call->vocab, scratch, &row->kept_logit, &row->kept_id);
   if (call->out.kept_logit != NULL) call->out.kept_logit[b->first_row + r] = row->kept_logit;
   if (call->out.kept_id != NULL) call->out.kept_id[b->first_row + r] = row->kept_id;
-  read_tiles(b, r, 0, b->plan->num_tiles, logits);
 }
 
 // Tiles ascending: the log-sum-exp's running (m, l, h), the best token, the hash; then what was asked for.
@@ -200,13 +202,19 @@ static void merge_row(const batch *b, int64_t r) {
   if (call->out.logits_hash != NULL) call->out.logits_hash[t] = hash;
 }
 
-// Block `i` of logits: rows first, so that a slice of weights stays in the cache that threads share. With a filter the logits
-// stay, else they are read at once.
+// With a filter: finds where the kept prefix ends. Then reads the row's tiles from whole rows of logits.
+static void read_row(const batch *b, int64_t r, void *scratch) {
+  if (b->call->dist.filtered) find_kept(b, r, scratch);
+  read_tiles(b, r, 0, b->plan->num_tiles, b->logits + r * b->plan->padded_vocab);
+}
+
+// Block `i` of logits: rows first, so that a slice of weights stays in the cache that threads share. Stored logits
+// stay, others are read at once.
 static void run_block(const batch *b, int64_t i, void *gemm_scratch, float *logits) {
   const plan *p = b->plan;
   const int64_t num_blocks = ceil_div(b->num_rows, p->block_rows), slice = i / num_blocks;
   const int64_t row0 = i % num_blocks * p->block_rows, rows = min64(p->block_rows, b->num_rows - row0);
-  if (b->call->dist.filtered) {
+  if (p->stored) {
     float *place = b->logits + row0 * p->padded_vocab + slice * SLICE;
     form_logits(b, row0, rows, slice, gemm_scratch, place, p->padded_vocab);
     return;
@@ -218,7 +226,9 @@ static void run_block(const batch *b, int64_t i, void *gemm_scratch, float *logi
 
 static void run_batch(const batch *b, char *thread_scratch) {
   const plan *p = b->plan;
-  const int64_t num_blocks = ceil_div(b->num_rows, p->block_rows) * p->num_slices;
+  const bool is_formed = b->call->product != NULL;
+  const int64_t num_blocks = is_formed ? 0 : ceil_div(b->num_rows, p->block_rows) * p->num_slices;
+  if (is_formed) b->call->product(b->call, b->first_row, b->num_rows, b->x_wide, b->logits, p->padded_vocab);
   for (int64_t r = 0; r < b->num_rows; r++) {
     b->row[r] = describe_row(b->call, b->first_row + r);
     b->target_z[r] = -INFINITY;
@@ -229,9 +239,9 @@ static void run_batch(const batch *b, char *thread_scratch) {
     char *own = gemm_scratch + round64(p->gemm_bytes); // a block of logits, or a filter's entries
 #pragma omp for schedule(dynamic, 1)
     for (int64_t i = 0; i < num_blocks; i++) run_block(b, i, gemm_scratch, (float *)own);
-    if (b->call->dist.filtered) {
+    if (p->stored) {
 #pragma omp for schedule(dynamic, 1)
-      for (int64_t r = 0; r < b->num_rows; r++) read_filtered_row(b, r, own);
+      for (int64_t r = 0; r < b->num_rows; r++) read_row(b, r, own);
     }
     if (b->num_rows >= MERGE_ROWS) {
 #pragma omp for schedule(static)
@@ -246,7 +256,7 @@ void ZK_ISA_FN(zk_lmhead_forward_run)(const zk_lmhead_forward *call, void *scrat
   const plan p = make_plan(call);
   char *at = scratch;
   float *x_panels = carve(&at, p.x_floats * sizeof(float));
-  batch b = {.call = call, .plan = &p};
+  batch b = {.call = call, .plan = &p, .x_wide = x_panels};
   b.logits = carve(&at, p.logits_floats * sizeof(float));
   b.part.hash = carve(&at, p.partial_items * sizeof(uint64_t));
   b.part.m = carve(&at, p.partial_items * sizeof(float));
