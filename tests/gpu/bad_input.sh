@@ -6,13 +6,13 @@ tiny_config tiny.yaml tiny 1
 if [ -z "$EMULATED" ]; then
   for command in "train tiny.yaml device=cuda run.dir=none" "check --device cuda"; do
     # shellcheck disable=SC2086
-    CUDA_VISIBLE_DEVICES= expect 2 "$ZK" $command
+    CUDA_VISIBLE_DEVICES="" expect 2 "$ZK" $command
     tells 'no GPU'
     tells 'device: cpu'
   done
-  CUDA_VISIBLE_DEVICES= expect 0 "$ZK" sft tiny.yaml device=auto run.dir=auto # takes the CPU instead
+  CUDA_VISIBLE_DEVICES="" expect 0 "$ZK" sft tiny.yaml device=auto run.dir=auto # takes the CPU instead
 fi
-expect 2 "$ZK" train tiny.yaml device=cuda:7 run.dir=none
+CUDA_VISIBLE_DEVICES=0 expect 2 "$ZK" train tiny.yaml device=cuda:7 run.dir=none
 tells 'device: cuda:7: this host has '
 expect 2 "$ZK" train tiny.yaml device=cuda rollout.kv_bytes=16TiB run.dir=none
 tells 'KV cache'

@@ -12,7 +12,7 @@ done
 alike sft-cpu sft-cuda "sft"
 moves sft-cuda
 
-# The warm model of the emulated run is a CPU's alone: two steps teach nothing that RL could improve.
+# An emulated run is too short to warm a model up: it takes one of the CPU.
 warm=sft-cuda
 if [ -n "$EMULATED" ]; then
   tiny_config warm.yaml warm 16

@@ -37,7 +37,7 @@ no_mismatch() {
 # A task whose prompts cross tiles of 64 and of 128 keys and pages, and whose last letter can only be guessed, so that rewards differ within a group.
 # long_task NAME [ARCHITECTURE KEY: VALUE...]: data.jsonl, NAME-warm.yaml (sft) and NAME.yaml (RL from NAME-warm/checkpoints/warm)
 long_task() {
-  local name=$1 model=${2:-"layers: 2, kv_heads: 2, head_dim: 16, max_positions: 256, $(size 'hidden: 128, heads: 8, intermediate: 256' 'hidden: 32, heads: 2, intermediate: 48')"}
+  local name=$1 model=${2:-"layers: 2, kv_heads: 2, head_dim: 16, max_positions: $(size 256 128), $(size 'hidden: 128, heads: 8, intermediate: 256' 'hidden: 32, heads: 2, intermediate: 48')"}
   awk -v span="$(size 150 60)" 'BEGIN { srand(1); for (i = 0; i < 72; i++) { p = ""; n = 20 + int(rand() * span);
     for (k = 0; k < n; k++) p = p sprintf("%c", 97 + int(rand() * 26)); a = "ab" (rand() < 0.5 ? "u" : "v");
     printf "{\"prompt\": \"%s=\", \"label\": \"%s\", \"demonstration\": \"%s\"}\n", p, a, a } }' >data.jsonl
