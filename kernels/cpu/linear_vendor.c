@@ -18,8 +18,8 @@ static void finish(const zk_device *device, zk_tc_rounded out, int64_t rows, int
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t r = 0; r < rows; r++)
     for (int64_t j = 0; j < columns; j += ZK_TC_BLOCK_COLUMNS)
-      ZK_ISA_CALL(zk_device_isa(device), zk_tc_finish_rounded, &out, r, 1, j, zk_cpu_min(ZK_TC_BLOCK_COLUMNS, columns - j),
-                  sums + r * columns + j, columns);
+      ZK_ISA_CALL(zk_device_isa(device), zk_tc_finish_rounded, &out, r, 1, j,
+                  zk_cpu_min(ZK_TC_BLOCK_COLUMNS, columns - j), sums + r * columns + j, columns);
 }
 
 static zk_status scratch_of(zk_stream *stream, int64_t a, int64_t b, int64_t c, float *out[3]) {
@@ -28,8 +28,8 @@ static zk_status scratch_of(zk_stream *stream, int64_t a, int64_t b, int64_t c, 
   return ZK_OK;
 }
 
-zk_status zk_cpu_vendor_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const zk_bf16 *x, const float *packed,
-                                       const zk_bf16 *bias, const zk_bf16 *addend, zk_bf16 *y) {
+zk_status zk_cpu_vendor_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const zk_bf16 *x,
+                                       const float *packed, const zk_bf16 *bias, const zk_bf16 *addend, zk_bf16 *y) {
   const zk_device *device = zk_stream_device(stream);
   const int64_t rows = desc->num_rows, in = desc->in_features, out = desc->out_features;
   const zk_openblas *blas;

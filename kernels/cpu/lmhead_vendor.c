@@ -5,7 +5,8 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/vendor.h"
 
-void zk_cpu_vendor_logits(const zk_lmhead_forward *call, int64_t row, int64_t rows, float *x_wide, float *c, int64_t ldc) {
+void zk_cpu_vendor_logits(const zk_lmhead_forward *call, int64_t row, int64_t rows, float *x_wide, float *c,
+                          int64_t ldc) {
   const zk_openblas *blas;
   const int64_t hidden = call->hidden;
   if (zk_openblas_load(&blas) != ZK_OK) return; // the caller has loaded it
@@ -28,8 +29,10 @@ zk_status zk_cpu_vendor_lmhead_backward(zk_stream *stream, const zk_lmhead_backw
     const float *weight = call->packed + first * hidden;
     zk_openblas_sgemm(blas, false, true, rows, num, hidden, x, hidden, weight, hidden, 0.0f, dlogit, slab);
     ZK_ISA_CALL(isa, zk_lmhead_gradient_rows, call, (int32_t)first, (int32_t)num, dlogit, slab);
-    zk_openblas_sgemm(blas, true, false, num, hidden, rows, dlogit, slab, x, hidden, 1.0f, call->dweight + first * hidden, hidden);
-    zk_openblas_sgemm(blas, false, false, rows, hidden, num, dlogit, slab, weight, hidden, first > 0 ? 1.0f : 0.0f, sum, hidden);
+    zk_openblas_sgemm(blas, true, false, num, hidden, rows, dlogit, slab, x, hidden, 1.0f,
+                      call->dweight + first * hidden, hidden);
+    zk_openblas_sgemm(blas, false, false, rows, hidden, num, dlogit, slab, weight, hidden, first > 0 ? 1.0f : 0.0f, sum,
+                      hidden);
   }
   ZK_ISA_CALL(isa, zk_cpu_narrow, rows * hidden, sum, call->dx);
   return ZK_OK;

@@ -32,10 +32,18 @@ struct zk_attn {
 };
 
 static inline zk_attn zk_attn_of(const zk_attention_desc *d, const zk_attention_batch *b) {
-  return {d->num_heads,     d->num_kv_heads, d->num_heads / d->num_kv_heads,
-          d->head_dim,      d->page_tokens,  d->scale,
-          b->num_seqs,      b->max_pages,    ZK_ATTN_SPLIT,
-          b->seq_row_start, b->seq_first_pos, b->page_table,
+  return {d->num_heads,
+          d->num_kv_heads,
+          d->num_heads / d->num_kv_heads,
+          d->head_dim,
+          d->page_tokens,
+          d->scale,
+          b->num_seqs,
+          b->max_pages,
+          ZK_ATTN_SPLIT,
+          b->seq_row_start,
+          b->seq_first_pos,
+          b->page_table,
           NULL};
 }
 

@@ -107,8 +107,7 @@ static __global__ void __launch_bounds__(THREADS)
 
   float M[2] = {-INFINITY, -INFINITY}, L[2] = {0.0f, 0.0f};
   for (int32_t split = splits.begin; split < splits.end; ++split) {
-    const int32_t split_begin = split * at.split_keys,
-                  split_end = zk_attn_min(split_begin + at.split_keys, num_keys);
+    const int32_t split_begin = split * at.split_keys, split_end = zk_attn_min(split_begin + at.split_keys, num_keys);
     row_pair state = {{-INFINITY, -INFINITY}, {{0.0f, 0.0f}, {0.0f, 0.0f}}};
     float o[fragments][4];
 #pragma unroll

@@ -55,7 +55,8 @@ static __global__ void __launch_bounds__(Core::THREADS)
 }
 
 // grid: (blocks of ids from `first` on, rows), of stored logits.
-static __global__ void stored_dlogit_kernel(zk_lmhead_chunk c, int32_t first, int32_t num_ids, unsigned long long *error) {
+static __global__ void stored_dlogit_kernel(zk_lmhead_chunk c, int32_t first, int32_t num_ids,
+                                            unsigned long long *error) {
   const int32_t column = (int32_t)(blockIdx.x * blockDim.x + threadIdx.x);
   const int64_t row = blockIdx.y, at = row * c.slab + column;
   if (first == 0 && column == 0) check_target(c, row, error);
@@ -80,7 +81,8 @@ static zk_status form_dlogits(zk_stream *stream, const zk_lmhead_chunk *c, int32
   return ZK_OK;
 }
 
-static zk_status form_dlogits_vendor(zk_stream *stream, const zk_lmhead_chunk *c, const void *weight, int32_t first, int32_t num_ids) {
+static zk_status form_dlogits_vendor(zk_stream *stream, const zk_lmhead_chunk *c, const void *weight, int32_t first,
+                                     int32_t num_ids) {
   zk_cuda_gemm g = {};
   g.numerics = c->numerics, g.c_as = ZK_F32;
   g.m = c->num_rows, g.n = num_ids, g.k = c->hidden;
@@ -88,7 +90,8 @@ static zk_status form_dlogits_vendor(zk_stream *stream, const zk_lmhead_chunk *c
   g.b = weight, g.ldb = c->hidden;
   g.c = c->logits, g.ldc = c->slab;
   ZK_TRY(zk_cuda_gemm_run(stream, g));
-  const dim3 grid((unsigned)zk_ceil_div(num_ids, SIMPLE_THREADS), (unsigned)c->num_rows); // a chunk's rows fit a grid's second index
+  const dim3 grid((unsigned)zk_ceil_div(num_ids, SIMPLE_THREADS),
+                  (unsigned)c->num_rows); // a chunk's rows fit a grid's second index
   ZK_LAUNCH(stored_dlogit_kernel, grid, SIMPLE_THREADS, 0, stream, *c, first, num_ids, zk_cuda_error_word(stream));
   return ZK_OK;
 }
@@ -129,7 +132,8 @@ static zk_status run_chunk_vendor(zk_stream *stream, const zk_lmhead_chunk *c) {
     ZK_TRY(add_to_dweight(stream, c, first, num_ids));
   }
   const int64_t n = c->num_rows * c->hidden;
-  ZK_LAUNCH(narrow_kernel, (unsigned)zk_ceil_div(n, SIMPLE_THREADS), SIMPLE_THREADS, 0, stream, n, c->sum, (zk_bf16 *)c->dx);
+  ZK_LAUNCH(narrow_kernel, (unsigned)zk_ceil_div(n, SIMPLE_THREADS), SIMPLE_THREADS, 0, stream, n, c->sum,
+            (zk_bf16 *)c->dx);
   return ZK_OK;
 }
 
@@ -162,7 +166,8 @@ zk_status zk_cuda_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc,
   void *scratch;
   const bool is_f32 = desc->numerics == ZK_F32, is_vendor = desc->numerics == ZK_VENDOR;
   const size_t sum_bytes = is_f32 ? 0 : (rows * hidden * sizeof(float) + 63) / 64 * 64;
-  ZK_TRY(zk_stream_scratch(stream, slab_bytes + sum_bytes + (is_vendor ? rows * (size_t)c.slab * sizeof(float) : 0), &scratch));
+  ZK_TRY(zk_stream_scratch(stream, slab_bytes + sum_bytes + (is_vendor ? rows * (size_t)c.slab * sizeof(float) : 0),
+                           &scratch));
   c.logits = (float *)((char *)scratch + slab_bytes + sum_bytes);
   c.dlogit = scratch;
   c.weight = weight, c.dweight = dweight;

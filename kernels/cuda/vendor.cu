@@ -5,8 +5,10 @@
 
 #ifdef ZK_SIMT
 zk_status zk_cuda_vendor_load(void) {
-  return ZK_FAIL(ZK_UNSUPPORTED, "numerics: vendor computes with cuBLAS, which needs a GPU, and this one is emulated: use device: cpu, or "
-                                 "numerics: bf16 or f32");
+  return ZK_FAIL(
+      ZK_UNSUPPORTED,
+      "numerics: vendor computes with cuBLAS, which needs a GPU, and this one is emulated: use device: cpu, or "
+      "numerics: bf16 or f32");
 }
 zk_status zk_cuda_vendor_gemm(zk_stream *stream, const zk_cuda_gemm *g) { return zk_cuda_vendor_load(); }
 void zk_cuda_vendor_close(void *handle) {}
@@ -31,8 +33,9 @@ static struct {
   int (*create)(void **handle);
   int (*destroy)(void *handle);
   int (*set_stream)(void *handle, cudaStream_t stream);
-  int (*gemm)(void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a, int a_as, int lda,
-              const void *b, int b_as, int ldb, const void *beta, void *c, int c_as, int ldc, int compute, int algorithm);
+  int (*gemm)(void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a, int a_as,
+              int lda, const void *b, int b_as, int ldb, const void *beta, void *c, int c_as, int ldc, int compute,
+              int algorithm);
   const char *(*text)(int status);
 } blas; // gemm NULL: not there
 
@@ -73,8 +76,10 @@ zk_status zk_cuda_vendor_load(void) {
   pthread_once(&once, load);
   if (blas.gemm != NULL) return ZK_OK;
   return ZK_FAIL(ZK_UNSUPPORTED,
-                 "numerics: vendor on a GPU computes with cuBLAS, which cannot be loaded (%s): install it (Debian, Ubuntu: libcublas-13-0 of "
-                 "NVIDIA's packages; pip: nvidia-cublas), set CUDA_HOME or LD_LIBRARY_PATH to where it is, or use numerics: bf16 or f32",
+                 "numerics: vendor on a GPU computes with cuBLAS, which cannot be loaded (%s): install it (Debian, "
+                 "Ubuntu: libcublas-13-0 of "
+                 "NVIDIA's packages; pip: nvidia-cublas), set CUDA_HOME or LD_LIBRARY_PATH to where it is, or use "
+                 "numerics: bf16 or f32",
                  reason);
 }
 
@@ -117,9 +122,9 @@ zk_status zk_cuda_vendor_gemm(zk_stream *stream, const zk_cuda_gemm *g) {
   }
   // Row-major c is column-major c^T = b a^T.
   const float alpha = 1.0f, beta = g->bias != NULL || g->addend != NULL ? 1.0f : 0.0f;
-  return check(blas.gemm(handle, g->b_outer ? PLAIN : TRANSPOSED, g->a_outer ? TRANSPOSED : PLAIN, (int)g->n, (int)g->m, (int)g->k,
-                         &alpha, g->b, AS_BF16, (int)g->ldb, g->a, AS_BF16, (int)g->lda, &beta, g->c, is_f32 ? AS_F32 : AS_BF16,
-                         (int)g->ldc, COMPUTE_F32, ANY_ALGORITHM),
+  return check(blas.gemm(handle, g->b_outer ? PLAIN : TRANSPOSED, g->a_outer ? TRANSPOSED : PLAIN, (int)g->n, (int)g->m,
+                         (int)g->k, &alpha, g->b, AS_BF16, (int)g->ldb, g->a, AS_BF16, (int)g->lda, &beta, g->c,
+                         is_f32 ? AS_F32 : AS_BF16, (int)g->ldc, COMPUTE_F32, ANY_ALGORITHM),
                "cublasGemmEx");
 }
 #endif

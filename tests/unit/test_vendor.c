@@ -74,7 +74,8 @@ static void rounded_sums_are_not_the_contracts(void **state) {
   if (!has_library) skip();
   linear_results *got = linear(ZK_VENDOR, 0), *want = linear(ZK_BF16, 0);
   assert_true(first_difference(got->dweight, want->dweight, OUT * IN) >= 0);
-  for (int i = 0; i < OUT * IN; i++) assert_true(fabsf(got->dweight[i] - want->dweight[i]) < 1e-4f); // of sums of 37 products up to 1
+  for (int i = 0; i < OUT * IN; i++)
+    assert_true(fabsf(got->dweight[i] - want->dweight[i]) < 1e-4f); // of sums of 37 products up to 1
   free(got), free(want);
 }
 
@@ -96,9 +97,11 @@ static void head(zk_numerics numerics, int32_t top_k, head_results *r, zk_bf16 *
   float dlogprob[ROWS];
   for (int t = 0; t < ROWS; t++) target[t] = 113 * t, ids[t] = (uint32_t)t, dlogprob[t] = (float)(t % 3 - 1);
   memset(r, 0, sizeof *r);
-  const zk_lmhead_out out = {r->logprob, r->lse, r->entropy, top_k ? r->kept_logit : NULL, top_k ? r->kept_id : NULL, r->hash};
+  const zk_lmhead_out out = {r->logprob, r->lse, r->entropy, top_k ? r->kept_logit : NULL, top_k ? r->kept_id : NULL,
+                             r->hash};
   const zk_sample_ids names = {7, ids, ids, ids, ids};
-  OK(zk_lmhead_sample(stream, &desc, &names, x, weight, packed, r->token, &(zk_lmhead_out){.logprob = r->drawn_logprob}));
+  OK(zk_lmhead_sample(stream, &desc, &names, x, weight, packed, r->token,
+                      &(zk_lmhead_out){.logprob = r->drawn_logprob}));
   OK(zk_lmhead_logprob(stream, &desc, x, weight, packed, target, &out));
   for (int i = 0; i < VOCAB * IN; i++) dweight[i] = 0.0f;
   OK(zk_lmhead_backward(stream, &desc, &chunks, x, weight, packed, target, &out, dlogprob, dx, dweight));

@@ -2,8 +2,8 @@
 #include "kernels/bf16.h"
 #include "kernels/cpu/isa/lmhead_tile.h"
 
-void ZK_ISA_FN(zk_lmhead_gradient_rows)(const zk_lmhead_backward_chunk *call, int32_t first, int32_t columns, float *logits,
-                                        int64_t ld) {
+void ZK_ISA_FN(zk_lmhead_gradient_rows)(const zk_lmhead_backward_chunk *call, int32_t first, int32_t columns,
+                                        float *logits, int64_t ld) {
 #pragma omp parallel for schedule(static) num_threads(call->threads)
   for (int64_t t = 0; t < call->num_rows; t++) {
     float *row = logits + t * ld;
