@@ -48,6 +48,7 @@ static const registered registry[] = {
 typedef struct {
   char operation[64], numerics[16], variant[32], first[320];
   uint64_t num_bits, differing_bits;
+  int f32_differs; // some row of f32 does
 } verdict;
 
 static zk_status run_one(const registered *entry, zk_numerics numerics, zk_device *device, int quick,
@@ -77,6 +78,7 @@ static zk_status run_one(const registered *entry, zk_numerics numerics, zk_devic
                             check.differing_bits,
                             check.first_difference};
   if (report != NULL) report(&row, user);
+  if (row.differing_bits > 0 && numerics == ZK_F32) verdict->f32_differs = 1;
   if (row.differing_bits > 0 && verdict->differing_bits == 0) {
     strncpy(verdict->operation, row.operation, sizeof verdict->operation - 1);
     strncpy(verdict->numerics, row.numerics, sizeof verdict->numerics - 1);
@@ -93,11 +95,12 @@ static int is_slow(const zk_device *device, zk_numerics numerics) {
   return device->kind == ZK_DEVICE_CPU && numerics == ZK_BF16 && zk_device_isa(device) == ZK_CPU_SCALAR;
 }
 
-static zk_status run_all(zk_device *device, int quick, const char *only, const char *variant, zk_check_report report, void *user,
+// `wanted`: a bit for each numerics.
+static zk_status run_all(zk_device *device, int quick, unsigned wanted, const char *only, const char *variant, zk_check_report report, void *user,
                          verdict *verdict) {
   for (size_t i = 0; i < sizeof registry / sizeof registry[0]; i++)
     for (zk_numerics numerics = 0; numerics < ZK_NUM_NUMERICS; numerics++)
-      if ((registry[i].numerics >> numerics & 1u) && (only == NULL || strcmp(only, registry[i].operation) == 0))
+      if ((registry[i].numerics & wanted) >> numerics & 1u && (only == NULL || strcmp(only, registry[i].operation) == 0))
         ZK_TRY(run_one(&registry[i], numerics, device, quick || is_slow(device, numerics), variant, report, user, verdict));
   return ZK_OK;
 }
@@ -142,20 +145,25 @@ static zk_status require_known(const char *only) {
 static zk_status judge(const verdict *verdict) {
   if (verdict->differing_bits == 0) return ZK_OK;
   return ZK_FAIL(ZK_MISMATCH,
-                 "operation %s, variant %s, numerics %s: %llu differing bits of %llu, first at %s; this machine does not keep the "
-                 "contract, do not run on it",
+                 "operation %s, variant %s, numerics %s: %llu differing bits of %llu, first at %s; this device does not keep the "
+                 "contract%s",
                  verdict->operation, verdict->variant, verdict->numerics, (unsigned long long)verdict->differing_bits,
-                 (unsigned long long)verdict->num_bits, verdict->first);
+                 (unsigned long long)verdict->num_bits, verdict->first,
+                 verdict->f32_differs ? ": do not run on it" : " in bf16: use numerics: f32, or another device");
 }
 
-zk_status zk_check_quick(zk_device *device) { return zk_check_quick_rows(device, NULL, NULL, NULL); }
-
-zk_status zk_check_quick_rows(zk_device *device, const char *only, zk_check_report report, void *user) {
+static zk_status quick_rows(zk_device *device, unsigned wanted, const char *only, zk_check_report report, void *user) {
   verdict verdict = {0};
   ZK_TRY(require_known(only));
   ZK_TRY(zk_device_check_fp(device));
-  ZK_TRY(run_all(device, 1, only, variant_of(device), report, user, &verdict));
+  ZK_TRY(run_all(device, 1, wanted, only, variant_of(device), report, user, &verdict));
   return judge(&verdict);
+}
+
+zk_status zk_check_quick(zk_device *device, zk_numerics numerics) { return quick_rows(device, numerics == ZK_F32 ? F32 : BOTH, NULL, NULL, NULL); }
+
+zk_status zk_check_quick_rows(zk_device *device, const char *only, zk_check_report report, void *user) {
+  return quick_rows(device, BOTH, only, report, user);
 }
 
 zk_status zk_check_full(zk_device *device, const char *only, zk_check_report report, void *user) {
@@ -163,7 +171,7 @@ zk_status zk_check_full(zk_device *device, const char *only, zk_check_report rep
   ZK_TRY(require_known(only));
   ZK_TRY(zk_device_check_fp(device));
   if (device->kind != ZK_DEVICE_CPU) {
-    ZK_TRY(run_all(device, 0, only, variant_of(device), report, user, &verdict));
+    ZK_TRY(run_all(device, 0, BOTH, only, variant_of(device), report, user, &verdict));
 #ifdef ZK_WITH_CUDA
     ZK_TRY(run_products(device, only, report, user, &verdict));
 #endif
@@ -173,7 +181,7 @@ zk_status zk_check_full(zk_device *device, const char *only, zk_check_report rep
   for (int isa = ZK_CPU_AVX512; isa >= ZK_CPU_SCALAR; isa--) {
     if (!zk_cpu_isa_available((zk_cpu_isa)isa)) continue;
     ZK_TRY(zk_device_set_isa(device, (zk_cpu_isa)isa));
-    ZK_TRY(run_all(device, 0, only, zk_cpu_isa_name((zk_cpu_isa)isa), report, user, &verdict));
+    ZK_TRY(run_all(device, 0, BOTH, only, zk_cpu_isa_name((zk_cpu_isa)isa), report, user, &verdict));
   }
   ZK_TRY(zk_device_set_isa(device, chosen));
   return judge(&verdict);

@@ -28,9 +28,10 @@ typedef void (*zk_check_report)(const zk_check_row *row, void *user);
 // that differs. Streams are of ZK_SIDE_NONE ("check" in ZK_FAULT). A CPU's thread count is left at another value.
 zk_status zk_check_full(zk_device *device, const char *only, zk_check_report report, void *user);
 
-// The short form, about a second: every operation on the one variant that `device` will run. ZK_MISMATCH as above.
-zk_status zk_check_quick(zk_device *device);
-zk_status zk_check_quick_rows(zk_device *device, const char *only, zk_check_report report, void *user); // the same, with rows
+// The short form, about a second: every operation on the one variant that `device` will run, in what a run of these numerics computes with (f32
+// alone, or both). ZK_MISMATCH as above; when bf16 alone differs, the message offers f32.
+zk_status zk_check_quick(zk_device *device, zk_numerics numerics);
+zk_status zk_check_quick_rows(zk_device *device, const char *only, zk_check_report report, void *user); // both, with rows
 
 #ifdef __cplusplus
 }

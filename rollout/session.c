@@ -90,7 +90,7 @@ static zk_status open_device(zk_session *s, bool shared_cores) {
     zk_device_set_threads(s->device, threads < 1 ? 1 : threads);
   }
   ZK_LOG(DEBUG, "session", "%s", zk_device_describe(s->device));
-  ZK_TRY(zk_check_quick(s->device)); // a machine that does not keep the contract is refused before it has computed anything
+  ZK_TRY(zk_check_quick(s->device, s->config.numerics)); // a machine that does not keep the contract is refused before it has computed anything
   ZK_TRY(zk_stream_open(s->device, ZK_SIDE_NONE, &s->stream));
   return ZK_OK;
 }

@@ -11,7 +11,7 @@ static void quick_passes_on_every_variant(void **state) {
   for (int isa = 0; isa <= ZK_CPU_AVX512; isa++) {
     if (!zk_cpu_isa_available((zk_cpu_isa)isa)) continue;
     OK(zk_device_set_isa(device, (zk_cpu_isa)isa));
-    OK(zk_check_quick(device));
+    OK(zk_check_quick(device, ZK_BF16));
   }
   zk_device_close(device);
 }
@@ -25,7 +25,7 @@ static void a_fault_in_any_operation_is_named(void **state) {
     setenv("ZK_FAULT", fault, 1);
     zk_device *device;
     OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-    zk_status status = zk_check_quick(device);
+    zk_status status = zk_check_quick(device, ZK_BF16);
     zk_device_close(device);
     unsetenv("ZK_FAULT");
     if (status != ZK_MISMATCH) fail_msg("fault %s: %s", fault, zk_status_text(status));
@@ -39,7 +39,7 @@ static void faults_of_the_two_sides_are_not_the_checks(void **state) {
   setenv("ZK_FAULT", "sampler:linear", 1);
   zk_device *device;
   OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-  OK(zk_check_quick(device));
+  OK(zk_check_quick(device, ZK_BF16));
   zk_device_close(device);
   unsetenv("ZK_FAULT");
 }
