@@ -20,6 +20,10 @@ struct sweep {
   float *x_host, *w_host;
   int32_t *targets; // [most_rows]
   uint32_t *names;  // [4][most_rows] what names the random numbers
+  zk_attention_desc attention;
+  int32_t max_pages, *iota, *positions, *page_table; // positions: of each row in its sequence
+  void *k_cache, *v_cache;
+  float *cos_table, *sin_table;
   zk_status (*run)(const sweep *s, int64_t first, int64_t rows);
 };
 
@@ -128,6 +132,93 @@ static zk_status sweep_rows(zk_check *check, int64_t most_rows, int32_t width) {
   return run_sweep(&s);
 }
 
+static zk_status run_embedding(const sweep *s, int64_t first, int64_t rows) {
+  const zk_embedding_desc desc = {s->check->numerics, rows, s->in, (int32_t)s->most_rows};
+  return zk_embedding_forward(s->check->stream, &desc, s->targets + first, s->x, s->y);
+}
+
+// Turns a copy, as RoPE works in place.
+static zk_status run_rope(const sweep *s, int64_t first, int64_t rows) {
+  const zk_rope_desc desc = {s->check->numerics, rows, s->in / 32, 32};
+  ZK_TRY(zk_copy_on_device(s->check->stream, s->y, at(s, s->x, first, s->in), (size_t)(rows * s->in) * zk_numerics_bytes(s->check->numerics)));
+  return zk_rope_forward(s->check->stream, &desc, s->positions + first, s->cos_table, s->sin_table, s->y);
+}
+
+static zk_status upload_integers(zk_check *check, int32_t bound, int64_t n, int32_t **device) {
+  int32_t *host;
+  ZK_TRY(zk_check_integers(check, bound, n, &host));
+  return zk_check_upload(check, host, (size_t)n * sizeof *host, (void **)device);
+}
+
+static zk_status sweep_places(zk_check *check, int64_t most_rows) {
+  enum { NUM_POSITIONS = 300, HALF = 16 };
+  const size_t bytes = zk_numerics_bytes(check->numerics);
+  sweep s;
+  float *tables;
+  ZK_TRY(begin(check, "embedding", most_rows, 96, 1, 96, bytes, &s));
+  ZK_TRY(upload_integers(check, (int32_t)most_rows, most_rows, &s.targets));
+  s.run = run_embedding;
+  ZK_TRY(run_sweep(&s));
+  ZK_TRY(begin(check, "rope", most_rows, 96, 1, 96, bytes, &s));
+  ZK_TRY(upload_integers(check, NUM_POSITIONS, most_rows, &s.positions));
+  ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, 2 * NUM_POSITIONS * HALF, &tables));
+  ZK_TRY(zk_check_upload(check, tables, NUM_POSITIONS * HALF * sizeof(float), (void **)&s.cos_table));
+  ZK_TRY(zk_check_upload(check, tables + NUM_POSITIONS * HALF, NUM_POSITIONS * HALF * sizeof(float), (void **)&s.sin_table));
+  s.run = run_rope;
+  return run_sweep(&s);
+}
+
+// ---- attention: rows that decode, each at the end of a sequence of its own length
+
+static zk_status run_decode(const sweep *s, int64_t first, int64_t rows) {
+  const zk_attention_batch batch = {(int32_t)rows, (int32_t)rows, s->max_pages, s->iota, s->positions + first, s->page_table + first * s->max_pages};
+  return zk_attention_forward(s->check->stream, &s->attention, &batch, at(s, s->x, first, s->in), s->k_cache, s->v_cache, s->y, NULL);
+}
+
+// The caches of most_rows sequences of 1 to 700 keys, each with pages of its own in a shuffled order.
+static zk_status fill_caches(sweep *s) {
+  zk_check *check = s->check;
+  const zk_attention_desc *d = &s->attention;
+  const int32_t n = (int32_t)s->most_rows, num_pages = n * s->max_pages, row = d->num_kv_heads * d->head_dim;
+  int32_t *ints, total = 0;
+  float *values;
+  void *k, *v;
+  ZK_TRY(zk_check_host(check, (size_t)(3 * n + 2 + num_pages) * sizeof *ints, (void **)&ints));
+  int32_t *iota = ints, *row_start = iota + n + 1, *last = row_start + n + 1, *table = last + n;
+  for (int32_t i = 0; i < n; i++) {
+    const int32_t length = 1 + (i * 97 + 699) % 700;
+    iota[i] = i, last[i] = length - 1, row_start[i] = total, total += length;
+  }
+  iota[n] = n, row_start[n] = total;
+  for (int32_t i = 0; i < num_pages; i++) table[i] = (int32_t)(((int64_t)i * 7919) % num_pages); // 7919: a prime that divides no such number
+  ZK_TRY(zk_check_upload(check, iota, (size_t)(n + 1) * sizeof *ints, (void **)&s->iota));
+  ZK_TRY(zk_check_upload(check, last, (size_t)n * sizeof *ints, (void **)&s->positions));
+  ZK_TRY(zk_check_upload(check, table, (size_t)num_pages * sizeof *ints, (void **)&s->page_table));
+  int32_t *starts_d, *zeros_d;
+  ZK_TRY(zk_check_upload(check, row_start, (size_t)(n + 1) * sizeof *ints, (void **)&starts_d));
+  ZK_TRY(zk_check_device(check, (size_t)n * sizeof *ints, (void **)&zeros_d));
+  const size_t bytes = zk_kv_cache_bytes(check->device, d, num_pages);
+  ZK_TRY(zk_check_device(check, bytes, &s->k_cache));
+  ZK_TRY(zk_check_device(check, bytes, &s->v_cache));
+  ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, (int64_t)total * row, &values));
+  ZK_TRY(zk_check_upload_elements(check, values, (int64_t)total * row, &k));
+  ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, (int64_t)total * row, &values));
+  ZK_TRY(zk_check_upload_elements(check, values, (int64_t)total * row, &v));
+  const zk_attention_batch all = {total, n, s->max_pages, starts_d, zeros_d, s->page_table};
+  return zk_kv_write(check->stream, d, &all, k, v, s->k_cache, s->v_cache);
+}
+
+static zk_status sweep_decode(zk_check *check, int64_t most_rows, int32_t head_dim) {
+  enum { HEADS = 6, KV_HEADS = 2, PAGE = 32 };
+  sweep s;
+  ZK_TRY(begin(check, "attention", most_rows, HEADS * head_dim, 1, HEADS * head_dim, zk_numerics_bytes(check->numerics), &s));
+  s.attention = (zk_attention_desc){check->numerics, HEADS, KV_HEADS, head_dim, PAGE, 0.25f};
+  s.max_pages = (700 + PAGE - 1) / PAGE;
+  ZK_TRY(fill_caches(&s));
+  s.run = run_decode;
+  return run_sweep(&s);
+}
+
 // ---- LM head
 
 static zk_lmhead_desc head_desc(const sweep *s, int64_t rows) { return (zk_lmhead_desc){s->check->numerics, rows, s->in, s->out, 1.0, 0, 1.0}; }
@@ -168,6 +259,8 @@ zk_status zk_check_sweep(zk_check *check) {
   const int32_t wide = on_gpu && !check->quick ? 1024 : 48, wider = on_gpu && !check->quick ? 3072 : 80;
   ZK_TRY(sweep_linear(check, most_rows, wide, wider));
   ZK_TRY(sweep_backward_input(check, most_rows, wide, wider));
+  ZK_TRY(sweep_places(check, most_rows));
+  ZK_TRY(sweep_decode(check, check->quick ? 17 : on_gpu ? 512 : 65, on_gpu && !check->quick ? 128 : 32));
   ZK_TRY(sweep_rows(check, most_rows, on_gpu ? 4096 / (check->quick ? 16 : 1) : 96));
   return sweep_lmhead(check, head_rows, wide, on_gpu && !check->quick ? 9001 : 301);
 }
