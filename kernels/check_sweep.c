@@ -1,5 +1,6 @@
 // A row's bits in any company: the same rows computed in batches of many sizes, at several places, equal the rows of one large batch; and
-// sampled rows of that equal the reference. What a kernel picks by batch size shows here.
+// sampled rows of that equal the reference. What a kernel picks by batch size shows here. It runs on the helper's stream, which no fault reaches: a
+// fault is named by its own operation alone.
 #include "kernels/backend.h"
 #include "kernels/check_case.h"
 #include "kernels/reference/linear_reference.h"
@@ -39,15 +40,15 @@ static zk_status run_sweep(const sweep *s) {
   ZK_TRY(zk_check_host(check, (size_t)s->most_rows * row_bytes, (void **)&whole));
   ZK_TRY(zk_check_host(check, (size_t)s->most_rows * row_bytes, (void **)&part));
   ZK_TRY(s->run(s, 0, s->most_rows));
-  ZK_TRY(zk_copy_to_host(check->stream, whole, s->y, (size_t)s->most_rows * row_bytes));
-  ZK_TRY(zk_stream_wait(check->stream));
+  ZK_TRY(zk_copy_to_host(check->helper, whole, s->y, (size_t)s->most_rows * row_bytes));
+  ZK_TRY(zk_stream_wait(check->helper));
   for (int b = 0; b < NUM(batches); b++) {
     const int64_t rows = batches[b], last = s->most_rows - rows, places[] = {0, 1, 63, last / 2 + 5, last};
     for (int p = 0; p < NUM(places); p++) {
       if (rows > s->most_rows || places[p] > last || (rows >= 4096 && p % 4 != 0)) continue;
       ZK_TRY(s->run(s, places[p], rows));
-      ZK_TRY(zk_copy_to_host(check->stream, part, s->y, (size_t)rows * row_bytes));
-      ZK_TRY(zk_stream_wait(check->stream));
+      ZK_TRY(zk_copy_to_host(check->helper, part, s->y, (size_t)rows * row_bytes));
+      ZK_TRY(zk_stream_wait(check->helper));
       zk_check_compare_host(check, s->name, part, whole + (size_t)places[p] * row_bytes, s->bytes, rows * s->width);
     }
   }
@@ -70,7 +71,7 @@ static zk_linear_desc linear_desc(const sweep *s, int64_t rows) { return (zk_lin
 
 static zk_status run_linear(const sweep *s, int64_t first, int64_t rows) {
   const zk_linear_desc desc = linear_desc(s, rows);
-  return zk_linear_forward(s->check->stream, &desc, at(s, s->x, first, s->in), s->w, s->packed, NULL, NULL, s->y);
+  return zk_linear_forward(s->check->helper, &desc, at(s, s->x, first, s->in), s->w, s->packed, NULL, NULL, s->y);
 }
 
 static zk_status pack(sweep *s) {
@@ -78,7 +79,7 @@ static zk_status pack(sweep *s) {
   const size_t bytes = zk_linear_packed_bytes(s->check->device, s->check->numerics, s->in, s->out);
   if (bytes == 0) return ZK_OK;
   ZK_TRY(zk_check_device(s->check, bytes, &s->packed));
-  return zk_linear_pack(s->check->stream, &desc, s->w, s->packed);
+  return zk_linear_pack(s->check->helper, &desc, s->w, s->packed);
 }
 
 static zk_status sweep_linear(zk_check *check, int64_t most_rows, int32_t in, int32_t out) {
@@ -91,6 +92,7 @@ static zk_status sweep_linear(zk_check *check, int64_t most_rows, int32_t in, in
   ZK_TRY(run_sweep(&s));
   ZK_TRY(zk_check_host(check, (size_t)out * sizeof *want, (void **)&want));
   ZK_TRY(s.run(&s, 0, most_rows));
+  ZK_TRY(zk_stream_wait(check->helper));
   for (int64_t r = 0; r < most_rows; r += most_rows / 4 + 1) {
     zk_linear_reference_forward(check->numerics, 1, in, out, s.x_host + r * in, s.w_host, NULL, NULL, want);
     ZK_TRY(zk_check_compare_elements(check, "linear", at(&s, s.y, r, out), want, out));
@@ -100,7 +102,7 @@ static zk_status sweep_linear(zk_check *check, int64_t most_rows, int32_t in, in
 
 static zk_status run_backward_input(const sweep *s, int64_t first, int64_t rows) { // x is dy here, w is [in, out]
   const zk_linear_desc desc = {s->check->numerics, rows, s->out, s->in};
-  return zk_linear_backward_input(s->check->stream, &desc, at(s, s->x, first, s->in), s->w, NULL, s->y);
+  return zk_linear_backward_input(s->check->helper, &desc, at(s, s->x, first, s->in), s->w, NULL, s->y);
 }
 
 static zk_status sweep_backward_input(zk_check *check, int64_t most_rows, int32_t in, int32_t out) {
@@ -114,12 +116,12 @@ static zk_status sweep_backward_input(zk_check *check, int64_t most_rows, int32_
 
 static zk_status run_rmsnorm(const sweep *s, int64_t first, int64_t rows) {
   const zk_rmsnorm_desc desc = {s->check->numerics, rows, 1, s->in, 1e-5f};
-  return zk_rmsnorm_forward(s->check->stream, &desc, at(s, s->x, first, s->in), s->w, s->y, NULL);
+  return zk_rmsnorm_forward(s->check->helper, &desc, at(s, s->x, first, s->in), s->w, s->y, NULL);
 }
 
 static zk_status run_swiglu(const sweep *s, int64_t first, int64_t rows) {
   const char *x = at(s, s->x, first, s->in);
-  return zk_swiglu_forward(s->check->stream, s->check->numerics, rows * s->in, x, x, s->y);
+  return zk_swiglu_forward(s->check->helper, s->check->numerics, rows * s->in, x, x, s->y);
 }
 
 static zk_status sweep_rows(zk_check *check, int64_t most_rows, int32_t width) {
@@ -134,14 +136,14 @@ static zk_status sweep_rows(zk_check *check, int64_t most_rows, int32_t width) {
 
 static zk_status run_embedding(const sweep *s, int64_t first, int64_t rows) {
   const zk_embedding_desc desc = {s->check->numerics, rows, s->in, (int32_t)s->most_rows};
-  return zk_embedding_forward(s->check->stream, &desc, s->targets + first, s->x, s->y);
+  return zk_embedding_forward(s->check->helper, &desc, s->targets + first, s->x, s->y);
 }
 
 // Turns a copy, as RoPE works in place.
 static zk_status run_rope(const sweep *s, int64_t first, int64_t rows) {
   const zk_rope_desc desc = {s->check->numerics, rows, s->in / 32, 32};
-  ZK_TRY(zk_copy_on_device(s->check->stream, s->y, at(s, s->x, first, s->in), (size_t)(rows * s->in) * zk_numerics_bytes(s->check->numerics)));
-  return zk_rope_forward(s->check->stream, &desc, s->positions + first, s->cos_table, s->sin_table, s->y);
+  ZK_TRY(zk_copy_on_device(s->check->helper, s->y, at(s, s->x, first, s->in), (size_t)(rows * s->in) * zk_numerics_bytes(s->check->numerics)));
+  return zk_rope_forward(s->check->helper, &desc, s->positions + first, s->cos_table, s->sin_table, s->y);
 }
 
 static zk_status upload_integers(zk_check *check, int32_t bound, int64_t n, int32_t **device) {
@@ -172,7 +174,7 @@ static zk_status sweep_places(zk_check *check, int64_t most_rows) {
 
 static zk_status run_decode(const sweep *s, int64_t first, int64_t rows) {
   const zk_attention_batch batch = {(int32_t)rows, (int32_t)rows, s->max_pages, s->iota, s->positions + first, s->page_table + first * s->max_pages};
-  return zk_attention_forward(s->check->stream, &s->attention, &batch, at(s, s->x, first, s->in), s->k_cache, s->v_cache, s->y, NULL);
+  return zk_attention_forward(s->check->helper, &s->attention, &batch, at(s, s->x, first, s->in), s->k_cache, s->v_cache, s->y, NULL);
 }
 
 // The caches of most_rows sequences of 1 to 700 keys, each with pages of its own in a shuffled order.
@@ -205,7 +207,7 @@ static zk_status fill_caches(sweep *s) {
   ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, (int64_t)total * row, &values));
   ZK_TRY(zk_check_upload_elements(check, values, (int64_t)total * row, &v));
   const zk_attention_batch all = {total, n, s->max_pages, starts_d, zeros_d, s->page_table};
-  return zk_kv_write(check->stream, d, &all, k, v, s->k_cache, s->v_cache);
+  return zk_kv_write(check->helper, d, &all, k, v, s->k_cache, s->v_cache);
 }
 
 static zk_status sweep_decode(zk_check *check, int64_t most_rows, int32_t head_dim) {
@@ -226,14 +228,14 @@ static zk_lmhead_desc head_desc(const sweep *s, int64_t rows) { return (zk_lmhea
 static zk_status run_logprob(const sweep *s, int64_t first, int64_t rows) {
   const zk_lmhead_desc desc = head_desc(s, rows);
   const zk_lmhead_out out = {.logprob = s->y};
-  return zk_lmhead_logprob(s->check->stream, &desc, at(s, s->x, first, s->in), s->w, s->packed, s->targets + first, &out);
+  return zk_lmhead_logprob(s->check->helper, &desc, at(s, s->x, first, s->in), s->w, s->packed, s->targets + first, &out);
 }
 
 static zk_status run_sample(const sweep *s, int64_t first, int64_t rows) { // y is the token
   const zk_lmhead_desc desc = head_desc(s, rows);
   const zk_sample_ids ids = {77, s->names + first, s->names + s->most_rows + first, s->names + 2 * s->most_rows + first, s->names + 3 * s->most_rows + first};
   const zk_lmhead_out out = {.logprob = s->logprob};
-  return zk_lmhead_sample(s->check->stream, &desc, &ids, at(s, s->x, first, s->in), s->w, s->packed, s->y, &out);
+  return zk_lmhead_sample(s->check->helper, &desc, &ids, at(s, s->x, first, s->in), s->w, s->packed, s->y, &out);
 }
 
 static zk_status sweep_lmhead(zk_check *check, int64_t most_rows, int32_t hidden, int32_t vocab) {
