@@ -42,7 +42,7 @@ static __device__ __forceinline__ float zk_load(const zk_bf16 *p, int64_t i) { r
 static __device__ __forceinline__ void zk_store(float *p, int64_t i, float v) { p[i] = v; }
 static __device__ __forceinline__ void zk_store(zk_bf16 *p, int64_t i, float v) { p[i] = zk_float_to_bf16(v); }
 
-// What a kernel can find wrong with its input. The word keeps the smallest (code, index); zk_stream_wait makes it ZK_BAD_INPUT.
+// What a kernel can find wrong with its input. The word keeps the largest code and its smallest index; zk_stream_wait makes it ZK_BAD_INPUT.
 typedef enum { ZK_CUDA_BAD_TOKEN = 1, ZK_CUDA_BAD_TARGET = 2 } zk_cuda_problem;
 static __device__ __forceinline__ void zk_cuda_raise(unsigned long long *word, zk_cuda_problem problem, int64_t index) {
   atomicMax(word, ((unsigned long long)problem << 56) | (0xffffffffffffffull - (unsigned long long)index));
