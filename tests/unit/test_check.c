@@ -2,6 +2,7 @@
 #include "tests/unit/kernel_fixture.h"
 
 #include "kernels/check.h"
+#include "kernels/check_case.h"
 
 static int no_fault(void **state) { return unsetenv("ZK_FAULT"); }
 
@@ -44,11 +45,32 @@ static void faults_of_the_two_sides_are_not_the_checks(void **state) {
   unsetenv("ZK_FAULT");
 }
 
+// The sweep over batch sizes runs where no fault reaches; on a stream with one it differs, whichever operation it is.
+static void a_fault_shows_in_the_sweep(void **state) {
+  static const char *const faults[] = {NULL,         "check:linear",    "check:rmsnorm",        "check:swiglu",        "check:rope", "check:embedding",
+                                       "check:attention", "check:lmhead_logprob", "check:linear_backward_input"};
+  for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+    zk_check check = {.numerics = ZK_BF16, .quick = 1, .max_threads = 1, .seed = 1};
+    if (faults[i] != NULL) setenv("ZK_FAULT", faults[i], 1);
+    OK(zk_device_open(ZK_DEVICE_CPU, 0, &check.device));
+    OK(zk_stream_open(check.device, ZK_SIDE_NONE, &check.stream));
+    OK(zk_stream_open(check.device, ZK_SIDE_NONE, &check.helper));
+    OK(zk_check_sweep(&check));
+    if ((check.differing_bits > 0) != (faults[i] != NULL)) fail_msg("%s: %llu bits differ", faults[i] ? faults[i] : "no fault", (unsigned long long)check.differing_bits);
+    zk_check_free(&check);
+    zk_stream_close(check.helper);
+    zk_stream_close(check.stream);
+    zk_device_close(check.device);
+    unsetenv("ZK_FAULT");
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(quick_passes_on_every_variant),
       cmocka_unit_test(a_fault_in_any_operation_is_named),
       cmocka_unit_test(faults_of_the_two_sides_are_not_the_checks),
+      cmocka_unit_test(a_fault_shows_in_the_sweep),
   };
   return cmocka_run_group_tests(tests, no_fault, NULL);
 }
