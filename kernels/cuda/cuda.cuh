@@ -21,6 +21,10 @@ extern "C" cudaStream_t zk_cuda_stream(zk_stream *stream);
 extern "C" unsigned long long *zk_cuda_error_word(zk_stream *stream);
 extern "C" void **zk_cuda_vendor_handle(zk_stream *stream); // the stream's cuBLAS handle, NULL until one is made
 extern "C" int zk_cuda_num_sms(const zk_device *device);
+// Whether kernels queued from now on may begin before the one ahead of them on the stream has ended (ZK_LAUNCH_DEPENDENT). Only for
+// stretches in which no kernel writes weights, and which begin with an ordinary launch, copy or wait. Off at first.
+extern "C" void zk_cuda_set_overlap(zk_stream *stream, bool overlap);
+extern "C" bool zk_cuda_overlap(zk_stream *stream);
 
 #ifndef ZK_SIMT // tests/simt gives its own
 // Launches kernel<<<grid, block, smem>>>(...) on a zk_stream; a statement in a function that returns zk_status. A kernel with a comma in its template
@@ -31,9 +35,31 @@ extern "C" int zk_cuda_num_sms(const zk_device *device);
     kernel<<<(grid), (block), (smem), zk_cuda_stream(stream)>>>(__VA_ARGS__);                                          \
     ZK_CUDA(cudaGetLastError());                                                                                       \
   } while (0)
+// The same, of a kernel in which every thread that reads or writes global memory calls zk_wait_for_previous() before it does: on a stream
+// that overlaps (zk_cuda_overlap) its blocks may start as the previous kernel's drain. Before that call it may read weights alone.
+#define ZK_LAUNCH_DEPENDENT(kernel, grid, block, smem, stream, ...)                                                    \
+  do {                                                                                                                 \
+    if ((smem) > 48 * 1024) ZK_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(smem))); \
+    cudaLaunchAttribute zk_attribute_ = {};                                                                            \
+    zk_attribute_.id = cudaLaunchAttributeProgrammaticStreamSerialization;                                             \
+    zk_attribute_.val.programmaticStreamSerializationAllowed = 1;                                                      \
+    cudaLaunchConfig_t zk_config_ = {};                                                                                \
+    zk_config_.gridDim = (grid), zk_config_.blockDim = (block), zk_config_.dynamicSmemBytes = (size_t)(smem);          \
+    zk_config_.stream = zk_cuda_stream(stream);                                                                        \
+    zk_config_.attrs = &zk_attribute_, zk_config_.numAttrs = zk_cuda_overlap(stream) ? 1 : 0;                          \
+    ZK_CUDA(cudaLaunchKernelEx(&zk_config_, kernel, __VA_ARGS__));                                                     \
+  } while (0)
 #define ZK_DYNAMIC_SHARED(type, name)                                                                                  \
   extern __shared__ __align__(1024) unsigned char zk_dynamic_shared_[];                                                \
   type *name = reinterpret_cast<type *>(zk_dynamic_shared_)
+// Programmatic dependent launch, in a kernel of ZK_LAUNCH_DEPENDENT (nothing happens in others): waits until all that is ahead on the stream
+// has ended and its writes are seen; and lets the next kernel's blocks start where there is room, once every block here has called it or ended.
+static __device__ __forceinline__ void zk_wait_for_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+static __device__ __forceinline__ void zk_let_next_start() { asm volatile("griddepcontrol.launch_dependents;"); }
+#else // blocks of the emulated device run one kernel after the other
+#define ZK_LAUNCH_DEPENDENT ZK_LAUNCH
+static inline void zk_wait_for_previous() {}
+static inline void zk_let_next_start() {}
 #endif
 
 // Stored elements as floats.

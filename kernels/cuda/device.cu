@@ -14,6 +14,7 @@ typedef struct {
   cudaStream_t stream;
   unsigned long long *error_word; // device
   void *vendor_handle;
+  bool overlap; // zk_cuda_overlap
 } cuda_stream_state;
 
 extern "C" zk_status zk_cuda_fail(cudaError_t error, const char *call, const char *file, int line, const char *func) {
@@ -27,6 +28,8 @@ extern "C" cudaStream_t zk_cuda_stream(zk_stream *stream) {
 }
 extern "C" unsigned long long *zk_cuda_error_word(zk_stream *stream) { return static_cast<cuda_stream_state *>(stream->state)->error_word; }
 extern "C" void **zk_cuda_vendor_handle(zk_stream *stream) { return &static_cast<cuda_stream_state *>(stream->state)->vendor_handle; }
+extern "C" void zk_cuda_set_overlap(zk_stream *stream, bool overlap) { static_cast<cuda_stream_state *>(stream->state)->overlap = overlap; }
+extern "C" bool zk_cuda_overlap(zk_stream *stream) { return stream->state != NULL && static_cast<cuda_stream_state *>(stream->state)->overlap; }
 extern "C" int zk_cuda_num_sms(const zk_device *device) { return static_cast<const cuda_state *>(device->state)->num_sms; }
 
 static int cuda_count(void) {
