@@ -1,0 +1,107 @@
+// What lets the warps of a block work on different things at a time: barriers in shared memory that count arrivals and
+// copied bytes (mbarrier), barriers among some warps, clusters of blocks, and registers moved between warpgroups. None
+// of it computes anything.
+//
+// An mbarrier is in phase 0, 1, 2, ...; a phase ends when its arrivals are all there and its expected bytes have
+// landed. zk_mbar_wait(bar, parity) returns once the phase of that parity is over: a ring's consumer waits for parity 0
+// in its first round, its producer for parity 1, which is over from the start.
+//
+// Not on the emulated device: kernels that need this are not valid there.
+#ifndef ZK_KERNELS_CUDA_ASYNC_CUH
+#define ZK_KERNELS_CUDA_ASYNC_CUH
+
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#ifndef ZK_SIMT
+
+// An address of shared memory as the instructions below want it.
+static __device__ __forceinline__ uint32_t zk_shared_address(const void *p) {
+  return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+// ---- mbarriers
+
+static __device__ __forceinline__ void zk_mbar_init(uint64_t *bar, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(zk_shared_address(bar)), "r"(arrivals) : "memory");
+}
+// After the last init, by the thread that made them: the copy engine and the cluster see them (once a barrier of
+// threads has followed).
+static __device__ __forceinline__ void zk_mbar_init_done() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+static __device__ __forceinline__ void zk_mbar_arrive(uint64_t *bar) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(zk_shared_address(bar)) : "memory");
+}
+// Arrives, and makes the phase wait for so many bytes more.
+static __device__ __forceinline__ void zk_mbar_arrive_expect(uint64_t *bar, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(zk_shared_address(bar)), "r"(bytes)
+               : "memory");
+}
+// Arrives at the same barrier of another block of the cluster (or of this one).
+static __device__ __forceinline__ void zk_mbar_arrive_at(uint64_t *bar, uint32_t block_in_cluster) {
+  asm volatile("{\n"
+               ".reg .b32 there;\n"
+               "mapa.shared::cluster.u32 there, %0, %1;\n"
+               "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+               "}" ::"r"(zk_shared_address(bar)),
+               "r"(block_in_cluster)
+               : "memory");
+}
+static __device__ __forceinline__ bool zk_mbar_try(uint64_t *bar, uint32_t parity) {
+  uint32_t done;
+  asm volatile("{\n"
+               ".reg .pred p;\n"
+               "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+               "selp.u32 %0, 1, 0, p;\n"
+               "}"
+               : "=r"(done)
+               : "r"(zk_shared_address(bar)), "r"(parity)
+               : "memory");
+  return done != 0;
+}
+static __device__ __forceinline__ void zk_mbar_wait(uint64_t *bar, uint32_t parity) {
+#ifdef ZK_SPIN_LIMIT // a wait that never ends becomes an error
+  for (int i = 0; !zk_mbar_try(bar, parity); i++)
+    if (i == ZK_SPIN_LIMIT) asm volatile("trap;");
+#else
+  while (!zk_mbar_try(bar, parity)) {}
+#endif
+}
+
+// ---- threads and proxies
+
+// Shared memory written by this thread's ordinary stores may now be read by the copy engine or wgmma (once a barrier of
+// threads has followed).
+static __device__ __forceinline__ void zk_fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// A barrier among `threads` threads of the block, whole warps; 0 is __syncthreads's own.
+static __device__ __forceinline__ void zk_barrier(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// Registers of a warpgroup, given back or taken; a multiple of 8. The kernel needs __launch_bounds__(threads, 1), and
+// each role is one branch of one if.
+template <int REGISTERS> static __device__ __forceinline__ void zk_registers_give() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+template <int REGISTERS> static __device__ __forceinline__ void zk_registers_take() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
+// ---- clusters
+
+static __device__ __forceinline__ uint32_t zk_block_in_cluster() {
+  uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+// All threads of all blocks of the cluster.
+static __device__ __forceinline__ void zk_cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\n"
+               "barrier.cluster.wait.acquire.aligned;" ::
+                   : "memory");
+}
+
+#endif
+#endif
