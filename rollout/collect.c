@@ -199,6 +199,8 @@ zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_re
   memset(out, 0, sizeof *out);
   memset(stats, 0, sizeof *stats);
   double start = zk_clock_s();
+  zk_engine_stats before, after;
+  zk_engine_get_stats(engine, &before);
   collection c = {.session = session, .engine = engine, .request = request, .stats = stats};
   ZK_TRY(zk_comm_counter_reset(session->comm));
   c.prompts = calloc((size_t)request->num_prompts, sizeof *c.prompts);
@@ -206,9 +208,19 @@ zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_re
   zk_progress_end();
   st = zk_comm_agree(session->comm, st);
   if (st == ZK_OK) st = gather(&c, out);
+  zk_engine_get_stats(engine, &after);
+  uint64_t speculation[] = {after.drafted - before.drafted, after.accepted - before.accepted};
+  if (st == ZK_OK && session->config.rollout.speculate) st = zk_comm_sum_u64(session->comm, speculation, 2);
+  stats->drafted = speculation[0], stats->accepted = speculation[1];
   stats->rollout_s = zk_clock_s() - start - stats->reward_s;
   for (int32_t i = 0; c.prompts && i < request->num_prompts; i++) zk_tokens_free(&c.prompts[i]);
   free(c.prompts);
   free(c.records.bytes);
   return st;
+}
+
+void zk_collect_put_speculation(const zk_config *config, const zk_collect_stats *stats, zk_metrics_line *line) {
+  if (!config->rollout.speculate) return;
+  zk_metrics_put_int(line, "speculation/drafted", (int64_t)stats->drafted);
+  zk_metrics_put_int(line, "speculation/accepted", (int64_t)stats->accepted);
 }

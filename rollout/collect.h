@@ -4,6 +4,7 @@
 #define ZK_ROLLOUT_COLLECT_H
 
 #include "rollout/session.h"
+#include "shared/metrics.h"
 
 typedef struct {
   zk_split split;
@@ -15,6 +16,7 @@ typedef struct {
 
 typedef struct {
   uint64_t generated_tokens, prompt_tokens; // this rank's
+  uint64_t drafted, accepted; // of all ranks: tokens guessed ahead; of those, the ones that saved a step
   double rollout_s, reward_s;
 } zk_collect_stats;
 
@@ -22,6 +24,9 @@ typedef struct {
 // the same for any number of ranks and any schedule. A sequence with NaN logits is ZK_NOT_FINITE naming prompt and sample.
 // Frees nothing of the caller's; the caller frees *out. Collective.
 zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_request *request, zk_trajectory *out, zk_collect_stats *stats);
+
+// Puts what speculation did into a line of metrics, when there was any.
+void zk_collect_put_speculation(const zk_config *config, const zk_collect_stats *stats, zk_metrics_line *line);
 
 // Control experiment (task.shuffle_rewards): permutes the rewards of a step among its prompts by a permutation of (seed, step).
 zk_status zk_rewards_shuffle(const zk_config *config, zk_trajectory *t);

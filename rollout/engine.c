@@ -17,6 +17,7 @@ void zk_sequence_free(zk_sequence *seq) {
   free(seq->logprob);
   free(seq->logits_hash);
   free(seq->text);
+  zk_gram_index_free(&seq->grams);
   free(seq);
 }
 
@@ -68,8 +69,8 @@ static zk_status decide_num_pages(const zk_policy *policy, const zk_engine_optio
 }
 
 static zk_status allocate_step_arrays(zk_engine *e) {
-  size_t t = (size_t)e->max_rows, s = (size_t)e->options.max_batch;
-  const size_t sizes[] = {t, t, s + 1, s, s * (size_t)e->max_pages, s, s, s, s, s};
+  size_t t = (size_t)e->max_rows, s = (size_t)e->options.max_batch, d = (size_t)e->max_draws;
+  const size_t sizes[] = {t, t, s + 1, s, s * (size_t)e->max_pages, d, d, d, d, d};
   int32_t **const members[] = {&e->arrays.tokens, &e->arrays.positions,  &e->arrays.seq_row_start, &e->arrays.seq_first_pos, &e->arrays.page_table,
                                &e->arrays.rows,   &e->arrays.step,       &e->arrays.prompt_id,     &e->arrays.sample_idx,    &e->arrays.position};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) e->arrays.num_words += sizes[i];
@@ -87,7 +88,7 @@ static zk_status allocate_step_arrays(zk_engine *e) {
 // All but the cache, which takes of what is left.
 static zk_status allocate_activations(zk_engine *e) {
   const zk_policy *p = e->policy;
-  const size_t row = (size_t)p->config.hidden * zk_numerics_bytes(p->numerics), n = (size_t)e->options.max_batch;
+  const size_t row = (size_t)p->config.hidden * zk_numerics_bytes(p->numerics), n = (size_t)e->max_draws;
   ZK_TRY(zk_device_alloc(p->device, zk_layer_activations_bytes(p, e->max_rows, false), "sampler activations", &e->activations_memory));
   zk_layer_activations_place(p, e->max_rows, false, e->activations_memory, &e->activations);
   ZK_TRY(zk_device_alloc(p->device, n * row, "sampler activations", &e->gathered));
@@ -118,11 +119,13 @@ static zk_status allocate(zk_engine *e) {
   const zk_engine_options *o = &e->options;
   const size_t layers = (size_t)e->policy->config.num_layers;
   e->max_pages = (o->max_sequence + o->page_tokens - 1) / o->page_tokens;
-  e->max_rows = o->max_batch + o->prefill_chunk;
+  e->max_draws = o->max_batch * (1 + o->speculate);
+  e->max_rows = e->max_draws + o->prefill_chunk;
   e->k_cache = calloc(layers, sizeof *e->k_cache);
   e->v_cache = calloc(layers, sizeof *e->v_cache);
   e->running = calloc((size_t)o->max_batch, sizeof *e->running);
   if (!e->k_cache || !e->v_cache || !e->running) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the engine's tables");
+  if (o->speculate) ZK_TRY(zk_draft_memory_open(&e->drafts));
   ZK_TRY(allocate_activations(e));
   return allocate_cache(e);
 }
@@ -176,6 +179,7 @@ void zk_engine_close(zk_engine *e) {
   free(e->k_cache);
   free(e->v_cache);
   free(e->running);
+  zk_draft_memory_close(&e->drafts);
   zk_page_pool_close(&e->pool);
   zk_stream_close(e->stream);
   free(e);
@@ -186,7 +190,7 @@ static zk_status new_sample(zk_engine *e, zk_group *group, int32_t sample, int32
   if (!seq) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a sequence");
   size_t n = (size_t)max_new;
   seq->group = group, seq->sample = sample, seq->max_new = max_new, seq->forced = forced;
-  seq->num_tokens = group->num_prompt;
+  seq->num_tokens = group->num_prompt, seq->draft_most = e->options.speculate;
   seq->tokens = malloc(((size_t)group->num_prompt + n) * sizeof *seq->tokens);
   seq->pages = malloc((size_t)e->max_pages * sizeof *seq->pages);
   seq->drawn = malloc(n * sizeof *seq->drawn);
@@ -216,6 +220,7 @@ zk_status zk_engine_submit(zk_engine *e, const zk_request *r) {
                    r->num_prompt, e->options.max_sequence, e->options.max_sequence - 1);
   zk_group *group = calloc(1, sizeof *group);
   if (!group) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a group");
+  group->name = zk_draft_prompt(r->prompt, r->num_prompt);
   group->tag = r->tag, group->step = r->step, group->prompt_id = r->prompt_id, group->num_prompt = r->num_prompt;
   group->next = e->groups;
   e->groups = group;

@@ -34,6 +34,7 @@ typedef struct {
   uint64_t kv_room;      // the most that a cache sized by itself may take; 0 = half of what is free
   bool takes_rest;       // it takes all of kv_room that max_batch sequences of the longest length could use
   int32_t prefill_chunk; // prompt tokens in one step
+  int32_t speculate;     // tokens drafted ahead of a sample's last one in one step, at most; 0 = none
   int32_t max_sequence;  // longest prompt + completion that will be submitted
 } zk_engine_options;
 
@@ -65,6 +66,7 @@ void zk_completion_free(zk_completion *completion);
 
 typedef struct {
   uint64_t steps, rows, decode_rows, prefill_rows, preemptions, forks, page_copies;
+  uint64_t drafted, accepted; // tokens guessed ahead; of those, the ones that saved a step
   int32_t num_pages;
   size_t kv_bytes;
 } zk_engine_stats;

@@ -2,6 +2,7 @@
 #ifndef ZK_ROLLOUT_ENGINE_IMPL_H
 #define ZK_ROLLOUT_ENGINE_IMPL_H
 
+#include "rollout/draft.h"
 #include "rollout/engine.h"
 #include "rollout/page_pool.h"
 #include "shared/decoder.h"
@@ -18,12 +19,15 @@ typedef struct zk_sequence {
   int32_t *tokens;       // [capacity] prompt, then completion
   int32_t num_pages, *pages;
   int32_t batch_rows;    // rows in the step under construction
+  int32_t num_draft;     // of those, guesses: tokens[num_tokens .. num_tokens + num_draft)
   // samples only
   int32_t *drawn;
   float *logprob;
   uint64_t *logits_hash;
   const int32_t *forced; // in the group's memory; NULL when free
   int32_t max_new;
+  int32_t draft_most;    // how far ahead it pays to guess: grows with success
+  zk_gram_index grams;   // of its own tokens
   char *text;            // bytes of the completion, kept only when there are stop texts
   size_t text_bytes, text_capacity;
   struct zk_sequence *next;
@@ -35,6 +39,7 @@ struct zk_group {
   uint64_t tag;
   uint32_t step, prompt_id;
   int32_t num_prompt, *prompt;
+  uint64_t name;                 // of the prompt, to draft by
   int32_t num_open, num_waiting; // samples not finished; of those, not running
   int32_t *forced_tokens;        // all forced completions, one after another
   zk_prefix_state prefix_state;
@@ -58,6 +63,7 @@ struct zk_engine {
   zk_stream *stream;
   zk_page_pool pool;
   int32_t max_pages, max_rows;      // pages of one sequence; rows of one step
+  int32_t max_draws;                // tokens drawn in one step
   void **k_cache, **v_cache;        // [num_layers]
   void *activations_memory;
   zk_layer_activations activations;
@@ -70,6 +76,7 @@ struct zk_engine {
   zk_queue waiting, done;           // samples in order of arrival; finished ones
   zk_sequence **running;            // [max_batch] in order of admission
   int32_t num_running, num_open, num_waiting;
+  zk_draft_memory drafts;           // finished completions, to guess from
   zk_engine_stats stats;
 };
 

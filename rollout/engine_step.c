@@ -7,8 +7,8 @@
 
 // What the host knows of the step while it fills the arrays.
 typedef struct {
-  int32_t num_rows, num_seqs, num_drawn;
-  zk_sequence **drawn; // [num_drawn]
+  int32_t num_rows, num_seqs, num_samples, num_draws;
+  zk_sequence **samples; // [num_samples] drawn from at their last token, and at each drafted one behind it
 } batch_shape;
 
 static void fill_arrays(zk_engine *e, batch_shape *shape) {
@@ -26,20 +26,22 @@ static void fill_arrays(zk_engine *e, batch_shape *shape) {
     }
     HOST(seq_first_pos)[s] = seq->num_cached;
     memcpy(HOST(page_table) + (size_t)s * (size_t)e->max_pages, seq->pages, (size_t)seq->num_pages * sizeof(int32_t));
-    if (!seq->is_prefix && seq->num_cached + seq->batch_rows == seq->num_tokens) {
-      HOST(rows)[n] = row - 1;
-      HOST(step)[n] = (int32_t)seq->group->step;
-      HOST(prompt_id)[n] = (int32_t)seq->group->prompt_id;
-      HOST(sample_idx)[n] = seq->sample;
-      HOST(position)[n] = seq->num_tokens;
-      shape->drawn[n++] = seq;
+    if (!seq->is_prefix && seq->num_cached + seq->batch_rows == seq->num_tokens + seq->num_draft) {
+      shape->samples[shape->num_samples++] = seq;
+      for (int32_t i = 0; i <= seq->num_draft; i++, n++) {
+        HOST(rows)[n] = row - 1 - seq->num_draft + i;
+        HOST(step)[n] = (int32_t)seq->group->step;
+        HOST(prompt_id)[n] = (int32_t)seq->group->prompt_id;
+        HOST(sample_idx)[n] = seq->sample;
+        HOST(position)[n] = seq->num_tokens + i;
+      }
     }
-    if (seq->batch_rows == 1) e->stats.decode_rows++;
+    if (seq->batch_rows == 1 + seq->num_draft) e->stats.decode_rows += (uint64_t)seq->batch_rows;
     else e->stats.prefill_rows += (uint64_t)seq->batch_rows;
     HOST(seq_row_start)[++s] = row;
   }
 #undef HOST
-  shape->num_rows = row, shape->num_seqs = s, shape->num_drawn = n;
+  shape->num_rows = row, shape->num_seqs = s, shape->num_draws = n;
 }
 
 static zk_status forward(zk_engine *e, const batch_shape *shape) {
@@ -58,7 +60,7 @@ static zk_status draw(zk_engine *e, const batch_shape *shape, int32_t *tokens, f
   const zk_policy *p = e->policy;
   const zk_engine_options *o = &e->options;
   const zk_step_arrays *a = &e->arrays;
-  int32_t n = shape->num_drawn;
+  int32_t n = shape->num_draws;
   ZK_TRY(zk_decoder_gather_norm(p, e->stream, e->activations.x, shape->num_rows, a->rows, n, e->gathered, e->normed, NULL));
   zk_lmhead_desc desc = zk_decoder_lmhead_desc(p, n, o->temperature, o->top_k, o->top_p);
   zk_sample_ids ids = {o->seed, (const uint32_t *)a->step, (const uint32_t *)a->prompt_id, (const uint32_t *)a->sample_idx,
@@ -124,6 +126,7 @@ static zk_status append(zk_engine *e, zk_sequence *seq, int32_t drawn, float log
 }
 
 static void finish_sample(zk_engine *e, zk_sequence *seq, int reason) {
+  if (e->options.speculate) zk_draft_memory_add(&e->drafts, seq->group->name, seq->tokens, seq->group->num_prompt, seq->num_tokens);
   zk_schedule_release(e, seq);
   for (int32_t i = 0; i < e->num_running; i++)
     if (e->running[i] == seq) {
@@ -134,10 +137,32 @@ static void finish_sample(zk_engine *e, zk_sequence *seq, int reason) {
   zk_queue_push(&e->done, seq);
 }
 
+// Takes in what was drawn at a sample's last token, and behind it as long as the guesses were right: a drawn token that is the drafted one has
+// its row in the cache already, and the next draw was made from the right prefix. The rest is forgotten; later rows overwrite what it cached.
+static zk_status take_draws(zk_engine *e, zk_sequence *seq, const int32_t *drawn, const float *logprob, const uint64_t *hash) {
+  const int32_t drafted = seq->num_draft;
+  seq->num_draft = 0;
+  for (int32_t i = 0;; i++) {
+    const int32_t guess = i < drafted ? seq->tokens[seq->num_tokens] : -1;
+    int finish;
+    ZK_TRY(append(e, seq, drawn[i], logprob[i], hash[i], &finish));
+    const bool right = finish < 0 && i < drafted && seq->tokens[seq->num_tokens - 1] == guess;
+    if (right) {
+      seq->num_cached++;
+      continue;
+    }
+    e->stats.drafted += (uint64_t)drafted, e->stats.accepted += (uint64_t)i;
+    if (drafted) seq->draft_most = 2 * i + 1 < e->options.speculate ? 2 * i + 1 : e->options.speculate;
+    if (finish >= 0) finish_sample(e, seq, finish);
+    return ZK_OK;
+  }
+}
+
+// The cache now holds all rows of the step but those of guesses, which count when they turn out right.
 static void advance(zk_engine *e) {
   for (int32_t i = 0; i < e->num_running;) {
     zk_sequence *seq = e->running[i];
-    seq->num_cached += seq->batch_rows;
+    seq->num_cached += seq->batch_rows - seq->num_draft;
     seq->batch_rows = 0;
     if (seq->is_prefix && seq->num_cached == seq->num_tokens) {
       seq->group->prefix_state = ZK_PREFIX_READY;
@@ -147,13 +172,13 @@ static void advance(zk_engine *e) {
 }
 
 zk_status zk_engine_run_batch(zk_engine *e) {
-  size_t n = (size_t)e->options.max_batch;
-  batch_shape shape = {.drawn = malloc(n * sizeof *shape.drawn)};
+  size_t n = (size_t)e->max_draws;
+  batch_shape shape = {.samples = malloc((size_t)e->options.max_batch * sizeof *shape.samples)};
   int32_t *tokens = malloc(n * sizeof *tokens);
   float *logprobs = malloc(n * sizeof *logprobs);
   uint64_t *hashes = calloc(n, sizeof *hashes);
   zk_status st = ZK_OK;
-  if (!shape.drawn || !tokens || !logprobs || !hashes) {
+  if (!shape.samples || !tokens || !logprobs || !hashes) {
     st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a step of %d sequences", e->options.max_batch);
     goto done;
   }
@@ -162,16 +187,16 @@ zk_status zk_engine_run_batch(zk_engine *e) {
   e->stats.steps++;
   e->stats.rows += (uint64_t)shape.num_rows;
   ZK_TRY_GOTO(st, done, forward(e, &shape));
-  if (shape.num_drawn) ZK_TRY_GOTO(st, done, draw(e, &shape, tokens, logprobs, hashes));
+  if (shape.num_draws) ZK_TRY_GOTO(st, done, draw(e, &shape, tokens, logprobs, hashes));
   else ZK_TRY_GOTO(st, done, zk_stream_wait(e->stream)); // the next step fills the same arrays
   advance(e);
-  for (int32_t i = 0; i < shape.num_drawn; i++) {
-    int finish;
-    ZK_TRY_GOTO(st, done, append(e, shape.drawn[i], tokens[i], logprobs[i], hashes[i], &finish));
-    if (finish >= 0) finish_sample(e, shape.drawn[i], finish);
+  for (int32_t i = 0, at = 0; i < shape.num_samples; i++) {
+    const int32_t num_draws = 1 + shape.samples[i]->num_draft;
+    ZK_TRY_GOTO(st, done, take_draws(e, shape.samples[i], tokens + at, logprobs + at, hashes + at));
+    at += num_draws;
   }
 done:
-  free(shape.drawn);
+  free(shape.samples);
   free(tokens);
   free(logprobs);
   free(hashes);

@@ -170,6 +170,19 @@ static zk_status admit_waiting(zk_engine *e) {
   return ZK_OK;
 }
 
+// Guesses for a sample that is about to draw: as many as pay, and as pages are lying idle for; nobody gives way to a guess.
+static zk_status draft(zk_engine *e, zk_sequence *seq) {
+  const int32_t capacity = seq->group->num_prompt + seq->max_new;
+  int32_t most = capacity - seq->num_tokens - 1; // the last token of all is drawn, never read
+  if (most > seq->draft_most) most = seq->draft_most;
+  while (seq->num_pages * e->options.page_tokens < seq->num_tokens + most && e->pool.num_free > e->num_running)
+    seq->pages[seq->num_pages++] = zk_page_pool_take(&e->pool);
+  if (most > seq->num_pages * e->options.page_tokens - seq->num_tokens) most = seq->num_pages * e->options.page_tokens - seq->num_tokens;
+  ZK_TRY(zk_draft_propose(&e->drafts, seq->group->name, &seq->grams, seq->tokens, seq->num_tokens, capacity, most, &seq->num_draft));
+  seq->batch_rows += seq->num_draft;
+  return ZK_OK;
+}
+
 zk_status zk_schedule_plan(zk_engine *e) {
   ZK_TRY(admit_waiting(e));
   int32_t chunk = e->options.prefill_chunk;
@@ -185,7 +198,8 @@ zk_status zk_schedule_plan(zk_engine *e) {
       seq->batch_rows = 0;
       if (i == 0) return ZK_FAIL(ZK_INTERNAL, "the KV cache of %d pages cannot hold one sequence", e->pool.num_pages);
       preempt(e, i); // it is the last one now
-    }
+    } else if (need == 1 && e->options.speculate && !seq->is_prefix && !seq->forced)
+      ZK_TRY(draft(e, seq));
   }
   return ZK_OK;
 }

@@ -75,8 +75,8 @@ void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int
     add(out, "gradients (tree of leaves)", tree_bytes(c, kind, p, num_ranks), false, "start more workers, or lower trainer.grad_leaves (which changes the bits)");
   }
   add(out, "trainer activations and scratch, full microbatch", activation_bytes(c, kind, p), true, "set trainer.recompute, or lower trainer.microbatch_tokens");
-  add(out, "sampler activations", zk_layer_activations_bytes(p, o.max_batch + o.prefill_chunk, false), false,
-      "lower rollout.prefill_chunk or rollout.max_batch");
+  add(out, "sampler activations", zk_layer_activations_bytes(p, (int64_t)o.max_batch * (1 + c->rollout.speculate) + o.prefill_chunk, false), false,
+      "lower rollout.prefill_chunk, rollout.max_batch or rollout.speculate");
   add(out, "scratch of operations, slack", slack_bytes(takes_rest, available), false, "use a GPU with more memory");
   size_t rest = available > out->total ? available - out->total : 1;
   o.kv_room = takes_rest ? rest : available / 2;

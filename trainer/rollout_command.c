@@ -64,7 +64,7 @@ static zk_status compare(rollout *r, rollout_step *x) {
   return ZK_OK;
 }
 
-static zk_status print(const rollout_step *x, const char *path) {
+static zk_status print(const rollout *r, const rollout_step *x, const char *path) {
   const zk_trajectory *t = &x->t;
   int64_t clipped = 0;
   for (int64_t i = 0; i < t->num_samples; i++) clipped += t->finish_reason[i] == ZK_FINISH_LENGTH;
@@ -81,6 +81,7 @@ static zk_status print(const rollout_step *x, const char *path) {
   zk_metrics_put_double(&line, "mismatch/kl_k3", x->policy.kl_k3);
   zk_metrics_put_int(&line, "tokens/generated", t->num_sample_tokens);
   zk_metrics_put_double(&line, "perf/rollout_tokens_per_s", (double)t->num_sample_tokens / (x->collect.rollout_s + 1e-9));
+  zk_collect_put_speculation(&r->session.config, &x->collect, &line);
   zk_metrics_put_double(&line, "time/step", x->seconds);
   zk_metrics_put_hash(&line, "weights/hash", t->weights_hash);
   zk_metrics_put_string(&line, "trajectory", path);
@@ -99,7 +100,7 @@ static zk_status record(rollout *r, rollout_step *x) {
   ZK_LOG(INFO, "rollout", "step %lld/%d  reward %.3f  length %.1f  mismatch %lld of %lld  %.2f s%s", (long long)step, r->session.config.run.steps,
          x->advantage.reward_mean, (double)x->t.num_sample_tokens / (double)x->t.num_samples, (long long)x->policy.mismatch_tokens,
          (long long)x->t.num_sample_tokens, x->seconds, existed ? "  (the same as in the file that was there)" : "");
-  return print(x, path.s);
+  return print(r, x, path.s);
 }
 
 static zk_status run_step(rollout *r, int64_t step) {

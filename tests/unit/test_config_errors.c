@@ -186,8 +186,8 @@ static void not_delivered(void **state) {
        "c.yaml:1:20: log.tensorboard: only false is supported by this build"},
       {"algorithm: {kl: {reference: m}}\n", NULL, ZK_UNSUPPORTED,
        "c.yaml:1:29: algorithm.kl.reference: only \"\" is supported by this build"},
-      {RUN TASK MODEL, "rollout.speculate=4", ZK_UNSUPPORTED,
-       "argument \"rollout.speculate=4\": rollout.speculate: only 0 is supported by this build"},
+      {RUN TASK MODEL, "algorithm.minibatches=2", ZK_UNSUPPORTED,
+       "argument \"algorithm.minibatches=2\": algorithm.minibatches: only 1 is supported by this build"},
   };
   CHECK(cases);
 }
