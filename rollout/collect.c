@@ -9,7 +9,7 @@
 
 // What one rank has to tell of one finished sample; bytes follow: prompt tokens (of sample 0 only), tokens, logprobs.
 typedef struct {
-  int32_t slot, sample, num_prompt_tokens, num_tokens, finish;
+  int32_t slot, sample, num_prompt_tokens, num_tokens, finish, finish_detail;
   uint32_t prompt_id;
   float reward, component[ZK_REWARD_MAX_COMPONENTS];
 } record;
@@ -72,6 +72,11 @@ static zk_status reward(collection *c, const zk_completion *done, record *r) {
   zk_session *s = c->session;
   zk_task_item item;
   ZK_TRY(zk_task_get(s->task, c->request->split, c->request->first_index + done->tag, &item));
+  r->prompt_id = item.prompt_id;
+  if (zk_finish_is_error(done->finish)) {
+    zk_task_item_free(&item);
+    return ZK_OK;
+  }
   char *text = NULL;
   size_t bytes = 0;
   zk_status st = zk_tokenizer_decode(s->tokenizer, done->tokens, (size_t)done->num_tokens, 1, &text, &bytes);
@@ -79,7 +84,6 @@ static zk_status reward(collection *c, const zk_completion *done, record *r) {
   if (st == ZK_OK) zk_task_reward(s->task, &item, text, bytes, &value);
   r->reward = value.total;
   memcpy(r->component, value.component, sizeof r->component);
-  r->prompt_id = item.prompt_id;
   free(text);
   zk_task_item_free(&item);
   return st;
@@ -91,11 +95,8 @@ static zk_status take_finished(collection *c) {
     double start = zk_clock_s();
     const zk_tokens *prompt = &c->prompts[done.tag];
     record r = {.slot = (int32_t)done.tag, .sample = done.sample, .num_prompt_tokens = done.sample == 0 ? (int32_t)prompt->num_tokens : 0,
-                .num_tokens = done.num_tokens, .finish = (int32_t)done.finish};
+                .num_tokens = done.num_tokens, .finish = (int32_t)done.finish, .finish_detail = done.finish_detail};
     zk_status st = reward(c, &done, &r);
-    if (st == ZK_OK && done.finish == ZK_FINISH_ERROR)
-      st = ZK_FAIL(ZK_NOT_FINITE, "step %u, prompt %u, sample %d, position %d: the logits are not finite", c->request->step, r.prompt_id, done.sample,
-                   done.num_tokens);
     if (st == ZK_OK) st = append(&c->records, &r, sizeof r);
     if (st == ZK_OK) st = append(&c->records, prompt->ids, (size_t)r.num_prompt_tokens * sizeof(int32_t));
     if (st == ZK_OK) st = append(&c->records, done.tokens, (size_t)done.num_tokens * sizeof(int32_t));
@@ -174,10 +175,28 @@ static zk_status assemble(const zk_session *s, const zk_collect_request *q, cons
     memcpy(t->sampler_logprob + first, data + (size_t)r.num_tokens * sizeof(int32_t), (size_t)r.num_tokens * sizeof(float));
     t->sample_offsets[i + 1] = first + r.num_tokens;
     t->prompt_index[i] = r.slot, t->sample_index[i] = r.sample;
-    t->reward[i] = r.reward, t->finish_reason[i] = (uint8_t)r.finish;
+    t->reward[i] = r.reward, t->finish_reason[i] = (uint8_t)r.finish, t->finish_detail[i] = r.finish_detail;
     for (int32_t k = 0; k < t->num_components; k++) t->reward_component[i * t->num_components + k] = r.component[k];
   }
   return ZK_OK;
+}
+
+// One line for a person: how many went wrong, and the first of them.
+static void warn_of_errors(const collection *c, const zk_trajectory *t) {
+  int64_t num = 0, first = 0;
+  for (int64_t i = t->num_samples - 1; i >= 0; i--)
+    if (zk_finish_is_error(t->finish_reason[i])) num++, first = i;
+  if (!num || zk_comm_rank(c->session->comm) != 0) return;
+  const int32_t p = t->prompt_index[first], layers = c->session->policy.config.num_layers;
+  const long long tokens = (long long)(t->sample_offsets[first + 1] - t->sample_offsets[first]);
+  if (t->finish_reason[first] == ZK_FINISH_PROMPT)
+    ZK_LOG(WARN, "rollout", "step %u: %lld of %lld samples have a prompt that does not fit; first: prompt %llu, %lld tokens, where the model's context of "
+           "%d leaves room for 1 to %d", c->request->step, (long long)num, (long long)t->num_samples, (unsigned long long)t->prompt_id[p],
+           (long long)(t->prompt_offsets[p + 1] - t->prompt_offsets[p]), c->session->policy.num_positions, c->session->policy.num_positions - 1);
+  else
+    ZK_LOG(WARN, "rollout", "step %u: %lld of %lld samples went wrong; first: prompt %llu, sample %d, position %lld: the logits are not finite, first in %s",
+           c->request->step, (long long)num, (long long)t->num_samples, (unsigned long long)t->prompt_id[p], t->sample_index[first], tokens,
+           zk_finish_detail_text(t->finish_detail[first], layers).s);
 }
 
 static zk_status gather(collection *c, zk_trajectory *out) {
@@ -189,6 +208,7 @@ static zk_status gather(collection *c, zk_trajectory *out) {
   if (st == ZK_OK && !at) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the step's records");
   if (st == ZK_OK) st = order_records(q, all, offsets[zk_comm_size(c->session->comm)], at);
   if (st == ZK_OK) st = assemble(c->session, q, at, out);
+  if (st == ZK_OK) warn_of_errors(c, out);
   free(at);
   free(all);
   free(offsets);

@@ -21,7 +21,8 @@ typedef struct {
 } zk_collect_stats;
 
 // Fills *out: prompts, tokens, sampler_logprob, reward, components, finish_reason; trainer_logprob and advantage stay zero. The bits are
-// the same for any number of ranks and any schedule. A sequence with NaN logits is ZK_NOT_FINITE naming prompt and sample.
+// the same for any number of ranks and any schedule. A sample whose prompt does not fit or whose logits are not finite is recorded with that
+// reason and what it has, at reward 0, and rank 0 warns of it; the others go on.
 // Frees nothing of the caller's; the caller frees *out. Collective.
 zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_request *request, zk_trajectory *out, zk_collect_stats *stats);
 

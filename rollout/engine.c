@@ -188,7 +188,7 @@ void zk_engine_close(zk_engine *e) {
 static zk_status new_sample(zk_engine *e, zk_group *group, int32_t sample, int32_t max_new, const int32_t *forced, zk_sequence **out) {
   zk_sequence *seq = *out = calloc(1, sizeof *seq);
   if (!seq) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a sequence");
-  size_t n = (size_t)max_new;
+  size_t n = (size_t)max_new + 1;
   seq->group = group, seq->sample = sample, seq->max_new = max_new, seq->forced = forced;
   seq->num_tokens = group->num_prompt, seq->draft_most = e->options.speculate;
   seq->tokens = malloc(((size_t)group->num_prompt + n) * sizeof *seq->tokens);
@@ -198,7 +198,7 @@ static zk_status new_sample(zk_engine *e, zk_group *group, int32_t sample, int32
   if (e->options.want_logits_hash) seq->logits_hash = malloc(n * sizeof *seq->logits_hash);
   if (!seq->tokens || !seq->pages || !seq->drawn || !seq->logprob || (e->options.want_logits_hash && !seq->logits_hash))
     return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a sequence of %d tokens", group->num_prompt + max_new);
-  memcpy(seq->tokens, group->prompt, (size_t)group->num_prompt * sizeof *seq->tokens);
+  if (group->num_prompt) memcpy(seq->tokens, group->prompt, (size_t)group->num_prompt * sizeof *seq->tokens);
   return ZK_OK;
 }
 
@@ -215,26 +215,24 @@ static zk_status copy_forced(zk_group *group, const zk_request *r) {
 }
 
 zk_status zk_engine_submit(zk_engine *e, const zk_request *r) {
-  if (r->num_prompt < 1 || r->num_prompt >= e->options.max_sequence)
-    return ZK_FAIL(ZK_BAD_INPUT, "prompt %u has %d tokens; the model's context of %d leaves room for 1 to %d: shorten the task's prompts", r->prompt_id,
-                   r->num_prompt, e->options.max_sequence, e->options.max_sequence - 1);
   zk_group *group = calloc(1, sizeof *group);
   if (!group) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a group");
   group->name = zk_draft_prompt(r->prompt, r->num_prompt);
   group->tag = r->tag, group->step = r->step, group->prompt_id = r->prompt_id, group->num_prompt = r->num_prompt;
   group->next = e->groups;
   e->groups = group;
-  group->prompt = malloc((size_t)r->num_prompt * sizeof(int32_t));
+  group->prompt = malloc(((size_t)r->num_prompt + 1) * sizeof(int32_t));
   if (!group->prompt) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a prompt of %d tokens", r->num_prompt);
-  memcpy(group->prompt, r->prompt, (size_t)r->num_prompt * sizeof(int32_t));
+  if (r->num_prompt) memcpy(group->prompt, r->prompt, (size_t)r->num_prompt * sizeof(int32_t));
   if (r->forced) ZK_TRY(copy_forced(group, r));
+  const bool fits = r->num_prompt > 0 && r->num_prompt < e->options.max_sequence;
   int32_t room = e->options.max_sequence - r->num_prompt;
   if (room > e->options.max_new_tokens) room = e->options.max_new_tokens;
   if (r->max_new_tokens > 0 && room > r->max_new_tokens) room = r->max_new_tokens;
   size_t at = 0;
   for (int32_t i = 0; i < r->num_samples; i++) {
-    int32_t max_new = r->forced ? r->num_forced[i] : room;
-    if (max_new < 1 || max_new > e->options.max_sequence - r->num_prompt)
+    int32_t max_new = !fits ? 0 : r->forced ? r->num_forced[i] : room;
+    if (fits && (max_new < 1 || max_new > e->options.max_sequence - r->num_prompt))
       return ZK_FAIL(ZK_BAD_INPUT, "prompt %u, sample %d: a completion of %d tokens does not fit", r->prompt_id, r->first_sample + i, max_new);
     zk_sequence *seq = NULL;
     zk_status st = new_sample(e, group, r->first_sample + i, max_new, r->forced ? group->forced_tokens + at : NULL, &seq);
@@ -243,9 +241,14 @@ zk_status zk_engine_submit(zk_engine *e, const zk_request *r) {
       return st;
     }
     at += (size_t)max_new;
-    zk_queue_push(&e->waiting, seq);
-    group->num_open++, group->num_waiting++;
-    e->num_open++, e->num_waiting++;
+    group->num_open++, e->num_open++;
+    if (fits) {
+      zk_queue_push(&e->waiting, seq);
+      group->num_waiting++, e->num_waiting++;
+    } else {
+      seq->finish = ZK_FINISH_PROMPT;
+      zk_queue_push(&e->done, seq);
+    }
   }
   return ZK_OK;
 }
@@ -270,7 +273,7 @@ bool zk_engine_take(zk_engine *e, zk_completion *out) {
   zk_group *group = seq->group;
   int32_t n = seq->num_tokens - group->num_prompt;
   memmove(seq->tokens, seq->tokens + group->num_prompt, (size_t)n * sizeof *seq->tokens);
-  *out = (zk_completion){group->tag, seq->sample, n, seq->tokens, seq->drawn, seq->logprob, seq->logits_hash, (zk_finish_reason)seq->num_cached};
+  *out = (zk_completion){group->tag, seq->sample, n, seq->tokens, seq->drawn, seq->logprob, seq->logits_hash, seq->finish, seq->finish_detail};
   seq->tokens = seq->drawn = NULL, seq->logprob = NULL, seq->logits_hash = NULL; // the caller's now
   zk_sequence_free(seq);
   e->num_open--;

@@ -61,6 +61,7 @@ typedef struct {
   float *logprob;        // [num_tokens] of drawn[]
   uint64_t *logits_hash; // [num_tokens], NULL unless wanted
   zk_finish_reason finish;
+  int32_t finish_detail; // as in trajectory.h
 } zk_completion;
 void zk_completion_free(zk_completion *completion);
 
@@ -81,7 +82,8 @@ void zk_engine_close(zk_engine *engine);
 // Changes what is sampled, between batches of requests (nothing may be open): evaluation and training share one engine.
 void zk_engine_set_sampling(zk_engine *engine, double temperature, int32_t top_k, double top_p);
 
-// Queues a group. ZK_BAD_INPUT for a prompt that leaves no room for one new token.
+// Queues a group. A prompt that is empty or leaves no room for one new token ends its samples at once, as ZK_FINISH_PROMPT. ZK_BAD_INPUT for
+// forced tokens that do not fit.
 zk_status zk_engine_submit(zk_engine *engine, const zk_request *request);
 int32_t zk_engine_num_open(const zk_engine *engine);    // samples queued or running
 int32_t zk_engine_num_waiting(const zk_engine *engine); // of those, queued

@@ -28,6 +28,8 @@ typedef struct zk_sequence {
   int32_t max_new;
   int32_t draft_most;    // how far ahead it pays to guess: grows with success
   zk_gram_index grams;   // of its own tokens
+  zk_finish_reason finish; // once it is done
+  int32_t finish_detail;
   char *text;            // bytes of the completion, kept only when there are stop texts
   size_t text_bytes, text_capacity;
   struct zk_sequence *next;
@@ -89,6 +91,8 @@ void zk_queue_push(zk_queue *queue, zk_sequence *seq);
 void zk_queue_push_front(zk_queue *queue, zk_sequence *seq);
 zk_sequence *zk_queue_pop(zk_queue *queue);
 void zk_sequence_free(zk_sequence *seq);
+// diagnose.c: which part of the model first gave a value that is not finite for a sample's last row, as zk_completion's finish_detail. Waits.
+zk_status zk_engine_find_not_finite(zk_engine *engine, const zk_sequence *seq, int32_t *detail);
 // engine_step.c: runs the planned batch.
 zk_status zk_engine_run_batch(zk_engine *engine);
 

@@ -108,8 +108,8 @@ static zk_status append(zk_engine *e, zk_sequence *seq, int32_t drawn, float log
   int32_t at = seq->num_tokens - seq->group->num_prompt; // index in the completion
   *finish = -1;
   if (drawn < 0) {
-    *finish = ZK_FINISH_ERROR;
-    return ZK_OK;
+    *finish = ZK_FINISH_NOT_FINITE;
+    return zk_engine_find_not_finite(e, seq, &seq->finish_detail);
   }
   int32_t token = seq->forced ? seq->forced[at] : drawn;
   seq->drawn[at] = drawn, seq->logprob[at] = logprob;
@@ -133,7 +133,7 @@ static void finish_sample(zk_engine *e, zk_sequence *seq, int reason) {
       zk_schedule_remove_running(e, i);
       break;
     }
-  seq->num_cached = reason; // what zk_engine_take reads
+  seq->finish = (zk_finish_reason)reason;
   zk_queue_push(&e->done, seq);
 }
 
@@ -144,7 +144,11 @@ static zk_status take_draws(zk_engine *e, zk_sequence *seq, const int32_t *drawn
   seq->num_draft = 0;
   for (int32_t i = 0;; i++) {
     const int32_t guess = i < drafted ? seq->tokens[seq->num_tokens] : -1;
-    int finish;
+    int finish = -1;
+    if (drafted && drawn[i] < 0) { // a guess behind this row may have infinite values, and a masked infinity times 0 is a NaN: once more, alone
+      seq->num_cached--, seq->draft_most = 0;
+      return ZK_OK;
+    }
     ZK_TRY(append(e, seq, drawn[i], logprob[i], hash[i], &finish));
     const bool right = finish < 0 && i < drafted && seq->tokens[seq->num_tokens - 1] == guess;
     if (right) {

@@ -158,7 +158,8 @@ zk_status zk_inspect_trajectory(const char *path, const zk_inspect_options *opti
   if (st == ZK_OK) st = find_tokenizer(path, &t, options->tokenizer, &tokenizer);
   if (st == ZK_OK) {
     json_t *datasets = json_array();
-    for (int c = 0; c < ZK_TRAJECTORY_NUM_COLUMNS; c++) json_array_append_new(datasets, dataset(&t, c));
+    for (int c = 0; c < ZK_TRAJECTORY_NUM_COLUMNS; c++) 
+      if (!zk_trajectory_is_left_out(&t, c)) json_array_append_new(datasets, dataset(&t, c));
     *out = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o*, s:o}", "kind", "trajectory", "file", text_of(path), "attributes",
                      attributes(&t, sealed), "datasets", datasets, "summary", summary(&t), "group",
                      t.num_prompts ? group(&t, options->group, tokenizer) : NULL, "config", text_of(t.config));

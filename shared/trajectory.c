@@ -2,6 +2,7 @@
 #include "shared/trajectory.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,19 @@ const char *zk_finish_reason_text(int reason) {
   default:
     return "?";
   }
+}
+
+bool zk_finish_is_error(int reason) {
+  return reason == ZK_FINISH_ERROR || reason == ZK_FINISH_PROMPT || reason == ZK_FINISH_NOT_FINITE;
+}
+
+zk_finish_detail_name zk_finish_detail_text(int32_t detail, int32_t num_layers) {
+  zk_finish_detail_name name;
+  const int32_t layer = detail - ZK_FINISH_DETAIL_LAYER;
+  if (detail == ZK_FINISH_DETAIL_EMBEDDING) snprintf(name.s, sizeof name.s, "the embedding");
+  else if (layer >= num_layers) snprintf(name.s, sizeof name.s, "the LM head");
+  else snprintf(name.s, sizeof name.s, "layer %d", layer);
+  return name;
 }
 
 int64_t zk_trajectory_num_elements(const zk_trajectory *t, int column) {
@@ -53,6 +67,19 @@ static void **member(const zk_trajectory *t, int column) {
 }
 
 void *zk_trajectory_data(const zk_trajectory *t, int column) { return *member(t, column); }
+
+bool zk_trajectory_may_be_left_out(int column) {
+  return zk_trajectory_columns[column].member_offset == offsetof(zk_trajectory, finish_detail);
+}
+
+bool zk_trajectory_is_left_out(const zk_trajectory *t, int column) {
+  if (!zk_trajectory_may_be_left_out(column)) return false;
+  const char *data = zk_trajectory_data(t, column);
+  const size_t bytes = (size_t)zk_trajectory_num_elements(t, column) * (size_t)zk_trajectory_columns[column].element_bytes;
+  for (size_t i = 0; i < bytes; i++)
+    if (data[i]) return false;
+  return true;
+}
 
 zk_status zk_trajectory_alloc(zk_trajectory *out, int64_t num_prompts, int64_t num_prompt_tokens, int64_t num_samples,
                               int64_t num_sample_tokens, int32_t num_components) {

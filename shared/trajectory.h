@@ -19,13 +19,26 @@
   X(EOS, 0, "eos")       /* the model's end-of-sequence token, which is the completion's last token */                 \
   X(STOP, 1, "stop")     /* a token of rollout.stop, likewise */                                                       \
   X(LENGTH, 2, "length") /* rollout.max_new_tokens reached */                                                          \
-  X(ERROR, 3, "error")   /* the completion could not be finished; recorded, never trained on */
+  X(ERROR, 3, "error")   /* it could not be finished, for a reason that is not told */                                 \
+  X(PROMPT, 4, "prompt") /* no token was drawn: the prompt is empty, or leaves no room in the model's context */       \
+  X(NOT_FINITE, 5, "not_finite") /* no further token could be drawn; sample/finish_detail says since which layer */
 typedef enum {
 #define X(name, value, text) ZK_FINISH_##name = value,
   ZK_FINISH_LIST(X)
 #undef X
 } zk_finish_reason;
 const char *zk_finish_reason_text(int reason); // "eos"; "?" for a value that is none
+// The completion went wrong: its reward is 0 whatever it says.
+bool zk_finish_is_error(int reason);
+
+// sample/finish_detail of a sample that ended as not_finite: what gave the first value that is not finite, of the row it would have been
+// drawn from. 0 for all other samples; a step of such samples only has no such dataset, as older files have none.
+#define ZK_FINISH_DETAIL_EMBEDDING 1
+#define ZK_FINISH_DETAIL_LAYER 2 // + number of the layer, from 0; one more than the last layer: the LM head
+typedef struct {
+  char s[64];
+} zk_finish_detail_name;
+zk_finish_detail_name zk_finish_detail_text(int32_t detail, int32_t num_layers); // "layer 5"
 
 // How many elements a column has: num_prompts, num_prompts + 1, num_prompt_tokens, num_samples, num_samples + 1,
 // num_sample_tokens, num_samples x num_components.
@@ -66,7 +79,9 @@ typedef enum {
   X(advantage, float, IEEE_F32LE, "sample/advantage", SAMPLES,                                                         \
     "shape [num_samples]; no unit; after baseline and scale")                                                          \
   X(finish_reason, uint8_t, STD_U8LE, "sample/finish_reason", SAMPLES,                                                 \
-    "shape [num_samples]; no unit; 0 eos, 1 stop, 2 length, 3 error")
+    "shape [num_samples]; no unit; 0 eos, 1 stop, 2 length, 3 error, 4 prompt does not fit, 5 logits not finite")       \
+  X(finish_detail, int32_t, STD_I32LE, "sample/finish_detail", SAMPLES,                                                \
+    "shape [num_samples]; no unit; not finite since: 1 embedding, 2 + n layer n, behind the last layer the LM head")
 
 typedef struct {
   // Root attributes. Strings are owned (freed by zk_trajectory_free); NULL is written as "".
@@ -102,7 +117,7 @@ zk_status zk_trajectory_validate(const zk_trajectory *t);
 
 // XXH64 (seed 0) over: schema_version, step, seed, contract_version as int64; weights_hash; numerics, tokenizer_hash,
 // template_hash, config, component names as (int64 length, bytes); then every column of the table as (int64 number of
-// elements, little-endian bytes), in order. run_name and zerokl_version are left out: they are not content.
+// elements, little-endian bytes), in order, but for one that is left out. run_name and zerokl_version are left out: they are not content.
 uint64_t zk_trajectory_content_hash(const zk_trajectory *t);
 
 // The first thing in which two steps differ, in the order of the hash.
@@ -139,6 +154,9 @@ typedef struct {
 enum { ZK_TRAJECTORY_NUM_COLUMNS = 0 ZK_TRAJECTORY_LIST(ZK_TRAJECTORY_COUNT_ONE) };
 extern const zk_trajectory_column zk_trajectory_columns[ZK_TRAJECTORY_NUM_COLUMNS];
 int64_t zk_trajectory_num_elements(const zk_trajectory *t, int column);
+// Whether a column is left out of file and hash, being one that may be and all zeros.
+bool zk_trajectory_is_left_out(const zk_trajectory *t, int column);
+bool zk_trajectory_may_be_left_out(int column);
 void *zk_trajectory_data(const zk_trajectory *t, int column);
 
 #endif

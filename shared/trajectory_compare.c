@@ -33,6 +33,7 @@ uint64_t zk_trajectory_content_hash(const zk_trajectory *t) {
 #undef X
   for (int i = 0; i < t->num_components; i++) hash_string(&state, text_of(t->component_names[i]));
   for (int c = 0; c < ZK_TRAJECTORY_NUM_COLUMNS; c++) {
+    if (zk_trajectory_is_left_out(t, c)) continue;
     int64_t n = zk_trajectory_num_elements(t, c);
     hash_counted(&state, zk_trajectory_data(t, c), n, (size_t)n * (size_t)zk_trajectory_columns[c].element_bytes);
   }

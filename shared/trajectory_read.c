@@ -47,12 +47,17 @@ static zk_status open_column(hid_t file, int column, hid_t *out, hsize_t dims[2]
                             dims);
 }
 
+static bool is_absent(hid_t file, int column) {
+  return zk_trajectory_may_be_left_out(column) && H5Lexists(file, zk_trajectory_columns[column].name, H5P_DEFAULT) <= 0;
+}
+
 // The sizes of the step from the shapes of the columns; each within what the file can hold.
 static zk_status get_sizes(hid_t file, size_t file_bytes, zk_trajectory *t) {
   for (int c = 0; c < ZK_TRAJECTORY_NUM_COLUMNS; c++) {
     const zk_trajectory_column *spec = &zk_trajectory_columns[c];
     hsize_t dims[2], most = (hsize_t)file_bytes * MAX_RATIO / (hsize_t)spec->element_bytes;
     hid_t dataset;
+    if (is_absent(file, c)) continue;
     ZK_TRY(open_column(file, c, &dataset, dims));
     H5Dclose(dataset);
     if (dims[0] > most || (dims[0] ? dims[1] > most / dims[0] : dims[1] > file_bytes))
@@ -91,7 +96,8 @@ static zk_status get_everything(hid_t file, size_t file_bytes, zk_trajectory *t)
   ZK_TRY(zk_trajectory_alloc(t, sizes.num_prompts, sizes.num_prompt_tokens, sizes.num_samples, sizes.num_sample_tokens,
                              sizes.num_components));
   ZK_TRY(get_attributes(file, file_bytes, t));
-  for (int c = 0; c < ZK_TRAJECTORY_NUM_COLUMNS; c++) ZK_TRY(get_column(file, file_bytes, t, c));
+  for (int c = 0; c < ZK_TRAJECTORY_NUM_COLUMNS; c++)
+    if (!is_absent(file, c)) ZK_TRY(get_column(file, file_bytes, t, c));
   return zk_trajectory_validate(t) == ZK_OK ? ZK_OK : ZK_FAIL(ZK_BAD_ARCHIVE, "%s", zk_status_message());
 }
 

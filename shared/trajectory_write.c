@@ -94,7 +94,7 @@ static herr_t put_groups(hid_t file) {
 static herr_t put_everything(hid_t file, const zk_trajectory *t) {
   if (put_attributes(file, t) < 0 || put_groups(file) < 0) return -1;
   for (int c = 0; c < ZK_TRAJECTORY_NUM_COLUMNS; c++)
-    if (put_column(file, t, c) < 0) return -1;
+    if (!zk_trajectory_is_left_out(t, c) && put_column(file, t, c) < 0) return -1;
   return H5Fflush(file, H5F_SCOPE_GLOBAL);
 }
 

@@ -31,7 +31,8 @@ zk_status zk_policy_loss(void *context, int64_t seq, int64_t num_targets, const 
 void zk_policy_stats_compute(const zk_config *c, const zk_trajectory *t, const float *entropy, zk_policy_stats *out) {
   *out = (zk_policy_stats){.first_mismatch = -1};
   int64_t clipped = 0;
-  for (int64_t i = 0; i < t->num_samples; i++)
+  for (int64_t i = 0; i < t->num_samples; i++) {
+    if (t->finish_reason[i] == ZK_FINISH_NOT_FINITE) continue; // what rows beside infinite values give is nobody's promise
     for (int64_t k = t->sample_offsets[i]; k < t->sample_offsets[i + 1]; k++) {
       float ours = t->trainer_logprob[k], theirs = t->sampler_logprob[k];
       zk_token_loss token = zk_policy_token_loss(c, (double)t->advantage[i], theirs, ours);
@@ -44,6 +45,7 @@ void zk_policy_stats_compute(const zk_config *c, const zk_trajectory *t, const f
       if (zk_float_bits(ours) == zk_float_bits(theirs) && ours == ours) continue;
       if (out->mismatch_tokens++ == 0) out->first_mismatch = k;
     }
+  }
   double n = t->num_sample_tokens ? (double)t->num_sample_tokens : 1;
   out->loss /= n, out->entropy /= n, out->kl_k1 /= n, out->kl_k3 /= n;
   out->clip_frac = (double)clipped / n;

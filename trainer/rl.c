@@ -58,6 +58,20 @@ zk_status zk_rl_sample(zk_session *s, zk_engine *engine, const char *identity, i
   return zk_advantage_compute(c, t, advantage);
 }
 
+// A model that gives what is not a number cannot be trained on, whatever the other samples say; nor can a step without a token.
+static zk_status refuse(const zk_run *run, const zk_trajectory *t) {
+  for (int64_t i = 0; i < t->num_samples; i++)
+    if (t->finish_reason[i] == ZK_FINISH_NOT_FINITE)
+      return ZK_FAIL(ZK_NOT_FINITE, "step %lld, prompt %llu, sample %d, position %lld: the logits are not finite, first in %s; nothing was updated",
+                     (long long)t->step, (unsigned long long)t->prompt_id[t->prompt_index[i]], t->sample_index[i],
+                     (long long)(t->sample_offsets[i + 1] - t->sample_offsets[i]),
+                     zk_finish_detail_text(t->finish_detail[i], run->session.policy.config.num_layers).s);
+  if (!t->num_sample_tokens)
+    return ZK_FAIL(ZK_BAD_INPUT, "step %lld: no prompt leaves room for a token in the model's context of %d; prompt %llu has %lld: shorten the task's prompts",
+                   (long long)t->step, run->session.policy.num_positions, (unsigned long long)t->prompt_id[0], (long long)t->prompt_offsets[1]);
+  return ZK_OK;
+}
+
 // The trainer's forward and backward pass; then every sampled token's two log-probabilities, bit against bit, before anything is updated.
 static zk_status gradient(zk_run *run, step_state *x) {
   const zk_config *c = &run->session.config;
@@ -96,14 +110,18 @@ static void put_components(zk_metrics_line *line, const zk_trajectory *t) {
 
 static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x, uint64_t prompt_tokens) {
   const zk_trajectory *t = &x->t;
-  int64_t clipped = 0;
-  for (int64_t i = 0; i < t->num_samples; i++) clipped += t->finish_reason[i] == ZK_FINISH_LENGTH;
+  int64_t clipped = 0, errors = 0;
+  for (int64_t i = 0; i < t->num_samples; i++) {
+    clipped += t->finish_reason[i] == ZK_FINISH_LENGTH;
+    errors += zk_finish_is_error(t->finish_reason[i]);
+  }
   zk_metrics_put_double(line, "reward/mean", x->advantage.reward_mean);
   zk_metrics_put_double(line, "reward/std", x->advantage.reward_std);
   zk_metrics_put_int(line, "reward/zero_std_groups", x->advantage.zero_std_groups);
   put_components(line, t);
   zk_metrics_put_double(line, "response/length_mean", (double)t->num_sample_tokens / (double)t->num_samples);
   zk_metrics_put_double(line, "response/clip_ratio", (double)clipped / (double)t->num_samples);
+  zk_metrics_put_int(line, "response/errors", errors);
   zk_metrics_put_double(line, "policy/loss", x->policy.loss);
   zk_metrics_put_double(line, "policy/entropy", x->policy.entropy);
   zk_metrics_put_double(line, "policy/clip_frac", x->policy.clip_frac);
@@ -149,6 +167,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   const zk_config *c = &run->session.config;
   x->start_s = zk_clock_s();
   ZK_TRY(zk_rl_sample(&run->session, run->engine, run->identity, step, run->weights_hash, &x->t, &x->collect, &x->advantage));
+  ZK_TRY(zk_comm_agree(run->session.comm, refuse(run, &x->t)));
   double sampled = zk_clock_s();
   x->rollout_s = sampled - x->start_s;
   ZK_TRY(gradient(run, x));

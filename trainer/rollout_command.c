@@ -66,14 +66,18 @@ static zk_status compare(rollout *r, rollout_step *x) {
 
 static zk_status print(const rollout *r, const rollout_step *x, const char *path) {
   const zk_trajectory *t = &x->t;
-  int64_t clipped = 0;
-  for (int64_t i = 0; i < t->num_samples; i++) clipped += t->finish_reason[i] == ZK_FINISH_LENGTH;
+  int64_t clipped = 0, errors = 0;
+  for (int64_t i = 0; i < t->num_samples; i++) {
+    clipped += t->finish_reason[i] == ZK_FINISH_LENGTH;
+    errors += zk_finish_is_error(t->finish_reason[i]);
+  }
   zk_metrics_line line;
   zk_metrics_line_init(&line, t->step);
   zk_metrics_put_double(&line, "reward/mean", x->advantage.reward_mean);
   zk_metrics_put_double(&line, "reward/std", x->advantage.reward_std);
   zk_metrics_put_double(&line, "response/length_mean", (double)t->num_sample_tokens / (double)t->num_samples);
   zk_metrics_put_double(&line, "response/clip_ratio", (double)clipped / (double)t->num_samples);
+  zk_metrics_put_int(&line, "response/errors", errors);
   zk_metrics_put_double(&line, "policy/entropy", x->policy.entropy);
   zk_metrics_put_int(&line, "mismatch/tokens", x->policy.mismatch_tokens);
   zk_metrics_put_double(&line, "mismatch/max_abs", x->policy.mismatch_max_abs);

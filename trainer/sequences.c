@@ -103,9 +103,15 @@ void zk_microbatch_plan_destroy(zk_microbatch_plan *plan) {
   memset(plan, 0, sizeof *plan);
 }
 
+// A prompt that did not fit cannot be run: its samples, which have no targets, stand as one token that predicts nothing.
+static size_t prompt_rows(const zk_trajectory *t, size_t sample) {
+  const int64_t *prompt = t->prompt_offsets + t->prompt_index[sample];
+  return t->finish_reason[sample] == ZK_FINISH_PROMPT ? 1 : (size_t)(prompt[1] - prompt[0]);
+}
+
 zk_status zk_sequences_from_trajectory(const zk_trajectory *t, zk_sequences *out) {
   size_t n = (size_t)t->num_samples, total = (size_t)t->num_sample_tokens;
-  for (size_t i = 0; i < n; i++) total += (size_t)(t->prompt_offsets[t->prompt_index[i] + 1] - t->prompt_offsets[t->prompt_index[i]]);
+  for (size_t i = 0; i < n; i++) total += prompt_rows(t, i);
   int64_t *offsets = calloc(n + 1, sizeof *offsets), *targets = calloc(n + 1, sizeof *targets);
   int32_t *tokens = malloc((total + 1) * sizeof *tokens), *first = malloc((n + 1) * sizeof *first);
   *out = (zk_sequences){(int64_t)n, offsets, tokens, first, targets};
@@ -115,8 +121,9 @@ zk_status zk_sequences_from_trajectory(const zk_trajectory *t, zk_sequences *out
   }
   for (size_t i = 0; i < n; i++) {
     const int64_t *prompt = t->prompt_offsets + t->prompt_index[i], *sample = t->sample_offsets + i;
-    size_t num_prompt = (size_t)(prompt[1] - prompt[0]), num_sample = (size_t)(sample[1] - sample[0]);
-    memcpy(tokens + offsets[i], t->prompt_tokens + prompt[0], num_prompt * sizeof *tokens);
+    size_t num_prompt = prompt_rows(t, i), num_sample = (size_t)(sample[1] - sample[0]);
+    tokens[offsets[i]] = 0;
+    if (prompt[1] > prompt[0]) memcpy(tokens + offsets[i], t->prompt_tokens + prompt[0], num_prompt * sizeof *tokens);
     memcpy(tokens + offsets[i] + num_prompt, t->sample_tokens + sample[0], num_sample * sizeof *tokens);
     first[i] = (int32_t)num_prompt;
     offsets[i + 1] = offsets[i] + (int64_t)(num_prompt + num_sample);

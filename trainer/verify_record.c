@@ -39,7 +39,12 @@ static zk_status check_shape(const zk_auditor *a, zk_verify_step *s) {
   for (int64_t i = 0; i < t->num_samples; i++) {
     int64_t p = i / group, prompt = t->prompt_offsets[p + 1] - t->prompt_offsets[p],
             length = t->sample_offsets[i + 1] - t->sample_offsets[i];
-    if (prompt < 1 || length < 1 || prompt + length > a->session.policy.num_positions)
+    const int32_t positions = a->session.policy.num_positions, reason = t->finish_reason[i];
+    // A prompt that does not fit has nothing behind it; logits that are not finite may have ended a completion before its first token.
+    const bool fits = prompt >= 1 && prompt < positions;
+    const bool can_be = reason == ZK_FINISH_PROMPT ? !fits && !length
+                                                   : fits && prompt + length <= positions && (length > 0 || reason == ZK_FINISH_NOT_FINITE);
+    if (!can_be)
       return unsound(s,
                      "prompt %" PRIu64 ", sample %" PRId64 ": %" PRId64 " tokens of prompt and %" PRId64
                      " of completion cannot be",

@@ -22,7 +22,7 @@ static void compare_sample(zk_auditor *a, const zk_verify_step *s, const zk_traj
                      again->sample_tokens[now], (double)mine, zk_float_bits(mine));
     return; // from here on it is another completion
   }
-  if (n != m || t->finish_reason[i] != again->finish_reason[i])
+  if (n != m || t->finish_reason[i] != again->finish_reason[i] || t->finish_detail[i] != again->finish_detail[i])
     zk_verify_differ(a->once, ZK_VERIFY_REPLAY, i, n < m ? n : m,
                      "%s: %" PRId64 " tokens (%s) are stored, sampling gives %" PRId64 " (%s)",
                      zk_verify_place_of(s, i).s, n, zk_finish_reason_text(t->finish_reason[i]), m,

@@ -102,6 +102,10 @@ static size_t text_bytes(const zk_session *s, const int32_t *tokens, int64_t n) 
 
 static void check_finish(zk_auditor *a, const zk_verify_step *s, int64_t i, char *text) {
   const zk_trajectory *t = &s->t;
+  if (t->finish_reason[i] == ZK_FINISH_PROMPT) { // a sound step says so of prompts that do not fit only, and of all of those
+    zk_verify_count(a->once, ZK_VERIFY_FINISH, 1);
+    return;
+  }
   const int32_t *tokens = t->sample_tokens + t->sample_offsets[i];
   int64_t n = t->sample_offsets[i + 1] - t->sample_offsets[i], length, p = t->prompt_index[i];
   int64_t most = a->session.policy.num_positions - (t->prompt_offsets[p + 1] - t->prompt_offsets[p]);
@@ -110,7 +114,9 @@ static void check_finish(zk_auditor *a, const zk_verify_step *s, int64_t i, char
   find_end(&a->session, tokens, n, most, text, &length, &reason);
   zk_verify_count(a->once, ZK_VERIFY_FINISH, 1);
   zk_verify_place place = zk_verify_place_of(s, i);
-  if (reason < 0)
+  if (reason < 0 && t->finish_reason[i] == ZK_FINISH_NOT_FINITE)
+    zk_verify_skip(a->once, ZK_VERIFY_FINISH, 1, "%s: only --replay shows whether the next logits are not finite", place.s);
+  else if (reason < 0)
     zk_verify_differ(a->once, ZK_VERIFY_FINISH, i, n,
                      "%s, position %" PRId64 ": nothing ends the completion there; %s is stored", place.s, n - 1,
                      zk_finish_reason_text(t->finish_reason[i]));
@@ -145,7 +151,7 @@ static zk_status grade(const zk_auditor *a, const zk_verify_step *s, zk_trajecto
     char *text = NULL;
     zk_status st = zk_tokenizer_decode(session->tokenizer, t->sample_tokens + first, n, 1, &text, &bytes);
     zk_reward value = {0};
-    if (st == ZK_OK) zk_task_reward(session->task, &item, text, bytes, &value);
+    if (st == ZK_OK && !zk_finish_is_error(t->finish_reason[i])) zk_task_reward(session->task, &item, text, bytes, &value);
     mine->reward[i] = value.total;
     for (int32_t k = 0; k < t->num_components; k++)
       mine->reward_component[i * t->num_components + k] = value.component[k];

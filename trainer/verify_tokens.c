@@ -72,13 +72,18 @@ static int64_t sample_length(const zk_trajectory *t, int64_t i) {
   return t->sample_offsets[i + 1] - t->sample_offsets[i];
 }
 
+// A sample whose logits were not finite in the end is only seen by --replay: beside infinite values rows promise nothing.
+static bool is_wanted(const zk_trajectory *t, const bool *picked, int64_t i) {
+  return sample_length(t, i) > 0 && t->finish_reason[i] != ZK_FINISH_NOT_FINITE && (!picked || picked[i]);
+}
+
 // Runs of picked samples (of all, without `picked`), prompt by prompt of this rank's. Returns the number of sequences.
 static int64_t make_requests(const zk_auditor *a, const zk_trajectory *t, const bool *picked, token_audit *x) {
   int64_t num = 0;
   for (int64_t p = zk_comm_rank(a->comm); p < t->num_prompts; p += zk_comm_size(a->comm))
     for (int64_t g = 0, first; g < x->group; g++) {
-      if (picked && !picked[p * x->group + g]) continue;
-      for (first = g; g < x->group && (!picked || picked[p * x->group + g]);) g++;
+      if (!is_wanted(t, picked, p * x->group + g)) continue;
+      for (first = g; g < x->group && is_wanted(t, picked, p * x->group + g);) g++;
       x->requests[x->num_requests++] = (token_request){p, first, g - first, num};
       num += g - first;
     }

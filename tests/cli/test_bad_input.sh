@@ -146,7 +146,7 @@ refused "$ZK" train good.yaml task.name=jsonl task.path=data.jsonl task.heldout=
 refused "$ZK" train good.yaml task.name=jsonl task.path=nowhere.jsonl run.dir=new -- nowhere.jsonl
 : >data.jsonl
 data_refused data.jsonl
-refused "$ZK" train good.yaml task.min_length=90 task.max_length=90 run.dir=new -- 'tokens; the model' 64
+refused "$ZK" train good.yaml task.min_length=90 task.max_length=90 run.dir=new -- 'leaves room for a token' 64
 refused workers 3 "$ZK" train good.yaml task.min_length=90 task.max_length=90 run.dir=new -- 'prompt ' 'context of 64'
 
 # ---- memory

@@ -25,6 +25,7 @@ static zk_status print_hashes(const char *path) {
 
 static void print_columns(const zk_trajectory *t) {
   for (int c = 0; c < ZK_TRAJECTORY_NUM_COLUMNS; c++) {
+    if (zk_trajectory_is_left_out(t, c)) continue;
     const zk_trajectory_column *column = &zk_trajectory_columns[c];
     const char *data = zk_trajectory_data(t, c);
     const int64_t n = zk_trajectory_num_elements(t, c);

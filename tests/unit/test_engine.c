@@ -189,8 +189,9 @@ static void refuses_what_cannot_fit(void **state) {
   assert_non_null(strstr(zk_status_message(), "rollout.kv_bytes"));
   o = default_options();
   OK(zk_engine_open(&m.policy, &o, &e));
-  int32_t prompt[256] = {0};
-  assert_int_equal(zk_engine_submit(e, &(zk_request){.prompt = prompt, .num_prompt = 256, .num_samples = 1}), ZK_BAD_INPUT);
+  const int32_t prompt[250] = {0}, num_forced = 7, *forced[1] = {prompt};
+  assert_int_equal(zk_engine_submit(e, &(zk_request){.prompt = prompt, .num_prompt = 250, .num_samples = 1, .forced = forced, .num_forced = &num_forced}),
+                   ZK_BAD_INPUT);
   zk_engine_close(e);
   test_model_close(&m);
 }

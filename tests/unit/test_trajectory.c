@@ -280,6 +280,31 @@ static herr_t check_object(hid_t object, const char *name, const H5O_info_t *inf
   return 0;
 }
 
+// A column that only a step with a sample gone wrong has: steps without one are the files they were before it existed.
+static void detail_of_what_went_wrong(void **state) {
+  zk_path path = zk_path_make("%s/detail.h5", dir);
+  zk_trajectory t = sample_step(5), back;
+  const uint64_t without = zk_trajectory_content_hash(&t);
+  t.finish_reason[2] = ZK_FINISH_NOT_FINITE, t.finish_detail[2] = ZK_FINISH_DETAIL_LAYER + 3;
+  const uint64_t with = zk_trajectory_content_hash(&t);
+  assert_int_equal(zk_trajectory_write(path.s, &t, NULL), ZK_OK);
+  assert_int_equal(zk_trajectory_read(path.s, &back), ZK_OK);
+  assert_int_equal(back.finish_detail[2], ZK_FINISH_DETAIL_LAYER + 3);
+  t.finish_detail[2]++;
+  zk_trajectory_difference first;
+  assert_false(zk_trajectory_equal(&t, &back, &first));
+  assert_string_equal(first.dataset, "sample/finish_detail");
+  assert_true(zk_trajectory_content_hash(&t) != with);
+  t.finish_detail[2] = 0, t.finish_reason[2] = 2;
+  assert_true(zk_trajectory_content_hash(&t) == without);
+  zk_trajectory_free(&back);
+  replace(path.s, "sample/finish_detail", H5T_STD_I32LE, 3);
+  assert_int_equal(zk_trajectory_read(path.s, &back), ZK_BAD_ARCHIVE);
+  replace(path.s, "sample/finish_detail", 0, 0); // without it the content is another
+  assert_int_equal(zk_trajectory_read(path.s, &back), ZK_BAD_ARCHIVE);
+  zk_trajectory_free(&t);
+}
+
 static void described_and_timeless(void **state) {
   zk_path path = zk_path_make("%s/described.h5", dir);
   zk_trajectory t = sample_step(5);
@@ -287,7 +312,7 @@ static void described_and_timeless(void **state) {
   hid_t file = H5Fopen(path.s, H5F_ACC_RDONLY, H5P_DEFAULT);
   int num_datasets = 0;
   assert_int_equal(H5Ovisit2(file, H5_INDEX_NAME, H5_ITER_INC, check_object, &num_datasets, H5O_INFO_ALL), 0);
-  assert_int_equal(num_datasets, ZK_TRAJECTORY_NUM_COLUMNS);
+  assert_int_equal(num_datasets, ZK_TRAJECTORY_NUM_COLUMNS - 1); // sample/finish_detail is all zeros
   H5Fclose(file);
   zk_trajectory_free(&t);
 }
@@ -304,6 +329,7 @@ int main(void) {
       cmocka_unit_test(truncated_anywhere),
       cmocka_unit_test(one_bit_flipped_anywhere),
       cmocka_unit_test(nonsense_is_not_written),
+      cmocka_unit_test(detail_of_what_went_wrong),
       cmocka_unit_test(described_and_timeless),
   };
   return cmocka_run_group_tests(tests, make_dir, remove_dir);
