@@ -21,9 +21,10 @@
 #ifndef ZK_SIMT
 
 // The words that describe an operand; `p` is its first step. 16-byte units: the address, the distance between blocks of
-// 64 i (outer only), the distance between groups of 8 rows, and 1 << 62 for the swizzle.
-static __device__ __forceinline__ uint64_t zk_wgmma_inner(const void *p) {
-  return (uint64_t)(zk_shared_address(p) >> 4) | (uint64_t)1 << 16 | (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
+// 64 i (outer only), the distance between groups of 8 rows (`group` bytes; 0: the first group stands for all), and
+// 1 << 62 for the swizzle.
+static __device__ __forceinline__ uint64_t zk_wgmma_inner(const void *p, int group = 1024) {
+  return (uint64_t)(zk_shared_address(p) >> 4) | (uint64_t)1 << 16 | (uint64_t)(group >> 4) << 32 | (uint64_t)1 << 62;
 }
 static __device__ __forceinline__ uint64_t zk_wgmma_outer(const void *p, int apart) {
   return (uint64_t)(zk_shared_address(p) >> 4) | (uint64_t)(apart >> 4) << 16 | (uint64_t)(1024 >> 4) << 32 |
@@ -43,11 +44,18 @@ template <int GROUPS> static __device__ __forceinline__ void zk_wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(GROUPS) : "memory");
 }
 
-// Operands of the instructions below: 16 accumulators from d[i], and the names of 32 of them.
+// Operands of the instructions below: 4, 8 or 16 accumulators from d[i], and their names.
+#define ZK_WGMMA_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define ZK_WGMMA_D8(i) ZK_WGMMA_D4(i), ZK_WGMMA_D4(i + 4)
 #define ZK_WGMMA_D16(i)                                                                                                \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]),          \
       "+f"(d[i + 7]), "+f"(d[i + 8]), "+f"(d[i + 9]), "+f"(d[i + 10]), "+f"(d[i + 11]), "+f"(d[i + 12]),               \
       "+f"(d[i + 13]), "+f"(d[i + 14]), "+f"(d[i + 15])
+#define ZK_WGMMA_S0 "%0, %1, %2, %3"
+#define ZK_WGMMA_S4 ", %4, %5, %6, %7"
+#define ZK_WGMMA_S8 ", %8, %9, %10, %11"
+#define ZK_WGMMA_S12 ", %12, %13, %14, %15"
+#define ZK_WGMMA_S16 ", %16, %17, %18, %19, %20, %21, %22, %23"
 #define ZK_WGMMA_P0                                                                                                    \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "     \
   "%24, %25, %26, %27, %28, %29, %30, %31"
@@ -87,6 +95,14 @@ template <int N> struct zk_wgmma_shape;
     }                                                                                                                  \
   };
 
+ZK_WGMMA_SHAPE(8, ZK_WGMMA_S0, "%4", "%5", "%6", "%7", "%8", "%9", "%10", ZK_WGMMA_D4(0))
+ZK_WGMMA_SHAPE(16, ZK_WGMMA_S0 ZK_WGMMA_S4, "%8", "%9", "%10", "%11", "%12", "%13", "%14", ZK_WGMMA_D8(0))
+ZK_WGMMA_SHAPE(24, ZK_WGMMA_S0 ZK_WGMMA_S4 ZK_WGMMA_S8, "%12", "%13", "%14", "%15", "%16", "%17", "%18", ZK_WGMMA_D8(0),
+               ZK_WGMMA_D4(8))
+ZK_WGMMA_SHAPE(32, ZK_WGMMA_S0 ZK_WGMMA_S4 ZK_WGMMA_S8 ZK_WGMMA_S12, "%16", "%17", "%18", "%19", "%20", "%21", "%22",
+               ZK_WGMMA_D16(0))
+ZK_WGMMA_SHAPE(48, ZK_WGMMA_S0 ZK_WGMMA_S4 ZK_WGMMA_S8 ZK_WGMMA_S12 ZK_WGMMA_S16, "%24", "%25", "%26", "%27", "%28",
+               "%29", "%30", ZK_WGMMA_D16(0), ZK_WGMMA_D8(16))
 ZK_WGMMA_SHAPE(64, ZK_WGMMA_P0, "%32", "%33", "%34", "%35", "%36", "%37", "%38", ZK_WGMMA_D16(0), ZK_WGMMA_D16(16))
 ZK_WGMMA_SHAPE(96, ZK_WGMMA_P0 ZK_WGMMA_P32, "%48", "%49", "%50", "%51", "%52", "%53", "%54", ZK_WGMMA_D16(0),
                ZK_WGMMA_D16(16), ZK_WGMMA_D16(32))
