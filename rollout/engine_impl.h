@@ -91,8 +91,9 @@ void zk_queue_push(zk_queue *queue, zk_sequence *seq);
 void zk_queue_push_front(zk_queue *queue, zk_sequence *seq);
 zk_sequence *zk_queue_pop(zk_queue *queue);
 void zk_sequence_free(zk_sequence *seq);
-// diagnose.c: which part of the model first gave a value that is not finite for a sample's last row, as zk_completion's finish_detail. Waits.
-zk_status zk_engine_find_not_finite(zk_engine *engine, const zk_sequence *seq, int32_t *detail);
+// diagnose.c: which part of the model first gives a value that is not finite in the last row of these tokens, as a completion's finish_detail.
+// It uses the engine's stream, waits for it, and touches neither its cache nor its steps.
+zk_status zk_engine_find_not_finite(zk_engine *engine, const int32_t *tokens, int32_t num_tokens, int32_t *detail);
 // engine_step.c: runs the planned batch.
 zk_status zk_engine_run_batch(zk_engine *engine);
 

@@ -109,7 +109,7 @@ static zk_status append(zk_engine *e, zk_sequence *seq, int32_t drawn, float log
   *finish = -1;
   if (drawn < 0) {
     *finish = ZK_FINISH_NOT_FINITE;
-    return zk_engine_find_not_finite(e, seq, &seq->finish_detail);
+    return zk_engine_find_not_finite(e, seq->tokens, seq->num_tokens, &seq->finish_detail);
   }
   int32_t token = seq->forced ? seq->forced[at] : drawn;
   seq->drawn[at] = drawn, seq->logprob[at] = logprob;
