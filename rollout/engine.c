@@ -105,6 +105,8 @@ static zk_status allocate_cache(zk_engine *e) {
   int32_t num_pages = 0;
   ZK_TRY(decide_num_pages(p, &e->options, &num_pages));
   ZK_TRY(zk_page_pool_open(num_pages, &e->pool));
+  e->prefixes.pool = &e->pool, e->weights_version = p->version;
+  if (e->options.prefix_cache) ZK_TRY(zk_prefix_cache_open(&e->pool, e->options.page_tokens, &e->prefixes));
   zk_attention_desc desc = zk_decoder_attention_desc(p, e->options.page_tokens);
   size_t layer_bytes = zk_kv_cache_bytes(p->device, &desc, num_pages);
   for (size_t l = 0; l < layers; l++) {
@@ -180,6 +182,7 @@ void zk_engine_close(zk_engine *e) {
   free(e->v_cache);
   free(e->running);
   zk_draft_memory_close(&e->drafts);
+  zk_prefix_cache_close(&e->prefixes);
   zk_page_pool_close(&e->pool);
   zk_stream_close(e->stream);
   free(e);
@@ -260,7 +263,10 @@ void zk_engine_set_sampling(zk_engine *e, double temperature, int32_t top_k, dou
 int32_t zk_engine_num_open(const zk_engine *e) { return e->num_open; }
 int32_t zk_engine_num_waiting(const zk_engine *e) { return e->num_waiting; }
 zk_stream *zk_engine_stream(zk_engine *e) { return e->stream; }
-void zk_engine_get_stats(const zk_engine *e, zk_engine_stats *out) { *out = e->stats; }
+void zk_engine_get_stats(const zk_engine *e, zk_engine_stats *out) {
+  *out = e->stats;
+  out->num_free_pages = e->pool.num_free, out->num_idle_pages = e->pool.num_idle;
+}
 
 zk_status zk_engine_step(zk_engine *e) {
   ZK_TRY(zk_schedule_plan(e));

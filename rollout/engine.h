@@ -35,6 +35,7 @@ typedef struct {
   bool takes_rest;       // it takes all of kv_room that max_batch sequences of the longest length could use
   int32_t prefill_chunk; // prompt tokens in one step
   int32_t speculate;     // tokens drafted ahead of a sample's last one in one step, at most; 0 = none
+  bool prefix_cache;     // full pages that are no longer used are found again by sequences that begin alike, until the weights change
   int32_t max_sequence;  // longest prompt + completion that will be submitted
 } zk_engine_options;
 
@@ -68,7 +69,8 @@ void zk_completion_free(zk_completion *completion);
 typedef struct {
   uint64_t steps, rows, decode_rows, prefill_rows, preemptions, forks, page_copies;
   uint64_t drafted, accepted; // tokens guessed ahead; of those, the ones that saved a step
-  int32_t num_pages;
+  uint64_t reused_rows;       // found in the prefix cache instead of being computed
+  int32_t num_pages, num_free_pages, num_idle_pages; // idle: free but for what the prefix cache may find there
   size_t kv_bytes;
 } zk_engine_stats;
 

@@ -4,7 +4,7 @@
 
 #include "rollout/draft.h"
 #include "rollout/engine.h"
-#include "rollout/page_pool.h"
+#include "rollout/prefix_cache.h"
 #include "shared/decoder.h"
 
 typedef struct zk_group zk_group;
@@ -18,6 +18,8 @@ typedef struct zk_sequence {
   int32_t num_cached;    // of those, in the KV cache
   int32_t *tokens;       // [capacity] prompt, then completion
   int32_t num_pages, *pages;
+  int32_t num_entries;   // of those, from the first, in the prefix cache
+  uint64_t entry;        // the last of these
   int32_t batch_rows;    // rows in the step under construction
   int32_t num_draft;     // of those, guesses: tokens[num_tokens .. num_tokens + num_draft)
   // samples only
@@ -64,6 +66,8 @@ struct zk_engine {
   zk_engine_options options;
   zk_stream *stream;
   zk_page_pool pool;
+  zk_prefix_cache prefixes;
+  uint64_t weights_version;         // of the policy, that the cache was made with
   int32_t max_pages, max_rows;      // pages of one sequence; rows of one step
   int32_t max_draws;                // tokens drawn in one step
   void **k_cache, **v_cache;        // [num_layers]
@@ -86,6 +90,9 @@ struct zk_engine {
 zk_status zk_schedule_plan(zk_engine *engine);
 void zk_schedule_release(zk_engine *engine, zk_sequence *seq);       // gives its pages back
 void zk_schedule_drop_prefix(zk_engine *engine, zk_group *group);
+// The sample's first num_tokens tokens have their keys and values in its pages, and what was drawn behind them was finite: pages full of them
+// may be found by others. (An infinity in one row can make NaN of rows before it in its tile; no page of such a sequence may get to another.)
+void zk_schedule_publish(zk_engine *engine, zk_sequence *seq, int32_t num_tokens);
 void zk_schedule_remove_running(zk_engine *engine, int32_t idx);
 void zk_queue_push(zk_queue *queue, zk_sequence *seq);
 void zk_queue_push_front(zk_queue *queue, zk_sequence *seq);

@@ -111,6 +111,7 @@ static zk_status append(zk_engine *e, zk_sequence *seq, int32_t drawn, float log
     *finish = ZK_FINISH_NOT_FINITE;
     return zk_engine_find_not_finite(e, seq->tokens, seq->num_tokens, &seq->finish_detail);
   }
+  zk_schedule_publish(e, seq, seq->group->num_prompt + at);
   int32_t token = seq->forced ? seq->forced[at] : drawn;
   seq->drawn[at] = drawn, seq->logprob[at] = logprob;
   if (seq->logits_hash) seq->logits_hash[at] = hash;

@@ -28,8 +28,9 @@ zk_sequence *zk_queue_pop(zk_queue *q) {
 }
 
 void zk_schedule_release(zk_engine *e, zk_sequence *seq) {
-  for (int32_t i = 0; i < seq->num_pages; i++) zk_page_pool_drop(&e->pool, seq->pages[i]);
-  seq->num_pages = seq->num_cached = 0;
+  for (int32_t i = seq->num_pages - 1; i >= 0; i--) zk_page_pool_drop(&e->pool, seq->pages[i]); // the end of a prefix is given up before its start
+  seq->num_pages = seq->num_cached = seq->num_entries = 0;
+  seq->entry = 0;
 }
 
 void zk_schedule_remove_running(zk_engine *e, int32_t idx) {
@@ -46,6 +47,42 @@ void zk_schedule_drop_prefix(zk_engine *e, zk_group *group) {
 
 static int32_t pages_for(const zk_engine *e, int32_t tokens) {
   return (tokens + e->options.page_tokens - 1) / e->options.page_tokens;
+}
+
+// Pages that nobody uses, be they free or kept for what they hold.
+static int32_t available(const zk_engine *e) { return e->pool.num_free + e->pool.num_idle; }
+
+// Starts a sequence without pages on those that others have left, up to the row that has to be computed.
+static void adopt(zk_engine *e, zk_sequence *seq) {
+  const int32_t page_tokens = e->options.page_tokens, most = seq->is_prefix ? seq->num_tokens : seq->num_tokens - 1;
+  if (!e->options.prefix_cache) return;
+  while ((seq->num_pages + 1) * page_tokens <= most) {
+    const int32_t page = zk_prefix_cache_find(&e->prefixes, seq->tokens + seq->num_pages * page_tokens, &seq->entry);
+    if (page < 0) break;
+    zk_page_pool_share(&e->pool, page);
+    seq->pages[seq->num_pages++] = page;
+  }
+  seq->num_entries = seq->num_pages;
+  seq->num_cached = seq->num_pages * page_tokens;
+}
+
+void zk_schedule_publish(zk_engine *e, zk_sequence *seq, int32_t num_tokens) {
+  const int32_t page_tokens = e->options.page_tokens;
+  if (!e->options.prefix_cache) return;
+  for (; seq->num_entries < seq->num_pages && (seq->num_entries + 1) * page_tokens <= num_tokens; seq->num_entries++) {
+    const int32_t *tokens = seq->tokens + seq->num_entries * page_tokens;
+    if (zk_prefix_cache_find(&e->prefixes, tokens, &seq->entry) < 0) zk_prefix_cache_add(&e->prefixes, seq->pages[seq->num_entries], tokens, &seq->entry);
+  }
+}
+
+// What the cache holds is a function of the weights too.
+static zk_status check_weights(zk_engine *e) {
+  if (e->weights_version == e->policy->version) return ZK_OK;
+  if (e->num_running) return ZK_FAIL(ZK_INTERNAL, "the weights changed while %d sequences were being sampled", e->num_running);
+  for (zk_group *g = e->groups; g; g = g->next) zk_schedule_drop_prefix(e, g);
+  zk_prefix_cache_drop_all(&e->prefixes);
+  e->weights_version = e->policy->version;
+  return ZK_OK;
 }
 
 static void preempt(zk_engine *e, int32_t idx) {
@@ -80,7 +117,7 @@ static bool make_room(zk_engine *e, int32_t keep, const zk_group *keep_prefix) {
 static bool grow(zk_engine *e, int32_t idx, int32_t tokens) {
   zk_sequence *seq = e->running[idx];
   while (seq->num_pages < pages_for(e, tokens)) {
-    int32_t page = zk_page_pool_take(&e->pool);
+    int32_t page = zk_prefix_cache_take(&e->prefixes);
     if (page >= 0) seq->pages[seq->num_pages++] = page;
     else if (!make_room(e, idx, NULL)) return false;
   }
@@ -92,7 +129,7 @@ static zk_status fork_prefix(zk_engine *e, zk_sequence *seq, bool *forked) {
   const zk_sequence *prefix = seq->group->prefix;
   int32_t full = prefix->num_cached / e->options.page_tokens;
   bool partial = prefix->num_cached % e->options.page_tokens != 0;
-  int32_t copy = partial ? zk_page_pool_take(&e->pool) : -1;
+  int32_t copy = partial ? zk_prefix_cache_take(&e->prefixes) : -1;
   *forked = !partial || copy >= 0;
   if (!*forked) return ZK_OK;
   for (int32_t i = 0; i < full; i++) {
@@ -108,6 +145,7 @@ static zk_status fork_prefix(zk_engine *e, zk_sequence *seq, bool *forked) {
     e->stats.page_copies++;
   }
   seq->num_cached = prefix->num_cached;
+  seq->num_entries = prefix->num_entries, seq->entry = prefix->entry;
   e->stats.forks++;
   return ZK_OK;
 }
@@ -124,8 +162,10 @@ static zk_status start_prefix(zk_engine *e, zk_group *group) {
   }
   memcpy(seq->tokens, group->prompt, (size_t)(group->num_prompt - 1) * sizeof *seq->tokens);
   group->prefix = seq;
-  group->prefix_state = ZK_PREFIX_RUNNING;
-  e->running[e->num_running++] = seq;
+  adopt(e, seq);
+  e->stats.reused_rows += (uint64_t)seq->num_cached;
+  group->prefix_state = seq->num_cached < seq->num_tokens ? ZK_PREFIX_RUNNING : ZK_PREFIX_READY;
+  if (group->prefix_state == ZK_PREFIX_RUNNING) e->running[e->num_running++] = seq;
   return ZK_OK;
 }
 
@@ -148,15 +188,17 @@ static zk_status admit_waiting(zk_engine *e) {
     bool share = group->num_prompt > 1 && (group->prefix_state != ZK_PREFIX_NONE || group->num_waiting > 1);
     if (share && group->prefix_state == ZK_PREFIX_RUNNING) return ZK_OK;
     if (share && group->prefix_state == ZK_PREFIX_NONE) {
-      if (e->num_running && e->pool.num_free < pages_for(e, group->num_prompt - 1)) return ZK_OK;
+      if (e->num_running && available(e) < pages_for(e, group->num_prompt - 1)) return ZK_OK;
       ZK_TRY(start_prefix(e, group));
-      return ZK_OK;
+      continue;
     }
     if (share) needed -= (group->num_prompt - 1) / e->options.page_tokens;
-    if (e->pool.num_free < needed) {
+    else adopt(e, seq), needed -= seq->num_pages;
+    if (available(e) < needed) {
+      if (!share) zk_schedule_release(e, seq);
       if (e->num_running) return ZK_OK;
       if (make_room(e, -1, group)) continue;
-      if (!share) return ZK_FAIL(ZK_INTERNAL, "%d free KV pages cannot hold a sequence of %d tokens", e->pool.num_free, seq->num_tokens);
+      if (!share) return ZK_FAIL(ZK_INTERNAL, "%d free KV pages cannot hold a sequence of %d tokens", available(e), seq->num_tokens);
       zk_schedule_drop_prefix(e, group);
       continue;
     }
@@ -164,7 +206,7 @@ static zk_status admit_waiting(zk_engine *e) {
       bool forked = false;
       ZK_TRY(fork_prefix(e, seq, &forked));
       if (!forked) return ZK_OK;
-    }
+    } else e->stats.reused_rows += (uint64_t)seq->num_cached;
     admit(e, seq);
   }
   return ZK_OK;
@@ -175,8 +217,8 @@ static zk_status draft(zk_engine *e, zk_sequence *seq) {
   const int32_t capacity = seq->group->num_prompt + seq->max_new;
   int32_t most = capacity - seq->num_tokens - 1; // the last token of all is drawn, never read
   if (most > seq->draft_most) most = seq->draft_most;
-  while (seq->num_pages * e->options.page_tokens < seq->num_tokens + most && e->pool.num_free > e->num_running)
-    seq->pages[seq->num_pages++] = zk_page_pool_take(&e->pool);
+  while (seq->num_pages * e->options.page_tokens < seq->num_tokens + most && available(e) > e->num_running)
+    seq->pages[seq->num_pages++] = zk_prefix_cache_take(&e->prefixes);
   if (most > seq->num_pages * e->options.page_tokens - seq->num_tokens) most = seq->num_pages * e->options.page_tokens - seq->num_tokens;
   ZK_TRY(zk_draft_propose(&e->drafts, seq->group->name, &seq->grams, seq->tokens, seq->num_tokens, capacity, most, &seq->num_draft));
   seq->batch_rows += seq->num_draft;
@@ -184,6 +226,7 @@ static zk_status draft(zk_engine *e, zk_sequence *seq) {
 }
 
 zk_status zk_schedule_plan(zk_engine *e) {
+  ZK_TRY(check_weights(e));
   ZK_TRY(admit_waiting(e));
   int32_t chunk = e->options.prefill_chunk;
   for (int32_t i = 0; i < e->num_running; i++) {

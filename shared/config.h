@@ -110,6 +110,7 @@ typedef struct zk_config {
     uint64_t kv_bytes; // KV cache per rank; 0: automatic
     int prefill_chunk; // prompt tokens in one engine step
     int speculate;
+    bool prefix_cache;
   } rollout;
   struct {
     zk_config_algorithm name;

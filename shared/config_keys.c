@@ -139,6 +139,8 @@ const zk_config_key zk_config_keys[] = {
   U64(rollout.kv_bytes, SIZE, SCHEDULE, "0", INT64_C(1) << 60, "KV cache per rank; 0: automatic"),
   INT(rollout.prefill_chunk, SCHEDULE, "512", 1, 1 << 20, "prompt tokens in an engine step"),
   INT(rollout.speculate, SCHEDULE, "0", 0, 64, "tokens guessed ahead and checked in one step, per sequence at most; 0: none"),
+  BOOL(rollout.prefix_cache, SCHEDULE, "true",
+    "prompts that begin alike share what is in the KV cache, within a step and across steps until the weights change"),
 
   CHOICE(algorithm.name, IDENTITY, "grpo",
     CHOICES(YES("grpo", ZK_CONFIG_ALGORITHM_GRPO), YES("reinforce", ZK_CONFIG_ALGORITHM_REINFORCE)),

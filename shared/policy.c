@@ -71,6 +71,7 @@ void zk_policy_close(zk_policy *policy) {
 }
 
 zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream) {
+  policy->version++;
   for (int i = 0; i < policy->params.num_params; i++) {
     if (policy->packed_at[i] == SIZE_MAX) continue;
     const zk_param *p = &policy->params.params[i];

@@ -19,6 +19,7 @@ typedef struct zk_policy {
   void *weights;                  // device, working weights in global element order: f32, which are the master weights too, or else
                                   // bf16, rounded from the fp32 master weights that only a trainer has (trainer/optimizer.h)
   void *packed;                   // device, the kernels' private form of the linear weights (one update behind until _changed)
+  uint64_t version;               // raised by every change of the weights: what was computed with another version is stale
   size_t *packed_at;              // [num_params] byte offset in `packed`, SIZE_MAX for tensors that have none
 } zk_policy;
 
@@ -34,7 +35,7 @@ zk_status zk_policy_set_weights(zk_policy *policy, zk_stream *stream, const floa
 zk_status zk_policy_fill(zk_policy *policy, zk_stream *stream, const zk_weight_source *source);
 // The same from a Hugging Face folder.
 zk_status zk_policy_load_weights(zk_policy *policy, zk_stream *stream, const char *dir);
-// To be called after the working weights changed in place (an optimiser step): remakes the packed form.
+// To be called after the working weights changed in place (an optimiser step): remakes the packed form, and raises the version.
 zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream);
 
 // The device address of a tensor's weights (NULL when the model has none of that kind), and of its packed form.

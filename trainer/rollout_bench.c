@@ -52,6 +52,7 @@ static zk_status print(const zk_session *s, const zk_workload *w, const zk_engin
   zk_metrics_put_int(&line, "tokens/generated", (int64_t)generated);
   zk_metrics_put_int(&line, "engine/steps", (int64_t)stats->steps);
   zk_metrics_put_int(&line, "engine/preemptions", (int64_t)stats->preemptions);
+  zk_metrics_put_int(&line, "engine/reused_rows", (int64_t)stats->reused_rows);
   zk_metrics_put_int(&line, "speculation/drafted", (int64_t)stats->drafted);
   zk_metrics_put_int(&line, "speculation/accepted", (int64_t)stats->accepted);
   zk_metrics_put_double(&line, "time/rollout", seconds);
@@ -69,9 +70,9 @@ static zk_status measure(zk_session *s, zk_engine *engine, const zk_workload *w)
   const double seconds = zk_clock_s() - start;
   zk_engine_stats stats;
   zk_engine_get_stats(engine, &stats);
-  uint64_t sums[] = {generated, stats.steps, stats.preemptions, stats.drafted, stats.accepted};
-  ZK_TRY(zk_comm_sum_u64(s->comm, sums, 5));
-  stats.steps = sums[1], stats.preemptions = sums[2], stats.drafted = sums[3], stats.accepted = sums[4];
+  uint64_t sums[] = {generated, stats.steps, stats.preemptions, stats.drafted, stats.accepted, stats.reused_rows};
+  ZK_TRY(zk_comm_sum_u64(s->comm, sums, 6));
+  stats.steps = sums[1], stats.preemptions = sums[2], stats.drafted = sums[3], stats.accepted = sums[4], stats.reused_rows = sums[5];
   if (sums[0] != (uint64_t)w->total_new)
     return ZK_FAIL(ZK_INTERNAL, "%llu tokens were generated, not %lld", (unsigned long long)sums[0], (long long)w->total_new);
   return zk_comm_agree(s->comm, zk_comm_rank(s->comm) == 0 ? print(s, w, &stats, sums[0], seconds) : ZK_OK);

@@ -101,12 +101,12 @@ static void every_schedule_gives_the_same_bits(void **state) {
     run(&m, &base, want, &stats);
     compare_with_trainer(&m, &base, want);
     uint64_t preemptions = 0;
-    // max_batch, page_tokens, prefill_chunk, speculate
-    static const int32_t variants[][4] = {{1, 16, 512, 0}, {3, 32, 7, 3}, {64, 64, 33, 0}, {5, 48, 1, 8}, {2, 16, 100, 1}};
+    // max_batch, page_tokens, prefill_chunk, speculate, prefix_cache
+    static const int32_t variants[][5] = {{1, 16, 512, 0, 1}, {3, 32, 7, 3, 0}, {64, 64, 33, 0, 0}, {5, 48, 1, 8, 1}, {2, 16, 100, 1, 1}};
     for (size_t v = 0; v < sizeof variants / sizeof *variants; v++)
       for (int tight = 0; tight < 2; tight++) {
         zk_engine_options o = base;
-        o.max_batch = variants[v][0], o.page_tokens = variants[v][1], o.prefill_chunk = variants[v][2], o.speculate = variants[v][3];
+        o.max_batch = variants[v][0], o.page_tokens = variants[v][1], o.prefill_chunk = variants[v][2], o.speculate = variants[v][3], o.prefix_cache = variants[v][4];
         if (tight) { // just enough pages for one sequence: everything else is preempted and recomputed
           o.kv_room = 1;
           o.kv_bytes = zk_engine_kv_bytes(&m.policy, &o);
