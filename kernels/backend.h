@@ -16,6 +16,7 @@
 #include "kernels/reduce.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
+#include "kernels/rope_cache.h"
 #include "kernels/swiglu.h"
 
 #ifdef __cplusplus
@@ -38,6 +39,7 @@ extern "C" {
   X(rope_backward)                                                                                                     \
   X(kv_cache_bytes)                                                                                                    \
   X(kv_write)                                                                                                          \
+  X(rope_cache_fused)                                                                                                  \
   X(kv_copy_page)                                                                                                      \
   X(attention_forward)                                                                                                 \
   X(attention_backward)                                                                                                \

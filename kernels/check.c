@@ -13,7 +13,7 @@
 #define BOTH (1u << ZK_F32 | 1u << ZK_BF16)
 
 typedef struct {
-  const char *operation; // as in kernels/ops.h, or "math"
+  const char *operation; // as in kernels/ops.h, or "math", "rope_cache", "batch_sweep"
   unsigned numerics;     // a bit for each it is run in
   zk_status (*run)(zk_check *check);
 } registered;
@@ -25,6 +25,7 @@ static const registered registry[] = {
     {"rmsnorm", BOTH, zk_check_rmsnorm},
     {"rope", BOTH, zk_check_rope},
     {"kv_write", BOTH, zk_check_kv_write},
+    {"rope_cache", BOTH, zk_check_rope_cache},
     {"attention", BOTH, zk_check_attention},
     {"swiglu", BOTH, zk_check_swiglu},
     {"add", BOTH, zk_check_add},

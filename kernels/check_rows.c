@@ -8,7 +8,7 @@
 #define NUM(a) (int)(sizeof(a) / sizeof((a)[0]))
 #define FLOAT_BYTES(n) ((size_t)(n) * sizeof(float))
 
-static const int32_t widths[] = {1, 7, 64, 96, 127, 128, 129, 576, 1536};
+static const int32_t widths[] = {1, 7, 64, 96, 127, 128, 129, 576, 1000, 1536, 2056, 5128};
 static const int32_t quick_widths[] = {96, 129, 576};
 static const int64_t all_rows[] = {1, 3, 65};
 

@@ -5,6 +5,7 @@
 
 #include "kernels/embedding.h"
 #include "kernels/rmsnorm.h"
+#include "kernels/rope_cache.h"
 #include "kernels/swiglu.h"
 
 // Hands out 64-byte aligned pieces; with base NULL it only counts.
@@ -70,9 +71,14 @@ static zk_status norm(const zk_policy *p, zk_stream *s, zk_param_kind kind, int 
   return zk_rmsnorm_forward(s, &desc, x, zk_policy_weight(p, kind, layer), y, rstd);
 }
 
-static zk_status rope(const zk_policy *p, zk_stream *s, int64_t rows, int heads, const int32_t *positions, void *x) {
-  zk_rope_desc desc = {p->numerics, rows, heads, p->config.head_dim};
-  return zk_rope_forward(s, &desc, positions, p->cos_table, p->sin_table, x);
+static zk_status rope_cache(const zk_policy *p, zk_stream *s, int layer, const zk_attention_desc *attn, const zk_decoder_batch *batch,
+                            const zk_layer_activations *l, void *k_cache, void *v_cache) {
+  const bool norms = p->config.qk_norm;
+  const zk_rope_cache_desc desc = {*attn, norms ? zk_policy_weight(p, ZK_PARAM_Q_NORM, layer) : NULL,
+                                   norms ? zk_policy_weight(p, ZK_PARAM_K_NORM, layer) : NULL, p->config.rms_eps,
+                                   batch->positions, p->cos_table, p->sin_table};
+  const zk_rope_cache_io io = {l->q_raw, l->k_raw, l->v, l->q, l->k, l->rstd_q, l->rstd_k, k_cache, v_cache};
+  return zk_rope_cache(s, &desc, &batch->attention, &io);
 }
 
 zk_status zk_decoder_layer_forward(const zk_policy *p, zk_stream *s, int layer, int32_t page_tokens, const zk_decoder_batch *batch,
@@ -85,13 +91,7 @@ zk_status zk_decoder_layer_forward(const zk_policy *p, zk_stream *s, int layer, 
   ZK_TRY(linear(p, s, ZK_PARAM_Q_W, ZK_PARAM_Q_B, layer, t, l->h1, NULL, l->q_raw));
   ZK_TRY(linear(p, s, ZK_PARAM_K_W, ZK_PARAM_K_B, layer, t, l->h1, NULL, l->k_raw));
   ZK_TRY(linear(p, s, ZK_PARAM_V_W, ZK_PARAM_V_B, layer, t, l->h1, NULL, l->v));
-  if (c->qk_norm) {
-    ZK_TRY(norm(p, s, ZK_PARAM_Q_NORM, layer, t, c->num_heads, c->head_dim, l->q_raw, l->q, l->rstd_q));
-    ZK_TRY(norm(p, s, ZK_PARAM_K_NORM, layer, t, c->num_kv_heads, c->head_dim, l->k_raw, l->k, l->rstd_k));
-  }
-  ZK_TRY(rope(p, s, t, c->num_heads, batch->positions, l->q));
-  ZK_TRY(rope(p, s, t, c->num_kv_heads, batch->positions, l->k));
-  ZK_TRY(zk_kv_write(s, &attn, &batch->attention, l->k, l->v, k_cache, v_cache));
+  ZK_TRY(rope_cache(p, s, layer, &attn, batch, l, k_cache, v_cache));
   ZK_TRY(zk_attention_forward(s, &attn, &batch->attention, l->q, k_cache, v_cache, l->a, l->lse));
   ZK_TRY(linear(p, s, ZK_PARAM_O_W, -1, layer, t, l->a, l->x, l->y));
 

@@ -15,7 +15,7 @@
 static const zk_bench_suite *const cpu_suites[] = {&zk_bench_suite_linear, &zk_bench_suite_lmhead, &zk_bench_suite_tc_gemm,
                                                    &zk_bench_suite_model, NULL};
 static const zk_bench_suite *const gpu_suites[] = {&zk_bench_suite_gpu_linear, &zk_bench_suite_gpu_lmhead, &zk_bench_suite_gpu_attention,
-                                                   &zk_bench_suite_gpu_rows, &zk_bench_suite_model, NULL};
+                                                   &zk_bench_suite_gpu_rows, &zk_bench_suite_gpu_rope_cache, &zk_bench_suite_model, NULL};
 
 typedef struct {
   zk_bench_options options;
@@ -83,7 +83,7 @@ static const struct argp parser = {
     .args_doc = "[SUITE]",
     .doc =
         "Measures operations: shape, microseconds, rate, percentage of the machine's floor, times the rival's speed.\v"
-        "Suites: linear, lmhead, model; on a CPU tc_gemm; on a GPU attention, rows. The rival is OpenBLAS on the same threads and instruction set "
+        "Suites: linear, lmhead, model; on a CPU tc_gemm; on a GPU attention, rope_cache, rows. The rival is OpenBLAS on the same threads and instruction set "
         "(ZK_CPU_ISA); on a GPU cuBLAS's default, and cuBLASLt without split-K. GPU rows are of numerics bf16."};
 
 static zk_status run_suites(zk_bench *bench, const char *only) {

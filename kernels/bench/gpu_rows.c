@@ -1,8 +1,9 @@
-// Row-wise and elementwise operations on a GPU, bf16, against memory bandwidth: norm, RoPE, SwiGLU, AdamW, the weights' hash.
+// Row-wise and elementwise operations on a GPU, bf16, against memory bandwidth: embedding, norm, RoPE, SwiGLU, AdamW, the weights' hash.
 #include <stdlib.h>
 
 #include "kernels/adamw.h"
 #include "kernels/bench/gpu.h"
+#include "kernels/embedding.h"
 #include "kernels/hash.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
@@ -30,7 +31,12 @@ static zk_status run_rmsnorm(void *arg) {
   const size_t at = turn(a);
   return zk_rmsnorm_forward(a->stream, &desc, a->x + at, a->weight, a->y + at, a->rstd);
 }
-enum { ROPE_DIM = 128 };
+enum { ROPE_DIM = 128, VOCAB = 40000 };
+static zk_status run_embedding(void *arg) {
+  rows_arg *a = arg;
+  const zk_embedding_desc desc = {ZK_BF16, a->rows, a->width, VOCAB};
+  return zk_embedding_forward(a->stream, &desc, a->positions, a->weight, a->x + turn(a));
+}
 static zk_status run_rope(void *arg) {
   rows_arg *a = arg;
   const zk_rope_desc desc = {ZK_BF16, a->rows, a->width / ROPE_DIM, ROPE_DIM};
@@ -64,13 +70,25 @@ static zk_status make(zk_bench *bench, rows_arg *a, int num_buffers) {
   return ZK_OK;
 }
 
-// Tables of the longest sequence, positions ascending.
-static zk_status make_rope(zk_bench *bench, rows_arg *a) {
+// positions[i] = i * step modulo `bound`.
+static zk_status make_positions(zk_bench *bench, rows_arg *a, int64_t step, int64_t bound) {
   int32_t *positions = malloc((size_t)a->rows * sizeof *positions);
   if (positions == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for positions");
-  for (int32_t i = 0; i < a->rows; i++) positions[i] = i;
-  zk_status status = zk_bench_upload(bench, positions, (size_t)a->rows * sizeof *positions, &a->positions);
+  for (int32_t i = 0; i < a->rows; i++) positions[i] = (int32_t)(i * step % bound);
+  const zk_status status = zk_bench_upload(bench, positions, (size_t)a->rows * sizeof *positions, &a->positions);
   free(positions);
+  return status;
+}
+
+// A table of embeddings, and tokens all over it.
+static zk_status make_embedding(zk_bench *bench, rows_arg *a) {
+  ZK_TRY(zk_bench_random(bench, ZK_BF16, (int64_t)VOCAB * a->width, 1.0f, "embeddings", &a->weight));
+  return make_positions(bench, a, 7919, VOCAB);
+}
+
+// Tables of the longest sequence, positions ascending.
+static zk_status make_rope(zk_bench *bench, rows_arg *a) {
+  zk_status status = make_positions(bench, a, 1, INT32_MAX);
   const int64_t n = (int64_t)a->rows * (ROPE_DIM / 2); // their values change no time
   if (status == ZK_OK) status = zk_bench_random(bench, ZK_F32, n, 0.5f, "cosines", &a->cosines);
   if (status == ZK_OK) status = zk_bench_random(bench, ZK_F32, n, 0.5f, "sines", &a->sines);
@@ -114,13 +132,16 @@ static zk_status measure(zk_bench *bench, const row_case *c) {
 
 static zk_status run(zk_bench *bench) {
   static const row_case cases[] = {
+      {"embedding", 256, 4096, 1, 4, run_embedding, make_embedding},
+      {"embedding", 16384, 4096, 1, 4, run_embedding, make_embedding},
       {"rmsnorm", 1, 4096, 2, 4, run_rmsnorm, make_rmsnorm},
       {"rmsnorm", 256, 4096, 2, 4, run_rmsnorm, make_rmsnorm},
-      {"rmsnorm", 8192, 4096, 2, 4, run_rmsnorm, make_rmsnorm},
+      {"rmsnorm", 16384, 4096, 2, 4, run_rmsnorm, make_rmsnorm},
+      {"rmsnorm", 16384, 1024, 2, 4, run_rmsnorm, make_rmsnorm},
       {"rope", 256, 4096, 1, 4, run_rope, make_rope},
-      {"rope", 8192, 4096, 1, 4, run_rope, make_rope},
+      {"rope", 16384, 4096, 1, 4, run_rope, make_rope},
       {"swiglu", 256, 12288, 3, 6, run_swiglu, NULL},
-      {"swiglu", 8192, 12288, 3, 6, run_swiglu, NULL},
+      {"swiglu", 16384, 12288, 3, 6, run_swiglu, NULL},
       {"adamw", 100000000, 1, 0, 30, run_adamw,
        make_adamw}, // master, m, v read and written, the gradient read, the copy written
       {"weights hash", 100000000, 1, 1, 2, run_hash, NULL},
@@ -134,5 +155,5 @@ static zk_status run(zk_bench *bench) {
   return status;
 }
 
-const zk_bench_suite zk_bench_suite_gpu_rows = {"rows", "norm, RoPE, SwiGLU, AdamW, weights' hash, against bandwidth",
+const zk_bench_suite zk_bench_suite_gpu_rows = {"rows", "embedding, norm, RoPE, SwiGLU, AdamW, weights' hash, against bandwidth",
                                                 run};

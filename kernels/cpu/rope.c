@@ -32,3 +32,11 @@ zk_status zk_cpu_rope_backward(zk_stream *stream, const zk_rope_desc *desc, cons
                                const float *cos_table, const float *sin_table, void *dx) {
   return rotate(stream, desc, -1.0f, positions, cos_table, sin_table, dx);
 }
+
+// A CPU gains nothing from one pass.
+zk_status zk_cpu_rope_cache_fused(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_attention_batch *batch,
+                                  const zk_rope_cache_io *io, bool *done) {
+  (void)stream, (void)desc, (void)batch, (void)io;
+  *done = false;
+  return ZK_OK;
+}

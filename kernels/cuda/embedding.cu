@@ -15,6 +15,8 @@ __global__ void embedding_forward_kernel(int32_t width, int32_t vocab, const int
                                          unsigned long long *error_word) {
   const int group = 16 / sizeof(T);
   const int64_t row = blockIdx.x, h = ((int64_t)blockIdx.y * THREADS + threadIdx.x) * group;
+  zk_wait_for_previous();
+  zk_let_next_start();
   int32_t token = tokens[row];
   if (token < 0 || token >= vocab) {
     if (h == 0) zk_cuda_raise(error_word, ZK_CUDA_BAD_TOKEN, row);
@@ -57,7 +59,7 @@ static zk_status forward(zk_stream *stream, const zk_embedding_desc *desc, const
                          void *x) {
   const int32_t columns = THREADS * 16 / (int32_t)sizeof(T);
   const dim3 grid((unsigned)desc->num_rows, (unsigned)zk_ceil_div(desc->width, columns));
-  ZK_LAUNCH(embedding_forward_kernel<T>, grid, THREADS, 0, stream, desc->width, desc->vocab, tokens, (const T *)table,
+  ZK_LAUNCH_DEPENDENT(embedding_forward_kernel<T>, grid, THREADS, 0, stream, desc->width, desc->vocab, tokens, (const T *)table,
             (T *)x, zk_cuda_error_word(stream));
   return ZK_OK;
 }

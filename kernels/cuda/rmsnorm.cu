@@ -3,11 +3,14 @@
 #include "kernels/rmsnorm.h"
 
 #include "kernels/cuda/lanes.cuh"
+#include "kernels/cuda/rmsnorm_rows.cuh"
 #include "kernels/cuda/values.cuh"
 
 #define COLUMN_THREADS 128 // columns of a block that walks 64 rows
 #define TREE_COLUMNS 32    // columns of a block that adds block sums
 #define TREE_THREADS 16    // threads a column there
+#define FEW_ROWS 1024      // of bf16: so many or fewer get a block each, if they are longer than a head
+#define MANY_WIDTH 5120    // of bf16: longer rows get a block each, however many
 
 // x, y [rows, width]; weight [width]; rstd [rows] or NULL.
 template <typename T, int P>
@@ -143,11 +146,40 @@ static zk_status backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const 
   return ZK_OK;
 }
 
+// The kernels of rmsnorm_rows.cuh where they fit. A block of few threads spreads few rows over more multiprocessors.
+template <int THREADS, int STEPS>
+static zk_status launch_group(zk_stream *stream, int64_t rows, int32_t width, float eps, const zk_bf16 *x, const zk_bf16 *weight, zk_bf16 *y,
+                              float *rstd) {
+  const unsigned block = rows * THREADS < 132 * 1024 ? 32 : 128;
+  ZK_LAUNCH_DEPENDENT((zk_rmsnorm_group_kernel<THREADS, STEPS>), (unsigned)zk_ceil_div(rows * THREADS, block), block, 0, stream, rows, width, eps, x,
+            weight, y, rstd);
+  return ZK_OK;
+}
+
+static bool wants_whole_rows(int32_t width, const void *x, const void *weight, const void *y) {
+  return width % 8 == 0 && width <= ZK_RMS_BLOCK_WIDTH && ((uintptr_t)x | (uintptr_t)weight | (uintptr_t)y) % 16 == 0;
+}
+
+static zk_status forward_whole_rows(zk_stream *stream, int64_t rows, int32_t width, float eps, const zk_bf16 *x, const zk_bf16 *weight,
+                                    zk_bf16 *y, float *rstd) {
+  if (width > MANY_WIDTH || (rows <= FEW_ROWS && width > 256)) {
+    const int32_t threads = (width / 8 + 31) / 32 * 32;
+    ZK_LAUNCH_DEPENDENT(zk_rmsnorm_block_kernel, (unsigned)rows, threads > ZK_LANES ? threads : ZK_LANES, 0, stream, width, eps, x, weight, y, rstd);
+    return ZK_OK;
+  }
+  if (width <= 128) return launch_group<16, 1>(stream, rows, width, eps, x, weight, y, rstd);
+  if (width <= 1024) return launch_group<16, 8>(stream, rows, width, eps, x, weight, y, rstd);
+  if (width <= 2048) return launch_group<32, 16>(stream, rows, width, eps, x, weight, y, rstd);
+  return launch_group<32, MANY_WIDTH / 128>(stream, rows, width, eps, x, weight, y, rstd);
+}
+
 zk_status zk_cuda_rmsnorm_forward(zk_stream *stream, const zk_rmsnorm_desc *desc, const void *x, const void *weight,
                                   void *y, float *rstd) {
   if (desc->num_rows == 0) return ZK_OK;
-  return desc->numerics == ZK_F32 ? forward<float>(stream, desc, x, weight, y, rstd)
-                                  : forward<zk_bf16>(stream, desc, x, weight, y, rstd);
+  if (desc->numerics == ZK_F32) return forward<float>(stream, desc, x, weight, y, rstd);
+  if (!wants_whole_rows(desc->width, x, weight, y)) return forward<zk_bf16>(stream, desc, x, weight, y, rstd);
+  return forward_whole_rows(stream, desc->num_rows * desc->rows_per_token, desc->width, desc->eps, (const zk_bf16 *)x,
+                            (const zk_bf16 *)weight, (zk_bf16 *)y, rstd);
 }
 
 zk_status zk_cuda_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const zk_chunks *chunks,

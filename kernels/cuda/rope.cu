@@ -1,7 +1,10 @@
-// Rotary position embedding on a GPU: a thread turns four neighbouring elements of a head's first half with their partners.
+// Rotary position embedding on a GPU: a thread turns four neighbouring elements of a head's first half with their partners. In bf16, heads
+// of the usual sizes go through rope_rows.cuh, alone or with what stands around RoPE in a layer.
 #include "kernels/rope.h"
 
+#include "kernels/cuda/rope_rows.cuh"
 #include "kernels/cuda/values.cuh"
+#include "kernels/rope_cache.h"
 
 #define THREADS 128
 #define N 4 // elements of each half a thread has
@@ -26,9 +29,29 @@ __global__ void rope_kernel(int32_t num_heads, int32_t half, float sign, const i
   zk_store_values(upper, i, half, b);
 }
 
+static zk_status launch_rows(zk_stream *stream, int64_t rows, int32_t head_dim, const zk_rope_rows &r, const zk_attn &a) {
+  const int32_t heads = r.num_heads + 2 * r.num_kv_heads, at_once = head_dim == 64 ? zk_rope_rows_heads<64> : zk_rope_rows_heads<128>;
+  const dim3 grid((unsigned)rows, (unsigned)zk_ceil_div(heads, at_once));
+  if (head_dim == 64) ZK_LAUNCH_DEPENDENT(zk_rope_rows_kernel<64>, grid, ZK_ROPE_ROWS_THREADS, 0, stream, r, a);
+  else ZK_LAUNCH_DEPENDENT(zk_rope_rows_kernel<128>, grid, ZK_ROPE_ROWS_THREADS, 0, stream, r, a);
+  return ZK_OK;
+}
+
+// Whether rope_rows.cuh has a kernel for such heads: 16-byte pieces must lie at multiples of 16 bytes.
+static bool has_rows(zk_numerics numerics, int32_t head_dim, const zk_rope_rows &r) {
+  const void *const pointers[] = {r.q_in, r.k_in, r.v, r.q_weight, r.k_weight, r.q, r.cos_table, r.sin_table, r.k_cache, r.v_cache};
+  uintptr_t all = 0;
+  for (const void *p : pointers) all |= (uintptr_t)p;
+  return numerics != ZK_F32 && (head_dim == 64 || head_dim == 128) && all % 16 == 0;
+}
+
 static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, float sign, const int32_t *positions,
                         const float *cos_table, const float *sin_table, void *x) {
   if (desc->num_rows == 0) return ZK_OK;
+  zk_rope_rows r = {};
+  r.num_heads = desc->num_heads, r.sign = sign, r.q_in = r.q = (zk_bf16 *)x;
+  r.positions = positions, r.cos_table = cos_table, r.sin_table = sin_table;
+  if (has_rows(desc->numerics, desc->head_dim, r)) return launch_rows(stream, desc->num_rows, desc->head_dim, r, {});
   const int32_t half = desc->head_dim / 2, groups = desc->num_heads * (int32_t)zk_ceil_div(half, N);
   const dim3 grid((unsigned)desc->num_rows, (unsigned)zk_ceil_div(groups, THREADS));
   if (desc->numerics == ZK_F32)
@@ -48,4 +71,19 @@ zk_status zk_cuda_rope_forward(zk_stream *stream, const zk_rope_desc *desc, cons
 zk_status zk_cuda_rope_backward(zk_stream *stream, const zk_rope_desc *desc, const int32_t *positions,
                                 const float *cos_table, const float *sin_table, void *dx) {
   return rotate(stream, desc, -1.0f, positions, cos_table, sin_table, dx);
+}
+
+zk_status zk_cuda_rope_cache_fused(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_attention_batch *batch,
+                                   const zk_rope_cache_io *io, bool *done) {
+  const zk_attention_desc *a = &desc->attention;
+  zk_rope_rows r = {};
+  r.num_heads = a->num_heads, r.num_kv_heads = a->num_kv_heads, r.eps = desc->eps, r.sign = 1.0f;
+  r.q_in = (const zk_bf16 *)io->q_raw, r.k_in = (const zk_bf16 *)io->k_raw, r.v = (const zk_bf16 *)io->v;
+  r.q_weight = (const zk_bf16 *)desc->q_weight, r.k_weight = (const zk_bf16 *)desc->k_weight;
+  r.q = (zk_bf16 *)io->q, r.rstd_q = io->rstd_q, r.rstd_k = io->rstd_k;
+  r.positions = desc->positions, r.cos_table = desc->cos_table, r.sin_table = desc->sin_table;
+  r.k_cache = (zk_bf16 *)io->k_cache, r.v_cache = (zk_bf16 *)io->v_cache;
+  *done = has_rows(a->numerics, a->head_dim, r);
+  if (!*done || batch->num_rows == 0) return ZK_OK;
+  return launch_rows(stream, batch->num_rows, a->head_dim, r, zk_attn_of(a, batch));
 }

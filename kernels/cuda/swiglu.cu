@@ -1,20 +1,21 @@
 // SwiGLU on a GPU: 16 bytes of each array a thread, all read before any is written, so that outputs may lie on inputs.
 #include "kernels/swiglu.h"
 
+#include "kernels/cuda/sigmoid.cuh"
 #include "kernels/cuda/values.cuh"
-#include "kernels/math.h"
 
 template <typename T>
 __global__ void swiglu_forward_kernel(int64_t n, const T *gate, const T *up, T *out) {
   const int N = 16 / sizeof(T);
   const int64_t i = zk_first_value<N>();
+  zk_wait_for_previous();
+  zk_let_next_start();
   if (i >= n) return;
   zk_values<N> g = zk_load_values<N>(gate, i, n);
   const zk_values<N> u = zk_load_values<N>(up, i, n);
-  for (int j = 0; j < N; j++) {
-    const float s = 1.0f / (1.0f + zk_expf(-g.at[j]));
-    g.at[j] = (g.at[j] * s) * u.at[j];
-  }
+  float s[N];
+  zk_sigmoid<N>(g.at, s);
+  for (int j = 0; j < N; j++) g.at[j] = (g.at[j] * s[j]) * u.at[j];
   zk_store_values(out, i, n, g);
 }
 
@@ -25,10 +26,12 @@ __global__ void swiglu_backward_kernel(int64_t n, const T *gate, const T *up, co
   if (i >= n) return;
   zk_values<N> g = zk_load_values<N>(gate, i, n), u = zk_load_values<N>(up, i, n);
   const zk_values<N> d = zk_load_values<N>(dout, i, n);
+  float s[N];
+  zk_sigmoid<N>(g.at, s);
   for (int j = 0; j < N; j++) {
-    const float x = g.at[j], through = d.at[j] * u.at[j], s = 1.0f / (1.0f + zk_expf(-x));
-    u.at[j] = d.at[j] * (x * s);
-    g.at[j] = through * (s * fmaf(x, 1.0f - s, 1.0f));
+    const float x = g.at[j], through = d.at[j] * u.at[j];
+    u.at[j] = d.at[j] * (x * s[j]);
+    g.at[j] = through * (s[j] * fmaf(x, 1.0f - s[j], 1.0f));
   }
   zk_store_values(dgate, i, n, g);
   zk_store_values(dup, i, n, u);
@@ -36,7 +39,7 @@ __global__ void swiglu_backward_kernel(int64_t n, const T *gate, const T *up, co
 
 template <typename T>
 static zk_status forward(zk_stream *stream, int64_t n, const T *gate, const T *up, T *out) {
-  ZK_LAUNCH(swiglu_forward_kernel<T>, zk_value_blocks<16 / sizeof(T)>(n), ZK_VALUE_THREADS, 0, stream, n, gate, up, out);
+  ZK_LAUNCH_DEPENDENT(swiglu_forward_kernel<T>, zk_value_blocks<16 / sizeof(T)>(n), ZK_VALUE_THREADS, 0, stream, n, gate, up, out);
   return ZK_OK;
 }
 

@@ -3,7 +3,7 @@
 #ifndef ZK_KERNELS_CUDA_VALUES_CUH
 #define ZK_KERNELS_CUDA_VALUES_CUH
 
-#include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/pack.cuh"
 
 template <typename T, int N> struct alignas(N * sizeof(T)) zk_stored {
   T at[N];
@@ -13,6 +13,9 @@ template <int N> struct zk_values {
   float at[N];
 };
 
+// Whether a whole group is moved as words of two bf16.
+template <int N, typename T> constexpr bool zk_is_packed = sizeof(T) == 2 && N % 2 == 0;
+
 template <int N, typename T> __device__ __forceinline__ bool zk_is_whole(const T *p, int64_t i, int64_t n) {
   return i + N <= n && (uintptr_t)(p + i) % (N * sizeof(T)) == 0;
 }
@@ -21,8 +24,13 @@ template <int N, typename T> __device__ __forceinline__ bool zk_is_whole(const T
 template <int N, typename T> __device__ __forceinline__ zk_values<N> zk_load_values(const T *p, int64_t i, int64_t n) {
   zk_values<N> v;
   if (zk_is_whole<N>(p, i, n)) {
-    const zk_stored<T, N> stored = *(const zk_stored<T, N> *)(p + i);
-    for (int j = 0; j < N; j++) v.at[j] = zk_load(stored.at, j);
+    if constexpr (zk_is_packed<N, T>) {
+      const zk_words<N / 2> words = *(const zk_words<N / 2> *)(p + i);
+      for (int j = 0; j < N; j += 2) v.at[j] = zk_low_bf16(words.w[j / 2]), v.at[j + 1] = zk_high_bf16(words.w[j / 2]);
+    } else {
+      const zk_stored<T, N> stored = *(const zk_stored<T, N> *)(p + i);
+      for (int j = 0; j < N; j++) v.at[j] = zk_load(stored.at, j);
+    }
   } else {
     for (int j = 0; j < N; j++) v.at[j] = i + j < n ? zk_load(p, i + j) : 0.0f;
   }
@@ -33,9 +41,15 @@ template <int N, typename T> __device__ __forceinline__ zk_values<N> zk_load_val
 template <int N, typename T>
 __device__ __forceinline__ void zk_store_values(T *p, int64_t i, int64_t n, const zk_values<N> &v) {
   if (zk_is_whole<N>(p, i, n)) {
-    zk_stored<T, N> stored;
-    for (int j = 0; j < N; j++) zk_store(stored.at, j, v.at[j]);
-    *(zk_stored<T, N> *)(p + i) = stored;
+    if constexpr (zk_is_packed<N, T>) {
+      zk_words<N / 2> words;
+      for (int j = 0; j < N; j += 2) words.w[j / 2] = zk_pack_bf16(v.at[j], v.at[j + 1]);
+      *(zk_words<N / 2> *)(p + i) = words;
+    } else {
+      zk_stored<T, N> stored;
+      for (int j = 0; j < N; j++) zk_store(stored.at, j, v.at[j]);
+      *(zk_stored<T, N> *)(p + i) = stored;
+    }
   } else {
     for (int j = 0; j < N && i + j < n; j++) zk_store(p, i + j, v.at[j]);
   }
