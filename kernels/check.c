@@ -62,7 +62,7 @@ static zk_status run_one(const registered *entry, zk_numerics numerics, zk_devic
   zk_status status = zk_stream_open(device, ZK_SIDE_NONE, &check.stream);
   if (status == ZK_OK) status = zk_stream_open(device, ZK_SIDE_NONE, &check.helper);
   if (status == ZK_OK) {
-    check.helper->fault = ZK_NUM_OPS;
+    check.helper->fault.op = ZK_NUM_OPS;
     status = entry->run(&check);
   }
   zk_check_free(&check);
