@@ -34,11 +34,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
   }
 }
 
-zk_status zk_command_line_parse(int argc, char **argv, const char *about, zk_command_line *out) {
-  return zk_command_line_parse_with(argc, argv, about, NULL, NULL, out);
-}
-
-zk_status zk_command_line_parse_with(int argc, char **argv, const char *about, const struct argp *own, void *own_input, zk_command_line *out) {
+zk_status zk_command_line_parse(int argc, char **argv, const char *about, const struct argp *own, void *own_input, zk_command_line *out) {
   memset(out, 0, sizeof *out);
   parse_input input = {out, own != NULL, own_input};
   const struct argp_child children[] = {{own, 0, NULL, 0}, {0}};

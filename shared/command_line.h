@@ -16,9 +16,8 @@ typedef struct {
 } zk_command_line;
 
 // Parses `zerokl NAME [--dry-run] [--help-config] CONFIG.yaml [key=value ...]`; `about` is shown by --help. ZK_BAD_INPUT with a hint
-// when it is not of that form. --help-config needs no CONFIG.
-zk_status zk_command_line_parse(int argc, char **argv, const char *about, zk_command_line *out);
-// The same with options of the command's own: an argp whose parser's state->input is `own_input`.
-zk_status zk_command_line_parse_with(int argc, char **argv, const char *about, const struct argp *own, void *own_input, zk_command_line *out);
+// when it is not of that form. --help-config needs no CONFIG. `own`, which may be NULL: options of the command's own, an argp whose parser's
+// state->input is `own_input`.
+zk_status zk_command_line_parse(int argc, char **argv, const char *about, const struct argp *own, void *own_input, zk_command_line *out);
 
 #endif

@@ -1,8 +1,6 @@
 // Which kernel a product gets (kernels/cuda/gemm.h).
 #include "kernels/cuda/gemm.h"
 
-#include <string.h>
-
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/vendor.h"
 
@@ -35,22 +33,6 @@ bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
 }
 
 void zk_cuda_gemm_force(zk_cuda_gemm_variant variant) { forced = variant; }
-
-zk_status zk_cuda_linear_force(zk_device *device, const char *name) {
-  (void)device;
-  if (name == NULL) {
-    forced = ZK_CUDA_NUM_GEMM;
-    return ZK_OK;
-  }
-  for (int v = 0; v < ZK_CUDA_NUM_GEMM; v++)
-    if (strcmp(name, variants[v].name) == 0) {
-      forced = (zk_cuda_gemm_variant)v;
-      return ZK_OK;
-    }
-#define X(enumerator, text, numerics) " " text
-  return ZK_FAIL(ZK_BAD_INPUT, "linear: no variant '%s' on CUDA; there are:" ZK_CUDA_GEMM_LIST(X), name);
-#undef X
-}
 
 // Whether 16-byte loads along an operand's contiguous index are aligned.
 static bool is_wide(const void *p, int64_t ld, zk_numerics numerics) {
