@@ -1,7 +1,6 @@
 // Leaves of this rank, outputs of all, one optimiser step.
 #include "trainer/update.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "shared/log.h"
@@ -64,21 +63,15 @@ static zk_status own_leaves(zk_updater *u, const zk_sequences *seqs, zk_loss_fn 
   return ZK_OK;
 }
 
-// Own targets are contiguous, and ranks ascend with them: concatenation is the whole.
+// Every rank gets what all have of their own leaves' targets.
 static zk_status share(const zk_updater *u, const zk_sequences *seqs, float *values) {
   zk_comm *comm = u->session->comm;
-  if (zk_comm_size(comm) == 1) return ZK_OK;
   int32_t leaves = u->session->config.trainer.grad_leaves, first, last;
   int64_t from, to, unused;
   zk_rank_leaves(leaves, zk_comm_rank(comm), zk_comm_size(comm), &first, &last);
   zk_leaf_range(seqs->num_seqs, leaves, first, &from, &unused);
   zk_leaf_range(seqs->num_seqs, leaves, last - 1, &unused, &to);
-  int64_t begin = seqs->target_offsets[from], end = seqs->target_offsets[to];
-  void *all = NULL;
-  zk_status st = zk_comm_all_gather(comm, values + begin, (size_t)(end - begin) * sizeof *values, &all, NULL);
-  if (st == ZK_OK) memcpy(values, all, (size_t)seqs->target_offsets[seqs->num_seqs] * sizeof *values);
-  free(all);
-  return st;
+  return zk_sequences_share(comm, seqs, from, to, values);
 }
 
 zk_status zk_updater_gradient(zk_updater *u, const zk_sequences *seqs, zk_loss_fn loss, void *context, float *logprob, float *entropy) {
