@@ -2,6 +2,8 @@
 #include "shared/command_line.h"
 
 #include <argp.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { KEY_DRY_RUN = 256, KEY_HELP_CONFIG };
@@ -44,4 +46,11 @@ zk_status zk_command_line_parse(int argc, char **argv, const char *about, const 
   out->overrides = argv + 1;
   if (!out->config_path && !out->help_config) return ZK_FAIL(ZK_BAD_INPUT, "%s: which CONFIG.yaml? see %s --help", argv[0], argv[0]);
   return ZK_OK;
+}
+
+bool zk_command_line_integer(const char *text, int64_t least, int64_t most, int64_t *out) {
+  char *end;
+  errno = 0;
+  *out = strtoll(text, &end, 10);
+  return !errno && end != text && !*end && *out >= least && *out <= most;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "shared/clock.h"
+#include "shared/command_line.h"
 #include "shared/log.h"
 #include "trainer/config_command.h"
 #include "trainer/policy_loss.h"
@@ -159,9 +160,8 @@ static const struct argp_option options[] = {
     {0}};
 
 static int32_t parse_count(const char *arg, const char *name, struct argp_state *state) {
-  char *end = NULL;
-  long value = strtol(arg, &end, 10);
-  if (end == arg || *end || value < 1 || value > 1 << 20) argp_error(state, "--%s: \"%s\" is not a number from 1 to %d", name, arg, 1 << 20);
+  int64_t value;
+  if (!zk_command_line_integer(arg, 1, 1 << 20, &value)) argp_error(state, "--%s: \"%s\" is not a number from 1 to %d", name, arg, 1 << 20);
   return (int32_t)value;
 }
 
