@@ -30,8 +30,7 @@ zk_status zk_updater_open_forward(zk_session *s, double temperature, int32_t top
 zk_status zk_updater_open(zk_session *s, double temperature, int32_t top_k, double top_p, zk_updater *out) {
   const zk_config *c = &s->config;
   ZK_TRY(zk_updater_check_workers(c, s->comm));
-  ZK_TRY(zk_updater_open_forward(s, temperature, top_k, top_p, out));
-  zk_status st = ZK_OK;
+  zk_status st = zk_updater_open_forward(s, temperature, top_k, top_p, out);
   if (st == ZK_OK) st = zk_optimizer_open(&s->policy, s->comm, &out->optimizer);
   if (st == ZK_OK)
     st = zk_leaf_tree_open(s->device, out->optimizer.link, s->policy.params.num_elements, c->trainer.grad_leaves, out->optimizer.starts, &out->tree);
