@@ -82,12 +82,21 @@ typedef struct zk_backend {
   void (*stream_close)(zk_stream *stream);     // may be NULL
   // The one-ulp fault: the lowest bit of element n/2, or the next that is not zero, and of every 61st after it. element_bytes: 4 (f32) or 2 (bf16).
   zk_status (*flip)(zk_stream *stream, void *out, size_t element_bytes, size_t n);
+  // The other fault: the device fails as it would in a kernel of its own, at once or when it is next waited for.
+  zk_status (*break_down)(zk_stream *stream);
 } zk_backend;
 
 typedef struct {
   void *memory;
   size_t bytes;
 } zk_allocation;
+
+// A fault asked for by ZK_FAULT, for negative controls.
+typedef struct {
+  zk_op op;          // ZK_NUM_OPS: none
+  zk_numerics only;  // only where this is stored; ZK_NUM_NUMERICS: everywhere
+  bool breaks;       // the device breaks down there; else one ulp
+} zk_fault;
 
 struct zk_device {
   zk_device_kind kind;
@@ -108,7 +117,8 @@ struct zk_stream {
   uint64_t calls[ZK_NUM_OPS];
   void *scratch;
   size_t scratch_bytes;
-  zk_op fault; // ZK_NUM_OPS: none
+  zk_op last; // the operation counted last
+  zk_fault fault;
 };
 
 extern const zk_backend zk_backend_cpu;
@@ -116,8 +126,9 @@ extern const zk_backend zk_backend_cpu;
 extern const zk_backend zk_backend_cuda;
 #endif
 
-// Parses "side:operation" (ZK_FAULT); *op = ZK_NUM_OPS when it is meant for another side. ZK_BAD_INPUT lists the names.
-zk_status zk_fault_parse(const char *text, zk_side side, zk_op *op);
+// Parses "side:operation", "side:operation:f32", "...:bf16" or "...:break" (ZK_FAULT); out->op = ZK_NUM_OPS when it is meant for another side.
+// ZK_BAD_INPUT lists the names.
+zk_status zk_fault_parse(const char *text, zk_side side, zk_fault *out);
 
 #ifdef __cplusplus
 }

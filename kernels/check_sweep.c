@@ -1,6 +1,7 @@
-// A row's bits in any company: the same rows computed in batches of many sizes, at several places, equal the rows of one large batch; and
-// sampled rows of that equal the reference. What a kernel picks by batch size shows here. It runs on the helper's stream, which no fault reaches: a
-// fault is named by its own operation alone.
+// A row's bits in any company: the same rows computed in batches of many sizes, at several places, equal the rows of one
+// large batch, of which a linear layer's are compared with the reference too (other operations' in their own checks). What a
+// kernel picks by batch size shows here. It runs on the helper's stream, which no fault reaches: a fault is named by its own
+// operation alone.
 #include "kernels/backend.h"
 #include "kernels/check_case.h"
 #include "kernels/reference/linear_reference.h"

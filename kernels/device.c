@@ -109,7 +109,7 @@ static zk_status alloc_raw(zk_device *device, size_t bytes, const char *what, vo
 
 zk_status zk_device_alloc(zk_device *device, size_t bytes, const char *what, void **out) {
   ZK_TRY(alloc_raw(device, bytes, what, out));
-  zk_stream stream = {.device = device, .fault = ZK_NUM_OPS}; // the device's default queue
+  zk_stream stream = {.device = device, .last = ZK_NUM_OPS, .fault.op = ZK_NUM_OPS}; // the device's default queue
   zk_status status = device->backend->fill_zero(&stream, *out, bytes);
   if (status == ZK_OK) status = device->backend->wait(&stream);
   if (status != ZK_OK) {
@@ -127,7 +127,7 @@ void zk_device_free(zk_device *device, void *memory) {
 
 zk_status zk_stream_open(zk_device *device, zk_side side, zk_stream **out) {
   *out = NULL;
-  zk_op fault = ZK_NUM_OPS;
+  zk_fault fault = {.op = ZK_NUM_OPS};
 #ifdef ZK_WITH_FAULTS
   const char *text = getenv("ZK_FAULT");
   if (text != NULL) ZK_TRY(zk_fault_parse(text, side, &fault));
@@ -136,6 +136,7 @@ zk_status zk_stream_open(zk_device *device, zk_side side, zk_stream **out) {
   if (stream == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a stream");
   stream->device = device;
   stream->side = side;
+  stream->last = ZK_NUM_OPS;
   stream->fault = fault;
   zk_status status = device->backend->stream_open ? device->backend->stream_open(stream) : ZK_OK;
   if (status != ZK_OK) {
@@ -156,8 +157,17 @@ void zk_stream_close(zk_stream *stream) {
 zk_device *zk_stream_device(zk_stream *stream) { return stream->device; }
 zk_side zk_stream_side(const zk_stream *stream) { return stream->side; }
 uint64_t zk_stream_calls(const zk_stream *stream, zk_op op) { return stream->calls[op]; }
-void zk_stream_count(zk_stream *stream, zk_op op) { stream->calls[op]++; }
-zk_status zk_stream_wait(zk_stream *stream) { return stream->device->backend->wait(stream); }
+void zk_stream_count(zk_stream *stream, zk_op op) {
+  stream->calls[op]++;
+  stream->last = op;
+}
+
+// A device may tell of a failure long after the operation that met it.
+zk_status zk_stream_wait(zk_stream *stream) {
+  const zk_status status = stream->device->backend->wait(stream);
+  if (status != ZK_DEVICE || stream->last == ZK_NUM_OPS) return status;
+  return zk_status_context(status, "at or before operation %s", zk_op_name(stream->last));
+}
 
 zk_status zk_copy_to_device(zk_stream *stream, void *device_dst, const void *host_src, size_t bytes) {
   return stream->device->backend->copy(stream, device_dst, host_src, bytes);

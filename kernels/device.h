@@ -63,7 +63,8 @@ zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out);
 // Counts one call of `op`.
 void zk_stream_count(zk_stream *stream, zk_op op);
 // Test builds (ZK_WITH_FAULTS): when ZK_FAULT names this stream's side and `op` ("sampler:linear"), moves element n/2 (or the next
-// that is not 0) of the n elements at `out` (device memory, stored as `numerics` stores them), and every 61st after it, by one ulp. Elsewhere does nothing.
+// that is not 0) of the n elements at `out` (device memory, stored as `numerics` stores them), and every 61st after it, by one ulp. Elsewhere does nothing. "sampler:linear:bf16" (or f32) is
+// meant only where `numerics` is that; "sampler:linear:break" makes the device fail instead, at once or when it is next waited for (ZK_DEVICE).
 // ZK_SIDE_NONE is called "check": `zerokl check` and a run's start-up check work on such streams, so that a fault of the sampler or the
 // trainer is left for the step to find.
 zk_status zk_stream_fault(zk_stream *stream, zk_op op, zk_numerics numerics, void *out, size_t n);

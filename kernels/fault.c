@@ -1,5 +1,5 @@
-// Faults for negative controls: ZK_FAULT=side:operation moves one output element by one ulp, on one side, in test
-// builds only.
+// Faults for negative controls: ZK_FAULT=side:operation moves one output element by one ulp, on one side, in test builds only; with :f32 or
+// :bf16 behind it only where the output is stored as that, with :break the device fails there instead.
 #include "kernels/backend.h"
 
 #include <stdio.h>
@@ -15,30 +15,49 @@ static zk_status bad_fault(const char *text) {
   size_t used = 0;
   for (zk_op op = 0; op < ZK_NUM_OPS; op++)
     used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", op > 0 ? " " : "", zk_op_name(op));
-  return ZK_FAIL(ZK_BAD_INPUT, "ZK_FAULT=%s: want sampler:OPERATION, trainer:OPERATION or check:OPERATION, one of: %s",
+  return ZK_FAIL(ZK_BAD_INPUT, "ZK_FAULT=%s: want sampler:OPERATION, trainer:OPERATION or check:OPERATION, then nothing, :f32, :bf16 or :break; OPERATION is one of: %s",
                  text, names);
 }
 
-zk_status zk_fault_parse(const char *text, zk_side side, zk_op *op) {
-  *op = ZK_NUM_OPS;
+// Whether `text`, `length` characters of it, is `name`.
+static bool is_name(const char *name, const char *text, size_t length) { return strlen(name) == length && memcmp(name, text, length) == 0; }
+
+// What stands behind the operation.
+static bool parse_kind(const char *text, zk_fault *out) {
+  if (*text == 0) return true;
+  out->breaks = strcmp(text, ":break") == 0;
+  for (zk_numerics n = ZK_F32; n <= ZK_BF16; n++)
+    if (strcmp(text + 1, zk_numerics_name(n)) == 0) out->only = n;
+  return out->breaks || out->only != ZK_NUM_NUMERICS;
+}
+
+zk_status zk_fault_parse(const char *text, zk_side side, zk_fault *out) {
+  *out = (zk_fault){.op = ZK_NUM_OPS, .only = ZK_NUM_NUMERICS};
   const char *colon = strchr(text, ':');
   if (colon == NULL) return bad_fault(text);
   zk_side named = ZK_SIDE_NONE;
-  while (named <= ZK_SIDE_TRAINER && (strlen(side_names[named]) != (size_t)(colon - text) ||
-                                      memcmp(side_names[named], text, (size_t)(colon - text)) != 0))
-    named++;
+  while (named <= ZK_SIDE_TRAINER && !is_name(side_names[named], text, (size_t)(colon - text))) named++;
+  const char *operation = colon + 1;
+  const size_t length = strcspn(operation, ":");
   zk_op found = 0;
-  while (found < ZK_NUM_OPS && strcmp(zk_op_name(found), colon + 1) != 0) found++;
-  if (named > ZK_SIDE_TRAINER || found == ZK_NUM_OPS) return bad_fault(text);
-  if (named == side) *op = found;
+  while (found < ZK_NUM_OPS && !is_name(zk_op_name(found), operation, length)) found++;
+  if (named > ZK_SIDE_TRAINER || found == ZK_NUM_OPS || !parse_kind(operation + length, out)) return bad_fault(text);
+  if (named == side) out->op = found;
   return ZK_OK;
 }
 
-int zk_stream_is_faulty(const zk_stream *stream, zk_op op) { return stream->fault == op; }
+int zk_stream_is_faulty(const zk_stream *stream, zk_op op) { return stream->fault.op == op; }
 
 zk_status zk_stream_fault(zk_stream *stream, zk_op op, zk_numerics numerics, void *out, size_t n) {
 #ifdef ZK_WITH_FAULTS
-  if (stream->fault == op && n > 0) return stream->device->backend->flip(stream, out, zk_numerics_bytes(numerics), n);
+  const zk_fault *fault = &stream->fault;
+  if (fault->op != op || n == 0) return ZK_OK;
+  if (fault->breaks) {
+    const zk_status status = stream->device->backend->break_down(stream);
+    return status == ZK_OK ? ZK_OK : zk_status_context(status, "operation %s", zk_op_name(op));
+  }
+  if (fault->only == ZK_NUM_NUMERICS || fault->only == numerics)
+    return stream->device->backend->flip(stream, out, zk_numerics_bytes(numerics), n);
 #else
   (void)stream, (void)op, (void)numerics, (void)out, (void)n;
 #endif

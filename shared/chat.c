@@ -25,13 +25,13 @@ static renderer render_none, render_chatml, render_qwen3, render_llama3;
 // What the templates are made of. `fixed`: the default system message of ChatML, the preamble of Llama 3's system
 // message.
 static const struct {
-  const char *name, *help;
+  const char *name;
   renderer *render;
   const char *fixed;
   const char *answer; // begins the assistant's turn
   const char *end_of_turn;
 } TEMPLATES[ZK_NUM_CHAT] = {
-#define X(id, name_, help_) [ZK_CHAT_##id] = {.name = name_, .help = help_, TEMPLATE_##id},
+#define X(id, name_) [ZK_CHAT_##id] = {.name = name_, TEMPLATE_##id},
 #define CHATML_(system)                                                                                                \
   .render = render_chatml, .fixed = system, .answer = "<|im_start|>assistant\n", .end_of_turn = "<|im_end|>"
 #define LLAMA_(preamble)                                                                                               \
@@ -71,10 +71,9 @@ static const struct {
 };
 
 const char *zk_chat_name(zk_chat_template t) { return TEMPLATES[t].name; }
-const char *zk_chat_help(zk_chat_template t) { return TEMPLATES[t].help; }
 const char *zk_chat_end_of_turn(zk_chat_template t) { return TEMPLATES[t].end_of_turn; }
 
-#define X(id, name, help) " " name
+#define X(id, name) " " name
 static const char *const ALL_NAMES = ZK_CHAT_LIST(X);
 #undef X
 

@@ -9,19 +9,19 @@
 #include "kernels/status.h"
 #include "shared/tokenizer.h"
 
-// X(NAME, "name in task.template", "what it is"): the one table that config, help and tests read.
+// X(NAME, "name in task.template"): the one table that config and tests read.
 #define ZK_CHAT_LIST(X)                                                                                                \
-  X(NONE, "none", "no markup: the one user message is the text")                                                       \
-  X(CHATML, "chatml", "ChatML without a default system message")                                                       \
-  X(SMOLLM2, "smollm2", "ChatML with the default system message of SmolLM2-Instruct")                                  \
-  X(QWEN2, "qwen2", "ChatML with the default system message of Qwen2")                                                 \
-  X(QWEN25, "qwen2.5", "ChatML with the default system message of Qwen2.5")                                            \
-  X(QWEN3, "qwen3", "ChatML of Qwen3, thinking allowed")                                                               \
-  X(LLAMA3, "llama3", "headers of Llama 3")                                                                            \
-  X(LLAMA31, "llama3.1", "headers of Llama 3.1, 3.2 and 3.3 with their preamble, its date always 26 Jul 2024")
+  X(NONE, "none")        /* no markup: the one user message is the text */                                             \
+  X(CHATML, "chatml")    /* ChatML without a default system message */                                                 \
+  X(SMOLLM2, "smollm2")  /* ChatML with the default system message of SmolLM2-Instruct */                              \
+  X(QWEN2, "qwen2")      /* ChatML with the default system message of Qwen2 */                                         \
+  X(QWEN25, "qwen2.5")   /* ChatML with the default system message of Qwen2.5 */                                       \
+  X(QWEN3, "qwen3")      /* ChatML of Qwen3, thinking allowed */                                                       \
+  X(LLAMA3, "llama3")    /* headers of Llama 3 */                                                                      \
+  X(LLAMA31, "llama3.1") /* headers of Llama 3.1, 3.2 and 3.3 with their preamble, its date always 26 Jul 2024 */
 
 typedef enum {
-#define X(id, name, text) ZK_CHAT_##id,
+#define X(id, name) ZK_CHAT_##id,
   ZK_CHAT_LIST(X)
 #undef X
       ZK_NUM_CHAT
@@ -33,7 +33,6 @@ typedef struct zk_chat_message {
 } zk_chat_message;
 
 const char *zk_chat_name(zk_chat_template template_); // "llama3.1"
-const char *zk_chat_help(zk_chat_template template_); // what it is, from the table
 // ZK_BAD_INPUT, listing the names, when there is no such template.
 zk_status zk_chat_find(const char *name, zk_chat_template *out);
 

@@ -38,7 +38,6 @@ void zk_comm_device_close(zk_comm_device *l) {
 }
 
 zk_comm *zk_comm_device_comm(const zk_comm_device *l) { return l->comm; }
-size_t zk_comm_device_bytes(int num_ranks) { return 0; } // all of it is the host's
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 

@@ -16,8 +16,6 @@ typedef struct zk_comm_device zk_comm_device;
 zk_status zk_comm_device_open(zk_comm *comm, zk_device *device, zk_comm_device **out);
 void zk_comm_device_close(zk_comm_device *link);
 zk_comm *zk_comm_device_comm(const zk_comm_device *link);
-// Bytes of device memory that it holds; for the memory plan.
-size_t zk_comm_device_bytes(int num_ranks);
 
 // Rank r sends send_bytes[q] bytes at send + send_offsets[q] to rank q, itself too; receives into recv likewise. send and recv are device
 // memory and do not overlap. Waits for `stream` first, and until all is there. All ranks fail alike. Collective.

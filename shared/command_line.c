@@ -2,6 +2,8 @@
 #include "shared/command_line.h"
 
 #include <argp.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { KEY_DRY_RUN = 256, KEY_HELP_CONFIG };
@@ -34,11 +36,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
   }
 }
 
-zk_status zk_command_line_parse(int argc, char **argv, const char *about, zk_command_line *out) {
-  return zk_command_line_parse_with(argc, argv, about, NULL, NULL, out);
-}
-
-zk_status zk_command_line_parse_with(int argc, char **argv, const char *about, const struct argp *own, void *own_input, zk_command_line *out) {
+zk_status zk_command_line_parse(int argc, char **argv, const char *about, const struct argp *own, void *own_input, zk_command_line *out) {
   memset(out, 0, sizeof *out);
   parse_input input = {out, own != NULL, own_input};
   const struct argp_child children[] = {{own, 0, NULL, 0}, {0}};
@@ -48,4 +46,11 @@ zk_status zk_command_line_parse_with(int argc, char **argv, const char *about, c
   out->overrides = argv + 1;
   if (!out->config_path && !out->help_config) return ZK_FAIL(ZK_BAD_INPUT, "%s: which CONFIG.yaml? see %s --help", argv[0], argv[0]);
   return ZK_OK;
+}
+
+bool zk_command_line_integer(const char *text, int64_t least, int64_t most, int64_t *out) {
+  char *end;
+  errno = 0;
+  *out = strtoll(text, &end, 10);
+  return !errno && end != text && !*end && *out >= least && *out <= most;
 }

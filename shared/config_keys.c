@@ -55,7 +55,7 @@ static const zk_config_choice architectures[] = {
         {NULL, 0, false}};
 
 static const zk_config_choice templates[] = {YES("auto", ZK_CONFIG_TEMPLATE_AUTO),
-#define X(id, name, text) YES(name, ZK_CHAT_##id),
+#define X(id, name) YES(name, ZK_CHAT_##id),
                                              ZK_CHAT_LIST(X)
 #undef X
                                                  {NULL, 0, false}};

@@ -2,9 +2,9 @@
 #include <argp.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "shared/command_line.h"
 #include "shared/file_util.h"
 #include "shared/inspect.h"
 #include "shared/json_text.h"
@@ -41,7 +41,6 @@ typedef struct {
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
   arguments *args = state->input;
-  char *end;
   switch (key) {
   case 'j':
     args->json = 1;
@@ -50,9 +49,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     args->options.tokenizer = arg;
     return 0;
   case 'g':
-    errno = 0;
-    args->options.group = strtoll(arg, &end, 10);
-    if (errno || *end || end == arg) argp_error(state, "--group: \"%s\" is not a number", arg);
+    if (!zk_command_line_integer(arg, INT64_MIN, INT64_MAX, &args->options.group)) argp_error(state, "--group: \"%s\" is not a number", arg);
     return 0;
   case ARGP_KEY_ARG:
     if (state->arg_num) argp_error(state, "one file or folder at a time");

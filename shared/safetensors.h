@@ -61,9 +61,7 @@ zk_status zk_safetensor_read_f32(const zk_safetensor *tensor, int64_t first, int
 // The same for I32 and I64 (the latter must fit int64_t), for files of ours that hold indices.
 zk_status zk_safetensor_read_i64(const zk_safetensor *tensor, int64_t first, int64_t count, int64_t *out);
 
-float zk_float_from_bf16(uint16_t bits);  // exact
-float zk_float_from_f16(uint16_t bits);   // exact, subnormals too
-uint16_t zk_bf16_from_float(float value); // round to nearest, ties to even; NaN stays a quiet NaN
+float zk_float_from_f16(uint16_t bits); // exact, subnormals too; bf16 is kernels/bf16.h's
 
 // ---- writing
 

@@ -1,11 +1,8 @@
-// Element conversions between the dtypes on disk and f32, all exact but f32 -> bf16, which rounds to nearest, ties to
-// even.
+// Elements as they lie on disk to f32, exactly, and to 64-bit integers.
 #include <string.h>
 
-#include "kernels/math.h"
+#include "kernels/bf16.h"
 #include "shared/safetensors.h"
-
-float zk_float_from_bf16(uint16_t bits) { return zk_bits_float((uint32_t)bits << 16); }
 
 float zk_float_from_f16(uint16_t bits) {
   uint32_t sign = (uint32_t)(bits & 0x8000) << 16, exponent = bits >> 10 & 31, fraction = bits & 0x3ff;
@@ -13,12 +10,6 @@ float zk_float_from_f16(uint16_t bits) {
   if (exponent) return zk_bits_float(sign | (exponent + 112) << 23 | fraction << 13);
   float magnitude = (float)fraction * 0x1p-24f; // zero and subnormals: fraction x 2^-24, exact
   return zk_bits_float(sign | zk_float_bits(magnitude));
-}
-
-uint16_t zk_bf16_from_float(float value) {
-  uint32_t bits = zk_float_bits(value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40);
-  return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
 }
 
 static zk_status check_range(const zk_safetensor *t, int64_t first, int64_t count) {
@@ -37,7 +28,7 @@ zk_status zk_safetensor_read_f32(const zk_safetensor *t, int64_t first, int64_t 
     if (count) memcpy(out, src, (size_t)count * 4);
     return ZK_OK;
   case ZK_DTYPE_BF16:
-    for (int64_t i = 0; i < count; i++) memcpy(&half, src + 2 * i, 2), out[i] = zk_float_from_bf16(half);
+    for (int64_t i = 0; i < count; i++) memcpy(&half, src + 2 * i, 2), out[i] = zk_bf16_to_float((zk_bf16){half});
     return ZK_OK;
   case ZK_DTYPE_F16:
     for (int64_t i = 0; i < count; i++) memcpy(&half, src + 2 * i, 2), out[i] = zk_float_from_f16(half);

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "kernels/bf16.h"
 #include "shared/file.h"
 #include "shared/safetensors.h"
 
@@ -137,10 +138,10 @@ static zk_status write_values(zk_safetensors_writer *w, const float *values, int
   const shard *s = &w->shards[w->shard_idx];
   if (w->dtype == ZK_DTYPE_F32)
     return fwrite(values, 4, (size_t)count, w->file) == (size_t)count ? ZK_OK : fail_write(s);
-  uint16_t halves[4096];
+  zk_bf16 halves[4096];
   for (int64_t done = 0; done < count;) {
     size_t n = count - done < 4096 ? (size_t)(count - done) : 4096;
-    for (size_t i = 0; i < n; i++) halves[i] = zk_bf16_from_float(values[done + (int64_t)i]);
+    for (size_t i = 0; i < n; i++) halves[i] = zk_float_to_bf16(values[done + (int64_t)i]);
     if (fwrite(halves, 2, n, w->file) != n) return fail_write(s);
     done += (int64_t)n;
   }

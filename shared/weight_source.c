@@ -41,7 +41,7 @@ zk_status zk_weight_source_copy(const zk_weight_source *s, zk_stream *stream, zk
   for (int64_t at = 0; at < count && st == ZK_OK; at += BLOCK) {
     int64_t n = count - at < BLOCK ? count - at : BLOCK;
     st = zk_weight_source_read(s, first + at, n, host);
-    zk_weights_round(numerics, host, n);
+    if (st == ZK_OK) zk_weights_round(numerics, host, n);
     if (st == ZK_OK) st = zk_copy_to_device(stream, (char *)device + (size_t)at * element, host, (size_t)n * element);
     if (st == ZK_OK) st = zk_stream_wait(stream);
   }

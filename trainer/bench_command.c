@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/bench.h"
+#include "shared/command_line.h"
 #include "shared/device_choice.h"
 #include "shared/log.h"
 #include "shared/version.h"
@@ -28,6 +29,7 @@ enum { SHRINK = 256 };
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
   bench_args *args = state->input;
   char *end = NULL;
+  int64_t n;
   switch (key) {
   case 'j':
     args->json = arg;
@@ -35,25 +37,20 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
   case 'f':
     args->options.filter = arg;
     return 0;
-  case 't': {
-    const long n = strtol(arg, &end, 10);
-    if (*end != 0 || end == arg || n < 1 || n > 1024)
-      argp_error(state, "--threads: \"%s\" is not a number of threads", arg);
+  case 't':
+    if (!zk_command_line_integer(arg, 1, 1024, &n)) argp_error(state, "--threads: \"%s\" is not a number of threads", arg);
     args->options.num_threads = (int)n;
     return 0;
-  }
   case 'd':
     if (!zk_device_choice_parse(arg, &args->device)) argp_error(state, "--device: \"%s\" is not one of " ZK_DEVICE_CHOICE_ARG, arg);
     return 0;
   case 'q':
     args->options.quick = true;
     return 0;
-  case SHRINK: {
-    const long n = strtol(arg, &end, 10);
-    if (*end != 0 || end == arg || n < 1 || n > 1024) argp_error(state, "--shrink: \"%s\" is not a number from 1 to 1024", arg);
+  case SHRINK:
+    if (!zk_command_line_integer(arg, 1, 1024, &n)) argp_error(state, "--shrink: \"%s\" is not a number from 1 to 1024", arg);
     args->options.shrink = (int)n;
     return 0;
-  }
   case 's':
     args->options.seconds = strtod(arg, &end);
     if (*end != 0 || end == arg || !(args->options.seconds >= 0.0 && args->options.seconds <= 3600.0))

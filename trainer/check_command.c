@@ -46,7 +46,7 @@ static const struct argp parser = {.options = options,
                                           "(the last line names it); 2: could not be checked."};
 
 static void print_row(const zk_check_row *row, void *user) {
-  printf("%-24s %-8s %-7s %-8s %6" PRId64 " %15" PRIu64 " %s\n", row->operation, row->numerics, row->device, row->variant, row->num_cases,
+  printf("%-24s %-8s %-7s %-10s %6" PRId64 " %15" PRIu64 " %s\n", row->operation, row->numerics, row->device, row->variant, row->num_cases,
          row->differing_bits, row->differing_bits == 0 ? "ok" : "DIFFERS");
   fflush(stdout);
   if (row->differing_bits > 0) ZK_LOG(WARN, "check", "%s %s: %s", row->operation, row->numerics, row->first_difference);
@@ -61,7 +61,7 @@ static zk_status run_check(int argc, char **argv) {
   ZK_TRY(zk_device_choose(args.device, 0, 1, &kind, &ordinal));
   ZK_TRY(zk_device_open(kind, ordinal, &device));
   ZK_LOG(INFO, "check", "%s, contract version %d", zk_device_describe(device), ZK_CONTRACT_VERSION);
-  printf("%-24s %-8s %-7s %-8s %6s %15s %s\n", "operation", "numerics", "device", "variant", "cases", "differing bits", "ok");
+  printf("%-24s %-8s %-7s %-10s %6s %15s %s\n", "operation", "numerics", "device", "variant", "cases", "differing bits", "ok");
   zk_status status = args.quick ? zk_check_quick_rows(device, args.only, print_row, NULL) : zk_check_full(device, args.only, print_row, NULL);
   zk_device_close(device);
   return status;

@@ -7,7 +7,7 @@
 
 zk_status zk_config_command(int argc, char **argv, const char *about, const struct argp *own, zk_plan_kind kind, zk_config_work *work, void *arg) {
   zk_command_line line;
-  ZK_TRY(zk_command_line_parse_with(argc, argv, about, own, arg, &line));
+  ZK_TRY(zk_command_line_parse(argc, argv, about, own, arg, &line));
   if (line.help_config) {
     zk_config_help(stdout);
     return ZK_OK;

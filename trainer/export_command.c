@@ -1,9 +1,8 @@
 // `zerokl export RUN DIR`: a checkpoint of a run as a plain Hugging Face folder, without optimiser state and markers.
 #include <argp.h>
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "shared/command_line.h"
 #include "shared/log.h"
 #include "shared/model.h"
 #include "shared/run_dir.h"
@@ -19,12 +18,9 @@ typedef struct {
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
   export_args *args = state->input;
-  char *end = NULL;
   switch (key) {
   case 's':
-    errno = 0;
-    args->step = strtoll(arg, &end, 10);
-    if (errno || *end || end == arg || args->step < 0) argp_error(state, "--step: \"%s\" is not a step", arg);
+    if (!zk_command_line_integer(arg, 0, INT64_MAX, &args->step)) argp_error(state, "--step: \"%s\" is not a step", arg);
     return 0;
   case 'd':
     if (!strcmp(arg, "f32")) args->dtype = ZK_DTYPE_F32;

@@ -5,9 +5,9 @@
 #include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "shared/clock.h"
+#include "shared/command_line.h"
 #include "shared/log.h"
 #include "trainer/config_command.h"
 #include "trainer/policy_loss.h"
@@ -36,16 +36,6 @@ typedef struct {
   double seconds;
 } rollout_step;
 
-// Fills values[targets] with what every rank has of its own sequences, in order: concatenation is the whole.
-static zk_status share(zk_comm *comm, const zk_sequences *seqs, int64_t first, int64_t last, float *values) {
-  void *all = NULL;
-  const int64_t begin = seqs->target_offsets[first], end = seqs->target_offsets[last];
-  zk_status st = zk_comm_all_gather(comm, values + begin, (size_t)(end - begin) * sizeof *values, &all, NULL);
-  if (st == ZK_OK) memcpy(values, all, (size_t)seqs->target_offsets[seqs->num_seqs] * sizeof *values);
-  free(all);
-  return st;
-}
-
 // The trainer's log-probabilities, each rank those of its share of the sequences; then bit against bit.
 static zk_status compare(rollout *r, rollout_step *x) {
   zk_comm *comm = r->session.comm;
@@ -56,8 +46,8 @@ static zk_status compare(rollout *r, rollout_step *x) {
   const int64_t n = x->seqs.num_seqs, first = n * zk_comm_rank(comm) / zk_comm_size(comm), last = n * (zk_comm_rank(comm) + 1) / zk_comm_size(comm);
   zk_gradient_outputs out = {.logprob = t->trainer_logprob, .entropy = x->entropy};
   ZK_TRY(zk_comm_agree(comm, zk_gradient_forward(r->gradient, &x->seqs, first, last, &out)));
-  ZK_TRY(share(comm, &x->seqs, first, last, t->trainer_logprob));
-  ZK_TRY(share(comm, &x->seqs, first, last, x->entropy));
+  ZK_TRY(zk_sequences_share(comm, &x->seqs, first, last, t->trainer_logprob));
+  ZK_TRY(zk_sequences_share(comm, &x->seqs, first, last, x->entropy));
   zk_policy_stats_compute(&r->session.config, t, x->entropy, &x->policy);
   if (x->policy.mismatch_tokens && r->session.config.numerics != ZK_VENDOR)
     return zk_comm_agree(comm, zk_policy_mismatch(t, x->policy.first_mismatch, x->policy.mismatch_tokens));
@@ -175,9 +165,8 @@ static const struct argp_option options[] = {
     {0}};
 
 static int32_t parse_count(const char *arg, const char *name, struct argp_state *state) {
-  char *end = NULL;
-  long value = strtol(arg, &end, 10);
-  if (end == arg || *end || value < 1 || value > 1 << 20) argp_error(state, "--%s: \"%s\" is not a number from 1 to %d", name, arg, 1 << 20);
+  int64_t value;
+  if (!zk_command_line_integer(arg, 1, 1 << 20, &value)) argp_error(state, "--%s: \"%s\" is not a number from 1 to %d", name, arg, 1 << 20);
   return (int32_t)value;
 }
 

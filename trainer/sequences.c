@@ -139,3 +139,13 @@ void zk_sequences_free(zk_sequences *s) {
   free((void *)s->target_offsets);
   memset(s, 0, sizeof *s);
 }
+
+zk_status zk_sequences_share(zk_comm *comm, const zk_sequences *seqs, int64_t first, int64_t last, float *values) {
+  if (zk_comm_size(comm) == 1) return ZK_OK;
+  void *all = NULL;
+  const int64_t begin = seqs->target_offsets[first], end = seqs->target_offsets[last];
+  zk_status st = zk_comm_all_gather(comm, values + begin, (size_t)(end - begin) * sizeof *values, &all, NULL);
+  if (st == ZK_OK) memcpy(values, all, (size_t)seqs->target_offsets[seqs->num_seqs] * sizeof *values);
+  free(all);
+  return st;
+}

@@ -7,6 +7,7 @@
 
 #include "kernels/chunks.h"
 #include "kernels/status.h"
+#include "shared/comm.h"
 #include "shared/trajectory.h"
 
 // Sequence i is tokens[offsets[i] .. offsets[i + 1]); its tokens from index first_target[i] (at least 1) on are predicted and
@@ -22,6 +23,9 @@ typedef struct {
 // Prompt and completion of every sample of a step as one sequence each; completions are the targets. Owned: zk_sequences_free.
 zk_status zk_sequences_from_trajectory(const zk_trajectory *t, zk_sequences *out);
 void zk_sequences_free(zk_sequences *seqs);
+// Fills values[targets], of which every rank has those of its own sequences [first, last), on all ranks. Own sequences ascend with the
+// ranks, so that concatenation is the whole. Collective.
+zk_status zk_sequences_share(zk_comm *comm, const zk_sequences *seqs, int64_t first, int64_t last, float *values);
 
 // Sequences [first, last) of leaf `leaf`: sequence i belongs to leaf floor(i * num_leaves / num_seqs).
 void zk_leaf_range(int64_t num_seqs, int32_t num_leaves, int32_t leaf, int64_t *first, int64_t *last);

@@ -1,7 +1,6 @@
 // Leaves of this rank, outputs of all, one optimiser step.
 #include "trainer/update.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "shared/log.h"
@@ -31,8 +30,7 @@ zk_status zk_updater_open_forward(zk_session *s, double temperature, int32_t top
 zk_status zk_updater_open(zk_session *s, double temperature, int32_t top_k, double top_p, zk_updater *out) {
   const zk_config *c = &s->config;
   ZK_TRY(zk_updater_check_workers(c, s->comm));
-  ZK_TRY(zk_updater_open_forward(s, temperature, top_k, top_p, out));
-  zk_status st = ZK_OK;
+  zk_status st = zk_updater_open_forward(s, temperature, top_k, top_p, out);
   if (st == ZK_OK) st = zk_optimizer_open(&s->policy, s->comm, &out->optimizer);
   if (st == ZK_OK)
     st = zk_leaf_tree_open(s->device, out->optimizer.link, s->policy.params.num_elements, c->trainer.grad_leaves, out->optimizer.starts, &out->tree);
@@ -64,21 +62,15 @@ static zk_status own_leaves(zk_updater *u, const zk_sequences *seqs, zk_loss_fn 
   return ZK_OK;
 }
 
-// Own targets are contiguous, and ranks ascend with them: concatenation is the whole.
+// Every rank gets what all have of their own leaves' targets.
 static zk_status share(const zk_updater *u, const zk_sequences *seqs, float *values) {
   zk_comm *comm = u->session->comm;
-  if (zk_comm_size(comm) == 1) return ZK_OK;
   int32_t leaves = u->session->config.trainer.grad_leaves, first, last;
   int64_t from, to, unused;
   zk_rank_leaves(leaves, zk_comm_rank(comm), zk_comm_size(comm), &first, &last);
   zk_leaf_range(seqs->num_seqs, leaves, first, &from, &unused);
   zk_leaf_range(seqs->num_seqs, leaves, last - 1, &unused, &to);
-  int64_t begin = seqs->target_offsets[from], end = seqs->target_offsets[to];
-  void *all = NULL;
-  zk_status st = zk_comm_all_gather(comm, values + begin, (size_t)(end - begin) * sizeof *values, &all, NULL);
-  if (st == ZK_OK) memcpy(values, all, (size_t)seqs->target_offsets[seqs->num_seqs] * sizeof *values);
-  free(all);
-  return st;
+  return zk_sequences_share(comm, seqs, from, to, values);
 }
 
 zk_status zk_updater_gradient(zk_updater *u, const zk_sequences *seqs, zk_loss_fn loss, void *context, float *logprob, float *entropy) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/command_line.h"
 #include "shared/device_choice.h"
 #include "trainer/verify.h"
 
@@ -33,13 +34,6 @@ static bool parse_steps(const char *text, zk_verify_options *o) {
   return !errno && end != colon + 1 && !*end && o->last_step >= 1 && o->last_step >= o->first_step;
 }
 
-static bool parse_count(const char *text, int64_t *out) {
-  char *end;
-  errno = 0;
-  *out = strtoll(text, &end, 10);
-  return !errno && end != text && !*end && *out >= 1;
-}
-
 enum { KEY_REPLAY = 256, KEY_STEPS, KEY_SAMPLE, KEY_PARTIAL, KEY_DEVICE, KEY_JSON };
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
@@ -55,7 +49,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     if (!parse_steps(arg, &args->options)) argp_error(state, "--steps: \"%s\" is not A:B with 1 <= A <= B", arg);
     return 0;
   case KEY_SAMPLE:
-    if (!parse_count(arg, &args->options.num_sample)) argp_error(state, "--sample: \"%s\" is not a number of sequences", arg);
+    if (!zk_command_line_integer(arg, 1, INT64_MAX, &args->options.num_sample))
+      argp_error(state, "--sample: \"%s\" is not a number of sequences", arg);
     return 0;
   case KEY_DEVICE:
     args->options.has_device = true;

@@ -74,7 +74,7 @@ typedef struct {
   zk_bench *bench;
   void *from, *to;
   size_t bytes;
-  zk_vendor_gemm gemm;
+  zk_cublas_gemm gemm;
 } ceiling_arg;
 
 static zk_status copy(void *arg) {
@@ -109,7 +109,7 @@ static zk_status measure(zk_bench *bench) {
   ZK_TRY(zk_bench_random(bench, ZK_BF16, (int64_t)SIZE * SIZE, 1.0f, "a factor", &a));
   ZK_TRY(zk_bench_random(bench, ZK_BF16, (int64_t)SIZE * SIZE, 1.0f, "a factor", &b));
   ZK_TRY(zk_bench_alloc(bench, (size_t)SIZE * SIZE * 2, "a product", &c.to));
-  c.gemm = (zk_vendor_gemm){true, false, SIZE, SIZE, SIZE, SIZE, SIZE, SIZE, a, b, c.to, false, 0.0f};
+  c.gemm = (zk_cublas_gemm){true, false, SIZE, SIZE, SIZE, SIZE, SIZE, SIZE, a, b, c.to, false, 0.0f};
   ZK_TRY(zk_bench_time_gpu(bench, product, &c, 0.3, &us));
   bench->flops_per_us = 2.0 * SIZE * SIZE * SIZE / us;
   return ZK_OK;

@@ -33,26 +33,26 @@ static zk_status run_ours(void *arg) {
 }
 
 // The same product as the vendor counts it: our rows are its columns.
-static zk_vendor_gemm vendor_gemm(linear_arg *a) {
+static zk_cublas_gemm vendor_gemm(linear_arg *a) {
   const int rows = (int)a->desc.num_rows, in = a->desc.in_features, out = a->desc.out_features;
   switch (a->product) {
   case FORWARD:
-    return (zk_vendor_gemm){true, false, out, rows, in, in, in, out, next_weight(a), a->x, a->y, false, 0.0f};
+    return (zk_cublas_gemm){true, false, out, rows, in, in, in, out, next_weight(a), a->x, a->y, false, 0.0f};
   case BACKWARD_INPUT:
-    return (zk_vendor_gemm){false, false, in, rows, out, in, out, in, next_weight(a), a->y, a->dx, false, 0.0f};
+    return (zk_cublas_gemm){false, false, in, rows, out, in, out, in, next_weight(a), a->y, a->dx, false, 0.0f};
   default:
-    return (zk_vendor_gemm){false, true, in, out, rows, in, out, in, a->x, a->y, a->dweight, true, 1.0f};
+    return (zk_cublas_gemm){false, true, in, out, rows, in, out, in, a->x, a->y, a->dweight, true, 1.0f};
   }
 }
 
 static zk_status run_default(void *arg) {
   linear_arg *a = arg;
-  const zk_vendor_gemm gemm = vendor_gemm(a);
+  const zk_cublas_gemm gemm = vendor_gemm(a);
   return zk_vendor_default(a->vendor, &gemm);
 }
 static zk_status run_lt(void *arg) {
   linear_arg *a = arg;
-  const zk_vendor_gemm gemm = vendor_gemm(a);
+  const zk_cublas_gemm gemm = vendor_gemm(a);
   return zk_vendor_lt_run(a->vendor, &gemm);
 }
 
@@ -61,7 +61,7 @@ static zk_status time_rivals(zk_bench *bench, linear_arg *a, zk_bench_row *row) 
   if (a->vendor == NULL) return ZK_OK;
   row->rival = "cuBLAS", row->second = "Lt, no split-K";
   ZK_TRY(zk_bench_time_gpu(bench, run_default, a, 0.0, &row->rival_us));
-  const zk_vendor_gemm gemm = vendor_gemm(a);
+  const zk_cublas_gemm gemm = vendor_gemm(a);
   ZK_TRY(zk_vendor_lt_prepare(a->vendor, &gemm, &found));
   return found ? zk_bench_time_gpu(bench, run_lt, a, 0.0, &row->second_us) : ZK_OK;
 }

@@ -12,7 +12,7 @@ typedef struct {
   zk_vendor *vendor;
   work work;
   zk_lmhead_desc desc;
-  zk_vendor_gemm gemm;
+  zk_cublas_gemm gemm;
   void *x, *weight, *logits;
   int32_t *token;
   uint32_t *names;
@@ -50,7 +50,7 @@ static zk_status add_rows(zk_bench *bench, head_arg *a, int32_t rows) {
   ZK_TRY(make_names(bench, a, rows, vocab));
   if (a->vendor != NULL)
     ZK_TRY(zk_bench_alloc(bench, (size_t)rows * (size_t)vocab * 2, "the rival's logits", &a->logits));
-  a->gemm = (zk_vendor_gemm){true,  false,     vocab, rows,      hidden, hidden, hidden,
+  a->gemm = (zk_cublas_gemm){true,  false,     vocab, rows,      hidden, hidden, hidden,
                              vocab, a->weight, a->x,  a->logits, false,  0.0f};
   a->desc.num_rows = rows;
   double rival_us = 0.0;

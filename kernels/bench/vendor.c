@@ -1,13 +1,14 @@
-// cuBLAS through dlopen: the few functions and constants of its stable C interface that two kinds of product need.
+// cuBLAS as kernels/cuda/cublas.h loads it, and cuBLASLt beside it: the few functions and constants of its stable C
+// interface that a product without split-K needs.
 #include "kernels/bench/vendor.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "kernels/bench/gpu.h"
 #include "kernels/cuda/bench.h"
 
-enum { OP_N = 0, OP_T = 1, R_32F = 0, R_16BF = 14, COMPUTE_32F = 68, GEMM_DEFAULT = -1 };
 enum { LT_DESC_TRANSA = 3, LT_DESC_TRANSB = 4, LT_PREF_WORKSPACE = 1, LT_PREF_REDUCTION = 3, LT_REDUCTION_NONE = 0 };
 enum { MOST_ALGORITHMS = 8 };
 static const size_t workspace_bytes = (size_t)32 << 20; // what NVIDIA advises for this generation
@@ -23,85 +24,58 @@ typedef struct {
   int reserved[4];
 } lt_candidate;
 
-// X(library, function, arguments): every function returns a status, 0 when it succeeds.
+// X(function, arguments): every function returns a status, 0 when it succeeds.
 #define FUNCTIONS(X)                                                                                                   \
-  X(blas, cublasCreate_v2, (void **))                                                                                  \
-  X(blas, cublasDestroy_v2, (void *))                                                                                  \
-  X(blas, cublasGetVersion_v2, (void *, int *))                                                                        \
-  X(blas, cublasSetStream_v2, (void *, void *))                                                                        \
-  X(blas, cublasSetWorkspace_v2, (void *, void *, size_t))                                                             \
-  X(blas, cublasGemmEx,                                                                                                \
-    (void *, int, int, int, int, int, const void *, const void *, int, int, const void *, int, int, const void *,      \
-     void *, int, int, int, int))                                                                                      \
-  X(lt, cublasLtCreate, (void **))                                                                                     \
-  X(lt, cublasLtDestroy, (void *))                                                                                     \
-  X(lt, cublasLtMatmulDescCreate, (void **, int, int))                                                                 \
-  X(lt, cublasLtMatmulDescSetAttribute, (void *, int, const void *, size_t))                                           \
-  X(lt, cublasLtMatmulDescDestroy, (void *))                                                                           \
-  X(lt, cublasLtMatrixLayoutCreate, (void **, int, uint64_t, uint64_t, int64_t))                                       \
-  X(lt, cublasLtMatrixLayoutDestroy, (void *))                                                                         \
-  X(lt, cublasLtMatmulPreferenceCreate, (void **))                                                                     \
-  X(lt, cublasLtMatmulPreferenceSetAttribute, (void *, int, const void *, size_t))                                     \
-  X(lt, cublasLtMatmulPreferenceDestroy, (void *))                                                                     \
-  X(lt, cublasLtMatmulAlgoGetHeuristic,                                                                                \
+  X(cublasLtCreate, (void **))                                                                                         \
+  X(cublasLtDestroy, (void *))                                                                                         \
+  X(cublasLtMatmulDescCreate, (void **, int, int))                                                                     \
+  X(cublasLtMatmulDescSetAttribute, (void *, int, const void *, size_t))                                               \
+  X(cublasLtMatmulDescDestroy, (void *))                                                                               \
+  X(cublasLtMatrixLayoutCreate, (void **, int, uint64_t, uint64_t, int64_t))                                           \
+  X(cublasLtMatrixLayoutDestroy, (void *))                                                                             \
+  X(cublasLtMatmulPreferenceCreate, (void **))                                                                         \
+  X(cublasLtMatmulPreferenceSetAttribute, (void *, int, const void *, size_t))                                         \
+  X(cublasLtMatmulPreferenceDestroy, (void *))                                                                         \
+  X(cublasLtMatmulAlgoGetHeuristic,                                                                                    \
     (void *, void *, void *, void *, void *, void *, void *, int, lt_candidate *, int *))                              \
-  X(lt, cublasLtMatmul,                                                                                                \
-    (void *, void *, const void *, const void *, void *, const void *, void *, const void *, const void *, void *,     \
-     void *, void *, const lt_algorithm *, void *, size_t, void *))
+  X(cublasLtMatmul, (void *, void *, const void *, const void *, void *, const void *, void *, const void *,           \
+                     const void *, void *, void *, void *, const lt_algorithm *, void *, size_t, void *))
 
 struct zk_vendor {
-#define X(library, function, arguments) int(*function) arguments;
+#define X(function, arguments) int(*function) arguments;
   FUNCTIONS(X)
 #undef X
   zk_bench *bench;
-  void *blas, *lt, *blas_handle, *lt_handle; // the libraries, and what they gave
+  const zk_cublas *blas;
+  void *blas_handle, *lt_handle;
   void *stream, *workspace;
   char version[48];
   void *desc, *a, *b, *c; // of the product prepared
   lt_algorithm algorithm;
 };
 
-static void *open_library(const char *const *names) {
-  void *library = NULL;
-  for (; library == NULL && *names != NULL; names++) library = dlopen(*names, RTLD_NOW | RTLD_LOCAL);
-  return library;
-}
-
 static bool find_functions(zk_vendor *v) {
-  static const char *const blas[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so",
-                                     "/usr/local/cuda/lib64/libcublas.so", NULL};
-  static const char *const lt[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so",
-                                   "/usr/local/cuda/lib64/libcublasLt.so", NULL};
-  v->lt = open_library(lt);
-  v->blas = open_library(blas);
-  if (v->blas == NULL || v->lt == NULL) return false;
-#define X(library, function, arguments)                                                                                \
-  *(void **)&v->function = dlsym(v->library, #function);                                                               \
+  if (zk_cublas_load(&v->blas) != ZK_OK) return false;
+  void *library = zk_cublas_open_library("cublasLt");
+  if (library == NULL) return false;
+#define X(function, arguments)                                                                                         \
+  *(void **)&v->function = dlsym(library, #function);                                                                  \
   if (v->function == NULL) return false;
   FUNCTIONS(X)
 #undef X
   return true;
 }
 
-static zk_status failed(const char *function, int code) {
-  return ZK_FAIL(ZK_DEVICE,
-                 "%s failed with status %d: run bench with another cuBLAS, or without one in the library path",
-                 function, code);
-}
-#define VENDOR(v, function, ...)                                                                                       \
-  do {                                                                                                                 \
-    const int code_ = (v)->function(__VA_ARGS__);                                                                      \
-    if (code_ != 0) return failed(#function, code_);                                                                   \
-  } while (0)
+#define LT(v, function, ...) ZK_TRY(zk_cublas_check((v)->function(__VA_ARGS__), #function))
 
 static zk_status set_up(zk_vendor *v) {
   int version = 0;
-  VENDOR(v, cublasCreate_v2, &v->blas_handle);
-  VENDOR(v, cublasLtCreate, &v->lt_handle);
-  VENDOR(v, cublasSetStream_v2, v->blas_handle, v->stream);
+  ZK_TRY(zk_cublas_check(v->blas->create(&v->blas_handle), "cublasCreate"));
+  ZK_TRY(zk_cublas_check(v->blas->set_stream(v->blas_handle, v->stream), "cublasSetStream"));
+  LT(v, cublasLtCreate, &v->lt_handle);
   ZK_TRY(zk_device_alloc(zk_bench_device(v->bench), workspace_bytes, "the rival's workspace", &v->workspace));
-  VENDOR(v, cublasSetWorkspace_v2, v->blas_handle, v->workspace, workspace_bytes);
-  VENDOR(v, cublasGetVersion_v2, v->blas_handle, &version);
+  ZK_TRY(zk_cublas_check(v->blas->set_workspace(v->blas_handle, v->workspace, workspace_bytes), "cublasSetWorkspace"));
+  ZK_TRY(zk_cublas_check(v->blas->get_version(v->blas_handle, &version), "cublasGetVersion"));
   snprintf(v->version, sizeof v->version, "cuBLAS %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
   return ZK_OK;
 }
@@ -134,11 +108,10 @@ static void forget_product(zk_vendor *v) {
   v->desc = v->a = v->b = v->c = NULL;
 }
 
-// The libraries stay loaded: CUDA libraries do not survive being unloaded.
 void zk_vendor_close(zk_vendor *v) {
   if (v == NULL) return;
   forget_product(v);
-  if (v->blas_handle != NULL) (void)v->cublasDestroy_v2(v->blas_handle);
+  if (v->blas_handle != NULL) (void)v->blas->destroy(v->blas_handle);
   if (v->lt_handle != NULL) (void)v->cublasLtDestroy(v->lt_handle);
   zk_device_free(zk_bench_device(v->bench), v->workspace);
   free(v);
@@ -148,54 +121,50 @@ const char *zk_vendor_version(const zk_vendor *v) { return v->version; }
 
 static const float one = 1.0f;
 
-zk_status zk_vendor_default(zk_vendor *v, const zk_vendor_gemm *g) {
-  VENDOR(v, cublasGemmEx, v->blas_handle, g->transpose_a, g->transpose_b, g->m, g->n, g->k, &one, g->a, R_16BF, g->lda,
-         g->b, R_16BF, g->ldb, &g->beta, g->c, g->c_is_f32 ? R_32F : R_16BF, g->ldc, COMPUTE_32F, GEMM_DEFAULT);
-  return ZK_OK;
-}
+zk_status zk_vendor_default(zk_vendor *v, const zk_cublas_gemm *g) { return zk_cublas_gemm_run(v->blas_handle, g); }
 
 // ---- cuBLASLt without split-K
 
-static zk_status describe(zk_vendor *v, const zk_vendor_gemm *g) {
-  const int32_t op_a = g->transpose_a ? OP_T : OP_N, op_b = g->transpose_b ? OP_T : OP_N;
+static zk_status describe(zk_vendor *v, const zk_cublas_gemm *g) {
+  const int32_t op_a = g->transpose_a ? ZK_CUBLAS_TRANSPOSED : ZK_CUBLAS_PLAIN;
+  const int32_t op_b = g->transpose_b ? ZK_CUBLAS_TRANSPOSED : ZK_CUBLAS_PLAIN;
   const uint64_t m = (uint64_t)g->m, n = (uint64_t)g->n, k = (uint64_t)g->k;
   forget_product(v);
-  VENDOR(v, cublasLtMatmulDescCreate, &v->desc, COMPUTE_32F, R_32F);
-  VENDOR(v, cublasLtMatmulDescSetAttribute, v->desc, LT_DESC_TRANSA, &op_a, sizeof op_a);
-  VENDOR(v, cublasLtMatmulDescSetAttribute, v->desc, LT_DESC_TRANSB, &op_b, sizeof op_b);
-  VENDOR(v, cublasLtMatrixLayoutCreate, &v->a, R_16BF, g->transpose_a ? k : m, g->transpose_a ? m : k, g->lda);
-  VENDOR(v, cublasLtMatrixLayoutCreate, &v->b, R_16BF, g->transpose_b ? n : k, g->transpose_b ? k : n, g->ldb);
-  VENDOR(v, cublasLtMatrixLayoutCreate, &v->c, g->c_is_f32 ? R_32F : R_16BF, m, n, g->ldc);
+  LT(v, cublasLtMatmulDescCreate, &v->desc, ZK_CUBLAS_COMPUTE_F32, ZK_CUBLAS_F32);
+  LT(v, cublasLtMatmulDescSetAttribute, v->desc, LT_DESC_TRANSA, &op_a, sizeof op_a);
+  LT(v, cublasLtMatmulDescSetAttribute, v->desc, LT_DESC_TRANSB, &op_b, sizeof op_b);
+  LT(v, cublasLtMatrixLayoutCreate, &v->a, ZK_CUBLAS_BF16, g->transpose_a ? k : m, g->transpose_a ? m : k, g->lda);
+  LT(v, cublasLtMatrixLayoutCreate, &v->b, ZK_CUBLAS_BF16, g->transpose_b ? n : k, g->transpose_b ? k : n, g->ldb);
+  LT(v, cublasLtMatrixLayoutCreate, &v->c, g->c_is_f32 ? ZK_CUBLAS_F32 : ZK_CUBLAS_BF16, m, n, g->ldc);
   return ZK_OK;
 }
 
 static zk_status ask(zk_vendor *v, void *preference, lt_candidate *candidates, int *num) {
   const uint32_t reduction = LT_REDUCTION_NONE;
-  VENDOR(v, cublasLtMatmulPreferenceSetAttribute, preference, LT_PREF_WORKSPACE, &workspace_bytes,
-         sizeof workspace_bytes);
-  VENDOR(v, cublasLtMatmulPreferenceSetAttribute, preference, LT_PREF_REDUCTION, &reduction, sizeof reduction);
+  LT(v, cublasLtMatmulPreferenceSetAttribute, preference, LT_PREF_WORKSPACE, &workspace_bytes, sizeof workspace_bytes);
+  LT(v, cublasLtMatmulPreferenceSetAttribute, preference, LT_PREF_REDUCTION, &reduction, sizeof reduction);
   if (v->cublasLtMatmulAlgoGetHeuristic(v->lt_handle, v->desc, v->a, v->b, v->c, v->c, preference, MOST_ALGORITHMS,
                                         candidates, num) != 0)
     *num = 0;
   return ZK_OK;
 }
 
-zk_status zk_vendor_lt_run(zk_vendor *v, const zk_vendor_gemm *g) {
-  VENDOR(v, cublasLtMatmul, v->lt_handle, v->desc, &one, g->a, v->a, g->b, v->b, &g->beta, g->c, v->c, g->c, v->c,
-         &v->algorithm, v->workspace, workspace_bytes, v->stream);
+zk_status zk_vendor_lt_run(zk_vendor *v, const zk_cublas_gemm *g) {
+  LT(v, cublasLtMatmul, v->lt_handle, v->desc, &one, g->a, v->a, g->b, v->b, &g->beta, g->c, v->c, g->c, v->c,
+     &v->algorithm, v->workspace, workspace_bytes, v->stream);
   return ZK_OK;
 }
 
 typedef struct {
   zk_vendor *vendor;
-  const zk_vendor_gemm *gemm;
+  const zk_cublas_gemm *gemm;
 } trial;
 static zk_status try_once(void *arg) {
   const trial *t = arg;
   return zk_vendor_lt_run(t->vendor, t->gemm);
 }
 
-zk_status zk_vendor_lt_prepare(zk_vendor *v, const zk_vendor_gemm *g, bool *found) {
+zk_status zk_vendor_lt_prepare(zk_vendor *v, const zk_cublas_gemm *g, bool *found) {
   lt_candidate candidates[MOST_ALGORITHMS];
   lt_algorithm best = {{0}};
   double best_us = 0.0, us;
@@ -203,7 +172,7 @@ zk_status zk_vendor_lt_prepare(zk_vendor *v, const zk_vendor_gemm *g, bool *foun
   void *preference = NULL;
   *found = false;
   ZK_TRY(describe(v, g));
-  VENDOR(v, cublasLtMatmulPreferenceCreate, &preference);
+  LT(v, cublasLtMatmulPreferenceCreate, &preference);
   const zk_status asked = ask(v, preference, candidates, &num);
   (void)v->cublasLtMatmulPreferenceDestroy(preference);
   ZK_TRY(asked);

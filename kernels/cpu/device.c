@@ -154,6 +154,8 @@ static zk_status cpu_flip(zk_stream *stream, void *out, size_t element_bytes, si
   return ZK_OK;
 }
 
+static zk_status cpu_break_down(zk_stream *stream) { return ZK_FAIL(ZK_DEVICE, "%s: a failure that ZK_FAULT asked for", stream->device->description); }
+
 const zk_backend zk_backend_cpu = {
     .count = cpu_count,
     .open = cpu_open,
@@ -166,6 +168,7 @@ const zk_backend zk_backend_cpu = {
     .wait = cpu_wait,
     .load_vendor = cpu_load_vendor,
     .flip = cpu_flip,
+    .break_down = cpu_break_down,
 };
 
 const zk_kernels zk_kernels_cpu = {

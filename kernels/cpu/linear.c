@@ -18,7 +18,7 @@ static zk_status run(zk_stream *stream, zk_gemm *call) {
 }
 
 size_t zk_cpu_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features,
-                              int32_t out_features) {
+                                  int32_t out_features) {
   // bf16 factors are widened a step at a time, which costs less than reading them widened.
   if (numerics == ZK_BF16) return 0;
   if (numerics == ZK_VENDOR) return (size_t)in_features * (size_t)out_features * sizeof(float);
@@ -39,7 +39,7 @@ zk_status zk_cpu_linear_pack(zk_stream *stream, const zk_linear_desc *desc, cons
 }
 
 zk_status zk_cpu_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const void *x, const void *weight,
-                            const void *packed, const void *bias, const void *addend, void *y) {
+                                const void *packed, const void *bias, const void *addend, void *y) {
   if (desc->numerics == ZK_VENDOR) return zk_cpu_vendor_linear_forward(stream, desc, x, packed, bias, addend, y);
   if (desc->numerics == ZK_BF16) {
     zk_cpu_linear_bf16_forward(stream, desc, x, weight, bias, addend, y);
@@ -57,12 +57,11 @@ zk_status zk_cpu_linear_forward(zk_stream *stream, const zk_linear_desc *desc, c
                   .addend = addend,
                   .ld_addend = out};
   if (packed == NULL) call.b = (zk_gemm_operand){.data = weight, .ld = in, .layout = ZK_GEMM_K_INNER};
-  ZK_TRY(run(stream, &call));
-  return ZK_OK;
+  return run(stream, &call);
 }
 
-zk_status zk_cpu_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy, const void *weight,
-                                   const void *addend, void *dx) {
+zk_status zk_cpu_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,
+                                       const void *weight, const void *addend, void *dx) {
   if (desc->numerics == ZK_VENDOR) return zk_cpu_vendor_linear_backward_input(stream, desc, dy, weight, addend, dx);
   if (desc->numerics == ZK_BF16) {
     zk_cpu_linear_bf16_backward_input(stream, desc, dy, weight, addend, dx);
@@ -78,8 +77,7 @@ zk_status zk_cpu_linear_backward_input(zk_stream *stream, const zk_linear_desc *
                   .ldc = in,
                   .addend = addend,
                   .ld_addend = in};
-  ZK_TRY(run(stream, &call));
-  return ZK_OK;
+  return run(stream, &call);
 }
 
 // dweight = (one chunk's chain) + dweight.
@@ -102,12 +100,14 @@ zk_status zk_cpu_linear_backward_weight(zk_stream *stream, const zk_linear_desc 
                                         const void *dy, const void *x, float *dweight, float *dbias) {
   const zk_device *device = zk_stream_device(stream);
   const int64_t in = desc->in_features, out = desc->out_features, bytes = (int64_t)zk_numerics_bytes(desc->numerics);
-  if (desc->numerics == ZK_VENDOR) ZK_TRY(zk_cpu_vendor_linear_backward_weight(stream, desc, desc->num_rows, dy, x, dweight));
+  if (desc->numerics == ZK_VENDOR)
+    ZK_TRY(zk_cpu_vendor_linear_backward_weight(stream, desc, desc->num_rows, dy, x, dweight));
   for (int32_t c = 0; c < chunks->num_chunks; c++) {
     const int64_t row = chunks->row_start[c], num_rows = chunks->row_start[c + 1] - row;
     const void *dy_chunk = (const char *)dy + row * out * bytes, *x_chunk = (const char *)x + row * in * bytes;
     if (num_rows == 0) continue;
-    if (desc->numerics == ZK_BF16) zk_cpu_linear_bf16_backward_weight(stream, desc, num_rows, dy_chunk, x_chunk, dweight);
+    if (desc->numerics == ZK_BF16)
+      zk_cpu_linear_bf16_backward_weight(stream, desc, num_rows, dy_chunk, x_chunk, dweight);
     else if (desc->numerics == ZK_F32) ZK_TRY(chunk_weight(stream, desc, num_rows, dy_chunk, x_chunk, dweight));
     if (dbias == NULL) continue;
     void *scratch;

@@ -34,47 +34,41 @@ static zk_status run_forward(zk_stream *stream, zk_lmhead_forward *call) {
   return ZK_OK;
 }
 
+// What scoring and drawing have in common.
+static zk_lmhead_forward forward_call(const zk_lmhead_desc *desc, const void *x, const void *weight, const void *packed,
+                                      const zk_lmhead_out *out) {
+  return (zk_lmhead_forward){.numerics = desc->numerics,
+                             .num_rows = desc->num_rows,
+                             .hidden = desc->hidden,
+                             .vocab = desc->vocab,
+                             .x = x,
+                             .weight = weight,
+                             .packed = packed,
+                             .dist = zk_lmhead_make_dist(desc),
+                             .out = *out};
+}
+
 zk_status zk_cpu_lmhead_logprob(zk_stream *stream, const zk_lmhead_desc *desc, const void *x, const void *weight,
-                            const void *packed, const int32_t *target, const zk_lmhead_out *out) {
+                                const void *packed, const int32_t *target, const zk_lmhead_out *out) {
   ZK_TRY(check_packed(desc, packed));
   ZK_TRY(check_targets(desc, target));
-  zk_lmhead_forward call = {.numerics = desc->numerics,
-                            .num_rows = desc->num_rows,
-                            .hidden = desc->hidden,
-                            .vocab = desc->vocab,
-                            .x = x,
-                            .weight = weight,
-                            .packed = packed,
-                            .dist = zk_lmhead_make_dist(desc),
-                            .pick = ZK_PICK_NOTHING,
-                            .target = target,
-                            .out = *out};
-  ZK_TRY(run_forward(stream, &call));
-  return ZK_OK;
+  zk_lmhead_forward call = forward_call(desc, x, weight, packed, out);
+  call.pick = ZK_PICK_NOTHING, call.target = target;
+  return run_forward(stream, &call);
 }
 
 zk_status zk_cpu_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, const zk_sample_ids *ids, const void *x,
-                           const void *weight, const void *packed, int32_t *token, const zk_lmhead_out *out) {
+                               const void *weight, const void *packed, int32_t *token, const zk_lmhead_out *out) {
   ZK_TRY(check_packed(desc, packed));
-  zk_lmhead_forward call = {.numerics = desc->numerics,
-                            .num_rows = desc->num_rows,
-                            .hidden = desc->hidden,
-                            .vocab = desc->vocab,
-                            .x = x,
-                            .weight = weight,
-                            .packed = packed,
-                            .dist = zk_lmhead_make_dist(desc),
-                            .pick = desc->temperature == 0.0 ? ZK_PICK_GREEDY : ZK_PICK_GUMBEL,
-                            .ids = ids,
-                            .token = token,
-                            .out = *out};
-  ZK_TRY(run_forward(stream, &call));
-  return ZK_OK;
+  zk_lmhead_forward call = forward_call(desc, x, weight, packed, out);
+  call.pick = desc->temperature == 0.0 ? ZK_PICK_GREEDY : ZK_PICK_GUMBEL;
+  call.ids = ids, call.token = token;
+  return run_forward(stream, &call);
 }
 
 zk_status zk_cpu_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
-                             const void *weight, const void *packed, const int32_t *target, const zk_lmhead_out *fwd,
-                             const float *dlogprob, void *dx, float *dweight) {
+                                 const void *weight, const void *packed, const int32_t *target,
+                                 const zk_lmhead_out *fwd, const float *dlogprob, void *dx, float *dweight) {
   ZK_TRY(check_packed(desc, packed));
   ZK_TRY(check_targets(desc, target));
   zk_lmhead_dist dist = zk_lmhead_make_dist(desc);
@@ -104,7 +98,8 @@ zk_status zk_cpu_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, 
       continue;
     }
     void *scratch;
-    const size_t bytes = bf16 ? ZK_ISA_PICK(isa, zk_lmhead_backward_bf16_bytes)(&call) : ZK_ISA_PICK(isa, zk_lmhead_backward_bytes)(&call);
+    const size_t bytes = bf16 ? ZK_ISA_PICK(isa, zk_lmhead_backward_bf16_bytes)(&call)
+                              : ZK_ISA_PICK(isa, zk_lmhead_backward_bytes)(&call);
     ZK_TRY(zk_stream_scratch(stream, bytes, &scratch));
     if (bf16) ZK_ISA_PICK(isa, zk_lmhead_backward_bf16_run)(&call, scratch);
     else ZK_ISA_PICK(isa, zk_lmhead_backward_run)(&call, scratch);

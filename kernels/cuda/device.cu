@@ -19,7 +19,10 @@ typedef struct {
 
 extern "C" zk_status zk_cuda_fail(cudaError_t error, const char *call, const char *file, int line, const char *func) {
   zk_status status = error == cudaErrorMemoryAllocation ? ZK_OUT_OF_MEMORY : ZK_DEVICE;
-  status = ZK_FAIL(status, "CUDA: %s (%s) in %s", cudaGetErrorString(error), cudaGetErrorName(error), call);
+  const char *way_on = status == ZK_DEVICE ? ": the GPU is lost to this process; what is on disk is whole, the same command goes on from it "
+                                              "(CUDA_LAUNCH_BLOCKING=1 names the kernel's place, dmesg a fault of the machine)"
+                                            : "";
+  status = ZK_FAIL(status, "CUDA: %s (%s) in %s%s", cudaGetErrorString(error), cudaGetErrorName(error), call, way_on);
   return zk_status_frame(status, file, line, func);
 }
 
@@ -158,9 +161,17 @@ static zk_status cuda_flip(zk_stream *stream, void *out, size_t element_bytes, s
   return ZK_OK;
 }
 
+// A kernel that dies: every later call on the device fails, as after an illegal address.
+static __global__ void trap_kernel(void) { __trap(); }
+
+static zk_status cuda_break_down(zk_stream *stream) {
+  ZK_LAUNCH(trap_kernel, 1, 1, 0, stream);
+  return ZK_OK;
+}
+
 extern "C" const zk_backend zk_backend_cuda = {
     cuda_count, cuda_open, cuda_close, cuda_memory_free, cuda_alloc, cuda_free, cuda_copy, cuda_fill_zero, cuda_wait,
-    cuda_load_vendor, cuda_stream_open, cuda_stream_close, cuda_flip,
+    cuda_load_vendor, cuda_stream_open, cuda_stream_close, cuda_flip, cuda_break_down,
 };
 
 extern "C" const zk_kernels zk_kernels_cuda = {

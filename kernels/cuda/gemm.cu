@@ -1,12 +1,11 @@
 // Which kernel a product gets (kernels/cuda/gemm.h).
 #include "kernels/cuda/gemm.h"
 
-#include <string.h>
-
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/vendor.h"
 
 static zk_cuda_gemm_variant forced = ZK_CUDA_NUM_GEMM; // written by checks and tests, before they launch anything
+static bool forced_is_used;                            // some product has taken it
 
 static const struct {
   const char *name;
@@ -34,23 +33,9 @@ bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
   }
 }
 
-void zk_cuda_gemm_force(zk_cuda_gemm_variant variant) { forced = variant; }
+void zk_cuda_gemm_force(zk_cuda_gemm_variant variant) { forced = variant, forced_is_used = false; }
 
-zk_status zk_cuda_linear_force(zk_device *device, const char *name) {
-  (void)device;
-  if (name == NULL) {
-    forced = ZK_CUDA_NUM_GEMM;
-    return ZK_OK;
-  }
-  for (int v = 0; v < ZK_CUDA_NUM_GEMM; v++)
-    if (strcmp(name, variants[v].name) == 0) {
-      forced = (zk_cuda_gemm_variant)v;
-      return ZK_OK;
-    }
-#define X(enumerator, text, numerics) " " text
-  return ZK_FAIL(ZK_BAD_INPUT, "linear: no variant '%s' on CUDA; there are:" ZK_CUDA_GEMM_LIST(X), name);
-#undef X
-}
+bool zk_cuda_gemm_is_idle(void) { return forced != ZK_CUDA_NUM_GEMM && !forced_is_used; }
 
 // Whether 16-byte loads along an operand's contiguous index are aligned.
 static bool is_wide(const void *p, int64_t ld, zk_numerics numerics) {
@@ -60,7 +45,10 @@ static bool is_wide(const void *p, int64_t ld, zk_numerics numerics) {
 zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g) {
   g->a_wide = is_wide(g->a, g->lda, g->numerics);
   g->b_wide = is_wide(g->b, g->ldb, g->numerics);
-  if (forced != ZK_CUDA_NUM_GEMM && zk_cuda_gemm_valid(forced, g)) return forced;
+  if (forced != ZK_CUDA_NUM_GEMM && zk_cuda_gemm_valid(forced, g)) {
+    forced_is_used = true;
+    return forced;
+  }
   for (int v = 0; v < ZK_CUDA_NUM_GEMM; v++)
     if (zk_cuda_gemm_valid((zk_cuda_gemm_variant)v, g)) return (zk_cuda_gemm_variant)v;
   return ZK_CUDA_NUM_GEMM;

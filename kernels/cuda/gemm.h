@@ -55,8 +55,8 @@ bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
 // Checks and tests: from now on this process takes `variant` wherever it is valid, or, given ZK_CUDA_NUM_GEMM, what it
 // prefers.
 void zk_cuda_gemm_force(zk_cuda_gemm_variant variant);
-// The same by name; NULL: what it prefers. ZK_BAD_INPUT lists the names.
-zk_status zk_cuda_linear_force(zk_device *device, const char *name);
+// Whether a variant is forced and has been valid for no product since: what was computed says nothing about it.
+bool zk_cuda_gemm_is_idle(void);
 
 // Fills a_wide and b_wide and says which kernel the product gets.
 zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g);

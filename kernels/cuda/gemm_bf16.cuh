@@ -26,6 +26,8 @@ __device__ __forceinline__ Words zk_fetch_bf16(const zk_bf16 *p, int64_t valid, 
 // One operand's slice of 32 k by 128 rows on its way to shared memory [128][LD words], two fetches of eight elements a
 // thread.
 template <bool OUTER> struct zk_gemm_bf16_slice {
+  using element = zk_bf16;
+  using word = uint32_t;
   static constexpr int LD = 20; // words: 16 and padding, so that the eight rows of a fragment lie in different banks
   zk_16b x[2];
 
@@ -83,29 +85,17 @@ template <bool A_OUTER, bool B_OUTER> struct zk_gemm_bf16_tile {
   }
 
   __device__ __forceinline__ void run(const zk_cuda_gemm &g, int64_t m0, int64_t n0, char *shared) {
-    uint32_t *a = (uint32_t *)shared, *b = a + 2 * SLICE; // [2][128][LD] each
-    zk_gemm_bf16_slice<A_OUTER> next_a;
-    zk_gemm_bf16_slice<B_OUTER> next_b;
 #pragma unroll
     for (int i = 0; i < 4; i++)
 #pragma unroll
       for (int j = 0; j < 4; j++)
 #pragma unroll
         for (int q = 0; q < 4; q++) acc[i][j][q] = 0.0f;
-    next_a.fetch((const zk_bf16 *)g.a, g.lda, m0, g.m, 0, g.k, g.a_wide);
-    next_b.fetch((const zk_bf16 *)g.b, g.ldb, n0, g.n, 0, g.k, g.b_wide);
-    int buffer = 0;
-    for (int64_t k0 = 0; k0 < g.k; k0 += K, buffer ^= 1) {
-      uint32_t *sa = a + buffer * SLICE, *sb = b + buffer * SLICE;
-      next_a.store(sa), next_b.store(sb);
-      __syncthreads(); // also: everyone is done with the other buffer, which the next round fills
-      if (k0 + K < g.k) {
-        next_a.fetch((const zk_bf16 *)g.a, g.lda, m0, g.m, k0 + K, g.k, g.a_wide);
-        next_b.fetch((const zk_bf16 *)g.b, g.ldb, n0, g.n, k0 + K, g.k, g.b_wide);
-      }
-      step(sa, sb);
-      if (k0 + 16 < g.k) step(sa + 8, sb + 8);
-    }
+    zk_gemm_walk<zk_gemm_bf16_slice<A_OUTER>, zk_gemm_bf16_slice<B_OUTER>, K, SLICE>(
+        g, m0, n0, shared, [&](const uint32_t *a, const uint32_t *b, int64_t k0) {
+          step(a, b);
+          if (k0 + 16 < g.k) step(a + 8, b + 8);
+        });
   }
 
   template <class F> __device__ __forceinline__ void each(F f) const {

@@ -16,6 +16,8 @@ __device__ __forceinline__ zk_f32x4 zk_fetch_f32x4(const float *p, int64_t valid
 
 // One operand's slice of 8 k by 128 rows on its way to shared memory [8][LD], one fetch of four floats a thread.
 template <bool OUTER> struct zk_gemm_f32_slice {
+  using element = float;
+  using word = float;
   static constexpr int LD = 132; // floats; keeps 16-byte alignment and spreads the transposed stores over the banks
   zk_f32x4 x;
 
@@ -60,31 +62,19 @@ template <bool A_OUTER, bool B_OUTER> struct zk_gemm_f32_tile {
   }
 
   __device__ __forceinline__ void run(const zk_cuda_gemm &g, int64_t m0, int64_t n0, char *shared) {
-    float *a = (float *)shared, *b = a + 2 * SLICE; // [2][K][LD] each
-    zk_gemm_f32_slice<A_OUTER> next_a;
-    zk_gemm_f32_slice<B_OUTER> next_b;
 #pragma unroll
     for (int i = 0; i < 8; i++)
 #pragma unroll
       for (int j = 0; j < 8; j++) acc[i][j] = 0.0f;
-    next_a.fetch((const float *)g.a, g.lda, m0, g.m, 0, g.k, g.a_wide);
-    next_b.fetch((const float *)g.b, g.ldb, n0, g.n, 0, g.k, g.b_wide);
-    int buffer = 0;
-    for (int64_t k0 = 0; k0 < g.k; k0 += K, buffer ^= 1) {
-      float *sa = a + buffer * SLICE, *sb = b + buffer * SLICE;
-      next_a.store(sa), next_b.store(sb);
-      __syncthreads(); // also: everyone is done with the other buffer, which the next round fills
-      if (k0 + K < g.k) {
-        next_a.fetch((const float *)g.a, g.lda, m0, g.m, k0 + K, g.k, g.a_wide);
-        next_b.fetch((const float *)g.b, g.ldb, n0, g.n, k0 + K, g.k, g.b_wide);
-      }
-      if (k0 + K <= g.k) {
+    zk_gemm_walk<zk_gemm_f32_slice<A_OUTER>, zk_gemm_f32_slice<B_OUTER>, K, SLICE>(
+        g, m0, n0, shared, [&](const float *a, const float *b, int64_t k0) {
+          if (k0 + K <= g.k) {
 #pragma unroll
-        for (int kk = 0; kk < K; kk++) step(sa + kk * LD, sb + kk * LD);
-      } else {
-        for (int kk = 0; kk < (int)(g.k - k0); kk++) step(sa + kk * LD, sb + kk * LD);
-      }
-    }
+            for (int kk = 0; kk < K; kk++) step(a + kk * LD, b + kk * LD);
+          } else {
+            for (int kk = 0; kk < (int)(g.k - k0); kk++) step(a + kk * LD, b + kk * LD);
+          }
+        });
   }
 
   template <class F> __device__ __forceinline__ void each(F f) const {

@@ -40,8 +40,39 @@ template <class Core> __global__ void __launch_bounds__(Core::THREADS) zk_gemm_k
   });
 }
 
+// Takes K of k at a time, ascending, through shared memory: use(a, b, k0) multiplies one pair of slices, of SLICE words
+// each, while the next is on its way from memory. A slice has
+//   element     as stored; word: as in shared memory
+//   fetch       of its operand's rows, to registers; store: from there to shared memory
+template <class SliceA, class SliceB, int K, int SLICE, class Use>
+__device__ __forceinline__ void zk_gemm_walk(const zk_cuda_gemm &g, int64_t m0, int64_t n0, char *shared, Use use) {
+  using element = typename SliceA::element;
+  using word = typename SliceA::word;
+  word *a = (word *)shared, *b = a + 2 * SLICE; // [2][SLICE] each
+  SliceA next_a;
+  SliceB next_b;
+  next_a.fetch((const element *)g.a, g.lda, m0, g.m, 0, g.k, g.a_wide);
+  next_b.fetch((const element *)g.b, g.ldb, n0, g.n, 0, g.k, g.b_wide);
+  int buffer = 0;
+  for (int64_t k0 = 0; k0 < g.k; k0 += K, buffer ^= 1) {
+    word *sa = a + buffer * SLICE, *sb = b + buffer * SLICE;
+    next_a.store(sa), next_b.store(sb);
+    __syncthreads(); // also: everyone is done with the other buffer, which the next round fills
+    if (k0 + K < g.k) {
+      next_a.fetch((const element *)g.a, g.lda, m0, g.m, k0 + K, g.k, g.a_wide);
+      next_b.fetch((const element *)g.b, g.ldb, n0, g.n, k0 + K, g.k, g.b_wide);
+    }
+    use(sa, sb, k0);
+  }
+}
+
 template <class Core> static dim3 zk_gemm_grid(const zk_cuda_gemm *g) {
-  return dim3((unsigned)((g->m + Core::M - 1) / Core::M), (unsigned)((g->n + Core::N - 1) / Core::N));
+  return dim3((unsigned)zk_ceil_div(g->m, Core::M), (unsigned)zk_ceil_div(g->n, Core::N));
+}
+
+template <class Core> static zk_status zk_gemm_launch(zk_stream *stream, const zk_cuda_gemm *g) {
+  ZK_LAUNCH((zk_gemm_kernel<Core>), zk_gemm_grid<Core>(g), Core::THREADS, Core::SHARED, stream, *g);
+  return ZK_OK;
 }
 
 #endif

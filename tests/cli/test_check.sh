@@ -21,6 +21,12 @@ done
 err=$(ZK_FAULT=check:rope "$ZK_BUILD/zerokl_faulty" check --quick 2>&1 >/dev/null)
 grep -q 'operation rope, variant' <<<"$err" || fail "the message: $err"
 
+# Tensor cores that fail bf16 alone: f32 is offered, and works.
+err=$(ZK_FAULT=check:linear:bf16 "$ZK_BUILD/zerokl_faulty" check --quick 2>&1 >/dev/null); code=$?
+[ $code = 1 ] && grep -q 'in bf16: use numerics: f32, or another device' <<<"$err" || fail "bf16 alone: $code $err"
+err=$(ZK_FAULT=check:linear:f32 "$ZK_BUILD/zerokl_faulty" check --quick 2>&1 >/dev/null); code=$?
+[ $code = 1 ] && grep -q 'does not keep the contract: do not run on it' <<<"$err" || fail "f32: $code $err"
+
 err=$(ZK_FAULT=check:rope "$ZK_BUILD/zerokl" check --quick 2>&1 >/dev/null); code=$?
 [ $code = 2 ] && grep -q 'this build has no faults' <<<"$err" || fail "the shipped build and a fault: $code $err"
 err=$(ZK_FAULT=sampler:nothing "$ZK_BUILD/zerokl_faulty" check --quick 2>&1 >/dev/null); code=$?

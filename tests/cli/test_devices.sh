@@ -49,6 +49,36 @@ expect 0 "$ZK" verify f32 --device cpu
 expect 0 "$ZK" verify bf16 --device cpu --sample 3
 expect 0 "$ZK" verify bf16 --device cpu
 
+# ---- devices that fail
+FAULTY=$ZK_BUILD/zerokl_faulty
+# shellcheck disable=SC2086
+{
+  # Tensor cores that fail bf16 alone: refused before anything is written; f32 goes through.
+  ZK_FAULT=check:linear:bf16 expect 1 "$FAULTY" train tiny.yaml $rl numerics=bf16 device=cpu run.dir=none
+  tells 'use numerics: f32, or another device'
+  [ ! -e none/config.yaml ] || fail "a device that fails the contract has begun a run"
+  rm -rf none
+  ZK_FAULT=check:linear:bf16 expect 0 "$FAULTY" train tiny.yaml $rl numerics=f32 device=cpu run.dir=other-f32
+  # One that breaks in the middle of a run, of one worker and of two: one message with the operation; the same command goes on.
+  for program in "$FAULTY" "$SIMT"; do
+    device=cpu && [ "$program" = "$FAULTY" ] || device=cuda:0
+    rm -rf broken && cp -r f32 broken
+    for command in "$program" "workers 2 $program"; do
+      ZK_FAULT=trainer:adamw:break expect 2 $command train tiny.yaml $rl run.steps=4 device=$device run.dir=broken
+      [ "$(grep -c 'error: ' err)" = 1 ] || fail "not one message"
+      tells adamw
+    done
+    expect 0 "$program" train tiny.yaml $rl run.steps=4 device=$device run.dir=broken
+  done
+}
+# A driver that is older than the toolkit of the build.
+if "$ZK" --version | grep -q 'CUDA: toolkit'; then
+  ln -s "$ZK_BUILD/tests/libold_driver.so" libcuda.so.1
+  LD_LIBRARY_PATH=. expect 2 "$ZK" train tiny.yaml device=cuda run.dir=none
+  tells 'older than this build'
+  tells 'device: cpu'
+fi
+
 # ---- devices that are not there
 expect 2 workers 2 "$SIMT" train tiny.yaml device=cuda run.dir=none
 tells '2 workers on this host and 1 GPU'

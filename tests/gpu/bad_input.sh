@@ -24,5 +24,15 @@ for numerics in f32 bf16; do
   tells 'the plan needs '
   tells 'the largest part is '
 done
+# A kernel that dies in the middle of a run, of one worker and of two: one message with the operation, no hang; the same command goes on.
+for command in "" "workers 2"; do
+  # shellcheck disable=SC2086
+  ZK_FAULT=trainer:adamw:break expect 2 $command "$ZK_BUILD/zerokl_faulty" train tiny.yaml device=cuda:0 run.steps=3 run.dir=broken
+  [ "$(grep -c 'error: ' err)" = 1 ] || fail "not one message"
+  tells 'CUDA: '
+  tells 'adamw'
+  tells 'the same command goes on'
+done
+expect 0 "$ZK" train tiny.yaml device=cuda:0 run.steps=3 run.dir=broken
 [ ! -e none ] || fail "a refused run left a directory"
 echo "bad input: refused as it should be"

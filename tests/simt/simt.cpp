@@ -23,6 +23,7 @@ static char *arena;
 static std::mutex arena_lock;
 static std::map<char *, size_t> used; // address -> bytes
 static int open_count;
+bool zk_simt_is_lost;
 
 static void arena_open(void) {
   std::lock_guard<std::mutex> guard(arena_lock);

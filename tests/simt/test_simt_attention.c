@@ -5,7 +5,6 @@
 #include "tests/unit/kernel_fixture.h"
 
 #include "kernels/attention.h"
-#include "kernels/bf16.h"
 
 #define MAX_SEQS 20
 
@@ -40,8 +39,7 @@ static void close_place(place *at) {
 // n values as the numerics store them.
 static void *upload_random(place *at, zk_numerics numerics, size_t n, uint32_t tag) {
   float *x = random_floats(n, tag, 2);
-  zk_bf16 *half = malloc(n * sizeof *half);
-  for (size_t i = 0; i < n; i++) half[i] = zk_float_to_bf16(x[i]);
+  zk_bf16 *half = to_bf16(x, n);
   void *memory = numerics == ZK_F32 ? upload(at, x, n * sizeof *x) : upload(at, half, n * sizeof *half);
   free(x), free(half);
   return memory;

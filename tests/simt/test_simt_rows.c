@@ -1,29 +1,16 @@
 // Row-wise kernels of the emulated GPU where `zerokl check` does not look: bad input is named, slices at any address give the bits
 // of aligned ones, and an embedding's rows get their gradients in token order through every step of the sort.
-#include "tests/unit/kernel_fixture.h"
+#include "tests/unit/device_fixture.h"
 
 #include "kernels/embedding.h"
 #include "kernels/reduce.h"
 #include "kernels/reference/rows_reference.h"
 #include "kernels/swiglu.h"
 
-static zk_device *device;
-static zk_stream *stream;
-
-static int open_device(void **state) {
-  OK(zk_device_open(ZK_DEVICE_CUDA, 0, &device));
-  OK(zk_stream_open(device, ZK_SIDE_NONE, &stream));
-  return 0;
-}
-static int close_device(void **state) {
-  zk_stream_close(stream);
-  zk_device_close(device);
-  return 0;
-}
+static int open_emulated(void **state) { return open_kind(ZK_DEVICE_CUDA); }
 
 static void *upload(const void *host, size_t bytes) {
-  void *memory;
-  OK(zk_device_alloc(device, bytes, "test", &memory));
+  void *memory = alloc(bytes);
   OK(zk_copy_to_device(stream, memory, host, bytes));
   return memory;
 }
@@ -127,5 +114,5 @@ int main(void) {
       cmocka_unit_test(slices_at_any_address),
       cmocka_unit_test(not_finite_is_found_and_named),
   };
-  return cmocka_run_group_tests(tests, open_device, close_device);
+  return cmocka_run_group_tests(tests, open_emulated, close_device);
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/bf16.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/math.h"
 #include "kernels/rng.h"
@@ -48,6 +49,19 @@ static inline float *random_floats(size_t n, uint32_t tag, int spread) {
     x[i] = ((float)(int32_t)pair[0] * 0x1p-31f) * (shift >= 0 ? (float)(1u << shift) : 1.0f / (float)(1u << -shift));
   }
   return x;
+}
+
+// n floats as bf16 stores them; random ones.
+static inline zk_bf16 *to_bf16(const float *x, size_t n) {
+  zk_bf16 *y = malloc((n > 0 ? n : 1) * sizeof *y);
+  for (size_t i = 0; i < n; i++) y[i] = zk_float_to_bf16(x[i]);
+  return y;
+}
+static inline zk_bf16 *random_bf16(size_t n, uint32_t tag) {
+  float *x = random_floats(n, tag, 1);
+  zk_bf16 *y = to_bf16(x, n);
+  free(x);
+  return y;
 }
 
 // The first element whose bits differ, or -1.

@@ -1,33 +1,11 @@
 // bf16 attention: the kernels against the contract's loops, bit for bit, however rows are cut into steps, pages and threads; other orders and
 // wrong pages are noticed.
-#include "tests/unit/kernel_fixture.h"
+#include "tests/unit/device_fixture.h"
 
 #include <math.h>
 
 #include "kernels/attention.h"
 #include "kernels/reference/attention_reference.h"
-
-static zk_device *device;
-static zk_stream *stream;
-
-static int open_device(void **state) {
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-  OK(zk_stream_open(device, ZK_SIDE_NONE, &stream));
-  return 0;
-}
-static int close_device(void **state) {
-  zk_stream_close(stream);
-  zk_device_close(device);
-  return 0;
-}
-
-static zk_bf16 *random_bf16(size_t n, uint32_t tag) {
-  float *x = random_floats(n, tag, 1);
-  zk_bf16 *y = malloc((n + 1) * sizeof *y);
-  for (size_t i = 0; i < n; i++) y[i] = zk_float_to_bf16(x[i]);
-  free(x);
-  return y;
-}
 
 // One sequence, its page table in a scattered order, a cache of NaN, and the reference's answers.
 typedef struct {

@@ -1,31 +1,12 @@
 // Linear layer: every instruction set and thread count equals the written order bit for bit, forward and backward; and
 // float64 in value.
-#include "tests/unit/kernel_fixture.h"
+#include "tests/unit/device_fixture.h"
 
 #include <math.h>
 
 #include "kernels/linear.h"
 #include "kernels/reference/linear_reference.h"
 
-static zk_device *device;
-static zk_stream *stream;
-
-static int open_device(void **state) {
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-  OK(zk_stream_open(device, ZK_SIDE_NONE, &stream));
-  return 0;
-}
-static int close_device(void **state) {
-  zk_stream_close(stream);
-  zk_device_close(device);
-  return 0;
-}
-
-static void *alloc(size_t bytes) {
-  void *p;
-  OK(zk_device_alloc(device, bytes, "test", &p));
-  return p;
-}
 static float *packed_weight(const zk_linear_desc *desc, const float *weight) {
   float *packed = alloc(zk_linear_packed_bytes(device, ZK_F32, desc->in_features, desc->out_features));
   OK(zk_linear_pack(stream, desc, weight, packed));

@@ -1,37 +1,17 @@
 // bf16 linear layers: every instruction set and thread count equals the written order bit for bit, forward and backward, whatever rows
 // are computed together.
-#include "tests/unit/kernel_fixture.h"
+#include "tests/unit/device_fixture.h"
 
 #include <math.h>
 
-#include "kernels/bf16.h"
 #include "kernels/linear.h"
 #include "kernels/reference/linear_reference.h"
 
-static zk_device *device;
-static zk_stream *stream;
-
-static int open_device(void **state) {
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-  OK(zk_stream_open(device, ZK_SIDE_NONE, &stream));
-  return 0;
-}
-static int close_device(void **state) {
-  zk_stream_close(stream);
-  zk_device_close(device);
-  return 0;
-}
-
-// Values that bf16 holds, as floats; and the same as stored.
+// Values that bf16 holds, as floats.
 static float *random_values(size_t n, uint32_t tag, int spread) {
   float *x = random_floats(n, tag, spread);
   for (size_t i = 0; i < n; i++) x[i] = zk_bf16_to_float(zk_float_to_bf16(x[i]));
   return x;
-}
-static zk_bf16 *stored(const float *x, size_t n) {
-  zk_bf16 *y = malloc((n > 0 ? n : 1) * sizeof *y);
-  for (size_t i = 0; i < n; i++) y[i] = zk_float_to_bf16(x[i]);
-  return y;
 }
 
 static void assert_equal(const zk_bf16 *got, const float *want, size_t n, const char *what) {
@@ -54,8 +34,8 @@ static void forward_equals_reference(void **state) {
     const zk_linear_desc desc = {ZK_BF16, rows, in, out};
     float *x = random_values(num_x, 1, 6), *w = random_values(num_w, 2, 6), *bias = random_values((size_t)out, 3, 3);
     float *addend = random_values(num_y, 4, 3), *want = malloc(num_y * sizeof *want);
-    zk_bf16 *x_s = stored(x, num_x), *w_s = stored(w, num_w), *bias_s = stored(bias, (size_t)out);
-    zk_bf16 *addend_s = stored(addend, num_y), *y = malloc(num_y * sizeof *y);
+    zk_bf16 *x_s = to_bf16(x, num_x), *w_s = to_bf16(w, num_w), *bias_s = to_bf16(bias, (size_t)out);
+    zk_bf16 *addend_s = to_bf16(addend, num_y), *y = malloc(num_y * sizeof *y);
     assert_int_equal(zk_linear_packed_bytes(device, ZK_BF16, in, out), 0);
     OK(zk_linear_pack(stream, &desc, w_s, NULL));
     for (int with = 0; with < 4; with++) {
@@ -83,7 +63,7 @@ static void backward_equals_reference(void **state) {
     float *dw0 = random_floats(num_w, 8, 0), *db0 = random_floats((size_t)out, 9, 0), *addend = random_values(num_x, 10, 3);
     float *want = malloc(num_x * sizeof *want), *dw = malloc(num_w * sizeof *dw), *db = malloc((size_t)out * sizeof *db);
     float *dw_want = malloc(num_w * sizeof *dw), *db_want = malloc((size_t)out * sizeof *db);
-    zk_bf16 *x_s = stored(x, num_x), *w_s = stored(w, num_w), *dy_s = stored(dy, num_y), *dx = stored(addend, num_x);
+    zk_bf16 *x_s = to_bf16(x, num_x), *w_s = to_bf16(w, num_w), *dy_s = to_bf16(dy, num_y), *dx = to_bf16(addend, num_x);
     memcpy(dw_want, dw0, num_w * sizeof *dw), memcpy(db_want, db0, (size_t)out * sizeof *db);
     zk_linear_reference_backward_input(ZK_BF16, rows, in, out, dy, w, addend, want);
     zk_linear_reference_backward_weight(ZK_BF16, rows, in, out, &chunks, dy, x, dw_want, db_want);
@@ -105,7 +85,7 @@ static void backward_equals_reference(void **state) {
 static void rows_do_not_see_their_neighbours(void **state) {
   enum { IN = 173, OUT = 70, ROWS = 70 };
   float *x = random_values(ROWS * IN, 12, 8), *w = random_values(OUT * IN, 13, 8);
-  zk_bf16 *x_s = stored(x, ROWS * IN), *w_s = stored(w, OUT * IN), whole[ROWS * OUT], part[ROWS * OUT];
+  zk_bf16 *x_s = to_bf16(x, ROWS * IN), *w_s = to_bf16(w, OUT * IN), whole[ROWS * OUT], part[ROWS * OUT];
   FOR_EACH_VARIANT(device, stream) {
     zk_linear_desc desc = {ZK_BF16, ROWS, IN, OUT};
     OK(zk_linear_forward(stream, &desc, x_s, w_s, NULL, NULL, NULL, whole));

@@ -1,7 +1,7 @@
 // label: slow
 // Linear layers and LM head at the shapes of a 135M model: sampled outputs equal the written order, forward and
 // backward.
-#include "tests/unit/kernel_fixture.h"
+#include "tests/unit/device_fixture.h"
 
 #include <math.h>
 
@@ -10,25 +10,7 @@
 #include "kernels/reference/linear_reference.h"
 #include "kernels/reference/lmhead_reference.h"
 
-static zk_device *device;
-static zk_stream *stream;
-
-static int open_device(void **state) {
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-  OK(zk_stream_open(device, ZK_SIDE_NONE, &stream));
-  return 0;
-}
-static int close_device(void **state) {
-  zk_stream_close(stream);
-  zk_device_close(device);
-  return 0;
-}
-
-static float *alloc_floats(size_t n) {
-  void *p;
-  OK(zk_device_alloc(device, n * sizeof(float), "test", &p));
-  return p;
-}
+static float *alloc_floats(size_t n) { return alloc(n * sizeof(float)); }
 
 // Bits are compared for AVX-512, AVX2 and scalar with two threads: other tests vary the rest.
 #define FOR_EACH_ISA                                                                                                   \

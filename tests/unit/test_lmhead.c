@@ -1,32 +1,12 @@
 // LM head: log-probabilities, samples, hashes and gradients equal the written order bit for bit for every instruction
 // set and thread count.
-#include "tests/unit/kernel_fixture.h"
+#include "tests/unit/device_fixture.h"
 
 #include <math.h>
 
 #include "kernels/linear.h"
 #include "kernels/lmhead.h"
 #include "kernels/reference/lmhead_reference.h"
-
-static zk_device *device;
-static zk_stream *stream;
-
-static int open_device(void **state) {
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-  OK(zk_stream_open(device, ZK_SIDE_NONE, &stream));
-  return 0;
-}
-static int close_device(void **state) {
-  zk_stream_close(stream);
-  zk_device_close(device);
-  return 0;
-}
-
-static void *alloc(size_t bytes) {
-  void *p;
-  OK(zk_device_alloc(device, bytes, "test", &p));
-  return p;
-}
 
 // The rows, weights and names of one case, and room for what comes out.
 typedef struct {

@@ -1,5 +1,5 @@
 // bf16 LM head: the kernels against the written order, bit for bit, alone and in a batch; other orders and roundings are noticed.
-#include "tests/unit/kernel_fixture.h"
+#include "tests/unit/device_fixture.h"
 
 #include <math.h>
 
@@ -7,27 +7,6 @@
 #include "kernels/tensor_core.h"
 
 #define SEED 0x123456789abcdefull
-static zk_device *device;
-static zk_stream *stream;
-
-static int open_device(void **state) {
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-  OK(zk_stream_open(device, ZK_SIDE_NONE, &stream));
-  return 0;
-}
-static int close_device(void **state) {
-  zk_stream_close(stream);
-  zk_device_close(device);
-  return 0;
-}
-
-static zk_bf16 *random_bf16(size_t n, uint32_t tag) {
-  float *x = random_floats(n, tag, 1);
-  zk_bf16 *y = malloc((n + 1) * sizeof *y);
-  for (size_t i = 0; i < n; i++) y[i] = zk_float_to_bf16(x[i]);
-  free(x);
-  return y;
-}
 
 enum { MAX_ROWS = 150 };
 // Rows, weights and room for what comes out. A row's number is every id of its noise.

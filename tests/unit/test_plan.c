@@ -1,13 +1,6 @@
 // The memory plan: large models on a large GPU, what is left to the cache, and what a refusal names.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+#include "tests/unit/device_fixture.h"
 
-#include <cmocka.h>
-
-#include "kernel_fixture.h"
 #include "trainer/plan.h"
 
 #define GB ((size_t)1000000000)
@@ -16,8 +9,6 @@ typedef struct {
   zk_config config;
   zk_policy shape;
 } planned;
-
-static zk_device *device;
 
 static void open_model(planned *p, int layers, int hidden, int heads, int intermediate, int tied) {
   zk_model_config m = zk_model_config_default(ZK_MODEL_QWEN3);
@@ -83,17 +74,11 @@ static void too_little_is_refused_by_its_largest_part(void **state) {
   zk_params_destroy(&p.shape.params);
 }
 
-static int set_up(void **state) { return zk_device_open(ZK_DEVICE_CPU, 0, &device); }
-static int tear_down(void **state) {
-  zk_device_close(device);
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_8b_model_samples_and_the_cache_takes_the_rest),
       cmocka_unit_test(a_1b7_model_trains),
       cmocka_unit_test(too_little_is_refused_by_its_largest_part),
   };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -1,6 +1,6 @@
 // Row-wise and elementwise operations: every instruction set and thread count equals the straight loops bit for bit,
 // any batch gives a row the same bits, and another order does not.
-#include "tests/unit/kernel_fixture.h"
+#include "tests/unit/device_fixture.h"
 
 #include "kernels/adamw.h"
 #include "kernels/embedding.h"
@@ -10,20 +10,6 @@
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
 #include "kernels/swiglu.h"
-
-static zk_device *device;
-static zk_stream *stream;
-
-static int open_device(void **state) {
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-  OK(zk_stream_open(device, ZK_SIDE_NONE, &stream));
-  return 0;
-}
-static int close_device(void **state) {
-  zk_stream_close(stream);
-  zk_device_close(device);
-  return 0;
-}
 
 static const int32_t widths[] = {1, 7, 64, 96, 127, 128, 129, 576, 1536};
 static const int64_t counts[] = {1, 3, 64, 65, 200};

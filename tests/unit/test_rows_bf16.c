@@ -1,6 +1,6 @@
 // Row-wise and elementwise operations in bf16: for every instruction set and thread count the same bits as widening, the straight f32
 // loops, and one rounding; and another place to round gives other bits.
-#include "tests/unit/kernel_fixture.h"
+#include "tests/unit/device_fixture.h"
 
 #include "kernels/adamw.h"
 #include "kernels/cpu/convert.h"
@@ -10,20 +10,6 @@
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
 #include "kernels/swiglu.h"
-
-static zk_device *device;
-static zk_stream *stream;
-
-static int open_device(void **state) {
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-  OK(zk_stream_open(device, ZK_SIDE_NONE, &stream));
-  return 0;
-}
-static int close_device(void **state) {
-  zk_stream_close(stream);
-  zk_device_close(device);
-  return 0;
-}
 
 #define NUM(a) (sizeof(a) / sizeof((a)[0]))
 static const int32_t widths[] = {1, 7, 96, 129, 576};

@@ -1,26 +1,12 @@
 // Row-wise operations in value: forward against float64, gradients against central differences of a float64 forward,
 // RoPE's tables.
-#include "tests/unit/kernel_fixture.h"
+#include "tests/unit/device_fixture.h"
 
 #include <math.h>
 
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
 #include "kernels/swiglu.h"
-
-static zk_device *device;
-static zk_stream *stream;
-
-static int open_device(void **state) {
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-  OK(zk_stream_open(device, ZK_SIDE_NONE, &stream));
-  return 0;
-}
-static int close_device(void **state) {
-  zk_stream_close(stream);
-  zk_device_close(device);
-  return 0;
-}
 
 #define assert_close(got, want, tolerance)                                                                             \
   do {                                                                                                                 \

@@ -1,23 +1,9 @@
 // The CPU's tensor-core multiplication equals the integer model bit for bit: every instruction set and thread count, all layouts, and data
 // that overflows, underflows, cancels, or is not finite.
-#include "tests/unit/kernel_fixture.h"
+#include "tests/unit/device_fixture.h"
 
 #include "kernels/cpu/tc_gemm.h"
 #include "kernels/tensor_core.h"
-
-static zk_device *device;
-static zk_stream *stream;
-
-static int open_device(void **state) {
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-  OK(zk_stream_open(device, ZK_SIDE_NONE, &stream));
-  return 0;
-}
-static int close_device(void **state) {
-  zk_stream_close(stream);
-  zk_device_close(device);
-  return 0;
-}
 
 // ---- data
 

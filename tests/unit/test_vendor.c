@@ -1,36 +1,27 @@
 // Numerics vendor on a CPU: where no sum is rounded it has the contract's bits, which shows that every operand goes where it should; where
 // sums are rounded it has others, which is what it is for.
-#include "tests/unit/kernel_fixture.h"
+#include "tests/unit/device_fixture.h"
 
 #include <math.h>
 
-#include "kernels/bf16.h"
 #include "kernels/linear.h"
 #include "kernels/lmhead.h"
 
 enum { ROWS = 37, IN = 40, OUT = 24, VOCAB = 4300 };
 
-static zk_device *device;
-static zk_stream *stream;
 static bool has_library;
 
-static int open_device(void **state) {
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &device));
-  OK(zk_stream_open(device, ZK_SIDE_NONE, &stream));
+static int open_with_library(void **state) {
+  open_device(state);
   has_library = zk_device_require(device, ZK_VENDOR) == ZK_OK;
-  return 0;
-}
-static int close_device(void **state) {
-  zk_stream_close(stream);
-  zk_device_close(device);
   return 0;
 }
 
 // n values as bf16: random, or random integers from -most to most.
 static zk_bf16 *values(size_t n, uint32_t tag, int most) {
   float *x = random_floats(n, tag, 0);
-  zk_bf16 *y = malloc(n * sizeof *y);
-  for (size_t i = 0; i < n; i++) y[i] = zk_float_to_bf16(most > 0 ? rintf(x[i] * (float)most) : x[i]);
+  for (size_t i = 0; i < n && most > 0; i++) x[i] = rintf(x[i] * (float)most);
+  zk_bf16 *y = to_bf16(x, n);
   free(x);
   return y;
 }
@@ -140,5 +131,5 @@ int main(void) {
       cmocka_unit_test(exact_logits_are_the_contracts),
       cmocka_unit_test(without_a_library_it_is_refused),
   };
-  return cmocka_run_group_tests(tests, open_device, close_device);
+  return cmocka_run_group_tests(tests, open_with_library, close_device);
 }

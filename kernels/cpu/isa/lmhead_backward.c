@@ -108,11 +108,7 @@ static void form_block(const zk_lmhead_backward_chunk *call, const plan *p, cons
                        int64_t rows, int32_t first, int32_t columns, float *out, void *scratch) {
   const zk_gemm g = logits_call(call, p, x_rows + row * call->hidden, first, rows, columns, out);
   ZK_ISA_FN(zk_gemm_run)(&g, scratch);
-  for (int64_t t = row; t < row + rows; t++, out += p->ld) {
-    zk_lmhead_row desc = {.dist = &call->dist, .target = call->target[t]};
-    if (call->dist.filtered) desc.kept_logit = call->kept_logit[t], desc.kept_id = call->kept_id[t];
-    zk_lmhead_gradient(&desc, call->lse[t], call->dlogprob[t], columns, first, out);
-  }
+  for (int64_t t = row; t < row + rows; t++, out += p->ld) zk_lmhead_gradient(call, t, columns, first, out);
 }
 
 // slice[num_rows][ld] = gradients of the logits of ids [first, first + columns).

@@ -46,9 +46,7 @@ static void form_block(const zk_lmhead_backward_chunk *call, int64_t row, int64_
                         .threads = 1};
   ZK_ISA_FN(zk_tc_gemm_run)(&g);
   for (int64_t t = row; t < row + rows; t++, block += COLUMNS, out += ld) {
-    zk_lmhead_row desc = {.dist = &call->dist, .target = call->target[t]};
-    if (call->dist.filtered) desc.kept_logit = call->kept_logit[t], desc.kept_id = call->kept_id[t];
-    zk_lmhead_gradient(&desc, call->lse[t], call->dlogprob[t], columns, first, block);
+    zk_lmhead_gradient(call, t, columns, first, block);
     for (int32_t v = 0; v < columns; v++) out[v] = zk_float_to_bf16(block[v]);
   }
 }

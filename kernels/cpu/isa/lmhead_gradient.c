@@ -7,9 +7,7 @@ void ZK_ISA_FN(zk_lmhead_gradient_rows)(const zk_lmhead_backward_chunk *call, in
 #pragma omp parallel for schedule(static) num_threads(call->threads)
   for (int64_t t = 0; t < call->num_rows; t++) {
     float *row = logits + t * ld;
-    zk_lmhead_row desc = {.dist = &call->dist, .target = call->target[t]};
-    if (call->dist.filtered) desc.kept_logit = call->kept_logit[t], desc.kept_id = call->kept_id[t];
-    zk_lmhead_gradient(&desc, call->lse[t], call->dlogprob[t], columns, first, row);
+    zk_lmhead_gradient(call, t, columns, first, row);
     for (int32_t v = 0; v < columns; v++) row[v] = zk_bf16_to_float(zk_float_to_bf16(row[v]));
   }
 }

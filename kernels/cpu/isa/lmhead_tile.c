@@ -100,23 +100,25 @@ void zk_lmhead_read_tile(const zk_lmhead_row *row, const float *logit, int count
   best_of(z, value, first, out);
 }
 
-void zk_lmhead_gradient(const zk_lmhead_row *row, float lse, float dlogprob, int32_t count, int32_t first,
-                        float *logit) {
+void zk_lmhead_gradient(const zk_lmhead_backward_chunk *call, int64_t t, int32_t count, int32_t first, float *logit) {
+  zk_lmhead_row row = {.dist = &call->dist, .target = call->target[t]};
+  if (call->dist.filtered) row.kept_logit = call->kept_logit[t], row.kept_id = call->kept_id[t];
+  const float lse = call->lse[t], dlogprob = call->dlogprob[t];
   for (int32_t i = 0; i < count; i += TILE) {
     const int n = count - i < TILE ? count - i : TILE;
     float z[TILE], g[TILE];
-    form_z(row, logit + i, n, first + i, z);
-    const zk_vf none = zk_vf_set1(-INFINITY), factor = zk_vf_set1(dlogprob), inv_t = zk_vf_set1(row->dist->inv_t);
+    form_z(&row, logit + i, n, first + i, z);
+    const zk_vf none = zk_vf_set1(-INFINITY), factor = zk_vf_set1(dlogprob), inv_t = zk_vf_set1(row.dist->inv_t);
     for (int j = 0; j < TILE; j += ZK_VLEN) {
       const zk_vf v = zk_vf_load(z + j), p = zk_vf_unless_equal(v, none, zk_vf_exp(zk_vf_sub(v, zk_vf_set1(lse))));
       zk_vf d = zk_vf_mul(zk_vf_sub(zk_vf_zero(), p), factor);
-      if (row->dist->scaled) d = zk_vf_mul(d, inv_t);
+      if (row.dist->scaled) d = zk_vf_mul(d, inv_t);
       zk_vf_store(g + j, d);
     }
-    const int32_t at = row->target - (first + i);
+    const int32_t at = row.target - (first + i);
     if (at >= 0 && at < n) {
       const float p = z[at] == -INFINITY ? 0.0f : zk_expf(z[at] - lse), d = (1.0f - p) * dlogprob;
-      g[at] = row->dist->scaled ? d * row->dist->inv_t : d;
+      g[at] = row.dist->scaled ? d * row.dist->inv_t : d;
     }
     memcpy(logit + i, g, (size_t)n * sizeof *g);
   }

@@ -26,10 +26,9 @@ typedef struct {
 #define zk_lmhead_read_tile ZK_ISA_FN(zk_lmhead_read_tile)
 void zk_lmhead_read_tile(const zk_lmhead_row *row, const float *logit, int count, int32_t first, zk_lmhead_tile *out);
 
-// dlogit[count] in place of logit[count].
+// Of row t of a chunk: dlogit[count] in place of logit[count].
 #define zk_lmhead_gradient ZK_ISA_FN(zk_lmhead_gradient)
-void zk_lmhead_gradient(const zk_lmhead_row *row, float lse, float dlogprob, int32_t count, int32_t first,
-                        float *logit);
+void zk_lmhead_gradient(const zk_lmhead_backward_chunk *call, int64_t t, int32_t count, int32_t first, float *logit);
 
 // sum over i of mix64(bits of logit[i], first + i).
 #define zk_lmhead_hash ZK_ISA_FN(zk_lmhead_hash)

@@ -149,7 +149,7 @@ template <typename T> static inline T __ldg(const T *p) { return *p; }
 
 // ---- the host's side
 
-typedef enum { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorInsufficientDriver, cudaErrorInvalidValue, cudaErrorNotSupported } cudaError_t;
+typedef enum { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorInsufficientDriver, cudaErrorInvalidValue, cudaErrorLaunchFailure, cudaErrorNotSupported } cudaError_t;
 typedef struct zk_simt_stream *cudaStream_t;
 typedef enum { cudaMemcpyDefault, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice } cudaMemcpyKind;
 enum { cudaStreamNonBlocking = 1 };
@@ -168,9 +168,11 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int ordinal);
 static inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
 static inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+extern bool zk_simt_is_lost; // a kernel died: the device fails from then on, and says so when it is waited for
+static inline void __trap(void) { zk_simt_is_lost = true; }
 static inline cudaError_t cudaGetLastError(void) { return cudaSuccess; }
-static inline cudaError_t cudaDeviceSynchronize(void) { return cudaSuccess; }
-static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+static inline cudaError_t cudaDeviceSynchronize(void) { return zk_simt_is_lost ? cudaErrorLaunchFailure : cudaSuccess; }
+static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaDeviceSynchronize(); }
 static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, int) { return *out = nullptr, cudaSuccess; }
 static inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 // Events carry the time of the CPU's clock; work is done when a launch returns. There are no graphs: a capture is refused.
