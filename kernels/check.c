@@ -121,6 +121,7 @@ static zk_status run_products(zk_device *device, const char *only, zk_check_repo
   for (int v = 0; v < ZK_CUDA_NUM_GEMM && status == ZK_OK; v++) {
     const zk_cuda_gemm_variant variant = (zk_cuda_gemm_variant)v;
     const zk_numerics numerics = zk_cuda_gemm_numerics(variant);
+    if (!zk_cuda_gemm_available(variant)) continue;
     for (size_t i = 0; i < sizeof registry / sizeof registry[0] && status == ZK_OK; i++) {
       if (!is_product(registry[i].operation) || !(registry[i].numerics >> numerics & 1u) ||
           (only != NULL && strcmp(only, registry[i].operation) != 0))

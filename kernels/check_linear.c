@@ -12,7 +12,8 @@ typedef struct {
   int32_t in, out;
 } shape;
 static const shape shapes[] = {{5, 96, 33},   {1, 577, 65}, {17, 63, 48},  {1, 1, 1},     {2, 257, 16},
-                               {31, 64, 129}, {64, 33, 64}, {129, 48, 31}, {300, 77, 17}, {7, 1536, 40}};
+                               {31, 64, 129}, {64, 33, 64}, {129, 48, 31}, {300, 77, 17}, {7, 1536, 40},
+                               {140, 40, 264}, {130, 328, 72}};
 static int num_shapes(const zk_check *check) { return check->quick ? 3 : NUM(shapes); }
 
 static zk_status forward_case(zk_check *check, shape s, zk_check_data data, int with) {
@@ -123,6 +124,7 @@ zk_status zk_check_linear_backward_weight(zk_check *check) {
   for (int data = 0; data < ZK_CHECK_NUM_DATA; data++) {
     ZK_TRY(backward_weight_case(check, &small, 33, 47, data));
     if (!check->quick) ZK_TRY(backward_weight_case(check, &small, 129, 64, data));
+    if (!check->quick) ZK_TRY(backward_weight_case(check, &small, 136, 72, data));
     if (!check->quick) ZK_TRY(backward_weight_case(check, &single, 31, 17, data));
   }
   return check->quick ? ZK_OK : backward_weight_case(check, &large, 48, 40, ZK_CHECK_WIDE);

@@ -38,12 +38,13 @@ static __device__ __forceinline__ void zk_mbar_arrive_expect(uint64_t *bar, uint
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(zk_shared_address(bar)), "r"(bytes)
                : "memory");
 }
-// Arrives at the same barrier of another block of the cluster (or of this one).
+// Arrives at the same barrier of another block of the cluster (or of this one): says that this thread is done reading.
+// It publishes no writes to that block; that would cost a fence of the whole GPU.
 static __device__ __forceinline__ void zk_mbar_arrive_at(uint64_t *bar, uint32_t block_in_cluster) {
   asm volatile("{\n"
                ".reg .b32 there;\n"
                "mapa.shared::cluster.u32 there, %0, %1;\n"
-               "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+               "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
                "}" ::"r"(zk_shared_address(bar)),
                "r"(block_in_cluster)
                : "memory");
@@ -52,7 +53,7 @@ static __device__ __forceinline__ bool zk_mbar_try(uint64_t *bar, uint32_t parit
   uint32_t done;
   asm volatile("{\n"
                ".reg .pred p;\n"
-               "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+               "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
                "selp.u32 %0, 1, 0, p;\n"
                "}"
                : "=r"(done)

@@ -22,8 +22,33 @@ const char *zk_cuda_gemm_name(zk_cuda_gemm_variant variant) {
 
 zk_numerics zk_cuda_gemm_numerics(zk_cuda_gemm_variant variant) { return variants[variant].numerics; }
 
+// Columns of a wgmma kernel's tile, 128 rows high; 0: another kernel.
+static int wgmma_tile(zk_cuda_gemm_variant variant) {
+  switch (variant) {
+  case ZK_CUDA_GEMM_BF16_WGMMA_64:
+    return 64;
+  case ZK_CUDA_GEMM_BF16_WGMMA_128:
+    return 128;
+  case ZK_CUDA_GEMM_BF16_WGMMA_192:
+    return 192;
+  case ZK_CUDA_GEMM_BF16_WGMMA_256:
+    return 256;
+  default:
+    return 0;
+  }
+}
+
+bool zk_cuda_gemm_available(zk_cuda_gemm_variant variant) {
+#ifdef ZK_SIMT
+  return wgmma_tile(variant) == 0;
+#else
+  return variant < ZK_CUDA_NUM_GEMM;
+#endif
+}
+
 bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
   if (variants[variant].numerics != g->numerics) return false;
+  if (wgmma_tile(variant) != 0) return zk_cuda_gemm_wgmma_valid(g);
   switch (variant) {
   case ZK_CUDA_GEMM_F32_SMALL:
   case ZK_CUDA_GEMM_BF16_SMALL:
@@ -42,6 +67,30 @@ static bool is_wide(const void *p, int64_t ld, zk_numerics numerics) {
   return (uintptr_t)p % 16 == 0 && (size_t)ld * zk_numerics_bytes(numerics) % 16 == 0;
 }
 
+// The wgmma kernel that should be done first, or none: pairs of blocks form pairs of tiles, one below the other, as many
+// at a time as there are pairs of multiprocessors. A round takes as long as a tile; measured on an H200.
+static zk_cuda_gemm_variant choose_wgmma(const zk_cuda_gemm *g) {
+  enum { PAIRS = 66, FIRST_ROW = 65 };
+  static const struct {
+    zk_cuda_gemm_variant variant;
+    int cost; // of a tile, relative
+  } tiles[] = {{ZK_CUDA_GEMM_BF16_WGMMA_256, 100},
+               {ZK_CUDA_GEMM_BF16_WGMMA_192, 77},
+               {ZK_CUDA_GEMM_BF16_WGMMA_128, 51},
+               {ZK_CUDA_GEMM_BF16_WGMMA_64, 40}};
+  zk_cuda_gemm_variant best = ZK_CUDA_NUM_GEMM;
+  int64_t least = INT64_MAX;
+  for (size_t i = 0; g->m >= FIRST_ROW && i < sizeof tiles / sizeof tiles[0]; i++) {
+    const int64_t pairs = zk_ceil_div(g->m, 256) * zk_ceil_div(g->n, wgmma_tile(tiles[i].variant));
+    const int64_t cost = zk_ceil_div(pairs, PAIRS) * tiles[i].cost;
+    if (cost < least && zk_cuda_gemm_valid(tiles[i].variant, g)) {
+      best = tiles[i].variant;
+      least = cost;
+    }
+  }
+  return best;
+}
+
 zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g) {
   g->a_wide = is_wide(g->a, g->lda, g->numerics);
   g->b_wide = is_wide(g->b, g->ldb, g->numerics);
@@ -49,6 +98,8 @@ zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g) {
     forced_is_used = true;
     return forced;
   }
+  const zk_cuda_gemm_variant large = choose_wgmma(g);
+  if (large != ZK_CUDA_NUM_GEMM) return large;
   for (int v = 0; v < ZK_CUDA_NUM_GEMM; v++)
     if (zk_cuda_gemm_valid((zk_cuda_gemm_variant)v, g)) return (zk_cuda_gemm_variant)v;
   return ZK_CUDA_NUM_GEMM;
@@ -57,7 +108,8 @@ zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g) {
 zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g) {
   if (g.m == 0 || g.n == 0) return ZK_OK;
   if (g.numerics == ZK_VENDOR) return zk_cuda_vendor_gemm(stream, &g);
-  switch (zk_cuda_gemm_choose(&g)) {
+  const zk_cuda_gemm_variant variant = zk_cuda_gemm_choose(&g);
+  switch (variant) {
   case ZK_CUDA_GEMM_F32_SMALL:
     return zk_cuda_gemm_f32_small(stream, &g);
   case ZK_CUDA_GEMM_F32_TILE:
@@ -66,6 +118,11 @@ zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g) {
     return zk_cuda_gemm_bf16_small(stream, &g);
   case ZK_CUDA_GEMM_BF16_TILE:
     return zk_cuda_gemm_bf16_tile(stream, &g);
+  case ZK_CUDA_GEMM_BF16_WGMMA_64:
+  case ZK_CUDA_GEMM_BF16_WGMMA_128:
+  case ZK_CUDA_GEMM_BF16_WGMMA_192:
+  case ZK_CUDA_GEMM_BF16_WGMMA_256:
+    return zk_cuda_gemm_wgmma(stream, wgmma_tile(variant), &g);
   default:
     return ZK_FAIL(ZK_INTERNAL, "no kernel for a product of %s", zk_numerics_name(g.numerics));
   }

@@ -20,15 +20,16 @@
 
 #ifndef ZK_SIMT
 
-// The words that describe an operand; `p` is its first step. 16-byte units: the address, the distance between blocks of
+// The words that describe an operand; `p` is its first step. 16-byte units: the address inside the block (in a cluster
+// the bits above say which block it is), the distance between blocks of
 // 64 i (outer only), the distance between groups of 8 rows (`group` bytes; 0: the first group stands for all), and
 // 1 << 62 for the swizzle.
 static __device__ __forceinline__ uint64_t zk_wgmma_inner(const void *p, int group = 1024) {
-  return (uint64_t)(zk_shared_address(p) >> 4) | (uint64_t)1 << 16 | (uint64_t)(group >> 4) << 32 | (uint64_t)1 << 62;
+  return (uint64_t)(zk_shared_address(p) >> 4 & 0x3fff) | (uint64_t)1 << 16 | (uint64_t)(group >> 4) << 32 | (uint64_t)1 << 62;
 }
 static __device__ __forceinline__ uint64_t zk_wgmma_outer(const void *p, int apart) {
-  return (uint64_t)(zk_shared_address(p) >> 4) | (uint64_t)(apart >> 4) << 16 | (uint64_t)(1024 >> 4) << 32 |
-         (uint64_t)1 << 62;
+  return (uint64_t)(zk_shared_address(p) >> 4 & 0x3fff) | (uint64_t)(apart >> 4) << 16 |
+         (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
 }
 // The same operand s steps on.
 template <bool OUTER> static __device__ __forceinline__ uint64_t zk_wgmma_step(uint64_t operand, int s) {

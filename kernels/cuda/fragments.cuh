@@ -1,0 +1,25 @@
+// A warp's 8 x 8 matrices of bf16 between registers and shared memory. In registers lane l holds columns 2 (l % 4) and
+// the next of row l / 4 of each, the lower column in the low half: as mma.sync and wgmma hold them.
+#ifndef ZK_KERNELS_CUDA_FRAGMENTS_CUH
+#define ZK_KERNELS_CUDA_FRAGMENTS_CUH
+
+#include "kernels/cuda/async.cuh"
+
+#ifndef ZK_SIMT
+
+// Two floats rounded as zk_float_to_bf16 rounds them (to nearest even, a NaN to 0x7fff), by one instruction.
+static __device__ __forceinline__ uint32_t zk_pack_bf16(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
+// Four matrices to shared memory; lane l says where the 16 bytes of row l % 8 of matrix l / 8 go.
+static __device__ __forceinline__ void zk_store_matrices(void *row, const uint32_t x[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(zk_shared_address(row)),
+               "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3])
+               : "memory");
+}
+
+#endif
+#endif

@@ -1,0 +1,35 @@
+// The host's side of a large product (gemm_wgmma.cuh): whether its operands suit the copy engine, their maps, the
+// launch with whatever epilogue.
+#ifndef ZK_KERNELS_CUDA_GEMM_WGMMA_LAUNCH_CUH
+#define ZK_KERNELS_CUDA_GEMM_WGMMA_LAUNCH_CUH
+
+#include "kernels/cuda/gemm_wgmma.cuh"
+
+// The copy engine wants 16-byte addresses and distances (a_wide, b_wide), and 32-bit places.
+static inline bool zk_gemm_wgmma_fits(const zk_cuda_gemm *g) {
+  const int64_t most = INT32_MAX - 1024;
+  return g->numerics == ZK_BF16 && g->a_wide && g->b_wide && (g->b_outer || !g->a_outer) && g->k > 0 && g->k < most &&
+         g->m < most && g->n < most;
+}
+
+template <class Core, class Epilogue>
+static zk_status zk_gemm_wgmma_launch(zk_stream *stream, const zk_cuda_gemm *g,
+                                      const typename Epilogue::Args &epilogue) {
+  zk_gemm_wgmma_args<Epilogue> args;
+  args.epilogue = epilogue;
+  args.tiles.rows = (int)zk_ceil_div(g->m, Core::M * Core::CLUSTER);
+  args.tiles.columns = (int)zk_ceil_div(g->n, Core::N);
+  args.k_slices = (int)zk_ceil_div(g->k, Core::K);
+  if (Core::A_OUTER) ZK_TRY(zk_tma_map_2d(ZK_BF16, g->a, g->k, g->m, g->lda, Core::K, 64, ZK_TMA_SWIZZLE_128, &args.a));
+  else ZK_TRY(zk_tma_map_2d(ZK_BF16, g->a, g->m, g->k, g->lda, Core::M, Core::K, ZK_TMA_SWIZZLE_128, &args.a));
+  if (Core::B_OUTER) ZK_TRY(zk_tma_map_2d(ZK_BF16, g->b, g->k, g->n, g->ldb, Core::K, 64, ZK_TMA_SWIZZLE_128, &args.b));
+  else ZK_TRY(zk_tma_map_2d(ZK_BF16, g->b, g->n, g->k, g->ldb, Core::B_ROWS, Core::K, ZK_TMA_SWIZZLE_128, &args.b));
+  // As many blocks as run at a time, or as there are tiles.
+  const int64_t clusters = zk_cuda_num_sms(stream->device) / Core::CLUSTER;
+  const int64_t count = (int64_t)args.tiles.rows * args.tiles.columns;
+  const unsigned grid = (unsigned)((count < clusters ? count : clusters) * Core::CLUSTER);
+  ZK_LAUNCH_DEPENDENT((zk_gemm_wgmma_kernel<Core, Epilogue>), grid, Core::THREADS, Core::SHARED, stream, args);
+  return ZK_OK;
+}
+
+#endif
