@@ -364,6 +364,7 @@ static zk_status read_back_case(zk_check *check, shape s, const int32_t *lengths
   ZK_TRY(upload_inputs(check, &p));
   ZK_TRY(make_batch(check, &p, num_seqs, lengths, zeros, &batch));
   ZK_TRY(zk_kv_write(check->stream, &p.desc, &batch, p.k_d, p.v_d, p.k_cache, p.v_cache));
+  ZK_TRY(zk_stream_wait(check->stream));
   ZK_TRY(zk_attention_forward(check->helper, &p.desc, &batch, p.q_d, p.k_cache, p.v_cache, p.out_d, p.lse_d));
   ZK_TRY(zk_stream_wait(check->helper));
   ZK_TRY(compare(check, "v", p.out_d, p.v, num_kv(&p, p.num_rows)));

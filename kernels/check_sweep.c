@@ -208,7 +208,8 @@ static zk_status fill_caches(sweep *s) {
   ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, (int64_t)total * row, &values));
   ZK_TRY(zk_check_upload_elements(check, values, (int64_t)total * row, &v));
   const zk_attention_batch all = {total, n, s->max_pages, starts_d, zeros_d, s->page_table};
-  return zk_kv_write(check->helper, d, &all, k, v, s->k_cache, s->v_cache);
+  ZK_TRY(zk_kv_write(check->helper, d, &all, k, v, s->k_cache, s->v_cache));
+  return zk_stream_wait(check->helper); // it is read on another stream
 }
 
 static zk_status sweep_decode(zk_check *check, int64_t most_rows, int32_t head_dim) {
