@@ -28,6 +28,7 @@ extern "C" {
 #define ZK_DEVICE_FUNCTIONS(X)                                                                                         \
   X(embedding_forward)                                                                                                 \
   X(embedding_backward)                                                                                                \
+  X(tokens_follow)                                                                                                     \
   X(linear_packed_bytes)                                                                                               \
   X(linear_pack)                                                                                                       \
   X(linear_forward)                                                                                                    \
@@ -80,6 +81,18 @@ typedef struct zk_backend {
   zk_status (*load_vendor)(const zk_device *device); // finds the library of `numerics: vendor`; ZK_UNSUPPORTED says what to install
   zk_status (*stream_open)(zk_stream *stream); // fills `state`; may be NULL
   void (*stream_close)(zk_stream *stream);     // may be NULL
+  // Marks and graphs (kernels/queue.c). NULL where an operation is done when its call returns: marks hold the time, and there are no graphs.
+  zk_status (*host_alloc)(size_t bytes, void **out);
+  void (*host_free)(void *memory);
+  zk_status (*mark_open)(zk_mark *mark); // fills `state`
+  void (*mark_close)(zk_mark *mark);
+  zk_status (*mark_set)(zk_mark *mark);
+  zk_status (*mark_wait)(zk_mark *mark);
+  double (*mark_seconds)(const zk_mark *from, const zk_mark *to);
+  zk_status (*graph_begin)(zk_stream *stream);
+  zk_status (*graph_end)(zk_stream *stream, void **state);
+  void (*graph_close)(void *state);
+  zk_status (*graph_launch)(zk_stream *stream, void *state);
   // The one-ulp fault: the lowest bit of element n/2, or the next that is not zero, and of every 61st after it. element_bytes: 4 (f32) or 2 (bf16).
   zk_status (*flip)(zk_stream *stream, void *out, size_t element_bytes, size_t n);
   // The other fault: the device fails as it would in a kernel of its own, at once or when it is next waited for.
@@ -119,6 +132,21 @@ struct zk_stream {
   size_t scratch_bytes;
   zk_op last; // the operation counted last
   zk_fault fault;
+  zk_graph *recording; // what is queued goes into it; NULL: it runs
+};
+
+struct zk_mark {
+  zk_stream *stream;
+  void *state;    // the backend's own
+  double seconds; // when it was set, where the backend has no marks
+};
+
+struct zk_graph {
+  zk_stream *stream;
+  void *state;               // the backend's own
+  const void *scratch;       // the stream's when it was recorded
+  uint64_t calls[ZK_NUM_OPS]; // operations in it
+  zk_op last;                // of them
 };
 
 extern const zk_backend zk_backend_cpu;
@@ -126,6 +154,8 @@ extern const zk_backend zk_backend_cpu;
 extern const zk_backend zk_backend_cuda;
 #endif
 
+// Adds to a device's failure which operation was queued last; returns `status`.
+zk_status zk_stream_explain(const zk_stream *stream, zk_status status);
 // Parses "side:operation", "side:operation:f32", "...:bf16" or "...:break" (ZK_FAULT); out->op = ZK_NUM_OPS when it is meant for another side.
 // ZK_BAD_INPUT lists the names.
 zk_status zk_fault_parse(const char *text, zk_side side, zk_fault *out);

@@ -164,7 +164,11 @@ void zk_stream_count(zk_stream *stream, zk_op op) {
 
 // A device may tell of a failure long after the operation that met it.
 zk_status zk_stream_wait(zk_stream *stream) {
-  const zk_status status = stream->device->backend->wait(stream);
+  if (stream->recording) return ZK_FAIL(ZK_DEVICE, "a stream that records cannot be waited for");
+  return zk_stream_explain(stream, stream->device->backend->wait(stream));
+}
+
+zk_status zk_stream_explain(const zk_stream *stream, zk_status status) {
   if (status != ZK_DEVICE || stream->last == ZK_NUM_OPS) return status;
   return zk_status_context(status, "at or before operation %s", zk_op_name(stream->last));
 }

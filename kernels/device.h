@@ -4,6 +4,7 @@
 #ifndef ZK_KERNELS_DEVICE_H
 #define ZK_KERNELS_DEVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +36,9 @@ size_t zk_device_memory_free(const zk_device *device);   // bytes that can be al
 // Device memory, 64-byte aligned, zero-filled. ZK_OUT_OF_MEMORY says how much was asked and for what (`what`: "KV cache").
 zk_status zk_device_alloc(zk_device *device, size_t bytes, const char *what, void **out);
 void zk_device_free(zk_device *device, void *memory);
+// Host memory that the device copies to and from while the host goes on; zero-filled.
+zk_status zk_host_alloc(zk_device *device, size_t bytes, const char *what, void **out);
+void zk_host_free(zk_device *device, void *memory);
 size_t zk_device_memory_peak(const zk_device *device); // most bytes held at once so far
 
 // OpenMP threads a CPU device's kernels use: at open OMP_NUM_THREADS, else the cores this process may run on. Changes no bit.
@@ -51,7 +55,29 @@ zk_side zk_stream_side(const zk_stream *stream);
 uint64_t zk_stream_calls(const zk_stream *stream, zk_op op); // operations launched on this stream so far
 zk_status zk_stream_wait(zk_stream *stream);                 // until everything queued is done; reports its errors
 
-// Copies in stream order. Host buffers must stay valid until zk_stream_wait.
+// A mark is a place in a stream's order: what was queued before it can be waited for while what came later goes on.
+typedef struct zk_mark zk_mark;
+zk_status zk_mark_open(zk_stream *stream, zk_mark **out); // the caller closes it, before the stream
+void zk_mark_close(zk_mark *mark);
+zk_status zk_mark_set(zk_mark *mark);  // here: after all that is queued now. A mark can be set anew once it has been waited for
+zk_status zk_mark_wait(zk_mark *mark); // until everything before it is done; reports its errors
+double zk_mark_seconds(const zk_mark *from, const zk_mark *to); // between two marks of one stream that were waited for, by the device's clock
+
+// A graph is a recorded sequence of operations that the device can run again at the price of queueing one. The operations keep their
+// arguments: addresses, row counts. What an operation decides on the host, it decides while it is recorded.
+typedef struct zk_graph zk_graph;
+bool zk_device_has_graphs(const zk_device *device);
+// Until zk_graph_end, operations on this stream are recorded and not run. ZK_UNSUPPORTED where there are no graphs, or a fault is set.
+// Each operation must have run before on this stream with the same shapes (so that it finds its scratch); none may wait.
+zk_status zk_graph_begin(zk_stream *stream);
+// The caller closes the graph, before the stream. ZK_DEVICE when something queued since zk_graph_begin cannot be recorded.
+zk_status zk_graph_end(zk_stream *stream, zk_graph **out);
+void zk_graph_close(zk_graph *graph);
+zk_status zk_graph_launch(zk_graph *graph);     // queues it on its stream, and counts its operations
+bool zk_graph_is_stale(const zk_graph *graph);  // the stream's scratch has moved since: it must not be launched
+
+// Copies in stream order. Host buffers must stay valid until zk_stream_wait, or until a mark set after the copy was waited for. Copies of host
+// memory from zk_host_alloc do not hold up the caller.
 zk_status zk_copy_to_device(zk_stream *stream, void *device_dst, const void *host_src, size_t bytes);
 zk_status zk_copy_to_host(zk_stream *stream, void *host_dst, const void *device_src, size_t bytes);
 zk_status zk_copy_on_device(zk_stream *stream, void *device_dst, const void *device_src, size_t bytes);

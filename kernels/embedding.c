@@ -24,3 +24,7 @@ zk_status zk_embedding_backward(zk_stream *stream, const zk_embedding_desc *desc
   ZK_TRY(zk_stream_wait(stream));
   return zk_stream_fault(stream, ZK_OP_EMBEDDING_BACKWARD, ZK_F32, dtable + (int64_t)first * desc->width, (size_t)desc->width);
 }
+
+zk_status zk_tokens_follow(zk_stream *stream, int64_t n, const int32_t *drawn, int32_t *tokens) {
+  return n > 0 ? stream->device->kernels->tokens_follow(stream, n, drawn, tokens) : ZK_OK;
+}

@@ -21,6 +21,10 @@ typedef struct {
 zk_status zk_embedding_forward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens, const void *table, void *x);
 zk_status zk_embedding_backward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens, const void *dx, float *dtable);
 
+// A step queued before the last one's tokens are known to the host: each of the n tokens that is negative, -1 - i, becomes drawn[i], or 0 where
+// drawn[i] is no token. All in device memory.
+zk_status zk_tokens_follow(zk_stream *stream, int64_t n, const int32_t *drawn, int32_t *tokens);
+
 #ifdef __cplusplus
 }
 #endif

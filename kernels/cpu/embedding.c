@@ -46,3 +46,13 @@ zk_status zk_cpu_embedding_backward(zk_stream *stream, const zk_embedding_desc *
   }
   return ZK_OK;
 }
+
+zk_status zk_cpu_tokens_follow(zk_stream *stream, int64_t n, const int32_t *drawn, int32_t *tokens) {
+  (void)stream;
+  for (int64_t i = 0; i < n; i++) {
+    if (tokens[i] >= 0) continue;
+    const int32_t token = drawn[-1 - tokens[i]];
+    tokens[i] = token < 0 ? 0 : token;
+  }
+  return ZK_OK;
+}

@@ -25,7 +25,11 @@ extern "C" zk_status zk_cuda_bench_fill(zk_stream *stream, zk_numerics numerics,
   return ZK_OK;
 }
 
+#ifdef ZK_SIMT
+extern "C" void *zk_cuda_bench_handle(zk_stream *stream) { return NULL; }
+#else
 extern "C" void *zk_cuda_bench_handle(zk_stream *stream) { return zk_cuda_stream(stream); }
+#endif
 
 extern "C" void zk_cuda_bench_versions(int *runtime, int *driver) {
   *runtime = *driver = 0;

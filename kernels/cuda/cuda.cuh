@@ -16,7 +16,7 @@
   } while (0)
 
 extern "C" zk_status zk_cuda_fail(cudaError_t error, const char *call, const char *file, int line, const char *func);
-// The CUDA stream behind a stream, and its error word in device memory: 0, or what a kernel found wrong (zk_cuda_raise).
+// The CUDA stream behind a stream, and its error word, in host memory that kernels can write: 0, or what a kernel found wrong (zk_cuda_raise).
 extern "C" cudaStream_t zk_cuda_stream(zk_stream *stream);
 extern "C" unsigned long long *zk_cuda_error_word(zk_stream *stream);
 extern "C" void **zk_cuda_vendor_handle(zk_stream *stream); // the stream's cuBLAS handle, NULL until one is made

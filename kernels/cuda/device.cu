@@ -1,5 +1,6 @@
 // A CUDA GPU as a device: memory, copies, streams, errors. The kernels are in the other files of this folder.
 #include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/queue.h"
 #include "kernels/cuda/vendor.h"
 
 #include <stdio.h>
@@ -12,7 +13,7 @@ typedef struct {
 
 typedef struct {
   cudaStream_t stream;
-  unsigned long long *error_word; // device
+  unsigned long long *error_word; // page-locked host memory that kernels write to: read without a copy once they are done
   void *vendor_handle;
   bool overlap; // zk_cuda_overlap
 } cuda_stream_state;
@@ -101,13 +102,12 @@ static zk_status cuda_fill_zero(zk_stream *stream, void *dst, size_t bytes) {
   return ZK_OK;
 }
 
-// What a kernel raised, as a message; the word is cleared.
-static zk_status report_problem(cuda_stream_state *state) {
-  unsigned long long word = 0;
-  ZK_CUDA(cudaMemcpyAsync(&word, state->error_word, sizeof word, cudaMemcpyDefault, state->stream));
-  ZK_CUDA(cudaStreamSynchronize(state->stream));
+// What a kernel raised, as a message; the word is cleared. Whatever could have raised it is done.
+extern "C" zk_status zk_cuda_report_problem(zk_stream *stream) {
+  volatile unsigned long long *error_word = zk_cuda_error_word(stream);
+  const unsigned long long word = *error_word;
   if (word == 0) return ZK_OK;
-  ZK_CUDA(cudaMemsetAsync(state->error_word, 0, sizeof word, state->stream));
+  *error_word = 0;
   const char *what = word >> 56 == ZK_CUDA_BAD_TOKEN ? "embedding: row %llu has a token id outside the vocabulary"
                                                      : "lm head: row %llu wants a token outside the vocabulary";
   char text[128];
@@ -116,9 +116,8 @@ static zk_status report_problem(cuda_stream_state *state) {
 }
 
 static zk_status cuda_wait(zk_stream *stream) {
-  if (stream->state != NULL) return report_problem(static_cast<cuda_stream_state *>(stream->state));
-  ZK_CUDA(cudaStreamSynchronize(cudaStream_t(0)));
-  return ZK_OK;
+  ZK_CUDA(cudaStreamSynchronize(zk_cuda_stream(stream)));
+  return stream->state != NULL ? zk_cuda_report_problem(stream) : ZK_OK;
 }
 
 static zk_status cuda_load_vendor(const zk_device *device) { return zk_cuda_vendor_load(); }
@@ -127,15 +126,14 @@ static zk_status cuda_stream_open(zk_stream *stream) {
   cuda_stream_state *state = static_cast<cuda_stream_state *>(calloc(1, sizeof(cuda_stream_state)));
   if (state == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a stream");
   cudaError_t error = cudaStreamCreateWithFlags(&state->stream, cudaStreamNonBlocking);
-  if (error == cudaSuccess) error = cudaMalloc(reinterpret_cast<void **>(&state->error_word), sizeof *state->error_word);
-  if (error == cudaSuccess) error = cudaMemset(state->error_word, 0, sizeof *state->error_word);
-  if (error == cudaSuccess) error = cudaDeviceSynchronize(); // the word is zero before any kernel of this stream
+  if (error == cudaSuccess)
+    error = cudaHostAlloc(reinterpret_cast<void **>(&state->error_word), sizeof *state->error_word, cudaHostAllocPortable | cudaHostAllocMapped);
   if (error != cudaSuccess) {
     if (state->stream != NULL) (void)cudaStreamDestroy(state->stream);
-    (void)cudaFree(state->error_word);
     free(state);
     ZK_CUDA(error);
   }
+  *state->error_word = 0;
   stream->state = state;
   return ZK_OK;
 }
@@ -145,7 +143,7 @@ static void cuda_stream_close(zk_stream *stream) {
   (void)cudaStreamSynchronize(state->stream);
   zk_cuda_vendor_close(state->vendor_handle);
   (void)cudaStreamDestroy(state->stream);
-  (void)cudaFree(state->error_word);
+  (void)cudaFreeHost(state->error_word);
   free(state);
 }
 
@@ -171,7 +169,10 @@ static zk_status cuda_break_down(zk_stream *stream) {
 
 extern "C" const zk_backend zk_backend_cuda = {
     cuda_count, cuda_open, cuda_close, cuda_memory_free, cuda_alloc, cuda_free, cuda_copy, cuda_fill_zero, cuda_wait,
-    cuda_load_vendor, cuda_stream_open, cuda_stream_close, cuda_flip, cuda_break_down,
+    cuda_load_vendor, cuda_stream_open, cuda_stream_close,
+    zk_cuda_host_alloc, zk_cuda_host_free, zk_cuda_mark_open, zk_cuda_mark_close, zk_cuda_mark_set, zk_cuda_mark_wait, zk_cuda_mark_seconds,
+    zk_cuda_graph_begin, zk_cuda_graph_end, zk_cuda_graph_close, zk_cuda_graph_launch,
+    cuda_flip, cuda_break_down,
 };
 
 extern "C" const zk_kernels zk_kernels_cuda = {

@@ -3,14 +3,13 @@
 //
 // Device memory lies in one arena that is unreadable except while a kernel or a copy runs, so that host code which follows a device
 // pointer crashes here as it would misbehave on a GPU. Fresh memory is filled with NaNs.
-#include <cuda_runtime.h>
+#include "simt.h"
 
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include <chrono>
 #include <map>
 #include <mutex>
 
@@ -25,13 +24,18 @@ static std::map<char *, size_t> used; // address -> bytes
 static int open_count;
 bool zk_simt_is_lost;
 
-static void arena_open(void) {
+void zk_simt_arena_open(void) {
   std::lock_guard<std::mutex> guard(arena_lock);
   if (open_count++ == 0 && arena != nullptr) mprotect(arena, arena_bytes, PROT_READ | PROT_WRITE);
 }
-static void arena_close(void) {
+void zk_simt_arena_close(void) {
   std::lock_guard<std::mutex> guard(arena_lock);
   if (--open_count == 0 && arena != nullptr) mprotect(arena, arena_bytes, PROT_NONE);
+}
+
+bool zk_simt_in_arena(const void *memory) {
+  const char *at = static_cast<const char *>(memory);
+  return arena != nullptr && at >= arena && at < arena + arena_bytes;
 }
 
 cudaError_t cudaMalloc(void **out, size_t bytes) {
@@ -57,25 +61,12 @@ cudaError_t cudaMalloc(void **out, size_t bytes) {
 
 cudaError_t cudaFree(void *memory) {
   if (memory == nullptr) return cudaSuccess;
+  zk_simt_finish_all();
   std::lock_guard<std::mutex> guard(arena_lock);
   const auto block = used.find(static_cast<char *>(memory));
   if (block == used.end()) return cudaErrorInvalidValue;
   madvise(block->first, block->second, MADV_DONTNEED);
   used.erase(block);
-  return cudaSuccess;
-}
-
-cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t bytes, cudaMemcpyKind, cudaStream_t) {
-  arena_open();
-  memmove(dst, src, bytes);
-  arena_close();
-  return cudaSuccess;
-}
-
-cudaError_t cudaMemsetAsync(void *dst, int value, size_t bytes, cudaStream_t) {
-  arena_open();
-  memset(dst, value, bytes);
-  arena_close();
   return cudaSuccess;
 }
 
@@ -90,19 +81,6 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int) {
   *out = {"emulated on this CPU", 9, 0, 4, arena_free_told};
-  return cudaSuccess;
-}
-
-// ---- events
-
-struct zk_simt_event {
-  std::chrono::steady_clock::time_point at;
-};
-cudaError_t cudaEventCreate(cudaEvent_t *out) { return *out = new zk_simt_event(), cudaSuccess; }
-cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) { return event->at = std::chrono::steady_clock::now(), cudaSuccess; }
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t stop) {
-  *ms = std::chrono::duration<float, std::milli>(stop->at - start->at).count();
   return cudaSuccess;
 }
 
@@ -129,8 +107,7 @@ struct worker { // one OS thread's block
   char *stacks;
   void *scheduler;
   int num_fibers, current, votes, vote_result, vote_count;
-  zk_simt_body body;
-  void *context;
+  const std::function<void()> *body;
 };
 
 thread_local zk_simt_place *zk_simt_here;
@@ -168,7 +145,7 @@ static void leave(fiber_state state) {
 }
 
 static void fiber_main(void) {
-  here->body(here->context);
+  (*here->body)();
   leave(DONE);
 }
 
@@ -252,27 +229,31 @@ static void place_fibers(worker *w, dim3 grid, dim3 block, int64_t index, void *
   }
 }
 
-void zk_simt_launch(dim3 grid, dim3 block, size_t shared_bytes, zk_simt_body body, void *context) {
+static void run_grid(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()> &body) {
   const int64_t num_blocks = (int64_t)grid.x * grid.y * grid.z, num_threads = (int64_t)block.x * block.y * block.z;
-  if (num_threads < 1 || num_threads > MAX_THREADS || num_blocks < 1 || grid.y > 65535 || grid.z > 65535 || shared_bytes > 227 * 1024) {
-    fprintf(stderr, "emulated device: a GPU refuses %lld blocks of %lld threads with %zu bytes of shared memory\n", (long long)num_blocks,
-            (long long)num_threads, shared_bytes);
-    abort();
-  }
-  arena_open();
+  zk_simt_arena_open();
 #pragma omp parallel for schedule(dynamic, 1)
   for (int64_t b = 0; b < num_blocks; b++) {
     worker *w = here = my_worker();
     void *shared = aligned_alloc(1024, (shared_bytes + 2047) / 1024 * 1024);
     memset(shared, 0xff, shared_bytes);
     w->num_fibers = (int)num_threads;
-    w->body = body;
-    w->context = context;
+    w->body = &body;
     place_fibers(w, grid, block, b, shared);
     run_block(w);
     free(shared);
   }
-  arena_close();
+  zk_simt_arena_close();
+}
+
+void zk_simt_launch(zk_simt_stream *stream, dim3 grid, dim3 block, size_t shared_bytes, std::function<void()> body) {
+  const int64_t num_blocks = (int64_t)grid.x * grid.y * grid.z, num_threads = (int64_t)block.x * block.y * block.z;
+  if (num_threads < 1 || num_threads > MAX_THREADS || num_blocks < 1 || grid.y > 65535 || grid.z > 65535 || shared_bytes > 227 * 1024) {
+    fprintf(stderr, "emulated device: a GPU refuses %lld blocks of %lld threads with %zu bytes of shared memory\n", (long long)num_blocks,
+            (long long)num_threads, shared_bytes);
+    abort();
+  }
+  zk_simt_queue(stream, [=] { run_grid(grid, block, shared_bytes, body); });
 }
 
 // ---- together

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <functional>
+
 #define ZK_SIMT 1
 #define CUDART_VERSION 0
 #define __global__
@@ -54,16 +56,17 @@ extern thread_local zk_simt_place *zk_simt_here;
 #define warpSize 32
 #define ZK_DYNAMIC_SHARED(type, name) type *name = reinterpret_cast<type *>(zk_simt_here->shared)
 
-typedef void (*zk_simt_body)(void *context);
-void zk_simt_launch(dim3 grid, dim3 block, size_t shared_bytes, zk_simt_body body, void *context);
-template <typename F> static inline void zk_simt_call(dim3 grid, dim3 block, size_t shared_bytes, F f) {
-  zk_simt_launch(grid, block, shared_bytes, [](void *context) { (*static_cast<F *>(context))(); }, &f);
-}
+// A kernel with its arguments, taken when it is launched: it runs when its stream gets to it.
+template <class... P> struct zk_simt_kernel {
+  void (*kernel)(P...);
+  std::function<void()> operator()(P... p) const {
+    return [=, kernel = kernel] { kernel(p...); };
+  }
+};
+template <class... P> static inline zk_simt_kernel<P...> zk_simt_kernel_of(void (*kernel)(P...)) { return {kernel}; }
+void zk_simt_launch(struct zk_simt_stream *stream, dim3 grid, dim3 block, size_t shared_bytes, std::function<void()> body);
 #define ZK_LAUNCH(kernel, grid, block, smem, stream, ...)                                                              \
-  do {                                                                                                                 \
-    (void)(stream);                                                                                                    \
-    zk_simt_call((grid), (block), (size_t)(smem), [&] { kernel(__VA_ARGS__); });                                       \
-  } while (0)
+  zk_simt_launch(zk_cuda_stream(stream), (grid), (block), (size_t)(smem), zk_simt_kernel_of(kernel)(__VA_ARGS__))
 
 // ---- together with other threads
 
@@ -149,10 +152,11 @@ template <typename T> static inline T __ldg(const T *p) { return *p; }
 
 // ---- the host's side
 
-typedef enum { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorInsufficientDriver, cudaErrorInvalidValue, cudaErrorLaunchFailure, cudaErrorNotSupported } cudaError_t;
+typedef enum { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorInsufficientDriver, cudaErrorInvalidValue, cudaErrorNotSupported, cudaErrorNotReady, cudaErrorLaunchFailure } cudaError_t;
 typedef struct zk_simt_stream *cudaStream_t;
 typedef enum { cudaMemcpyDefault, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice } cudaMemcpyKind;
 enum { cudaStreamNonBlocking = 1 };
+enum { cudaHostAllocPortable = 1, cudaHostAllocMapped = 2 };
 struct cudaDeviceProp {
   char name[64];
   int major, minor, multiProcessorCount;
@@ -171,25 +175,30 @@ static inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 extern bool zk_simt_is_lost; // a kernel died: the device fails from then on, and says so when it is waited for
 static inline void __trap(void) { zk_simt_is_lost = true; }
 static inline cudaError_t cudaGetLastError(void) { return cudaSuccess; }
-static inline cudaError_t cudaDeviceSynchronize(void) { return zk_simt_is_lost ? cudaErrorLaunchFailure : cudaSuccess; }
-static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaDeviceSynchronize(); }
-static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, int) { return *out = nullptr, cudaSuccess; }
-static inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-// Events carry the time of the CPU's clock; work is done when a launch returns. There are no graphs: a capture is refused.
+cudaError_t cudaDeviceSynchronize(void);
+// A stream keeps what is queued and does it when somebody waits: as late as a GPU may, so that a host which reads too early, or writes over what
+// is still to be read, is found out. Events hold the time of the CPU's clock. The default stream's work is done at once.
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, int flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaHostAlloc(void **out, size_t bytes, int flags);
+cudaError_t cudaFreeHost(void *memory);
 typedef struct zk_simt_event *cudaEvent_t;
-typedef struct zk_simt_graph *cudaGraph_t;
-typedef struct zk_simt_graph_exec *cudaGraphExec_t;
-typedef enum { cudaStreamCaptureModeRelaxed } cudaStreamCaptureMode;
 cudaError_t cudaEventCreate(cudaEvent_t *out);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t stop);
-static inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) { return cudaErrorNotSupported; }
-static inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *) { return cudaErrorNotSupported; }
-static inline cudaError_t cudaGraphInstantiate(cudaGraphExec_t *, cudaGraph_t, unsigned long long) { return cudaErrorNotSupported; }
-static inline cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t) { return cudaErrorNotSupported; }
-static inline cudaError_t cudaGraphDestroy(cudaGraph_t) { return cudaSuccess; }
-static inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t) { return cudaSuccess; }
+// A graph is what was queued while its stream was captured.
+typedef struct zk_simt_graph *cudaGraph_t;
+typedef struct zk_simt_graph *cudaGraphExec_t;
+typedef enum { cudaStreamCaptureModeRelaxed } cudaStreamCaptureMode;
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph);
 static inline cudaError_t cudaRuntimeGetVersion(int *version) { return *version = CUDART_VERSION, cudaSuccess; }
 static inline cudaError_t cudaDriverGetVersion(int *version) { return *version = CUDART_VERSION, cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t) { return "error of the emulated device"; }
