@@ -36,9 +36,12 @@ static size_t page_bytes(const zk_policy *policy, int32_t page_tokens) {
 
 static size_t pages_of(size_t num_tokens, const zk_engine_options *o) { return (num_tokens + (size_t)o->page_tokens - 1) / (size_t)o->page_tokens; }
 
-// One sequence, and its prompt's last page before it is copied.
+// Where steps are recorded, they are padded with rows that need a page.
+static size_t padding_pages(const zk_policy *policy) { return zk_device_has_graphs(policy->device) ? 1 : 0; }
+
+// One sequence, its prompt's last page before it is copied, and padding.
 static size_t least_bytes(const zk_policy *policy, const zk_engine_options *o) {
-  return (pages_of((size_t)o->max_sequence, o) + 1) * page_bytes(policy, o->page_tokens);
+  return (pages_of((size_t)o->max_sequence, o) + 1 + padding_pages(policy)) * page_bytes(policy, o->page_tokens);
 }
 
 size_t zk_engine_kv_bytes(const zk_policy *policy, const zk_engine_options *o) {
@@ -46,7 +49,7 @@ size_t zk_engine_kv_bytes(const zk_policy *policy, const zk_engine_options *o) {
   // Sequences of usual length, unless more can be had; when they are longer, preemption makes do.
   size_t usual = (size_t)o->max_new_tokens + USUAL_PROMPT_TOKENS, longest = (size_t)o->max_sequence;
   size_t each = pages_of(o->takes_rest || usual > longest ? longest : usual, o), least = least_bytes(policy, o);
-  size_t wanted = ((size_t)o->max_batch * each + 1) * page_bytes(policy, o->page_tokens);
+  size_t wanted = ((size_t)o->max_batch * each + 1 + padding_pages(policy)) * page_bytes(policy, o->page_tokens);
   if (wanted > o->kv_room) wanted = o->kv_room;
   return wanted > least ? wanted : least;
 }
@@ -68,19 +71,19 @@ static zk_status decide_num_pages(const zk_policy *policy, const zk_engine_optio
   return ZK_OK;
 }
 
-static zk_status allocate_step_arrays(zk_engine *e) {
-  size_t t = (size_t)e->max_rows, s = (size_t)e->options.max_batch, d = (size_t)e->max_draws;
-  const size_t sizes[] = {t, t, s + 1, s, s * (size_t)e->max_pages, d, d, d, d, d};
-  int32_t **const members[] = {&e->arrays.tokens, &e->arrays.positions,  &e->arrays.seq_row_start, &e->arrays.seq_first_pos, &e->arrays.page_table,
-                               &e->arrays.rows,   &e->arrays.step,       &e->arrays.prompt_id,     &e->arrays.sample_idx,    &e->arrays.position};
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) e->arrays.num_words += sizes[i];
-  e->arrays.host = calloc(e->arrays.num_words, sizeof(int32_t));
-  if (!e->arrays.host) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the arrays of a step of %d rows", e->max_rows);
-  ZK_TRY(zk_device_alloc(e->policy->device, e->arrays.num_words * sizeof(int32_t), "step arrays", (void **)&e->arrays.device));
-  int32_t *at = e->arrays.device;
-  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-    *members[i] = at;
-    at += sizes[i];
+static zk_status allocate_steps(zk_engine *e) {
+  zk_device *d = e->policy->device;
+  const size_t array_bytes = zk_step_words(e) * sizeof(int32_t), result_bytes = zk_step_result_bytes(e);
+  ZK_TRY(zk_device_alloc(d, array_bytes, "step arrays", (void **)&e->arrays_memory));
+  ZK_TRY(zk_device_alloc(d, result_bytes, "sampled tokens", (void **)&e->results_memory));
+  for (int i = 0; i <= e->options.steps_ahead; i++) {
+    zk_step *step = &e->steps[i];
+    ZK_TRY(zk_host_alloc(d, array_bytes, "step arrays", (void **)&step->host));
+    ZK_TRY(zk_host_alloc(d, result_bytes, "sampled tokens", (void **)&step->results));
+    ZK_TRY(zk_mark_open(e->stream, &step->begun));
+    ZK_TRY(zk_mark_open(e->stream, &step->done));
+    step->samples = calloc((size_t)e->options.max_batch, sizeof *step->samples);
+    if (!step->samples) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a step of %d sequences", e->options.max_batch);
   }
   return ZK_OK;
 }
@@ -93,10 +96,7 @@ static zk_status allocate_activations(zk_engine *e) {
   zk_layer_activations_place(p, e->max_rows, false, e->activations_memory, &e->activations);
   ZK_TRY(zk_device_alloc(p->device, n * row, "sampler activations", &e->gathered));
   ZK_TRY(zk_device_alloc(p->device, n * row, "sampler activations", &e->normed));
-  ZK_TRY(zk_device_alloc(p->device, n * sizeof(int32_t), "sampled tokens", (void **)&e->token_out));
-  ZK_TRY(zk_device_alloc(p->device, n * sizeof(float), "sampled tokens", (void **)&e->logprob_out));
-  if (e->options.want_logits_hash) ZK_TRY(zk_device_alloc(p->device, n * sizeof(uint64_t), "logits hashes", (void **)&e->hash_out));
-  return allocate_step_arrays(e);
+  return allocate_steps(e);
 }
 
 static zk_status allocate_cache(zk_engine *e) {
@@ -104,7 +104,8 @@ static zk_status allocate_cache(zk_engine *e) {
   const size_t layers = (size_t)p->config.num_layers;
   int32_t num_pages = 0;
   ZK_TRY(decide_num_pages(p, &e->options, &num_pages));
-  ZK_TRY(zk_page_pool_open(num_pages, &e->pool));
+  e->padding_page = padding_pages(p) ? num_pages - 1 : -1;
+  ZK_TRY(zk_page_pool_open(num_pages - (int32_t)padding_pages(p), &e->pool));
   e->prefixes.pool = &e->pool, e->weights_version = p->version;
   if (e->options.prefix_cache) ZK_TRY(zk_prefix_cache_open(&e->pool, e->options.page_tokens, &e->prefixes));
   zk_attention_desc desc = zk_decoder_attention_desc(p, e->options.page_tokens);
@@ -138,6 +139,7 @@ zk_status zk_engine_open(const zk_policy *policy, const zk_engine_options *optio
   zk_engine *e = calloc(1, sizeof *e);
   if (!e) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the engine");
   e->policy = policy, e->options = *options;
+  if (e->options.speculate) e->options.steps_ahead = 0;
   zk_status st = zk_stream_open(policy->device, ZK_SIDE_SAMPLER, &e->stream);
   if (st == ZK_OK) st = allocate(e);
   if (st != ZK_OK) {
@@ -161,11 +163,28 @@ static void free_group(zk_engine *e, zk_group *group) {
   free(group);
 }
 
+// Steps may be in flight still, when an error ends a run.
+static void close_steps(zk_engine *e) {
+  if (e->num_in_flight && zk_stream_wait(e->stream) != ZK_OK) ZK_LOG(DEBUG, "engine", "%s", zk_status_message());
+  for (int k = 0; k < 2; k++) {
+    zk_step *step = &e->steps[k];
+    for (int32_t i = 0; i < step->num_samples; i++)
+      if (step->samples[i].seq && step->samples[i].last) zk_sequence_free(step->samples[i].seq);
+    zk_host_free(e->policy->device, step->host);
+    zk_host_free(e->policy->device, step->results);
+    zk_mark_close(step->begun);
+    zk_mark_close(step->done);
+    free(step->samples);
+  }
+}
+
 void zk_engine_close(zk_engine *e) {
   if (!e) return;
   ZK_LOG(DEBUG, "engine", "%llu steps, %llu rows, %llu forks, preemptions %llu", (unsigned long long)e->stats.steps,
          (unsigned long long)e->stats.rows, (unsigned long long)e->stats.forks, (unsigned long long)e->stats.preemptions);
   zk_device *d = e->policy->device;
+  zk_step_graphs_close(e);
+  close_steps(e);
   for (int32_t i = 0; i < e->num_running; i++)
     if (!e->running[i]->is_prefix) zk_sequence_free(e->running[i]); // prefixes go with their groups
   for (zk_sequence *seq; (seq = zk_queue_pop(&e->waiting));) zk_sequence_free(seq);
@@ -175,9 +194,8 @@ void zk_engine_close(zk_engine *e) {
     if (e->k_cache) zk_device_free(d, e->k_cache[l]);
     if (e->v_cache) zk_device_free(d, e->v_cache[l]);
   }
-  void *const memory[] = {e->activations_memory, e->gathered, e->normed, e->token_out, e->logprob_out, e->hash_out, e->arrays.device};
+  void *const memory[] = {e->activations_memory, e->gathered, e->normed, e->arrays_memory, e->results_memory};
   for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) zk_device_free(d, memory[i]);
-  free(e->arrays.host);
   free(e->k_cache);
   free(e->v_cache);
   free(e->running);
@@ -258,6 +276,7 @@ zk_status zk_engine_submit(zk_engine *e, const zk_request *r) {
 
 void zk_engine_set_sampling(zk_engine *e, double temperature, int32_t top_k, double top_p) {
   e->options.temperature = temperature, e->options.top_k = top_k, e->options.top_p = top_p;
+  zk_step_graphs_close(e); // they keep the old ones
 }
 
 int32_t zk_engine_num_open(const zk_engine *e) { return e->num_open; }
@@ -269,8 +288,17 @@ void zk_engine_get_stats(const zk_engine *e, zk_engine_stats *out) {
 }
 
 zk_status zk_engine_step(zk_engine *e) {
-  ZK_TRY(zk_schedule_plan(e));
-  return zk_engine_run_batch(e);
+  bool must_take;
+  ZK_TRY(zk_schedule_plan(e, &must_take));
+  if (must_take) {
+    while (e->num_in_flight) ZK_TRY(zk_engine_take_step(e));
+    ZK_TRY(zk_schedule_plan(e, &must_take));
+  }
+  const int32_t before = e->num_in_flight;
+  ZK_TRY(zk_engine_queue_step(e));
+  const int32_t stay = e->num_in_flight > before ? e->options.steps_ahead : 0;
+  while (e->num_in_flight > stay) ZK_TRY(zk_engine_take_step(e));
+  return ZK_OK;
 }
 
 bool zk_engine_take(zk_engine *e, zk_completion *out) {

@@ -36,6 +36,7 @@ typedef struct {
   int32_t prefill_chunk; // prompt tokens in one step
   int32_t speculate;     // tokens drafted ahead of a sample's last one in one step, at most; 0 = none
   bool prefix_cache;     // full pages that are no longer used are found again by sequences that begin alike, until the weights change
+  int32_t steps_ahead;   // 1: a step is queued before the host knows what the one before it drew; 0: it is not. With `speculate` always 0
   int32_t max_sequence;  // longest prompt + completion that will be submitted
 } zk_engine_options;
 
@@ -69,6 +70,9 @@ void zk_completion_free(zk_completion *completion);
 typedef struct {
   uint64_t steps, rows, decode_rows, prefill_rows, preemptions, forks, page_copies;
   uint64_t drafted, accepted; // tokens guessed ahead; of those, the ones that saved a step
+  uint64_t thrown_rows; // computed before it was known that their samples had ended; in no other count
+  uint64_t graph_steps; // replayed from recorded graphs
+  double device_s;      // the device spent on steps, by its own clock
   uint64_t reused_rows;       // found in the prefix cache instead of being computed
   int32_t num_pages, num_free_pages, num_idle_pages; // idle: free but for what the prefix cache may find there
   size_t kv_bytes;
@@ -89,7 +93,8 @@ void zk_engine_set_sampling(zk_engine *engine, double temperature, int32_t top_k
 zk_status zk_engine_submit(zk_engine *engine, const zk_request *request);
 int32_t zk_engine_num_open(const zk_engine *engine);    // samples queued or running
 int32_t zk_engine_num_waiting(const zk_engine *engine); // of those, queued
-zk_status zk_engine_step(zk_engine *engine);            // one batch; nothing to do is ZK_OK
+// Queues one batch and takes in what is drawn, steps_ahead later; with nothing to queue, whatever is still to come. Nothing to do is ZK_OK.
+zk_status zk_engine_step(zk_engine *engine);
 // The next finished sample; false when there is none yet.
 bool zk_engine_take(zk_engine *engine, zk_completion *out);
 void zk_engine_get_stats(const zk_engine *engine, zk_engine_stats *out);

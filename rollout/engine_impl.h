@@ -22,6 +22,7 @@ typedef struct zk_sequence {
   uint64_t entry;        // the last of these
   int32_t batch_rows;    // rows in the step under construction
   int32_t num_draft;     // of those, guesses: tokens[num_tokens .. num_tokens + num_draft)
+  int32_t pending;       // 1 + i: its last token is draw i of the step queued last, and only the device knows it; 0: it is known
   // samples only
   int32_t *drawn;
   float *logprob;
@@ -53,13 +54,38 @@ struct zk_group {
 
 typedef struct { zk_sequence *head, *tail; } zk_queue;
 
-// Host and device images of one step's int32 arrays, in one block each so that one copy carries them.
+// The int32 arrays of one step, in one block so that one copy carries them: addresses in the host's block or in the device's.
 typedef struct {
-  int32_t *host, *device;
+  int32_t *tokens, *positions, *seq_row_start, *seq_first_pos, *page_table;
+  int32_t *rows, *step, *prompt_id, *sample_idx, *position; // of each draw
   size_t num_words;
-  int32_t *tokens, *positions, *seq_row_start, *seq_first_pos, *page_table, *rows; // device addresses
-  int32_t *step, *prompt_id, *sample_idx, *position;
 } zk_step_arrays;
+
+// What is drawn for one sample in one step.
+typedef struct {
+  zk_sequence *seq; // NULL: nobody wants it any more
+  int32_t at;       // of the first draw, in its completion
+  bool last;        // it leaves the batch with this one: the step owns it now
+} zk_sample_draw;
+
+// One step, from when it is queued until its draws are taken in.
+typedef struct {
+  int32_t num_rows, num_seqs, num_draws; // with those that pad the step
+  bool is_decode;                        // one row of each sequence, all of them drawn from
+  int32_t num_samples;
+  zk_sample_draw *samples; // [max_batch]
+  int32_t *host;           // its arrays
+  char *results;           // host: tokens, log-probabilities, hashes of the draws
+  zk_mark *begun, *done;
+} zk_step;
+
+// A recorded step of so many rows.
+typedef struct {
+  zk_graph *graph;
+  int32_t runs; // without a graph
+  bool refused; // it cannot be recorded
+} zk_step_graph;
+#define ZK_MAX_STEP_GRAPHS 64
 
 struct zk_engine {
   const zk_policy *policy;
@@ -74,10 +100,12 @@ struct zk_engine {
   void *activations_memory;
   zk_layer_activations activations;
   void *gathered, *normed;          // [max_batch, hidden]
-  int32_t *token_out;               // device [max_batch]
-  float *logprob_out;
-  uint64_t *hash_out;
-  zk_step_arrays arrays;
+  int32_t *arrays_memory;           // device: a step's arrays
+  char *results_memory;             // device: what it drew
+  zk_step steps[2];                 // [steps_ahead + 1] those in flight, and the one being filled
+  int32_t oldest, num_in_flight;
+  int32_t padding_page;             // where rows that pad a step keep their keys; -1: no step is padded
+  zk_step_graph graphs[ZK_MAX_STEP_GRAPHS];
   zk_group *groups;
   zk_queue waiting, done;           // samples in order of arrival; finished ones
   zk_sequence **running;            // [max_batch] in order of admission
@@ -86,8 +114,9 @@ struct zk_engine {
   zk_engine_stats stats;
 };
 
-// schedule.c: fills running[]->batch_rows for the next step, admitting, forking and preempting as pages allow.
-zk_status zk_schedule_plan(zk_engine *engine);
+// schedule.c: fills running[]->batch_rows for the next step, admitting, forking and preempting as pages allow. *must_take: nothing may be
+// preempted while steps are in flight, so their draws must be taken in before there can be a plan.
+zk_status zk_schedule_plan(zk_engine *engine, bool *must_take);
 void zk_schedule_release(zk_engine *engine, zk_sequence *seq);       // gives its pages back
 void zk_schedule_drop_prefix(zk_engine *engine, zk_group *group);
 // The sample's first num_tokens tokens have their keys and values in its pages, and what was drawn behind them was finite: pages full of them
@@ -101,7 +130,23 @@ void zk_sequence_free(zk_sequence *seq);
 // diagnose.c: which part of the model first gives a value that is not finite in the last row of these tokens, as a completion's finish_detail.
 // It uses the engine's stream, waits for it, and touches neither its cache nor its steps.
 zk_status zk_engine_find_not_finite(zk_engine *engine, const int32_t *tokens, int32_t num_tokens, int32_t *detail);
-// engine_step.c: runs the planned batch.
-zk_status zk_engine_run_batch(zk_engine *engine);
+// step_arrays.c
+size_t zk_step_words(const zk_engine *engine);        // of the largest step
+size_t zk_step_result_bytes(const zk_engine *engine); // likewise
+zk_step_arrays zk_step_layout(const zk_engine *engine, const zk_step *step, int32_t *base);
+void zk_step_fill(zk_engine *engine, zk_step *step); // from running[]->batch_rows
+// Where the results of a step's draws lie in such memory.
+int32_t *zk_step_tokens(const zk_step *step, char *results);
+float *zk_step_logprobs(const zk_step *step, char *results);
+uint64_t *zk_step_hashes(const zk_step *step, char *results);
+// step_graph.c: rows that a decode step of `rows` sequences is padded to.
+int32_t zk_step_padded(const zk_engine *engine, int32_t rows);
+// Queues the step's operations on the device, from a graph where there is one.
+zk_status zk_step_run(zk_engine *engine, const zk_step *step);
+void zk_step_graphs_close(zk_engine *engine);
+// engine_step.c
+zk_status zk_engine_queue_rows(zk_engine *engine, const zk_step *step); // operation by operation
+zk_status zk_engine_queue_step(zk_engine *engine);                      // the planned one, if it has rows
+zk_status zk_engine_take_step(zk_engine *engine);                       // what the oldest one in flight drew
 
 #endif

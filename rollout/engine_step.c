@@ -1,77 +1,47 @@
-// One engine step: the planned rows through the decoder, one token drawn for every sample whose last token was among them.
+// One engine step: the planned rows through the decoder, one token drawn for every sample whose last token was among them. A step is queued,
+// and what it drew is taken in once the device has it; with steps_ahead the next one is queued in between.
+//
+// A step queued ahead takes the tokens it does not know from the device (zk_tokens_follow), and knows everything else: positions, pages, names
+// of random numbers. That a sample has reached its length is known ahead, too. What is not is that its last token ends it: then its row in
+// the step in flight is thrown away. Pages given back meanwhile may be handed out at once: the stream writes them only after it has read them.
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/reduce.h"
+#include "kernels/embedding.h"
 #include "rollout/engine_impl.h"
 
-// What the host knows of the step while it fills the arrays.
-typedef struct {
-  int32_t num_rows, num_seqs, num_samples, num_draws;
-  zk_sequence **samples; // [num_samples] drawn from at their last token, and at each drafted one behind it
-} batch_shape;
+// Those in flight in the order they were queued, then the one to fill.
+static zk_step *step_at(zk_engine *e, int32_t i) { return &e->steps[(e->oldest + i) % (e->options.steps_ahead + 1)]; }
 
-static void fill_arrays(zk_engine *e, batch_shape *shape) {
-  zk_step_arrays *a = &e->arrays;
-  int32_t *h = a->host;
-#define HOST(member) (h + (a->member - a->device))
-  int32_t row = 0, s = 0, n = 0;
-  HOST(seq_row_start)[0] = 0;
-  for (int32_t i = 0; i < e->num_running; i++) {
-    zk_sequence *seq = e->running[i];
-    if (!seq->batch_rows) continue;
-    for (int32_t r = 0; r < seq->batch_rows; r++, row++) {
-      HOST(tokens)[row] = seq->tokens[seq->num_cached + r];
-      HOST(positions)[row] = seq->num_cached + r;
-    }
-    HOST(seq_first_pos)[s] = seq->num_cached;
-    memcpy(HOST(page_table) + (size_t)s * (size_t)e->max_pages, seq->pages, (size_t)seq->num_pages * sizeof(int32_t));
-    if (!seq->is_prefix && seq->num_cached + seq->batch_rows == seq->num_tokens + seq->num_draft) {
-      shape->samples[shape->num_samples++] = seq;
-      for (int32_t i = 0; i <= seq->num_draft; i++, n++) {
-        HOST(rows)[n] = row - 1 - seq->num_draft + i;
-        HOST(step)[n] = (int32_t)seq->group->step;
-        HOST(prompt_id)[n] = (int32_t)seq->group->prompt_id;
-        HOST(sample_idx)[n] = seq->sample;
-        HOST(position)[n] = seq->num_tokens + i;
-      }
-    }
-    if (seq->batch_rows == 1 + seq->num_draft) e->stats.decode_rows += (uint64_t)seq->batch_rows;
-    else e->stats.prefill_rows += (uint64_t)seq->batch_rows;
-    HOST(seq_row_start)[++s] = row;
-  }
-#undef HOST
-  shape->num_rows = row, shape->num_seqs = s, shape->num_draws = n;
-}
-
-static zk_status forward(zk_engine *e, const batch_shape *shape) {
+static zk_status forward(zk_engine *e, const zk_step *step, const zk_step_arrays *a) {
   const zk_policy *p = e->policy;
-  zk_step_arrays *a = &e->arrays;
-  ZK_TRY(zk_copy_to_device(e->stream, a->device, a->host, a->num_words * sizeof(int32_t)));
-  zk_decoder_batch batch = {{shape->num_rows, shape->num_seqs, e->max_pages, a->seq_row_start, a->seq_first_pos, a->page_table}, a->positions};
-  ZK_TRY(zk_decoder_embed(p, e->stream, a->tokens, shape->num_rows, e->activations.x));
+  zk_decoder_batch batch = {{step->num_rows, step->num_seqs, e->max_pages, a->seq_row_start, a->seq_first_pos, a->page_table}, a->positions};
+  if (e->options.steps_ahead) ZK_TRY(zk_tokens_follow(e->stream, step->num_rows, zk_step_tokens(step, e->results_memory), a->tokens));
+  ZK_TRY(zk_decoder_embed(p, e->stream, a->tokens, step->num_rows, e->activations.x));
   for (int l = 0; l < p->config.num_layers; l++)
     ZK_TRY(zk_decoder_layer_forward(p, e->stream, l, e->options.page_tokens, &batch, &e->activations, e->k_cache[l], e->v_cache[l],
                                     e->activations.x));
   return ZK_OK;
 }
 
-static zk_status draw(zk_engine *e, const batch_shape *shape, int32_t *tokens, float *logprobs, uint64_t *hashes) {
+static zk_status draw(zk_engine *e, const zk_step *step, const zk_step_arrays *a) {
   const zk_policy *p = e->policy;
   const zk_engine_options *o = &e->options;
-  const zk_step_arrays *a = &e->arrays;
-  int32_t n = shape->num_draws;
-  ZK_TRY(zk_decoder_gather_norm(p, e->stream, e->activations.x, shape->num_rows, a->rows, n, e->gathered, e->normed, NULL));
+  int32_t n = step->num_draws;
+  ZK_TRY(zk_decoder_gather_norm(p, e->stream, e->activations.x, step->num_rows, a->rows, n, e->gathered, e->normed, NULL));
   zk_lmhead_desc desc = zk_decoder_lmhead_desc(p, n, o->temperature, o->top_k, o->top_p);
   zk_sample_ids ids = {o->seed, (const uint32_t *)a->step, (const uint32_t *)a->prompt_id, (const uint32_t *)a->sample_idx,
                        (const uint32_t *)a->position};
-  zk_lmhead_out out = {.logprob = e->logprob_out, .logits_hash = e->hash_out};
-  ZK_TRY(zk_lmhead_sample(e->stream, &desc, &ids, e->normed, zk_policy_weight(p, ZK_PARAM_LM_HEAD, 0), zk_policy_packed(p, ZK_PARAM_LM_HEAD, 0),
-                          e->token_out, &out));
-  ZK_TRY(zk_copy_to_host(e->stream, tokens, e->token_out, (size_t)n * sizeof *tokens));
-  ZK_TRY(zk_copy_to_host(e->stream, logprobs, e->logprob_out, (size_t)n * sizeof *logprobs));
-  if (e->hash_out) ZK_TRY(zk_copy_to_host(e->stream, hashes, e->hash_out, (size_t)n * sizeof *hashes));
-  return zk_stream_wait(e->stream);
+  zk_lmhead_out out = {.logprob = zk_step_logprobs(step, e->results_memory),
+                       .logits_hash = o->want_logits_hash ? zk_step_hashes(step, e->results_memory) : NULL};
+  return zk_lmhead_sample(e->stream, &desc, &ids, e->normed, zk_policy_weight(p, ZK_PARAM_LM_HEAD, 0), zk_policy_packed(p, ZK_PARAM_LM_HEAD, 0),
+                          zk_step_tokens(step, e->results_memory), &out);
+}
+
+zk_status zk_engine_queue_rows(zk_engine *e, const zk_step *step) {
+  const zk_step_arrays a = zk_step_layout(e, step, e->arrays_memory);
+  ZK_TRY(forward(e, step, &a));
+  return step->num_draws ? draw(e, step, &a) : ZK_OK;
 }
 
 static bool is_eos(const zk_engine_options *o, int32_t token) {
@@ -102,20 +72,23 @@ static zk_status meets_stop(zk_engine *e, zk_sequence *seq, int32_t token, bool 
   return ZK_OK;
 }
 
-// Takes a drawn token in. Sets *finish to a reason when the sample is done, else -1.
-static zk_status append(zk_engine *e, zk_sequence *seq, int32_t drawn, float logprob, uint64_t hash, int *finish) {
+// Takes a drawn token in, number `at` of the completion. Sets *finish to a reason when the sample is done, else -1.
+static zk_status append(zk_engine *e, zk_sequence *seq, int32_t at, int32_t drawn, float logprob, uint64_t hash, int *finish) {
   const zk_engine_options *o = &e->options;
-  int32_t at = seq->num_tokens - seq->group->num_prompt; // index in the completion
+  const int32_t end = seq->group->num_prompt + at;
   *finish = -1;
   if (drawn < 0) {
     *finish = ZK_FINISH_NOT_FINITE;
-    return zk_engine_find_not_finite(e, seq->tokens, seq->num_tokens, &seq->finish_detail);
+    seq->num_tokens = end;
+    return zk_engine_find_not_finite(e, seq->tokens, end, &seq->finish_detail);
   }
   zk_schedule_publish(e, seq, seq->group->num_prompt + at);
   int32_t token = seq->forced ? seq->forced[at] : drawn;
   seq->drawn[at] = drawn, seq->logprob[at] = logprob;
   if (seq->logits_hash) seq->logits_hash[at] = hash;
-  seq->tokens[seq->num_tokens++] = token;
+  seq->tokens[end] = token;
+  if (seq->num_tokens == end) seq->num_tokens++; // a step queued ahead has counted it already
+  if (seq->num_tokens == end + 1) seq->pending = 0;
   bool stop = false;
   ZK_TRY(meets_stop(e, seq, token, &stop));
   if (seq->forced) {
@@ -123,10 +96,23 @@ static zk_status append(zk_engine *e, zk_sequence *seq, int32_t drawn, float log
   } else if (!o->ignore_eos && is_eos(o, token)) *finish = ZK_FINISH_EOS;
   else if (stop) *finish = ZK_FINISH_STOP;
   else if (at + 1 == seq->max_new) *finish = ZK_FINISH_LENGTH;
+  if (*finish >= 0) seq->num_tokens = end + 1;
   return ZK_OK;
 }
 
+// Its row in the step queued ahead, if any, is thrown away.
+static void forget_row(zk_engine *e, const zk_sequence *seq) {
+  if (!e->num_in_flight) return;
+  zk_step *step = step_at(e, e->num_in_flight - 1);
+  for (int32_t i = 0; i < step->num_samples; i++)
+    if (step->samples[i].seq == seq) {
+      step->samples[i].seq = NULL;
+      e->stats.rows--, e->stats.decode_rows--, e->stats.thrown_rows++;
+    }
+}
+
 static void finish_sample(zk_engine *e, zk_sequence *seq, int reason) {
+  forget_row(e, seq);
   if (e->options.speculate) zk_draft_memory_add(&e->drafts, seq->group->name, seq->tokens, seq->group->num_prompt, seq->num_tokens);
   zk_schedule_release(e, seq);
   for (int32_t i = 0; i < e->num_running; i++)
@@ -140,7 +126,7 @@ static void finish_sample(zk_engine *e, zk_sequence *seq, int reason) {
 
 // Takes in what was drawn at a sample's last token, and behind it as long as the guesses were right: a drawn token that is the drafted one has
 // its row in the cache already, and the next draw was made from the right prefix. The rest is forgotten; later rows overwrite what it cached.
-static zk_status take_draws(zk_engine *e, zk_sequence *seq, const int32_t *drawn, const float *logprob, const uint64_t *hash) {
+static zk_status take_draws(zk_engine *e, zk_sequence *seq, int32_t at, const int32_t *drawn, const float *logprob, const uint64_t *hash) {
   const int32_t drafted = seq->num_draft;
   seq->num_draft = 0;
   for (int32_t i = 0;; i++) {
@@ -150,7 +136,7 @@ static zk_status take_draws(zk_engine *e, zk_sequence *seq, const int32_t *drawn
       seq->num_cached--, seq->draft_most = 0;
       return ZK_OK;
     }
-    ZK_TRY(append(e, seq, drawn[i], logprob[i], hash[i], &finish));
+    ZK_TRY(append(e, seq, at + i, drawn[i], logprob[i], hash[i], &finish));
     const bool right = finish < 0 && i < drafted && seq->tokens[seq->num_tokens - 1] == guess;
     if (right) {
       seq->num_cached++;
@@ -176,34 +162,59 @@ static void advance(zk_engine *e) {
   }
 }
 
-zk_status zk_engine_run_batch(zk_engine *e) {
-  size_t n = (size_t)e->max_draws;
-  batch_shape shape = {.samples = malloc((size_t)e->options.max_batch * sizeof *shape.samples)};
-  int32_t *tokens = malloc(n * sizeof *tokens);
-  float *logprobs = malloc(n * sizeof *logprobs);
-  uint64_t *hashes = calloc(n, sizeof *hashes);
-  zk_status st = ZK_OK;
-  if (!shape.samples || !tokens || !logprobs || !hashes) {
-    st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a step of %d sequences", e->options.max_batch);
-    goto done;
+// With a step in flight every sample's tokens are counted one further than the host knows them. The length is known: who has reached it goes
+// out of the batch now, and lives on in the step.
+static void count_ahead(zk_engine *e, zk_step *step) {
+  for (int32_t i = 0; i < step->num_samples; i++) {
+    zk_sample_draw *draw = &step->samples[i];
+    zk_sequence *seq = draw->seq;
+    if (seq->forced) seq->tokens[seq->num_tokens] = seq->forced[draw->at];
+    else seq->pending = 1 + i;
+    seq->num_tokens++;
+    draw->last = draw->at + 1 == seq->max_new;
+    if (!draw->last) continue;
+    zk_schedule_release(e, seq);
+    for (int32_t r = 0; r < e->num_running; r++)
+      if (e->running[r] == seq) zk_schedule_remove_running(e, r);
   }
-  fill_arrays(e, &shape);
-  if (!shape.num_rows) goto done;
+}
+
+zk_status zk_engine_queue_step(zk_engine *e) {
+  zk_step *step = step_at(e, e->num_in_flight);
+  zk_step_fill(e, step);
+  if (!step->num_rows) return ZK_OK;
+  const size_t bytes = zk_step_layout(e, step, step->host).num_words * sizeof(int32_t);
   e->stats.steps++;
-  e->stats.rows += (uint64_t)shape.num_rows;
-  ZK_TRY_GOTO(st, done, forward(e, &shape));
-  if (shape.num_draws) ZK_TRY_GOTO(st, done, draw(e, &shape, tokens, logprobs, hashes));
-  else ZK_TRY_GOTO(st, done, zk_stream_wait(e->stream)); // the next step fills the same arrays
-  advance(e);
-  for (int32_t i = 0, at = 0; i < shape.num_samples; i++) {
-    const int32_t num_draws = 1 + shape.samples[i]->num_draft;
-    ZK_TRY_GOTO(st, done, take_draws(e, shape.samples[i], tokens + at, logprobs + at, hashes + at));
-    at += num_draws;
+  ZK_TRY(zk_mark_set(step->begun));
+  ZK_TRY(zk_copy_to_device(e->stream, e->arrays_memory, step->host, bytes));
+  ZK_TRY(zk_step_run(e, step));
+  if (step->num_draws) {
+    const char *end = e->options.want_logits_hash ? (char *)(zk_step_hashes(step, e->results_memory) + step->num_draws)
+                                                  : (char *)(zk_step_logprobs(step, e->results_memory) + step->num_draws);
+    ZK_TRY(zk_copy_to_host(e->stream, step->results, e->results_memory, (size_t)(end - e->results_memory)));
   }
-done:
-  free(shape.samples);
-  free(tokens);
-  free(logprobs);
-  free(hashes);
-  return st;
+  ZK_TRY(zk_mark_set(step->done));
+  e->num_in_flight++;
+  advance(e);
+  if (e->options.steps_ahead) count_ahead(e, step);
+  return ZK_OK;
+}
+
+zk_status zk_engine_take_step(zk_engine *e) {
+  zk_step *step = step_at(e, 0);
+  ZK_TRY(zk_mark_wait(step->done));
+  e->oldest = (e->oldest + 1) % (e->options.steps_ahead + 1);
+  e->num_in_flight--;
+  e->stats.device_s += zk_mark_seconds(step->begun, step->done);
+  const int32_t *tokens = zk_step_tokens(step, step->results);
+  const float *logprobs = zk_step_logprobs(step, step->results);
+  const uint64_t *hashes = zk_step_hashes(step, step->results);
+  for (int32_t i = 0, n = 0; i < step->num_samples; i++) {
+    const zk_sample_draw *draw = &step->samples[i];
+    const int32_t num_draws = 1 + (draw->seq ? draw->seq->num_draft : 0);
+    if (draw->seq) ZK_TRY(take_draws(e, draw->seq, draw->at, tokens + n, logprobs + n, hashes + n));
+    n += num_draws;
+  }
+  step->num_samples = 0;
+  return ZK_OK;
 }

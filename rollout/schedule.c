@@ -119,7 +119,7 @@ static bool grow(zk_engine *e, int32_t idx, int32_t tokens) {
   while (seq->num_pages < pages_for(e, tokens)) {
     int32_t page = zk_prefix_cache_take(&e->prefixes);
     if (page >= 0) seq->pages[seq->num_pages++] = page;
-    else if (!make_room(e, idx, NULL)) return false;
+    else if (e->num_in_flight || !make_room(e, idx, NULL)) return false;
   }
   return true;
 }
@@ -225,7 +225,8 @@ static zk_status draft(zk_engine *e, zk_sequence *seq) {
   return ZK_OK;
 }
 
-zk_status zk_schedule_plan(zk_engine *e) {
+zk_status zk_schedule_plan(zk_engine *e, bool *must_take) {
+  *must_take = false;
   ZK_TRY(check_weights(e));
   ZK_TRY(admit_waiting(e));
   int32_t chunk = e->options.prefill_chunk;
@@ -239,6 +240,10 @@ zk_status zk_schedule_plan(zk_engine *e) {
     seq->batch_rows = rows;
     if (rows && !grow(e, i, seq->num_cached + rows)) {
       seq->batch_rows = 0;
+      if (e->num_in_flight) { // whoever gives way must know its tokens, and may have ended already
+        *must_take = true;
+        return ZK_OK;
+      }
       if (i == 0) return ZK_FAIL(ZK_INTERNAL, "the KV cache of %d pages cannot hold one sequence", e->pool.num_pages);
       preempt(e, i); // it is the last one now
     } else if (need == 1 && e->options.speculate && !seq->is_prefix && !seq->forced)

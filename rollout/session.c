@@ -165,7 +165,7 @@ zk_engine_options zk_session_engine_options(const zk_session *s) {
       .max_new_tokens = c->rollout.max_new_tokens, .ignore_eos = c->rollout.ignore_eos, .num_eos = s->num_eos,
       .num_stop = c->rollout.stop.num, .stop = s->stop, .tokenizer = s->tokenizer, .max_batch = c->rollout.max_batch,
       .page_tokens = c->rollout.page_tokens, .kv_bytes = c->rollout.kv_bytes, .prefill_chunk = c->rollout.prefill_chunk, .speculate = c->rollout.speculate,
-      .prefix_cache = c->rollout.prefix_cache,
+      .prefix_cache = c->rollout.prefix_cache, .steps_ahead = zk_device_get_kind(s->device) == ZK_DEVICE_CUDA,
       .max_sequence = s->policy.num_positions};
   memcpy(o.eos_ids, s->eos_ids, sizeof s->eos_ids);
   return o;

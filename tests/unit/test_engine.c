@@ -100,24 +100,27 @@ static void every_schedule_gives_the_same_bits(void **state) {
     zk_engine_stats stats;
     run(&m, &base, want, &stats);
     compare_with_trainer(&m, &base, want);
-    uint64_t preemptions = 0;
+    uint64_t preemptions = 0, thrown = 0;
     // max_batch, page_tokens, prefill_chunk, speculate, prefix_cache
     static const int32_t variants[][5] = {{1, 16, 512, 0, 1}, {3, 32, 7, 3, 0}, {64, 64, 33, 0, 0}, {5, 48, 1, 8, 1}, {2, 16, 100, 1, 1}};
     for (size_t v = 0; v < sizeof variants / sizeof *variants; v++)
-      for (int tight = 0; tight < 2; tight++) {
+      for (int way = 0; way < 4; way++) {
+        const int tight = way % 2;
         zk_engine_options o = base;
         o.max_batch = variants[v][0], o.page_tokens = variants[v][1], o.prefill_chunk = variants[v][2], o.speculate = variants[v][3], o.prefix_cache = variants[v][4];
+        o.steps_ahead = way / 2;
         if (tight) { // just enough pages for one sequence: everything else is preempted and recomputed
           o.kv_room = 1;
           o.kv_bytes = zk_engine_kv_bytes(&m.policy, &o);
         }
         run(&m, &o, got, &stats);
-        if (!equal(want, got)) fail_msg("architecture %d, variant %zu, tight %d differs", a, v, tight);
-        preemptions += stats.preemptions;
+        if (!equal(want, got)) fail_msg("architecture %d, variant %zu, tight %d, %d steps ahead differs", a, v, tight, o.steps_ahead);
+        preemptions += stats.preemptions, thrown += stats.thrown_rows;
+        assert_true(o.steps_ahead || !stats.thrown_rows);
         assert_true(v != 2 || tight || stats.forks >= SAMPLES);
         free_all(got);
       }
-    assert_true(preemptions > 0);
+    assert_true(preemptions > 0 && thrown > 0); // samples ended while a step ahead had a row of theirs
     base.seed = 6; // negative control: another seed gives other completions
     run(&m, &base, got, &stats);
     assert_false(equal(want, got));
@@ -153,7 +156,7 @@ static void forced_tokens_replay_a_completion(void **state) {
   zk_engine_stats stats;
   run(&m, &o, c, &stats);
   zk_engine *e;
-  o.page_tokens = 16, o.prefill_chunk = 9, o.max_batch = 2;
+  o.page_tokens = 16, o.prefill_chunk = 9, o.max_batch = 2, o.steps_ahead = 1;
   OK(zk_engine_open(&m.policy, &o, &e));
   int32_t prompt[160], changed[MAX_NEW];
   for (int i = 0; i < prompt_lengths[3]; i++) prompt[i] = prompt_token(3, i);

@@ -1,0 +1,61 @@
+// Decode steps as recorded graphs. A graph keeps its row count, so a step is padded to one of a few sizes; what changes from step to step
+// (tokens, positions, pages, names of random numbers) is in arrays at addresses that depend on the size alone.
+#include "rollout/engine_impl.h"
+#include "shared/log.h"
+
+// Sizes are 1, 2, 4, then multiples of 8 up to 64, of 16 up to 128, of 32 up to 256, of 64 up to 512 and of 128 beyond; the largest is max_batch.
+static int32_t granule(int32_t rows) {
+  if (rows <= 4) return rows == 3 ? 4 : rows;
+  return rows <= 64 ? 8 : rows <= 128 ? 16 : rows <= 256 ? 32 : rows <= 512 ? 64 : 128;
+}
+
+int32_t zk_step_padded(const zk_engine *e, int32_t rows) {
+  const int32_t g = granule(rows), padded = (rows + g - 1) / g * g;
+  return padded < e->options.max_batch ? padded : e->options.max_batch;
+}
+
+// Where the graph of a size is kept: sizes counted from the smallest. -1: beyond the table.
+static int32_t index_of(int32_t rows) {
+  int32_t idx = 0;
+  for (int32_t size = 1; size < rows; idx++) {
+    const int32_t next = size + 1, g = granule(next);
+    size = (next + g - 1) / g * g;
+  }
+  return idx < ZK_MAX_STEP_GRAPHS ? idx : -1;
+}
+
+static void close_graph(zk_engine *e, zk_step_graph *g) {
+  if (g->graph && zk_stream_wait(e->stream) != ZK_OK) zk_status_clear(); // it may be running; what is wrong, the next step's end tells
+  zk_graph_close(g->graph);
+  *g = (zk_step_graph){0};
+}
+
+void zk_step_graphs_close(zk_engine *e) {
+  for (int i = 0; i < ZK_MAX_STEP_GRAPHS; i++) close_graph(e, &e->graphs[i]);
+}
+
+static void record(zk_engine *e, const zk_step *step, zk_step_graph *g) {
+  zk_status st = zk_graph_begin(e->stream);
+  if (st == ZK_OK) {
+    st = zk_engine_queue_rows(e, step);
+    const zk_status ended = zk_graph_end(e->stream, &g->graph);
+    if (st == ZK_OK) st = ended;
+  }
+  if (st == ZK_OK) return;
+  ZK_LOG(DEBUG, "engine", "steps of %d rows are not recorded: %s", step->num_rows, zk_status_message());
+  zk_status_clear();
+  zk_graph_close(g->graph);
+  *g = (zk_step_graph){.refused = true};
+}
+
+// A size's first step runs operation by operation, so that all it needs is there; its second is recorded.
+zk_status zk_step_run(zk_engine *e, const zk_step *step) {
+  const int32_t idx = step->is_decode && e->padding_page >= 0 ? index_of(step->num_rows) : -1;
+  if (idx < 0) return zk_engine_queue_rows(e, step);
+  zk_step_graph *g = &e->graphs[idx];
+  if (g->graph && zk_graph_is_stale(g->graph)) close_graph(e, g);
+  if (!g->graph && !g->refused && g->runs++ > 0) record(e, step, g);
+  if (!g->graph) return zk_engine_queue_rows(e, step);
+  e->stats.graph_steps++;
+  return zk_graph_launch(g->graph);
+}
