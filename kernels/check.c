@@ -7,6 +7,7 @@
 #include "kernels/backend.h"
 #include "kernels/check_case.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/cuda/attention_variant.h"
 #include "kernels/cuda/gemm.h"
 
 #define F32 (1u << ZK_F32)
@@ -79,7 +80,7 @@ static zk_status run_one(const registered *entry, zk_numerics numerics, zk_devic
                             check.differing_bits,
                             check.first_difference};
 #ifdef ZK_WITH_CUDA
-  if (zk_cuda_gemm_is_idle()) return ZK_OK; // no row for a kernel that never ran
+  if (zk_cuda_gemm_is_idle() || zk_cuda_attention_is_idle()) return ZK_OK; // no row for a kernel that never ran
 #endif
   if (report != NULL) report(&row, user);
   if (row.differing_bits > 0 && numerics == ZK_F32) verdict->f32_differs = 1;
@@ -110,6 +111,19 @@ static zk_status run_all(zk_device *device, int quick, unsigned wanted, const ch
 }
 
 #ifdef ZK_WITH_CUDA
+// Every kernel of bf16's attention, taken wherever it is valid.
+static zk_status run_attention(zk_device *device, const char *only, zk_check_report report, void *user, verdict *verdict) {
+  zk_status status = ZK_OK;
+  for (int v = 0; v < ZK_CUDA_NUM_ATTENTION; v++)
+    for (size_t i = 0; i < sizeof registry / sizeof registry[0] && status == ZK_OK; i++) {
+      if (strcmp(registry[i].operation, "attention") != 0 || (only != NULL && strcmp(only, registry[i].operation) != 0)) continue;
+      zk_cuda_attention_force((zk_cuda_attention_variant)v);
+      status = run_one(&registry[i], ZK_BF16, device, 0, zk_cuda_attention_name((zk_cuda_attention_variant)v), report, user, verdict);
+    }
+  zk_cuda_attention_force(ZK_CUDA_NUM_ATTENTION);
+  return status;
+}
+
 static bool is_product(const char *operation) {
   return strncmp(operation, "linear", 6) == 0 || strncmp(operation, "lmhead", 6) == 0;
 }
@@ -182,6 +196,7 @@ zk_status zk_check_full(zk_device *device, const char *only, zk_check_report rep
     ZK_TRY(run_all(device, 0, BOTH, only, variant_of(device), report, user, &verdict));
 #ifdef ZK_WITH_CUDA
     ZK_TRY(run_products(device, only, report, user, &verdict));
+    ZK_TRY(run_attention(device, only, report, user, &verdict));
 #endif
     return judge(&verdict);
   }

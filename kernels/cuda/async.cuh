@@ -76,9 +76,20 @@ static __device__ __forceinline__ void zk_mbar_wait(uint64_t *bar, uint32_t pari
 // threads has followed).
 static __device__ __forceinline__ void zk_fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+// Queues a copy of 16 bytes of global memory to shared memory, or of zeros; done after zk_copy_wait, for this thread.
+static __device__ __forceinline__ void zk_copy_16_or_zero(void *to, const void *from, bool there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(zk_shared_address(to)), "l"(from), "r"(there ? 16 : 0)
+               : "memory");
+}
+static __device__ __forceinline__ void zk_copy_wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 // A barrier among `threads` threads of the block, whole warps; 0 is __syncthreads's own.
 static __device__ __forceinline__ void zk_barrier(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+// Arrives at such a barrier without waiting for the others.
+static __device__ __forceinline__ void zk_barrier_arrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 // Registers of a warpgroup, given back or taken; a multiple of 8. The kernel needs __launch_bounds__(threads, 1), and

@@ -3,6 +3,7 @@
 // one, changes no bit.
 #include "kernels/backend.h"
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_variant.h"
 
 static_assert(ZK_ATTN_SPLIT == ZK_ATTN_SPLIT_BF16, "one split size");
 
@@ -81,14 +82,38 @@ static int32_t split_by_load(int64_t max_keys, int64_t num_blocks, int64_t enoug
   return (int32_t)((tiles + splits - 1) / splits * ZK_ATTN_TILE_BF16);
 }
 
+static zk_cuda_attention_variant forced = ZK_CUDA_NUM_ATTENTION; // written by checks and tests, before they launch anything
+static bool forced_is_used;                                       // some call has taken it
+
+const char *zk_cuda_attention_name(zk_cuda_attention_variant variant) {
+  static const char *const names[] = {
+#define X(name, text) text,
+      ZK_CUDA_ATTENTION_LIST(X)
+#undef X
+  };
+  return variant < ZK_CUDA_NUM_ATTENTION ? names[variant] : "preferred";
+}
+
+void zk_cuda_attention_force(zk_cuda_attention_variant variant) { forced = variant, forced_is_used = false; }
+
+bool zk_cuda_attention_is_idle(void) { return forced != ZK_CUDA_NUM_ATTENTION && !forced_is_used; }
+
+// Whether few_rows decides against the prefill kernel; a check may have decided before.
+static bool takes_prefill(const zk_attn &a, bool few_rows) {
+  const bool wanted = forced == ZK_CUDA_NUM_ATTENTION ? !few_rows : forced == ZK_CUDA_ATTENTION_PREFILL;
+  return wanted && zk_attn_prefill_valid(a);
+}
+
 template <class T>
 static zk_status forward(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const T *q,
                          const T *k_cache, const T *v_cache, T *out, float *lse) {
   zk_attn a = zk_attn_of(desc, batch);
   const bool few_rows = (int64_t)batch->num_rows * a.group <= 32 * (int64_t)batch->num_seqs;
-  const int32_t units = zk_attn_units<T>::forward(a.dim, few_rows);
-  const int64_t enough_blocks =
-      2 * zk_cuda_num_sms(zk_stream_device(stream)); // with fewer, splits become blocks of their own
+  const bool by_prefill = sizeof(T) == 2 && takes_prefill(a, few_rows);
+  forced_is_used |= sizeof(T) == 2 && forced == (by_prefill ? ZK_CUDA_ATTENTION_PREFILL : ZK_CUDA_ATTENTION_TILES);
+  const int32_t units = by_prefill ? ZK_ATTN_PREFILL_UNITS : zk_attn_units<T>::forward(a.dim, few_rows);
+  const int32_t num_sms = zk_cuda_num_sms(zk_stream_device(stream));
+  const int64_t enough_blocks = by_prefill ? num_sms / 2 : 2 * num_sms; // with fewer, splits become blocks of their own
   const int64_t max_keys = (int64_t)batch->max_pages * a.page_tokens;
   const int32_t num_blocks = most_blocks(batch, a.group, units);
   if (desc->numerics == ZK_VENDOR)
@@ -107,6 +132,8 @@ static zk_status forward(zk_stream *stream, const zk_attention_desc *desc, const
     plan.partials.o = (float *)(scratch + plan_bytes(batch));
     plan.partials.ml = (float *)(scratch + plan_bytes(batch) + o_bytes);
   }
+  if constexpr (sizeof(T) == 2)
+    if (by_prefill) return zk_attn_prefill(stream, a, plan, q, k_cache, v_cache, out, lse);
   ZK_TRY(make_plan(stream, &a, a.group, units, scratch));
   return zk_attn_forward(stream, a, plan, q, k_cache, v_cache, out, lse);
 }

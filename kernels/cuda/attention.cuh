@@ -165,6 +165,12 @@ zk_status zk_attn_forward(zk_stream *stream, const zk_attn &a, const zk_attn_for
                           const float *k_cache, const float *v_cache, float *out, float *lse);
 zk_status zk_attn_forward(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const zk_bf16 *q,
                           const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_bf16 *out, float *lse);
+// Forward of many rows (attention_prefill.cu), where it is valid: it finds its blocks itself, plan.num_blocks of
+// ZK_ATTN_PREFILL_UNITS flat rows at most.
+#define ZK_ATTN_PREFILL_UNITS 128
+bool zk_attn_prefill_valid(const zk_attn &a);
+zk_status zk_attn_prefill(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const zk_bf16 *q,
+                          const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_bf16 *out, float *lse);
 zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
                                  const zk_attn_gradient<float> &in, float *dq);
 zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks,

@@ -1,0 +1,260 @@
+// Prefill on Hopper, the side that computes: bf16 attention forward of many rows, head_dim 64 and 128. Each of two
+// warpgroups has 64 flat rows of a KV head; scores and values are wgmma steps, K and V tiles come through rings that
+// other warps fill (attention_prefill.cuh).
+//
+// Tile j of a warpgroup: S = Q K(j)^T is queued, behind it O += P V(j - 1), and while the second runs the softmax of S
+// makes the next P. The warpgroups take turns at queueing, so that one's softmax runs beside the other's products.
+//
+// Why the bits are the contract's: a wgmma step is its step, S's chain runs over d and O's over the tile's keys, each
+// ascending on one accumulator; a split's first O starts without an accumulator, which is +0; the scale by a comes
+// between two tiles, on the same thread's registers; splits are merged ascending, the merged part of a thread waiting in
+// shared memory. Steps of keys behind a row's last have weight +0 and V of the sequence, or zeros behind the last key.
+#include "kernels/cuda/attention_prefill.cuh"
+
+#include "kernels/cuda/attention_softmax.cuh"
+#include "kernels/cuda/wgmma.cuh"
+
+#ifdef ZK_SIMT
+bool zk_attn_prefill_valid(const zk_attn &) { return false; } // neither wgmma nor the copy engine is emulated
+zk_status zk_attn_prefill(zk_stream *, const zk_attn &, const zk_attn_forward_plan &, const zk_bf16 *, const zk_bf16 *,
+                          const zk_bf16 *, zk_bf16 *, float *) {
+  return ZK_FAIL(ZK_INTERNAL, "attention: the prefill kernel needs a Hopper GPU");
+}
+#else
+
+#define KEYS ZK_PREFILL_KEYS
+#define COMPUTING ZK_PREFILL_COMPUTING
+
+// Named barriers: of a warpgroup alone, and of whose turn it is to queue products.
+#define OWN_BARRIER(group) (1 + (group))
+#define TURN_BARRIER(group) (3 + (group))
+
+// s = the chain over d of the warpgroup's rows with the tile's keys.
+template <int D>
+static __device__ __forceinline__ void queue_scores(const zk_prefill_shared<D> *sm, int32_t stage, int32_t group,
+                                                    float (&s)[64]) {
+  zk_wgmma_begin();
+#pragma unroll
+  for (int h = 0; h < D / 64; ++h) {
+    const uint64_t q = zk_wgmma_inner(sm->q[h][64 * group]), k = zk_wgmma_inner(sm->k[stage][h][0]);
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      zk_wgmma<false, false>(s, zk_wgmma_step<false>(q, i), zk_wgmma_step<false>(k, i), h + i > 0);
+  }
+  zk_wgmma_commit();
+}
+
+// The chain of o goes on over the tile's keys; `fresh`: it begins, from +0.
+template <int D>
+static __device__ __forceinline__ void queue_values(const zk_prefill_shared<D> *sm, int32_t stage,
+                                                    const uint32_t (&p)[32], bool fresh, float (&o)[D / 2]) {
+  zk_wgmma_begin();
+  const uint64_t v = zk_wgmma_outer(sm->v[stage][0][0], KEYS * 128);
+#pragma unroll
+  for (int i = 0; i < KEYS / 16; ++i) zk_wgmma_ra<true>(o, p + 4 * i, zk_wgmma_step<true>(v, i), i > 0 || !fresh);
+  zk_wgmma_commit();
+}
+
+// V of the tile's keys [keys, KEYS) becomes zeros. Both warpgroups do it, each before its own products.
+template <int D>
+static __device__ __forceinline__ void clear_values(zk_prefill_shared<D> *sm, int32_t stage, int32_t keys,
+                                                    int32_t group) {
+  for (int32_t i = (int32_t)threadIdx.x % 128; i < (KEYS - keys) * (D / 8); i += 128)
+    *(zk_vec16 *)&sm->v[stage][i % (D / 8) / 8][keys + i / (D / 8)][i % 8 * 8] = {{0, 0, 0, 0}};
+  zk_fence_async();
+  zk_barrier(OWN_BARRIER(group), 128);
+}
+
+// The merged splits of a lane's two rows (M, L), and of one split that joins them the factors of the total and of o;
+// copy: the total is o.
+struct merged_rows {
+  float M[2], L[2], A[2], B[2];
+  bool copy[2];
+};
+
+// (m, l) of a finished split into (M, L); o follows in merge_values.
+static __device__ __forceinline__ void merge_scalars(const zk_attn_exp_bf16 &weight, const zk_softmax_state &split,
+                                                     merged_rows *rows) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r)
+    rows->copy[r] = zk_attn_merge(weight, split.m[r], zk_softmax_sum(split.l[r]), &rows->M[r], &rows->L[r], &rows->A[r],
+                                  &rows->B[r]);
+}
+
+// o = the total with o merged into it. Where no row of the warp copies, no selection is needed.
+template <int D>
+static __device__ __forceinline__ void merge_values(const merged_rows &rows, const zk_float4 *total,
+                                                    float (&o)[D / 2]) {
+  const bool any = __any_sync(0xffffffffu, rows.copy[0] || rows.copy[1]);
+#pragma unroll
+  for (int i = 0; i < D / 8; ++i) {
+    const zk_float4 x = total[i * COMPUTING];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const float merged = fmaf(x.at[e], rows.A[e / 2], o[4 * i + e] * rows.B[e / 2]);
+      o[4 * i + e] = any && rows.copy[e / 2] ? o[4 * i + e] : merged;
+    }
+  }
+}
+
+// A row's merged sums to `out` and `lse`, or, of one split alone, to the partials.
+template <int D>
+static __device__ __forceinline__ void store_row(const zk_attn_exp_bf16 &weight, const zk_attn_partials &partials,
+                                                 size_t row, int32_t split, int r, const merged_rows &rows,
+                                                 const float (&o)[D / 2], zk_bf16 *out, float *lse) {
+  const int32_t column = (int32_t)threadIdx.x % 4 * 2;
+  const size_t part = row * (size_t)partials.num_splits + (size_t)split;
+#pragma unroll
+  for (int i = 0; i < D / 8; ++i) {
+    const int32_t d = 8 * i + column;
+    const float x = o[4 * i + 2 * r], y = o[4 * i + 2 * r + 1];
+    if (partials.o != NULL) *(float2 *)(partials.o + part * (size_t)D + d) = make_float2(x, y);
+    else *(uint32_t *)(out + row * (size_t)D + d) = zk_bf16_pack(weight.out(x, rows.L[r]), weight.out(y, rows.L[r]));
+  }
+  if (column != 0) return;
+  if (partials.o != NULL) partials.ml[2 * part] = rows.M[r], partials.ml[2 * part + 1] = rows.L[r];
+  else if (lse != NULL) lse[row] = weight.lse(rows.M[r], rows.L[r]);
+}
+
+// One piece of work of a warpgroup. k: the ring of K tiles; V's is one tile behind.
+template <int D>
+static __device__ __forceinline__ void compute(const zk_attn &at, const zk_attn_exp_bf16 &weight,
+                                               const zk_prefill_work &work, const zk_attn_partials &partials,
+                                               int32_t group, zk_prefill_ring *k, zk_prefill_shared<D> *sm,
+                                               zk_bf16 *out, float *lse) {
+  const zk_attn_block &block = work.block;
+  const int32_t warp = (int32_t)threadIdx.x / 32, lane = (int32_t)threadIdx.x % 32, split_tiles = at.split_keys / KEYS;
+  const int32_t num_tiles = __shfl_sync(0xffffffffu, work.num_tiles, 0); // the same in all lanes, for the compiler too
+  const int32_t first_row = block.begin + 64 * group;
+  int32_t flat[2], keys_seen[2]; // keys 0..p; none for a row past the end
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    flat[r] = block.begin + 16 * warp + lane / 4 + 8 * r;
+    keys_seen[r] = flat[r] < block.end ? zk_attn_pos(at, block, flat[r]) + 1 : 0;
+  }
+  // Keys that all rows of the warpgroup see; none if a row is past the end.
+  const int32_t all_see = first_row + 63 < block.end ? zk_attn_pos(at, block, first_row) + 1 : 0;
+  zk_float4 *total = &sm->total[0][threadIdx.x];
+
+  float s[64], o[D / 2], a[2];
+  uint32_t p[32];
+  zk_softmax_state state = zk_softmax_begin();
+  merged_rows rows = {{-INFINITY, -INFINITY}, {0.0f, 0.0f}, {0.0f, 0.0f}, {0.0f, 0.0f}, {false, false}};
+#pragma unroll
+  for (int i = 0; i < D / 2; ++i) o[i] = 0.0f;
+  int32_t in_split = 0; // tile j of its split
+#pragma unroll 1
+  for (int32_t j = 0; j < num_tiles; ++j) {
+    const int32_t tile = (work.first_tile + j) * KEYS, stage = k->at;
+    const bool split_ended = j > 0 && in_split == 0;
+    zk_mbar_wait(&sm->k_full[stage], k->parity);
+    zk_barrier(TURN_BARRIER(group), COMPUTING);
+    queue_scores<D>(sm, stage, group, s);
+    if (j > 0) {
+      zk_mbar_wait(&sm->v_full[stage ^ 1], stage == 0 ? k->parity ^ 1 : k->parity);
+      queue_values<D>(sm, stage ^ 1, p, in_split == 1 % split_tiles, o);
+    } else zk_wgmma_commit(); // an empty group, so that the first of two is always S
+    zk_barrier_arrive(TURN_BARRIER(group ^ 1), COMPUTING);
+    if (split_ended) {
+      merge_scalars(weight, state, &rows);
+      state = zk_softmax_begin();
+    }
+    zk_wgmma_wait<1>();
+    if (lane == 0) {
+      zk_mbar_arrive(&sm->k_empty[stage]);
+      if (j + 1 == num_tiles) zk_mbar_arrive(&sm->q_empty);
+    }
+    if (all_see < tile + KEYS || !zk_softmax_usual(weight, s, &state, a)) {
+      const int32_t high[2] = {zk_attn_clamp(keys_seen[0] - tile, 0, KEYS),
+                               zk_attn_clamp(keys_seen[1] - tile, 0, KEYS)};
+      zk_softmax_any(weight, high, s, &state, a);
+    }
+    zk_wgmma_wait<0>();
+    if (j > 0 && lane == 0) zk_mbar_arrive(&sm->v_empty[stage ^ 1]);
+    if (split_ended) {
+      merge_values<D>(rows, total, o);
+#pragma unroll
+      for (int i = 0; i < D / 8; ++i) total[i * COMPUTING] = {{o[4 * i], o[4 * i + 1], o[4 * i + 2], o[4 * i + 3]}};
+    } else {
+#pragma unroll
+      for (int i = 0; i < D / 2; ++i) o[i] = o[i] * a[i / 2 % 2];
+    }
+    zk_softmax_pack(s, p);
+    in_split = in_split + 1 == split_tiles ? 0 : in_split + 1;
+    zk_prefill_next(k);
+  }
+
+  const int32_t stage = k->at ^ 1, last_tile = work.first_tile + num_tiles - 1, keys = work.num_keys - last_tile * KEYS;
+  zk_mbar_wait(&sm->v_full[stage], stage == 1 ? k->parity ^ 1 : k->parity);
+  if (keys < KEYS) clear_values<D>(sm, stage, keys, group);
+  queue_values<D>(sm, stage, p, in_split == 1 % split_tiles, o);
+  const merged_rows before = rows;
+  merge_scalars(weight, state, &rows);
+  zk_wgmma_wait<0>();
+  if (lane == 0) zk_mbar_arrive(&sm->v_empty[stage]);
+#pragma unroll
+  for (int r = 0; r < 2; ++r) // a row that ends before the last split keeps its total; what follows adds +0 to it anyway
+    if (keys_seen[r] <= last_tile / split_tiles * at.split_keys)
+      rows.M[r] = before.M[r], rows.L[r] = before.L[r], rows.A[r] = 1.0f, rows.B[r] = 0.0f, rows.copy[r] = false;
+  merge_values<D>(rows, total, o);
+#pragma unroll
+  for (int r = 0; r < 2; ++r)
+    if (keys_seen[r] > work.first_tile * KEYS)
+      store_row<D>(weight, partials, zk_attn_row(at, block, work.kv_head, flat[r]), work.first_tile / split_tiles, r,
+                   rows, o, out, lse);
+}
+
+template <int D>
+static __global__ void __launch_bounds__(ZK_PREFILL_THREADS, 1)
+    prefill(zk_attn at, zk_attn_exp_bf16 weight, const __grid_constant__ zk_prefill_maps maps, const zk_bf16 *q,
+            zk_attn_partials partials, zk_bf16 *out, float *lse) {
+  ZK_DYNAMIC_SHARED(zk_prefill_shared<D>, sm);
+  if (threadIdx.x == 0) zk_prefill_init(sm);
+  __syncthreads();
+  const int32_t role = __shfl_sync(0xffffffffu, (int32_t)threadIdx.x / 128, 0);
+  if (role == COMPUTING / 128) {
+    zk_registers_give<24>();
+    const int32_t warp = __shfl_sync(0xffffffffu, (int32_t)threadIdx.x / 32, 0) % 4;
+    if (warp == 0) zk_prefill_keys<D>(at, partials, maps, sm);
+    else if (warp == 1) zk_prefill_values<D>(at, maps, sm);
+    else zk_prefill_queries<D>(at, q, sm);
+  } else {
+    zk_registers_take<240>();
+    zk_prefill_ring found = {0, 0}, k = {0, 0};
+    if (role == 1) zk_barrier_arrive(TURN_BARRIER(0), COMPUTING); // the first turn is warpgroup 0's
+#pragma unroll 1
+    for (uint32_t parity = 0;; parity ^= 1) {
+      const zk_prefill_work work = zk_prefill_read(sm, &found);
+      if (work.num_tiles == 0) break;
+      zk_mbar_wait(&sm->q_full, parity);
+      compute<D>(at, weight, work, partials, role, &k, sm, out, lse);
+    }
+  }
+}
+
+template <int D>
+static zk_status launch(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const zk_bf16 *q,
+                        const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_bf16 *out, float *lse) {
+  zk_prefill_maps maps;
+  maps.box_keys = 16;
+  while (maps.box_keys < KEYS && a.page_tokens % (2 * maps.box_keys) == 0) maps.box_keys *= 2;
+  // How many rows a cache has is not known here: the kernel asks for none but those of the page table.
+  ZK_TRY(zk_tma_map_2d(ZK_BF16, k_cache, INT32_MAX, D, D, maps.box_keys, 64, ZK_TMA_SWIZZLE_128, &maps.k));
+  ZK_TRY(zk_tma_map_2d(ZK_BF16, v_cache, INT32_MAX, D, D, maps.box_keys, 64, ZK_TMA_SWIZZLE_128, &maps.v));
+  const int64_t most =
+      (int64_t)plan.num_blocks * a.num_kv_heads * (plan.partials.o != NULL ? plan.partials.num_splits : 1);
+  const int64_t num_sms = zk_cuda_num_sms(zk_stream_device(stream));
+  ZK_LAUNCH((prefill<D>), (unsigned)(most < num_sms ? most : num_sms), ZK_PREFILL_THREADS, sizeof(zk_prefill_shared<D>),
+            stream, a, zk_attn_exp_of(a), maps, q, plan.partials, out, lse);
+  return zk_attn_merge_splits(stream, a, plan, zk_attn_exp_of(a), out, lse);
+}
+
+bool zk_attn_prefill_valid(const zk_attn &a) {
+  return (a.dim == 64 || a.dim == 128) && a.scale > 0.0f && a.split_keys % KEYS == 0;
+}
+
+zk_status zk_attn_prefill(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const zk_bf16 *q,
+                          const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_bf16 *out, float *lse) {
+  return (a.dim == 64 ? launch<64> : launch<128>)(stream, a, plan, q, k_cache, v_cache, out, lse);
+}
+#endif

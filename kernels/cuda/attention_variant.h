@@ -1,0 +1,35 @@
+// The kernels of bf16's attention forward on the GPU. All give the same bits, so the choice is free: the first valid
+// one of the list that suits the batch is taken.
+#ifndef ZK_KERNELS_CUDA_ATTENTION_VARIANT_H
+#define ZK_KERNELS_CUDA_ATTENTION_VARIANT_H
+
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// X(enumerator, name), the preferred first.
+#define ZK_CUDA_ATTENTION_LIST(X)                                                                                      \
+  X(PREFILL,                                                                                                           \
+    "prefill")      /* many rows a sequence: wgmma, K and V through rings that the copy engine fills; D 64 and 128 */  \
+  X(TILES, "tiles") /* any batch: mma.sync, tiles loaded by the threads that use them */
+
+typedef enum {
+#define X(name, text) ZK_CUDA_ATTENTION_##name,
+  ZK_CUDA_ATTENTION_LIST(X)
+#undef X
+      ZK_CUDA_NUM_ATTENTION
+} zk_cuda_attention_variant;
+
+const char *zk_cuda_attention_name(zk_cuda_attention_variant variant);
+// Checks and tests: from now on this process takes `variant` wherever it is valid, whether it suits or not, or, given
+// ZK_CUDA_NUM_ATTENTION, what it prefers.
+void zk_cuda_attention_force(zk_cuda_attention_variant variant);
+// Whether a variant is forced and no call has taken it since: what was computed says nothing about it.
+bool zk_cuda_attention_is_idle(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
