@@ -61,7 +61,8 @@ static inline int flip_a_key(zk_engine *e) {
     zk_sequence *seq = e->running[i];
     if (seq->is_prefix || seq->num_cached < 1 || seq->group->num_open > 1 || e->pool.uses[seq->pages[0]] != 1 || seq->max_new < 5) continue;
     if (seq->num_tokens - seq->group->num_prompt + 3 > seq->max_new) continue;
-    const size_t page_bytes = e->stats.kv_bytes / 2 / (size_t)e->policy->config.num_layers / (size_t)e->stats.num_pages;
+    const zk_attention_desc desc = zk_decoder_attention_desc(e->policy, e->options.page_tokens);
+    const size_t page_bytes = zk_kv_cache_bytes(e->policy->device, &desc, 2) - zk_kv_cache_bytes(e->policy->device, &desc, 1);
     ((unsigned char *)e->k_cache[0])[(size_t)seq->pages[0] * page_bytes + 3] ^= 0x40; // the top of an exponent
     return (int)seq->group->tag;
   }
@@ -72,7 +73,7 @@ static inline int flip_a_key(zk_engine *e) {
 static inline void run_schedule(const schedule_kind *k, uint64_t number, bool fault, schedule_totals *totals) {
   schedule_random r = {number * UINT64_C(0x9e3779b97f4a7c15) + 1};
   zk_engine_options o = random_options(&r, k);
-  if (fault) o.prefix_cache = false, o.kv_bytes = 0, o.speculate = 0;
+  if (fault) o.prefix_cache = false, o.kv_bytes = 64 * o.kv_bytes, o.speculate = 0; // nobody is preempted, whose pages would be made anew
   zk_engine *e;
   OK(zk_engine_open(&k->model.policy, &o, &e));
   bool is_open[NUM_REQUESTS] = {false};
