@@ -78,14 +78,13 @@ static zk_status measure(zk_session *s, zk_engine *engine, const zk_workload *w)
   return zk_comm_agree(s->comm, zk_comm_rank(s->comm) == 0 ? print(s, w, &stats, sums[0], seconds) : ZK_OK);
 }
 
-static zk_status open_engine(const zk_session *s, const zk_rollout_bench_options *options, zk_engine **engine) {
-  zk_engine_options o;
-  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_EVALUATE, &o));
-  o.max_new_tokens = options->max_tokens, o.max_sequence = 2 * options->max_tokens;
-  o.ignore_eos = true, o.num_stop = 0;
-  if (o.max_sequence > s->policy.num_positions)
-    return ZK_FAIL(ZK_BAD_INPUT, "sequences of up to %d tokens do not fit the model's %d positions; lower --max", o.max_sequence, s->policy.num_positions);
-  return zk_engine_open(&s->policy, &o, engine);
+zk_status zk_rollout_bench_engine_options(const zk_session *s, const zk_rollout_bench_options *options, zk_engine_options *o) {
+  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_EVALUATE, o));
+  o->max_new_tokens = options->max_tokens, o->max_sequence = 2 * options->max_tokens;
+  o->ignore_eos = true, o->num_stop = 0;
+  if (o->max_sequence > s->policy.num_positions)
+    return ZK_FAIL(ZK_BAD_INPUT, "sequences of up to %d tokens do not fit the model's %d positions; lower --max", o->max_sequence, s->policy.num_positions);
+  return ZK_OK;
 }
 
 zk_status zk_rollout_bench(const zk_config *config, zk_comm *comm, const zk_rollout_bench_options *options) {
@@ -93,7 +92,9 @@ zk_status zk_rollout_bench(const zk_config *config, zk_comm *comm, const zk_roll
   zk_engine *engine = NULL;
   zk_workload workload = {0};
   ZK_TRY(zk_session_open_model(config, comm, NULL, &session));
-  zk_status st = open_engine(&session, options, &engine);
+  zk_engine_options o;
+  zk_status st = zk_rollout_bench_engine_options(&session, options, &o);
+  if (st == ZK_OK) st = zk_engine_open(&session.policy, &o, &engine);
   if (st == ZK_OK)
     st = zk_workload_make(options->num_sequences, options->min_tokens, options->max_tokens, session.policy.config.vocab, &workload);
   st = zk_comm_agree(comm, st);

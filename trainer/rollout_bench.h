@@ -2,12 +2,14 @@
 #ifndef ZK_TRAINER_ROLLOUT_BENCH_H
 #define ZK_TRAINER_ROLLOUT_BENCH_H
 
-#include "shared/comm.h"
-#include "shared/config.h"
+#include "rollout/session.h"
 
 typedef struct {
   int32_t num_sequences, min_tokens, max_tokens; // rollout/workload.h
 } zk_rollout_bench_options;
+
+// The session's engine options for such a workload. Collective.
+zk_status zk_rollout_bench_engine_options(const zk_session *session, const zk_rollout_bench_options *options, zk_engine_options *out);
 
 // Generates the workload with the config's model, engine and sampling, never ending early, shared among the workers. Prints one JSON object
 // on standard output and a line for a person. The task plays no part, and nothing is written. Collective.

@@ -12,7 +12,7 @@
 #include "trainer/config_command.h"
 #include "trainer/policy_loss.h"
 #include "trainer/rl.h"
-#include "trainer/rollout_bench.h"
+#include "trainer/rollout_unique.h"
 #include "trainer/run_folder.h"
 
 typedef struct {
@@ -151,17 +151,18 @@ static zk_status sample_steps(const zk_config *config, zk_comm *comm) {
 // ---- the command line
 
 typedef struct {
-  bool bench;
+  bool bench, unique;
   zk_rollout_bench_options options;
 } rollout_args;
 
-enum { KEY_BENCH = 512, KEY_SEQUENCES, KEY_MIN, KEY_MAX };
+enum { KEY_BENCH = 512, KEY_UNIQUE, KEY_SEQUENCES, KEY_MIN, KEY_MAX };
 
 static const struct argp_option options[] = {
     {"bench", KEY_BENCH, 0, 0, "Measure: a fixed workload of random tokens, throughput as one JSON object; the task plays no part", 0},
-    {"sequences", KEY_SEQUENCES, "N", 0, "--bench: number of sequences (default 256)", 0},
-    {"min", KEY_MIN, "A", 0, "--bench: fewest tokens of a prompt and of a completion (default 100)", 0},
-    {"max", KEY_MAX, "B", 0, "--bench: most tokens of a prompt and of a completion (default 1024)", 0},
+    {"unique", KEY_UNIQUE, 0, 0, "Prove: one prompt under one name, sampled in batches of 1 to 1000 with other traffic, has one completion", 0},
+    {"sequences", KEY_SEQUENCES, "N", 0, "--bench: number of sequences (default 256); --unique: of completions in each batch (1000)", 0},
+    {"min", KEY_MIN, "A", 0, "--bench, --unique: fewest tokens of a prompt and of a completion (default 100)", 0},
+    {"max", KEY_MAX, "B", 0, "--bench, --unique: most tokens of a prompt and of a completion (default 1024)", 0},
     {0}};
 
 static int32_t parse_count(const char *arg, const char *name, struct argp_state *state) {
@@ -174,11 +175,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
   rollout_args *args = state->input;
   switch (key) {
   case KEY_BENCH: args->bench = true; return 0;
+  case KEY_UNIQUE: args->unique = true; return 0;
   case KEY_SEQUENCES: args->options.num_sequences = parse_count(arg, "sequences", state); return 0;
   case KEY_MIN: args->options.min_tokens = parse_count(arg, "min", state); return 0;
   case KEY_MAX: args->options.max_tokens = parse_count(arg, "max", state); return 0;
   case ARGP_KEY_END:
     if (args->options.min_tokens > args->options.max_tokens) argp_error(state, "--min is more than --max");
+    if (args->bench && args->unique) argp_error(state, "--bench or --unique, not both");
+    if (!args->options.num_sequences) args->options.num_sequences = args->unique ? 1000 : 256;
     return 0;
   default: return ARGP_ERR_UNKNOWN;
   }
@@ -188,16 +192,18 @@ static const struct argp own_options = {.options = options, .parser = parse_opti
 
 static zk_status work(const zk_config *config, zk_comm *comm, void *arg) {
   const rollout_args *args = arg;
+  if (args->unique) return zk_rollout_unique(config, comm, &args->options);
   return args->bench ? zk_rollout_bench(config, comm, &args->options) : sample_steps(config, comm);
 }
 
 static zk_status run_rollout(int argc, char **argv) {
-  rollout_args args = {false, {256, 100, 1024}};
+  rollout_args args = {false, false, {0, 100, 1024}};
   return zk_config_command(argc, argv,
                            "Samples run.steps steps without training, into run.dir/trajectories; one JSON object a step on standard output."
                            "\vEvery column is what `train` would write with these weights: trainer_logprob comes from the trainer's forward pass, and a "
                            "token whose two log-probabilities differ in a bit stops the run. Steps that are there already are sampled again and compared. "
-                           "--bench: prompts and completions of A to B tokens, uniform, seed 0; sampling as the config says, but never ending early.",
+                           "--bench: prompts and completions of A to B tokens, uniform, seed 0; sampling as the config says, but never ending early. "
+                           "--unique: the first of these prompts, greedily and at temperature 1; exit code 1 if its completions are not all one.",
                            &own_options, ZK_PLAN_SAMPLE, work, &args);
 }
 

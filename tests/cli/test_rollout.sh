@@ -58,4 +58,15 @@ tells "do not fit the model's 64 positions"
 expect 2 "$ZK" rollout --bench --sequences 0 tiny.yaml
 expect 2 "$ZK" rollout --bench --min 5 --max 4 tiny.yaml
 tells "more than --max"
+
+# --unique
+expect 0 "$ZK" rollout --unique --sequences 100 --min 8 --max 20 tiny.yaml
+[ "$(lines out)" = 10 ] && [ "$(grep -c '"unique": 1[,}]' out)" = 10 ] || fail "not ten batches of one completion each"
+says '"batch": 1000'
+code=0
+ZK_FAULT=sampler:lmhead_sample "$ZK"_faulty rollout --unique --sequences 100 --min 8 --max 20 tiny.yaml >out 2>err || code=$?
+[ $code = 1 ] || fail "a fault that depends on a row's place in the batch: exit code $code"
+tells "different completions at temperature"
+expect 2 workers 2 "$ZK" rollout --unique --sequences 100 --min 8 --max 20 tiny.yaml
+tells "for one worker"
 echo "rollout: all as it should be"

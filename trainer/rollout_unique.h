@@ -1,0 +1,12 @@
+// `zerokl rollout --unique`: how many different completions one prompt under one name has.
+#ifndef ZK_TRAINER_ROLLOUT_UNIQUE_H
+#define ZK_TRAINER_ROLLOUT_UNIQUE_H
+
+#include "trainer/rollout_bench.h"
+
+// Samples the workload's first prompt options->num_sequences times, always under the same name, greedily and at temperature 1, in batches of 1,
+// 7, 64, 256 and 1,000, while other sequences of the workload come and go. One JSON object on standard output for each. More than one
+// completion is ZK_MISMATCH, but for numerics vendor, which promises nothing. For one worker.
+zk_status zk_rollout_unique(const zk_config *config, zk_comm *comm, const zk_rollout_bench_options *options);
+
+#endif
