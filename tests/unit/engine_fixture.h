@@ -55,7 +55,7 @@ static inline int same_completion(const zk_completion *a, const zk_completion *b
 // Each sample by itself: a fresh engine that runs one sequence a step, one request at a time, with nothing shared, guessed or remembered.
 // out[number * num_samples + sample].
 static inline void run_alone(const test_model *m, zk_engine_options o, int num_requests, int num_samples, zk_completion *out) {
-  o.max_batch = 1, o.page_tokens = 512, o.prefill_chunk = 512, o.kv_bytes = 0, o.speculate = 0, o.prefix_cache = false;
+  o.max_batch = 1, o.page_tokens = 512, o.prefill_chunk = 512, o.kv_bytes = 0, o.speculate = 0, o.prefix_cache = false, o.steps_ahead = 0;
   for (int i = 0; i < num_requests * num_samples; i++) {
     zk_engine *e;
     OK(zk_engine_open(&m->policy, &o, &e));

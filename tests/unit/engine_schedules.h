@@ -43,7 +43,7 @@ static inline zk_engine_options random_options(schedule_random *r, const schedul
   zk_engine_options o = k->options;
   o.max_batch = 1 + below(r, 12), o.page_tokens = pages[below(r, 4)], o.prefill_chunk = chunks[below(r, 7)];
   o.speculate = below(r, 2) ? below(r, 9) : 0;
-  o.prefix_cache = below(r, 2);
+  o.prefix_cache = below(r, 2), o.steps_ahead = below(r, 2);
   o.kv_room = 1;
   const size_t least = zk_engine_kv_bytes(&k->model.policy, &o);
   o.kv_bytes = below(r, 3) ? least + (size_t)below(r, 4) * least / 3 : 64 * least; // one to two sequences of full length, or no want of room
@@ -73,7 +73,7 @@ static inline int flip_a_key(zk_engine *e) {
 static inline void run_schedule(const schedule_kind *k, uint64_t number, bool fault, schedule_totals *totals) {
   schedule_random r = {number * UINT64_C(0x9e3779b97f4a7c15) + 1};
   zk_engine_options o = random_options(&r, k);
-  if (fault) o.prefix_cache = false, o.kv_bytes = 64 * o.kv_bytes, o.speculate = 0; // nobody is preempted, whose pages would be made anew
+  if (fault) o.prefix_cache = false, o.kv_bytes = 64 * o.kv_bytes, o.speculate = o.steps_ahead = 0; // nobody is preempted, whose pages would be made anew
   zk_engine *e;
   OK(zk_engine_open(&k->model.policy, &o, &e));
   bool is_open[NUM_REQUESTS] = {false};

@@ -67,11 +67,11 @@ static void assert_same(const zk_completion *a, const zk_completion *b) {
 static void each_ends_with_its_own_reason(void **state) {
   (void)state;
   for (int bf16 = 0; bf16 < 2; bf16++)
-    for (int speculate = 0; speculate < 5; speculate += 4) {
+    for (int way = 0; way < 3; way++) { // plain; with guesses; a step ahead
       test_model m;
       make_poisoned(&m, bf16 ? ZK_BF16 : ZK_F32);
       zk_engine_options o = options();
-      o.speculate = speculate;
+      o.speculate = way == 1 ? 4 : 0, o.steps_ahead = way == 2;
       zk_engine *e;
       zk_completion together[NUM], alone[NUM];
       OK(zk_engine_open(&m.policy, &o, &e));

@@ -56,7 +56,7 @@ static void one_completion_in_every_batch(void **state) {
     for (int greedy = 0; greedy < 2; greedy++)
       for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
         zk_engine_options o = tiny_options();
-        o.temperature = greedy ? 0 : 1, o.max_batch = batches[b], o.prefix_cache = b % 2, o.speculate = b == 2 ? 4 : 0;
+        o.temperature = greedy ? 0 : 1, o.max_batch = batches[b], o.prefix_cache = b % 2, o.speculate = b == 2 ? 4 : 0, o.steps_ahead = b % 3 == 0;
         o.max_sequence = 240, o.prefill_chunk = 100;
         const int num = num_unique(&m, &o, false);
         if (num != 1) fail_msg("bf16 %d, greedy %d, batch %d: %d different completions", bf16, greedy, batches[b], num);

@@ -38,7 +38,7 @@ static void found_again_with_the_same_bits(void **state) {
     zk_completion want[NUM], got[NUM];
     zk_engine_options o = tiny_options();
     run_alone(&m, o, NUM_REQUESTS, SAMPLES, want);
-    o.prefix_cache = true;
+    o.prefix_cache = true, o.steps_ahead = bf16;
     for (int tight = 0; tight < 2; tight++) {
       zk_engine *e;
       if (tight) o.kv_room = 1, o.kv_bytes = zk_engine_kv_bytes(&m.policy, &o); // one sequence: pages are given up all the time
