@@ -1,4 +1,4 @@
-# The law on whole runs: ranks, threads, instruction sets, pages, batches, chunks, microbatches, preemption change no bit.
+# The law on whole runs: ranks, threads, instruction sets, pages, batches, chunks, guesses, the prefix cache, microbatches, preemption change no bit.
 . "$(dirname "$0")/common.sh"
 reference
 
@@ -18,7 +18,8 @@ for isa in scalar avx2 avx512; do
 done
 i=0
 for change in rollout.page_tokens=16 rollout.page_tokens=32 rollout.page_tokens=128 rollout.max_batch=1 rollout.max_batch=3 rollout.max_batch=64 \
-  rollout.prefill_chunk=5 rollout.prefill_chunk=64 rollout.prefill_chunk=1000 "rollout.page_tokens=16 rollout.kv_bytes=210KiB" trainer.recompute=true; do
+  rollout.prefill_chunk=5 rollout.prefill_chunk=64 rollout.prefill_chunk=1000 "rollout.page_tokens=16 rollout.kv_bytes=210KiB" \
+  "rollout.page_tokens=16 rollout.kv_bytes=210KiB rollout.prefix_cache=false" rollout.speculate=1 "rollout.speculate=6 rollout.page_tokens=16" trainer.recompute=true; do
   i=$((i + 1))
   # shellcheck disable=SC2086
   ZK_LOG=debug zerokl train tiny.yaml run.dir=change$i $change 2>log || { cat log >&2; fail "$change"; }
