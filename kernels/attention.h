@@ -64,6 +64,8 @@ typedef struct {
   const int32_t *seq_row_start;  // [S + 1] rows of sequence s: [seq_row_start[s], seq_row_start[s + 1])
   const int32_t *seq_first_pos;  // [S] absolute position of the sequence's first row in this step (0 in the trainer)
   const int32_t *page_table;     // [S, max_pages] page index of the sequence's keys [i * page_tokens, ...)
+  const int32_t *seq_shared_pages; // [S] or NULL: how many of a sequence's first pages are also the first of the sequence before it; 0 says nothing.
+                                   // A kernel may read such pages once for both, which changes no bit
 } zk_attention_batch;
 
 // Bytes of the K (or V: the same) cache of one layer with num_pages pages. The layout inside is private to the kernels.

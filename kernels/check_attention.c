@@ -17,7 +17,7 @@ typedef struct {
   int32_t heads, kv_heads, dim, page_tokens;
 } shape;
 static const shape shapes[] = {{3, 1, 32, 16},  {9, 3, 16, 48}, {4, 4, 64, 64}, {8, 2, 40, 32},
-                               {2, 1, 128, 80}, {2, 1, 80, 16}, {1, 1, 96, 128}, {1, 1, 256, 32}};
+                               {2, 1, 128, 80}, {2, 1, 80, 16}, {1, 1, 96, 128}, {1, 1, 256, 32}, {12, 2, 128, 16}};
 
 // With bf16, scores of wide and large data would be further apart than its exponential tells; a smaller scale brings them together.
 static float scale_of(const zk_check *check, int32_t dim, zk_check_data data) {
@@ -136,7 +136,7 @@ static zk_status make_batch(zk_check *check, const problem *p, int num_seqs, con
   for (int i = 0; i < num_seqs; i++) start[i + 1] = start[i] + rows[i];
   ZK_TRY(zk_check_upload(check, start, (size_t)(num_seqs + 1) * sizeof *start, (void **)&start_d));
   ZK_TRY(zk_check_upload(check, first_pos, (size_t)num_seqs * sizeof *first_pos, (void **)&first_d));
-  *batch = (zk_attention_batch){start[num_seqs], num_seqs, p->max_pages, start_d, first_d, p->table_d};
+  *batch = (zk_attention_batch){start[num_seqs], num_seqs, p->max_pages, start_d, first_d, p->table_d, NULL};
   return ZK_OK;
 }
 
@@ -196,11 +196,51 @@ static zk_status batch_case(zk_check *check, zk_stream *write, zk_stream *read, 
   return zk_check_compare(check, "lse", p.lse_d, lse, (int64_t)p.num_rows * s.heads);
 }
 
+// Single rows of sequences that begin with the same pages: what a kernel is told of that changes no bit.
+static zk_status shared_case(zk_check *check) {
+  static const int32_t lengths[] = {1100, 1030, 1024, 1290, 700, 1090, 1100, 520}, shared[] = {0, 32, 32, 20, 21, 0, 34, 16};
+  enum { SEQS = NUM(lengths) };
+  const shape s = {8, 2, 64, 32};
+  zk_check_case(check, "%d sequences that share their first pages, %d of them at most", SEQS, 34);
+  static const int32_t zeros[MAX_SEQS], ones[] = {1, 1, 1, 1, 1, 1, 1, 1};
+  int32_t last[SEQS], *table;
+  problem p;
+  zk_attention_batch all, batch;
+  ZK_TRY(make_problem(check, s, ZK_CHECK_NORMAL, lengths, SEQS, &p));
+  ZK_TRY(make_batch(check, &p, SEQS, lengths, zeros, &all));
+  ZK_TRY(zk_kv_write(check->helper, &p.desc, &all, p.k_d, p.v_d, p.k_cache, p.v_cache));
+  const size_t table_bytes = (size_t)(SEQS * p.max_pages) * sizeof *table;
+  ZK_TRY(zk_check_host(check, table_bytes, (void **)&table));
+  ZK_TRY(zk_copy_to_host(check->helper, table, p.table_d, table_bytes));
+  ZK_TRY(zk_stream_wait(check->helper));
+  for (int i = 0; i < SEQS; i++) {
+    last[i] = lengths[i] - 1;
+    if (i > 0) memcpy(table + i * p.max_pages, table + (i - 1) * p.max_pages, (size_t)shared[i] * sizeof *table);
+  }
+  ZK_TRY(zk_check_upload(check, table, table_bytes, (void **)&p.table_d));
+  ZK_TRY(make_batch(check, &p, SEQS, ones, last, &batch));
+  int32_t *shared_d;
+  char *out;
+  float *lse;
+  ZK_TRY(zk_check_upload(check, shared, sizeof shared, (void **)&shared_d));
+  ZK_TRY(zk_check_host(check, q_bytes(&p, SEQS), (void **)&out));
+  ZK_TRY(zk_check_host(check, FLOAT_BYTES(SEQS * s.heads), (void **)&lse));
+  ZK_TRY(zk_attention_forward(check->helper, &p.desc, &batch, p.q_d, p.k_cache, p.v_cache, p.out_d, p.lse_d));
+  ZK_TRY(zk_copy_to_host(check->helper, out, p.out_d, q_bytes(&p, SEQS)));
+  ZK_TRY(zk_copy_to_host(check->helper, lse, p.lse_d, FLOAT_BYTES(SEQS * s.heads)));
+  ZK_TRY(zk_fill_zero(check->helper, p.out_d, q_bytes(&p, SEQS)));
+  ZK_TRY(zk_stream_wait(check->helper));
+  batch.seq_shared_pages = shared_d;
+  ZK_TRY(zk_attention_forward(check->stream, &p.desc, &batch, p.q_d, p.k_cache, p.v_cache, p.out_d, p.lse_d));
+  ZK_TRY(compare(check, "out", p.out_d, out, num_q(&p, SEQS)));
+  return zk_check_compare(check, "lse", p.lse_d, lse, (int64_t)SEQS * s.heads);
+}
+
 // A long cache, and single rows at sampled positions of it.
 static zk_status long_case(zk_check *check) {
   static const int32_t sampled[] = {0, 63, 64, 127, 128, 511, 512, 4095, 8192, 12345, 16383};
   const int32_t length = 16384;
-  const shape s = {2, 1, 32, 64};
+  const shape s = {2, 1, 64, 64};
   zk_check_case(check, "single rows of a sequence of %d", length);
   problem p;
   ZK_TRY(make_problem(check, s, ZK_CHECK_NORMAL, &length, 1, &p));
@@ -211,12 +251,12 @@ static zk_status long_case(zk_check *check) {
   for (int i = 0; i < NUM(sampled); i++) {
     const int32_t pos = sampled[i], one = 1;
     zk_attention_batch batch;
-    float out[2 * 32], lse[2];
+    float out[2 * 64], lse[2];
     ZK_TRY(make_batch(check, &p, 1, &one, &pos, &batch));
     ZK_TRY(zk_attention_forward(check->stream, &p.desc, &batch, p.q_d + q_bytes(&p, pos), p.k_cache, p.v_cache, p.out_d,
                                 p.lse_d));
     reference_forward(&p.desc, 1, pos, p.q + q_bytes(&p, pos), p.k, p.v, out, lse);
-    ZK_TRY(compare(check, "out", p.out_d, out, 2 * 32));
+    ZK_TRY(compare(check, "out", p.out_d, out, 2 * 64));
     ZK_TRY(zk_check_compare(check, "lse", p.lse_d, lse, 2));
   }
   return ZK_OK;
@@ -246,6 +286,7 @@ zk_status zk_check_attention(zk_check *check) {
   // As many blocks as a GPU has room for: each walks all the splits of its rows.
   if (zk_device_get_kind(check->device) == ZK_DEVICE_CUDA)
     ZK_TRY(chunked_case(check, (shape){32, 32, 8, 16}, ZK_CHECK_NORMAL, 545, whole, 1));
+  ZK_TRY(shared_case(check));
   return long_case(check);
 }
 

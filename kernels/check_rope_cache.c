@@ -84,7 +84,7 @@ static zk_status make_batch(zk_check *check, const shape *s, zk_attention_batch 
   ZK_TRY(zk_check_upload(check, first, (size_t)s->seqs * sizeof *ints, (void **)&first_d));
   ZK_TRY(zk_check_upload(check, pos, (size_t)s->rows * sizeof *ints, (void **)positions));
   ZK_TRY(zk_check_upload(check, table, (size_t)num_pages * sizeof *ints, (void **)&table_d));
-  *batch = (zk_attention_batch){s->rows, s->seqs, pages, start_d, first_d, table_d};
+  *batch = (zk_attention_batch){s->rows, s->seqs, pages, start_d, first_d, table_d, NULL};
   return ZK_OK;
 }
 

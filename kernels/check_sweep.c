@@ -174,7 +174,7 @@ static zk_status sweep_places(zk_check *check, int64_t most_rows) {
 // ---- attention: rows that decode, each at the end of a sequence of its own length
 
 static zk_status run_decode(const sweep *s, int64_t first, int64_t rows) {
-  const zk_attention_batch batch = {(int32_t)rows, (int32_t)rows, s->max_pages, s->iota, s->positions + first, s->page_table + first * s->max_pages};
+  const zk_attention_batch batch = {(int32_t)rows, (int32_t)rows, s->max_pages, s->iota, s->positions + first, s->page_table + first * s->max_pages, NULL};
   return zk_attention_forward(s->check->helper, &s->attention, &batch, at(s, s->x, first, s->in), s->k_cache, s->v_cache, s->y, NULL);
 }
 
@@ -207,7 +207,7 @@ static zk_status fill_caches(sweep *s) {
   ZK_TRY(zk_check_upload_elements(check, values, (int64_t)total * row, &k));
   ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, (int64_t)total * row, &values));
   ZK_TRY(zk_check_upload_elements(check, values, (int64_t)total * row, &v));
-  const zk_attention_batch all = {total, n, s->max_pages, starts_d, zeros_d, s->page_table};
+  const zk_attention_batch all = {total, n, s->max_pages, starts_d, zeros_d, s->page_table, NULL};
   ZK_TRY(zk_kv_write(check->helper, d, &all, k, v, s->k_cache, s->v_cache));
   return zk_stream_wait(check->helper); // it is read on another stream
 }

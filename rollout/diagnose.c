@@ -59,7 +59,7 @@ static zk_status run_layer(probe *p, int layer) {
   const int32_t *positions = p->ints + p->num_rows, *pages = positions + p->num_rows, *chunk = pages + p->num_pages;
   for (int32_t c = 0; c < p->num_chunks; c++, chunk += 3) {
     const int32_t first = c * p->chunk, rest = p->num_rows - first;
-    const zk_decoder_batch batch = {{rest < p->chunk ? rest : p->chunk, 1, p->num_pages, chunk, chunk + 2, pages}, positions + first};
+    const zk_decoder_batch batch = {{rest < p->chunk ? rest : p->chunk, 1, p->num_pages, chunk, chunk + 2, pages, NULL}, positions + first};
     zk_layer_activations a = p->activations;
     a.x = a.y = p->x + (size_t)first * p->row_bytes;
     ZK_TRY(zk_decoder_layer_forward(p->policy, p->stream, layer, p->page_tokens, &batch, &a, p->k_cache, p->v_cache, a.x));

@@ -208,7 +208,7 @@ static zk_status pack(zk_gradient *g, const zk_sequences *s, const zk_microbatch
 static zk_decoder_batch batch_of(const zk_gradient *g, const zk_microbatch *m) {
   const buffers *b = &g->b;
   return (zk_decoder_batch){{(int32_t)m->num_rows, (int32_t)(m->last_seq - m->first_seq), (int32_t)b->max_pages, b->seq_row_start, b->seq_first_pos,
-                             b->page_table}, b->positions};
+                             b->page_table, NULL}, b->positions};
 }
 
 static bool has_filter(const zk_gradient_options *o) { return o->top_k > 0 || o->top_p < 1; } // greedy too

@@ -59,7 +59,7 @@ static zk_status make_batch(zk_bench *bench, attention_arg *a, int32_t num_seqs,
   if (status == ZK_OK) status = zk_bench_upload(bench, first, (size_t)num_seqs * sizeof *first, &first_d);
   free(table), free(start);
   a->tables = table_d;
-  a->batch = (zk_attention_batch){num_seqs * rows_each, num_seqs, max_pages, start_d, first_d, table_d};
+  a->batch = (zk_attention_batch){num_seqs * rows_each, num_seqs, max_pages, start_d, first_d, table_d, NULL};
   if (status != ZK_OK) return status;
   const int64_t n = (int64_t)(zk_kv_cache_bytes(zk_bench_device(bench), &desc, (int32_t)pages) / 2);
   ZK_TRY(zk_bench_random(bench, ZK_BF16, n, 1.0f, "keys", &a->k_cache));
@@ -125,7 +125,8 @@ static zk_status write_rows(zk_bench *bench, int32_t size) {
 }
 
 static zk_status run(zk_bench *bench) {
-  static const int32_t decodes[][2] = {{1, 1024}, {1, 32768}, {32, 4096}, {256, 1024}}; // sequences, keys
+  static const int32_t decodes[][2] = {{1, 1024},  {1, 32768},  {8, 131072}, {32, 4096},
+                                       {64, 8192}, {256, 1024}, {512, 600}}; // sequences, keys
   zk_status status = ZK_OK;
   for (int32_t size = 1024; size <= 8192 && status == ZK_OK && zk_bench_wants(bench, forward_group); size *= 8) {
     status = prefill(bench, size, false);

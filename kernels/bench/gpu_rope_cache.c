@@ -62,7 +62,7 @@ static zk_status make_batch(zk_bench *bench, cache_arg *a, int32_t rows, bool de
   if (status == ZK_OK) status = zk_bench_upload(bench, table, (size_t)num_pages * sizeof *ints, &table_d);
   free(ints);
   ZK_TRY(status);
-  a->batch = (zk_attention_batch){rows, seqs, pages, start_d, first_d, table_d};
+  a->batch = (zk_attention_batch){rows, seqs, pages, start_d, first_d, table_d, NULL};
   a->desc.positions = positions_d;
   const size_t bytes = zk_kv_cache_bytes(zk_stream_device(a->stream), &a->desc.attention, num_pages);
   ZK_TRY(zk_bench_alloc(bench, bytes, "a K cache", &a->k_cache));

@@ -98,7 +98,13 @@ void zk_cuda_attention_force(zk_cuda_attention_variant variant) { forced = varia
 
 bool zk_cuda_attention_is_idle(void) { return forced != ZK_CUDA_NUM_ATTENTION && !forced_is_used; }
 
-// Whether few_rows decides against the prefill kernel; a check may have decided before.
+// Whether few_rows decides for the decoding kernel; a check may have decided before.
+static bool takes_decode(const zk_attn &a, int32_t num_rows, bool few_rows) {
+  const bool wanted = forced == ZK_CUDA_NUM_ATTENTION ? few_rows : forced == ZK_CUDA_ATTENTION_DECODE;
+  return wanted && zk_attn_decode_valid(a, num_rows);
+}
+
+// Whether it decides against the prefill kernel.
 static bool takes_prefill(const zk_attn &a, bool few_rows) {
   const bool wanted = forced == ZK_CUDA_NUM_ATTENTION ? !few_rows : forced == ZK_CUDA_ATTENTION_PREFILL;
   return wanted && zk_attn_prefill_valid(a);
@@ -109,8 +115,11 @@ static zk_status forward(zk_stream *stream, const zk_attention_desc *desc, const
                          const T *k_cache, const T *v_cache, T *out, float *lse) {
   zk_attn a = zk_attn_of(desc, batch);
   const bool few_rows = (int64_t)batch->num_rows * a.group <= 32 * (int64_t)batch->num_seqs;
-  const bool by_prefill = sizeof(T) == 2 && takes_prefill(a, few_rows);
-  forced_is_used |= sizeof(T) == 2 && forced == (by_prefill ? ZK_CUDA_ATTENTION_PREFILL : ZK_CUDA_ATTENTION_TILES);
+  const bool by_decode = sizeof(T) == 2 && takes_decode(a, batch->num_rows, few_rows),
+             by_prefill = sizeof(T) == 2 && !by_decode && takes_prefill(a, few_rows);
+  forced_is_used |= sizeof(T) == 2 && forced == (by_decode    ? ZK_CUDA_ATTENTION_DECODE
+                                                 : by_prefill ? ZK_CUDA_ATTENTION_PREFILL
+                                                              : ZK_CUDA_ATTENTION_TILES);
   const int32_t units = by_prefill ? ZK_ATTN_PREFILL_UNITS : zk_attn_units<T>::forward(a.dim, few_rows);
   const int32_t num_sms = zk_cuda_num_sms(zk_stream_device(stream));
   const int64_t enough_blocks = by_prefill ? num_sms / 2 : 2 * num_sms; // with fewer, splits become blocks of their own
@@ -118,6 +127,8 @@ static zk_status forward(zk_stream *stream, const zk_attention_desc *desc, const
   const int32_t num_blocks = most_blocks(batch, a.group, units);
   if (desc->numerics == ZK_VENDOR)
     a.split_keys = split_by_load(max_keys, (int64_t)num_blocks * a.num_kv_heads, enough_blocks, few_rows);
+  if constexpr (sizeof(T) == 2)
+    if (by_decode) return zk_attn_decode(stream, a, batch->num_rows, q, k_cache, v_cache, out, lse);
   const int64_t num_splits = (max_keys + a.split_keys - 1) / a.split_keys;
   zk_attn_forward_plan plan = {batch->num_rows, num_blocks, few_rows, {NULL, NULL, (int32_t)num_splits}};
 

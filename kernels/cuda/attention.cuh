@@ -27,7 +27,7 @@ struct zk_attn {
   float scale;
   int32_t num_seqs, max_pages;
   int32_t split_keys; // of a split of the forward pass: the contract's, or in numerics vendor what suits the load
-  const int32_t *seq_row_start, *seq_first_pos, *page_table;
+  const int32_t *seq_row_start, *seq_first_pos, *page_table, *seq_shared_pages;
   const int32_t *block_start; // [num_seqs + 1] from the plan
 };
 
@@ -44,6 +44,7 @@ static inline zk_attn zk_attn_of(const zk_attention_desc *d, const zk_attention_
           b->seq_row_start,
           b->seq_first_pos,
           b->page_table,
+          b->seq_shared_pages,
           NULL};
 }
 
@@ -55,7 +56,7 @@ struct alignas(16) zk_float4 {
   float at[4];
 };
 
-static __device__ __forceinline__ int32_t zk_attn_min(int32_t a, int32_t b) { return a < b ? a : b; }
+static __host__ __device__ __forceinline__ int32_t zk_attn_min(int32_t a, int32_t b) { return a < b ? a : b; }
 static __device__ __forceinline__ int32_t zk_attn_clamp(int32_t x, int32_t low, int32_t high) {
   return x < low ? low : x > high ? high : x;
 }
@@ -171,6 +172,10 @@ zk_status zk_attn_forward(zk_stream *stream, const zk_attn &a, const zk_attn_for
 bool zk_attn_prefill_valid(const zk_attn &a);
 zk_status zk_attn_prefill(zk_stream *stream, const zk_attn &a, const zk_attn_forward_plan &plan, const zk_bf16 *q,
                           const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_bf16 *out, float *lse);
+// Forward for few rows a sequence (attention_decode.cu), where it is valid: it needs no plan.
+bool zk_attn_decode_valid(const zk_attn &a, int32_t num_rows);
+zk_status zk_attn_decode(zk_stream *stream, const zk_attn &a, int32_t num_rows, const zk_bf16 *q,
+                         const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_bf16 *out, float *lse);
 zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
                                  const zk_attn_gradient<float> &in, float *dq);
 zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks,

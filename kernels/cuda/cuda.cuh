@@ -20,6 +20,9 @@ extern "C" zk_status zk_cuda_fail(cudaError_t error, const char *call, const cha
 extern "C" cudaStream_t zk_cuda_stream(zk_stream *stream);
 extern "C" unsigned long long *zk_cuda_error_word(zk_stream *stream);
 extern "C" void **zk_cuda_vendor_handle(zk_stream *stream); // the stream's cuBLAS handle, NULL until one is made
+// Counters in device memory for kernels whose blocks share out their work as they go: 0 between kernels, each leaves them so.
+#define ZK_CUDA_NUM_COUNTERS 2
+extern "C" uint32_t *zk_cuda_counters(zk_stream *stream);
 extern "C" int zk_cuda_num_sms(const zk_device *device);
 // Whether kernels queued from now on may begin before the one ahead of them on the stream has ended (ZK_LAUNCH_DEPENDENT). Only for
 // stretches in which no kernel writes weights, and which begin with an ordinary launch, copy or wait. Off at first.
@@ -38,6 +41,9 @@ extern "C" bool zk_cuda_overlap(zk_stream *stream);
 // The same, of a kernel in which every thread that reads or writes global memory calls zk_wait_for_previous() before it does: on a stream
 // that overlaps (zk_cuda_overlap) its blocks may start as the previous kernel's drain. Before that call it may read weights alone.
 #define ZK_LAUNCH_DEPENDENT(kernel, grid, block, smem, stream, ...)                                                    \
+  ZK_LAUNCH_EARLY(zk_cuda_overlap(stream), kernel, grid, block, smem, stream, __VA_ARGS__)
+// The same, but `early` says whether its blocks may start so: true for a kernel that reads nothing at all before it has waited.
+#define ZK_LAUNCH_EARLY(early, kernel, grid, block, smem, stream, ...)                                                 \
   do {                                                                                                                 \
     if ((smem) > 48 * 1024) ZK_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(smem))); \
     cudaLaunchAttribute zk_attribute_ = {};                                                                            \
@@ -46,7 +52,7 @@ extern "C" bool zk_cuda_overlap(zk_stream *stream);
     cudaLaunchConfig_t zk_config_ = {};                                                                                \
     zk_config_.gridDim = (grid), zk_config_.blockDim = (block), zk_config_.dynamicSmemBytes = (size_t)(smem);          \
     zk_config_.stream = zk_cuda_stream(stream);                                                                        \
-    zk_config_.attrs = &zk_attribute_, zk_config_.numAttrs = zk_cuda_overlap(stream) ? 1 : 0;                          \
+    zk_config_.attrs = &zk_attribute_, zk_config_.numAttrs = (early) ? 1 : 0;                                          \
     ZK_CUDA(cudaLaunchKernelEx(&zk_config_, kernel, __VA_ARGS__));                                                     \
   } while (0)
 #define ZK_DYNAMIC_SHARED(type, name)                                                                                  \
@@ -58,6 +64,7 @@ static __device__ __forceinline__ void zk_wait_for_previous() { asm volatile("gr
 static __device__ __forceinline__ void zk_let_next_start() { asm volatile("griddepcontrol.launch_dependents;"); }
 #else // blocks of the emulated device run one kernel after the other
 #define ZK_LAUNCH_DEPENDENT ZK_LAUNCH
+#define ZK_LAUNCH_EARLY(early, ...) ZK_LAUNCH(__VA_ARGS__)
 static inline void zk_wait_for_previous() {}
 static inline void zk_let_next_start() {}
 #endif

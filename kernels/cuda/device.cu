@@ -14,6 +14,7 @@ typedef struct {
 typedef struct {
   cudaStream_t stream;
   unsigned long long *error_word; // page-locked host memory that kernels write to: read without a copy once they are done
+  uint32_t *counters;             // device, zk_cuda_counters
   void *vendor_handle;
   bool overlap; // zk_cuda_overlap
 } cuda_stream_state;
@@ -30,6 +31,7 @@ extern "C" zk_status zk_cuda_fail(cudaError_t error, const char *call, const cha
 extern "C" cudaStream_t zk_cuda_stream(zk_stream *stream) {
   return stream->state != NULL ? static_cast<cuda_stream_state *>(stream->state)->stream : cudaStream_t(0);
 }
+extern "C" uint32_t *zk_cuda_counters(zk_stream *stream) { return static_cast<cuda_stream_state *>(stream->state)->counters; }
 extern "C" unsigned long long *zk_cuda_error_word(zk_stream *stream) { return static_cast<cuda_stream_state *>(stream->state)->error_word; }
 extern "C" void **zk_cuda_vendor_handle(zk_stream *stream) { return &static_cast<cuda_stream_state *>(stream->state)->vendor_handle; }
 extern "C" void zk_cuda_set_overlap(zk_stream *stream, bool overlap) { static_cast<cuda_stream_state *>(stream->state)->overlap = overlap; }
@@ -128,8 +130,14 @@ static zk_status cuda_stream_open(zk_stream *stream) {
   cudaError_t error = cudaStreamCreateWithFlags(&state->stream, cudaStreamNonBlocking);
   if (error == cudaSuccess)
     error = cudaHostAlloc(reinterpret_cast<void **>(&state->error_word), sizeof *state->error_word, cudaHostAllocPortable | cudaHostAllocMapped);
+  const size_t counters_bytes = ZK_CUDA_NUM_COUNTERS * sizeof *state->counters;
+  if (error == cudaSuccess) error = cudaMalloc(reinterpret_cast<void **>(&state->counters), counters_bytes);
+  if (error == cudaSuccess) error = cudaMemset(state->counters, 0, counters_bytes);
+  if (error == cudaSuccess) error = cudaDeviceSynchronize(); // they are zero before any kernel of this stream
   if (error != cudaSuccess) {
     if (state->stream != NULL) (void)cudaStreamDestroy(state->stream);
+    (void)cudaFreeHost(state->error_word);
+    (void)cudaFree(state->counters);
     free(state);
     ZK_CUDA(error);
   }
@@ -144,6 +152,7 @@ static void cuda_stream_close(zk_stream *stream) {
   zk_cuda_vendor_close(state->vendor_handle);
   (void)cudaStreamDestroy(state->stream);
   (void)cudaFreeHost(state->error_word);
+  (void)cudaFree(state->counters);
   free(state);
 }
 

@@ -39,6 +39,12 @@ static inline zk_status zk_tma_map_2d(zk_numerics numerics, const void *base, in
 static __device__ __forceinline__ void zk_tma_prefetch_map(const CUtensorMap *map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
+// `bytes` neighbouring bytes; both addresses and the size are multiples of 16.
+static __device__ __forceinline__ void zk_tma_load(void *to, const void *from, uint32_t bytes, uint64_t *bar) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %3, [%2];"
+               ::"r"(zk_shared_address(to)), "l"(from), "r"(zk_shared_address(bar)), "r"(bytes)
+               : "memory");
+}
 // The box whose first element is column x of row y.
 static __device__ __forceinline__ void zk_tma_load_2d(void *to, const CUtensorMap *map, uint64_t *bar, int x, int y) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];"

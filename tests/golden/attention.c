@@ -55,7 +55,7 @@ static zk_status make_batch(golden *g, const problem *p, const int32_t *rows, co
   for (int i = 0; i < p->num_seqs; i++) start[i + 1] = start[i] + rows[i];
   ZK_TRY(golden_upload(g, start, (size_t)(p->num_seqs + 1) * sizeof *start, (void **)&start_d));
   ZK_TRY(golden_upload(g, first_pos, (size_t)p->num_seqs * sizeof *first_pos, (void **)&first_d));
-  *batch = (zk_attention_batch){start[p->num_seqs], p->num_seqs, p->max_pages, start_d, first_d, p->page_table};
+  *batch = (zk_attention_batch){start[p->num_seqs], p->num_seqs, p->max_pages, start_d, first_d, p->page_table, NULL};
   return ZK_OK;
 }
 

@@ -69,7 +69,8 @@ static zk_attention_batch make_batch(place *at, const problem *p, const int32_t 
                               max_pages,
                               upload(at, start, sizeof start),
                               upload(at, first, sizeof(int32_t) * (size_t)p->num_seqs),
-                              upload(at, table, sizeof *table * (size_t)(p->num_seqs * max_pages))};
+                              upload(at, table, sizeof *table * (size_t)(p->num_seqs * max_pages)),
+                              NULL};
 }
 
 // Appends n elements of device memory to a growing result.
@@ -171,6 +172,18 @@ static void splits_by_one_block_or_many(void **state) {
       .heads = 4, .kv_heads = 2, .dim = 8, .page_tokens = 48, .num_seqs = 2, .len = {1100, 520}, .first = {400, 513}});
 }
 
+// Few rows a sequence with the head sizes of the decoding kernel: blocks of rows that see different splits, sequences of
+// one split and of several, pages of several boxes and boxes of several pages.
+static void decoding(void **state) {
+  devices_agree((problem){ZK_BF16, .heads = 8, .kv_heads = 2, .dim = 128, .page_tokens = 48, .num_seqs = 5,
+                          .len = {1, 130, 513, 1100, 640}, .first = {0, 129, 512, 1096, 630}});
+  devices_agree((problem){ZK_BF16, .heads = 20, .kv_heads = 1, .dim = 64, .page_tokens = 256, .num_seqs = 3,
+                          .len = {515, 40, 1029}, .first = {510, 39, 1028}});
+  problem p = {ZK_BF16, .heads = 3, .kv_heads = 3, .dim = 64, .page_tokens = 16, .num_seqs = MAX_SEQS};
+  for (int i = 0; i < MAX_SEQS; i++) p.len[i] = 1 + 37 * i, p.first[i] = i % 4 == 1 ? p.len[i] : p.len[i] - 1;
+  devices_agree(p); // some sequences have no rows
+}
+
 // Numerics vendor: a prefill is one split, so that where bf16 has no second it has the same bits; a decoded row is cut as the load asks, so
 // that what its neighbours are reaches its bits (of out and lse: lse is not rounded to bf16).
 static void vendor_cuts_by_load(void **state) {
@@ -209,6 +222,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(largest_heads),
       cmocka_unit_test(splits_by_one_block_or_many),
+      cmocka_unit_test(decoding),
       cmocka_unit_test(vendor_cuts_by_load),
       cmocka_unit_test(sums_over_parts_and_heads),
   };

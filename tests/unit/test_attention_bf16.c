@@ -61,7 +61,7 @@ static void play(problem *p, int32_t step) {
   const int32_t q_row = p->desc.num_heads * p->desc.head_dim, kv_row = p->desc.num_kv_heads * p->desc.head_dim;
   for (int32_t pos = 0; pos < p->len; pos += step) {
     const int32_t start[2] = {0, step < p->len - pos ? step : p->len - pos};
-    const zk_attention_batch batch = {start[1], 1, p->num_pages, start, &pos, p->pages};
+    const zk_attention_batch batch = {start[1], 1, p->num_pages, start, &pos, p->pages, NULL};
     OK(zk_kv_write(stream, &p->desc, &batch, p->k + pos * kv_row, p->v + pos * kv_row, p->k_cache, p->v_cache));
     OK(zk_attention_forward(stream, &p->desc, &batch, p->q + pos * q_row, p->k_cache, p->v_cache, p->out + pos * q_row,
                             p->lse + pos * p->desc.num_heads));
@@ -103,7 +103,7 @@ static void borders_of_tiles_and_splits(void **state) {
 
 static void backward(problem *p) {
   const int32_t start[2] = {0, p->len}, zero = 0;
-  const zk_attention_batch batch = {p->len, 1, p->num_pages, start, &zero, p->pages};
+  const zk_attention_batch batch = {p->len, 1, p->num_pages, start, &zero, p->pages, NULL};
   dirty(p);
   OK(zk_kv_write(stream, &p->desc, &batch, p->k, p->v, p->k_cache, p->v_cache));
   OK(zk_attention_backward(stream, &p->desc, &batch, p->q, p->k_cache, p->v_cache, p->want_out, p->dout, p->want_lse, p->dq, p->dk, p->dv));
@@ -157,7 +157,7 @@ static void an_unwritten_page_is_noticed(void **state) {
   play(&p, 100);
   p.pages[3] = 0; // positions 48 to 63
   const int32_t start[2] = {0, 100}, zero = 0;
-  const zk_attention_batch batch = {100, 1, p.num_pages, start, &zero, p.pages};
+  const zk_attention_batch batch = {100, 1, p.num_pages, start, &zero, p.pages, NULL};
   OK(zk_attention_forward(stream, &p.desc, &batch, p.q, p.k_cache, p.v_cache, p.out, p.lse));
   for (int32_t t = 64; t < 100; t++) assert_int_equal(p.out[t * 64].bits, 0x7fff);
   free_problem(&p);
