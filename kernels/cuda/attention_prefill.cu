@@ -142,7 +142,8 @@ static __device__ __forceinline__ void compute(const zk_attn &at, const zk_attn_
   merged_rows rows = {{-INFINITY, -INFINITY}, {0.0f, 0.0f}, {0.0f, 0.0f}, {0.0f, 0.0f}, {false, false}};
 #pragma unroll
   for (int i = 0; i < D / 2; ++i) o[i] = 0.0f;
-  int32_t in_split = 0; // tile j of its split
+  int32_t in_split = 0;                           // tile j of its split
+  const int32_t second = split_tiles > 1 ? 1 : 0; // in_split when the tile before is the first of its split
 #pragma unroll 1
   for (int32_t j = 0; j < num_tiles; ++j) {
     const int32_t tile = (work.first_tile + j) * KEYS, stage = k->at;
@@ -152,7 +153,7 @@ static __device__ __forceinline__ void compute(const zk_attn &at, const zk_attn_
     queue_scores<D>(sm, stage, group, s);
     if (j > 0) {
       zk_mbar_wait(&sm->v_full[stage ^ 1], stage == 0 ? k->parity ^ 1 : k->parity);
-      queue_values<D>(sm, stage ^ 1, p, in_split == 1 % split_tiles, o);
+      queue_values<D>(sm, stage ^ 1, p, in_split == second, o);
     } else zk_wgmma_commit(); // an empty group, so that the first of two is always S
     zk_barrier_arrive(TURN_BARRIER(group ^ 1), COMPUTING);
     if (split_ended) {
@@ -187,13 +188,14 @@ static __device__ __forceinline__ void compute(const zk_attn &at, const zk_attn_
   const int32_t stage = k->at ^ 1, last_tile = work.first_tile + num_tiles - 1, keys = work.num_keys - last_tile * KEYS;
   zk_mbar_wait(&sm->v_full[stage], stage == 1 ? k->parity ^ 1 : k->parity);
   if (keys < KEYS) clear_values<D>(sm, stage, keys, group);
-  queue_values<D>(sm, stage, p, in_split == 1 % split_tiles, o);
+  queue_values<D>(sm, stage, p, in_split == second, o);
   const merged_rows before = rows;
   merge_scalars(weight, state, &rows);
   zk_wgmma_wait<0>();
   if (lane == 0) zk_mbar_arrive(&sm->v_empty[stage]);
+  // A row that ends before the last split keeps its total; what follows adds +0 to it anyway.
 #pragma unroll
-  for (int r = 0; r < 2; ++r) // a row that ends before the last split keeps its total; what follows adds +0 to it anyway
+  for (int r = 0; r < 2; ++r)
     if (keys_seen[r] <= last_tile / split_tiles * at.split_keys)
       rows.M[r] = before.M[r], rows.L[r] = before.L[r], rows.A[r] = 1.0f, rows.B[r] = 0.0f, rows.copy[r] = false;
   merge_values<D>(rows, total, o);

@@ -193,11 +193,24 @@ static __device__ __forceinline__ void zk_prefill_queries(const zk_attn &at, con
     const zk_prefill_work work = zk_prefill_read(sm, &found);
     if (work.num_tiles == 0) return;
     zk_mbar_wait(&sm->q_empty, parity);
-    for (int32_t i = (int32_t)threadIdx.x % 64; i < ZK_PREFILL_ROWS * (D / 8); i += 64) {
-      const int32_t r = i / (D / 8), piece = i % (D / 8), flat = work.block.begin + r;
-      const bool there = flat < work.block.end;
-      const zk_bf16 *from = there ? q + zk_attn_row(at, work.block, work.kv_head, flat) * (size_t)D + 8 * piece : q;
-      zk_copy_16_or_zero(&sm->q[piece / 8][r][(piece % 8 ^ r % 8) * 8], from, there);
+    // D / 8 lanes have a row; the row's token and head move on without a division.
+    constexpr int32_t pieces = D / 8, rows_at_once = 64 / pieces;
+    const int32_t piece = (int32_t)threadIdx.x % pieces, first = (int32_t)threadIdx.x % 64 / pieces;
+    const int32_t flat = work.block.begin + first;
+    int32_t head = flat % at.group;
+    const zk_bf16 *from = q +
+                          ((size_t)(work.block.row_start + flat / at.group) * (size_t)at.num_heads +
+                           (size_t)(work.kv_head * at.group + head)) *
+                              (size_t)D +
+                          8 * piece;
+    const int32_t skip =
+        (at.num_heads - at.group) * D; // from a token's last head of the group to the next token's first
+#pragma unroll 4
+    for (int32_t r = first; r < ZK_PREFILL_ROWS; r += rows_at_once) {
+      const bool there = work.block.begin + r < work.block.end;
+      zk_copy_16_or_zero(&sm->q[piece / 8][r][(piece % 8 ^ r % 8) * 8], there ? from : q, there);
+      from += rows_at_once * D;
+      for (head += rows_at_once; head >= at.group; head -= at.group) from += skip;
     }
     zk_copy_wait();
     zk_fence_async();
