@@ -8,6 +8,7 @@
 #include "kernels/bench/gpu.h"
 #include "kernels/linear.h"
 #include "rollout/engine.h"
+#include "shared/clock.h"
 #include "shared/log.h"
 #include "trainer/update.h"
 
@@ -15,6 +16,7 @@ enum {
   NEW_TOKENS = 1000, // a decode row begins anew after so many
   SQUARE = 1024,     // the matrix product that prefill is compared with
   MAX_PROMPT = 4096,
+  MAX_BATCHES = 3,
   MAX_TRAIN_SEQUENCES = 4,
   MAX_TRAIN_TOKENS = 4096,
 };
@@ -26,7 +28,7 @@ typedef struct {
   zk_model_config config;
   int32_t prompt;  // tokens of the prefill row, at most MAX_PROMPT
   int32_t context; // tokens of a prompt that is decoded from
-  int32_t batch;   // of the larger decode row; the other's is 1
+  int32_t batches[MAX_BATCHES]; // of the decode rows, ascending from 1; 0 ends them
   int32_t train_sequences, train_length;
   uint64_t kv_bytes;
 } model_case;
@@ -42,7 +44,7 @@ typedef struct {
 } model_bench;
 
 static model_case smollm2_135m(void) {
-  model_case c = {.name = "135M f32", .numerics = ZK_F32, .prompt = 512, .context = 16, .batch = 16, .train_sequences = 4, .train_length = 256,
+  model_case c = {.name = "135M f32", .numerics = ZK_F32, .prompt = 512, .context = 16, .batches = {1, 16}, .train_sequences = 4, .train_length = 256,
                   .kv_bytes = (uint64_t)1 << 30};
   zk_model_config *m = &c.config;
   *m = zk_model_config_default(ZK_MODEL_LLAMA);
@@ -56,15 +58,25 @@ static const struct {
   const char *name;
   int32_t layers, hidden, heads, kv_heads, intermediate;
   bool tied, trains;
-} qwen3_shapes[] = {{"0.6B bf16", 28, 1024, 16, 8, 3072, true, true},
-                    {"1.7B bf16", 28, 2048, 16, 8, 6144, true, true},
-                    {"8B bf16", 36, 4096, 32, 8, 12288, false, false}};
+  int32_t largest_batch;
+} qwen3_shapes[] = {{"0.6B bf16", 28, 1024, 16, 8, 3072, true, true, 256},
+                    {"1.7B bf16", 28, 2048, 16, 8, 6144, true, true, 64},
+                    {"8B bf16", 36, 4096, 32, 8, 12288, false, false, 256}};
 #define NUM_QWEN3 ((int)(sizeof qwen3_shapes / sizeof qwen3_shapes[0]))
+
+static int32_t largest_batch(const model_case *c) {
+  int32_t most = 0;
+  for (int i = 0; i < MAX_BATCHES; i++)
+    if (c->batches[i] > most) most = c->batches[i];
+  return most;
+}
 
 static model_case qwen3(const zk_bench *bench, int shape) {
   model_case c = {.numerics = ZK_BF16, .train_sequences = qwen3_shapes[shape].trains};
   snprintf(c.name, sizeof c.name, "%s", qwen3_shapes[shape].name);
-  c.prompt = c.train_length = zk_bench_size(bench, 4096, 16), c.context = zk_bench_size(bench, 1024, 16), c.batch = zk_bench_size(bench, 64, 2);
+  c.prompt = c.train_length = zk_bench_size(bench, 4096, 16), c.context = zk_bench_size(bench, 1024, 16);
+  c.batches[0] = 1, c.batches[1] = zk_bench_size(bench, 64, 2);
+  if (qwen3_shapes[shape].largest_batch > 64) c.batches[2] = zk_bench_size(bench, qwen3_shapes[shape].largest_batch, 4);
   zk_model_config *m = &c.config;
   *m = zk_model_config_default(ZK_MODEL_QWEN3);
   m->num_layers = zk_bench_size(bench, qwen3_shapes[shape].layers, 1), m->hidden = zk_bench_size(bench, qwen3_shapes[shape].hidden, 16);
@@ -74,8 +86,8 @@ static model_case qwen3(const zk_bench *bench, int shape) {
   m->head_dim = 128, m->vocab = zk_bench_size(bench, 151936, 16);
   m->tie_embeddings = qwen3_shapes[shape].tied, m->rms_eps = 1e-6f, m->rope.theta = 1e6, m->max_position = 8192;
   const uint64_t sequence = (uint64_t)(c.context + NEW_TOKENS + 64), token = (uint64_t)m->num_layers * (uint64_t)m->num_kv_heads * 128 * 2 * 2;
-  const uint64_t longest = (uint64_t)(c.prompt + NEW_TOKENS + 64);
-  c.kv_bytes = token * (sequence * (uint64_t)c.batch > longest ? sequence * (uint64_t)c.batch : longest);
+  const uint64_t longest = (uint64_t)(c.prompt + NEW_TOKENS + 64), batched = sequence * (uint64_t)largest_batch(&c);
+  c.kv_bytes = token * (batched > longest ? batched : longest);
   return c;
 }
 
@@ -111,7 +123,7 @@ static double head_flops(const zk_policy *p) { return 2.0 * (double)p->config.vo
 // ---- sampling
 
 static zk_status open_engine(model_bench *m) {
-  const zk_engine_options o = {.seed = 1, .temperature = 1, .top_p = 1, .max_new_tokens = NEW_TOKENS, .ignore_eos = true, .max_batch = m->c.batch,
+  const zk_engine_options o = {.seed = 1, .temperature = 1, .top_p = 1, .max_new_tokens = NEW_TOKENS, .ignore_eos = true, .max_batch = largest_batch(&m->c), .steps_ahead = is_gpu(m),
                                .page_tokens = 64, .kv_bytes = m->c.kv_bytes, .prefill_chunk = m->c.prompt, .max_sequence = m->c.prompt + NEW_TOKENS};
   return zk_engine_open(&m->policy, &o, &m->engine);
 }
@@ -139,6 +151,18 @@ static zk_status begin_batch(model_bench *m) {
     ZK_TRY(zk_engine_step(m->engine));
     zk_engine_get_stats(m->engine, &after);
   } while (after.prefill_rows != before.prefill_rows);
+  return ZK_OK;
+}
+
+// Steps of a full batch on a GPU, where the host runs ahead of the device: only many together have a length.
+static zk_status time_steps(model_bench *m, double *us) {
+  enum { WARM = 5 };
+  const int steps = zk_bench_is_quick(m->bench) ? 40 : 200;
+  ZK_TRY(begin_batch(m));
+  for (int i = 0; i < WARM; i++) ZK_TRY(zk_engine_step(m->engine));
+  const double start = zk_clock_s();
+  for (int i = 0; i < steps; i++) ZK_TRY(zk_engine_step(m->engine));
+  *us = (zk_clock_s() - start) * 1e6 / steps;
   return ZK_OK;
 }
 
@@ -179,7 +203,8 @@ static zk_status add_decode(model_bench *m, int32_t batch) {
   snprintf(row.group, sizeof row.group, "%s", decode_group);
   snprintf(row.shape, sizeof row.shape, "%s batch %d ctx %d", m->c.name, batch, m->num_prompt);
   double none;
-  ZK_TRY(zk_bench_time(m->bench, decode, NULL, m, &row.us, &none));
+  if (is_gpu(m)) ZK_TRY(time_steps(m, &row.us));
+  else ZK_TRY(zk_bench_time(m->bench, decode, NULL, m, &row.us, &none));
   if (batch == 1) m->decode_alone_us = row.us;
   else row.rival_us = batch * m->decode_alone_us;
   ZK_TRY(zk_bench_add(m->bench, row));
@@ -292,8 +317,8 @@ static zk_status add_training(model_bench *m) {
 static zk_status run_rows(model_bench *m) {
   ZK_TRY(open_policy(m));
   ZK_TRY(open_engine(m));
-  ZK_TRY(add_decode(m, 1));
-  if (!zk_bench_is_quick(m->bench)) ZK_TRY(add_decode(m, m->c.batch));
+  for (int i = 0; i < (zk_bench_is_quick(m->bench) ? 1 : MAX_BATCHES); i++)
+    if (m->c.batches[i]) ZK_TRY(add_decode(m, m->c.batches[i]));
   ZK_TRY(add_prefill(m));
   zk_engine_close(m->engine);
   m->engine = NULL;

@@ -2,6 +2,7 @@
 #include "trainer/rollout_bench.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "rollout/session.h"
 #include "rollout/workload.h"
@@ -36,6 +37,35 @@ static zk_status generate(const zk_session *s, zk_engine *engine, const zk_workl
   return ZK_OK;
 }
 
+// On a GPU, every size of a step runs a few times before the clock starts: kernels are loaded, graphs recorded. Sequences end one after another, eight at
+// a time; the first has the longest prompt.
+static zk_status warm_up(zk_engine *engine, int32_t max_batch, int32_t max_tokens) {
+  enum { STEPS = 3, AT_A_TIME = 8 };
+  int32_t *prompt = calloc((size_t)max_tokens, sizeof *prompt);
+  if (!prompt) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a prompt of %d tokens", max_tokens);
+  zk_status st = ZK_OK;
+  for (int32_t i = 0; i < max_batch && st == ZK_OK; i++) {
+    const int32_t num_new = STEPS * (1 + i / AT_A_TIME);
+    zk_request r = {.prompt_id = (uint32_t)i, .prompt = prompt, .num_prompt = i == 0 ? max_tokens : 1, .num_samples = 1,
+                    .max_new_tokens = num_new < max_tokens ? num_new : max_tokens};
+    st = zk_engine_submit(engine, &r);
+  }
+  while (st == ZK_OK && zk_engine_num_open(engine)) {
+    st = zk_engine_step(engine);
+    for (zk_completion done; zk_engine_take(engine, &done);) zk_completion_free(&done);
+  }
+  free(prompt);
+  return st;
+}
+
+// What was counted between two looks.
+static zk_engine_stats since(const zk_engine_stats *before, const zk_engine_stats *now) {
+  zk_engine_stats d = *now;
+  d.steps -= before->steps, d.preemptions -= before->preemptions, d.drafted -= before->drafted, d.accepted -= before->accepted;
+  d.graph_steps -= before->graph_steps, d.thrown_rows -= before->thrown_rows, d.device_s -= before->device_s;
+  return d;
+}
+
 // stats: summed over ranks.
 static zk_status print(const zk_session *s, const zk_workload *w, const zk_engine_stats *stats, uint64_t generated, double seconds) {
   const double prompt = (double)w->prompt_offsets[w->num_sequences];
@@ -51,7 +81,11 @@ static zk_status print(const zk_session *s, const zk_workload *w, const zk_engin
   zk_metrics_put_int(&line, "tokens/prompt", w->prompt_offsets[w->num_sequences]);
   zk_metrics_put_int(&line, "tokens/generated", (int64_t)generated);
   zk_metrics_put_int(&line, "engine/steps", (int64_t)stats->steps);
+  zk_metrics_put_int(&line, "engine/graph_steps", (int64_t)stats->graph_steps);
   zk_metrics_put_int(&line, "engine/preemptions", (int64_t)stats->preemptions);
+  zk_metrics_put_int(&line, "engine/thrown_rows", (int64_t)stats->thrown_rows);
+  // Of the time, what no rank's device spent on a step: it waited for the host.
+  zk_metrics_put_double(&line, "engine/host_fraction", 1.0 - stats->device_s / (seconds * zk_comm_size(s->comm)));
   zk_metrics_put_int(&line, "engine/reused_rows", (int64_t)stats->reused_rows);
   zk_metrics_put_int(&line, "speculation/drafted", (int64_t)stats->drafted);
   zk_metrics_put_int(&line, "speculation/accepted", (int64_t)stats->accepted);
@@ -62,17 +96,21 @@ static zk_status print(const zk_session *s, const zk_workload *w, const zk_engin
   return st;
 }
 
-static zk_status measure(zk_session *s, zk_engine *engine, const zk_workload *w) {
+static zk_status measure(zk_session *s, zk_engine *engine, const zk_workload *w, int32_t max_tokens) {
   uint64_t generated = 0;
-  ZK_TRY(zk_comm_barrier(s->comm));
+  zk_engine_stats before, now;
+  ZK_TRY(zk_comm_agree(s->comm, zk_device_has_graphs(s->device) ? warm_up(engine, s->config.rollout.max_batch, max_tokens) : ZK_OK));
+  zk_engine_get_stats(engine, &before);
   const double start = zk_clock_s();
   ZK_TRY(zk_comm_agree(s->comm, generate(s, engine, w, &generated))); // all are done when the last one is
   const double seconds = zk_clock_s() - start;
-  zk_engine_stats stats;
-  zk_engine_get_stats(engine, &stats);
-  uint64_t sums[] = {generated, stats.steps, stats.preemptions, stats.drafted, stats.accepted, stats.reused_rows};
-  ZK_TRY(zk_comm_sum_u64(s->comm, sums, 6));
-  stats.steps = sums[1], stats.preemptions = sums[2], stats.drafted = sums[3], stats.accepted = sums[4], stats.reused_rows = sums[5];
+  zk_engine_get_stats(engine, &now);
+  zk_engine_stats stats = since(&before, &now);
+  uint64_t sums[] = {generated, stats.steps, stats.preemptions, stats.drafted, stats.accepted, stats.graph_steps, stats.thrown_rows,
+                     (uint64_t)(stats.device_s * 1e9)};
+  ZK_TRY(zk_comm_sum_u64(s->comm, sums, sizeof sums / sizeof *sums));
+  stats.steps = sums[1], stats.preemptions = sums[2], stats.drafted = sums[3], stats.accepted = sums[4];
+  stats.graph_steps = sums[5], stats.thrown_rows = sums[6], stats.device_s = (double)sums[7] * 1e-9;
   if (sums[0] != (uint64_t)w->total_new)
     return ZK_FAIL(ZK_INTERNAL, "%llu tokens were generated, not %lld", (unsigned long long)sums[0], (long long)w->total_new);
   return zk_comm_agree(s->comm, zk_comm_rank(s->comm) == 0 ? print(s, w, &stats, sums[0], seconds) : ZK_OK);
@@ -98,7 +136,7 @@ zk_status zk_rollout_bench(const zk_config *config, zk_comm *comm, const zk_roll
   if (st == ZK_OK)
     st = zk_workload_make(options->num_sequences, options->min_tokens, options->max_tokens, session.policy.config.vocab, &workload);
   st = zk_comm_agree(comm, st);
-  if (st == ZK_OK) st = measure(&session, engine, &workload);
+  if (st == ZK_OK) st = measure(&session, engine, &workload, options->max_tokens);
   zk_workload_free(&workload);
   zk_engine_close(engine);
   zk_session_close(&session);

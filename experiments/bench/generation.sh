@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Offline generation on one GPU, all in one run: numerics bf16 and vendor of `zerokl rollout --bench`, and rivals in PyTorch where it is installed
+# (ZK_PYTHON names its python), at a Qwen3 shape with random weights, on the shared workload (256 sequences, 100 to 1024 tokens in and out) and on
+# 1,024 tokens in and out. Usage: generation.sh [0.6B|1.7B|8B] [shared|1k]. One JSON object a line, in runs/bench/generation-SHAPE-LOAD.jsonl too.
+# ZK_BUILD names a build other than build/.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$here/../.."
+shape=${1:-0.6B} load=${2:-shared} build=${ZK_BUILD:-build} python=${ZK_PYTHON:-python3}
+case $shape in
+0.6B) model="layers: 28, hidden: 1024, heads: 16, kv_heads: 8, intermediate: 3072, tie: true" ;;
+1.7B) model="layers: 28, hidden: 2048, heads: 16, kv_heads: 8, intermediate: 6144, tie: true" ;;
+8B) model="layers: 36, hidden: 4096, heads: 32, kv_heads: 8, intermediate: 12288, tie: false" ;;
+*) echo "shape $shape: one of 0.6B, 1.7B, 8B" >&2; exit 2 ;;
+esac
+case $load in
+shared) least=100 ;;
+1k) least=1024 ;;
+*) echo "load $load: shared or 1k" >&2; exit 2 ;;
+esac
+mkdir -p runs/bench
+rows=runs/bench/generation-$shape-$load.jsonl
+cat >runs/bench/generation.yaml <<END
+seed: 1
+device: cuda
+run: {name: generation, steps: 1}
+model: {init: {architecture: qwen3, $model, head_dim: 128, vocab: 151936, max_positions: 4096, rope_theta: 1000000}}
+task: {name: reverse, heldout: 16}
+rollout: {max_new_tokens: 1024, max_batch: 256, prefill_chunk: 4096}
+END
+: >"$rows"
+for numerics in bf16 vendor; do
+  "$build/zerokl" rollout --bench --min $least --max 1024 runs/bench/generation.yaml numerics=$numerics | tee -a "$rows"
+done
+if ! "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+  echo "no torch with CUDA in $python: no rivals (pip install torch transformers; ZK_PYTHON=...)" >&2
+  exit 0
+fi
+for rival in rival_graph rival_transformers; do
+  "$python" "$here/$rival.py" --shape "$shape" --min $least --max 1024 | tee -a "$rows" || echo "$rival: failed" >&2
+done
