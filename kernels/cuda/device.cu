@@ -142,6 +142,7 @@ static zk_status cuda_stream_open(zk_stream *stream) {
     ZK_CUDA(error);
   }
   *state->error_word = 0;
+  state->overlap = stream->side == ZK_SIDE_SAMPLER; // nothing writes weights on such a stream
   stream->state = state;
   return ZK_OK;
 }
