@@ -38,6 +38,8 @@ ZK_INLINE double zk_bits_double(uint64_t u) {
 // e^x in f32. x = n ln2 + r with |r| <= ln2/2 by two-constant Cody-Waite reduction, degree-6 polynomial in r by fma, exact scaling by 2^n.
 // Error at most 0.90 ulp over all inputs; subnormal results are rounded once; +0 below -103.98 and for -inf, +inf above 88.723. A NaN gives a NaN.
 ZK_INLINE float zk_expf(float x);
+// The same bits for x <= 0, in fewer operations. A NaN gives no particular value.
+ZK_INLINE float zk_expf_below_one(float x);
 // ln x in f32. x = 2^e m with m in [sqrt(1/2), sqrt(2)), ln(1 + f) by a degree-10 polynomial, e ln2 added with its rounding error kept.
 // Error at most 0.90 ulp over all positive inputs, subnormals included; 0 gives -inf, +inf gives +inf, negative and NaN give NaN 0x7fc00000.
 ZK_INLINE float zk_logf(float x);

@@ -39,6 +39,24 @@ ZK_INLINE float zk_expf(float x) {
   return (p * zk_math_pow2f(half)) * zk_math_pow2f(n - half);
 }
 
+ZK_INLINE float zk_expf_below_one(float x) { // zk_expf with the factors 2^(n + 64), added to p's exponent, and 2^-64
+  const float round = ZK_MATH_ROUND_F + 64.0f;
+  x = fmaxf(x, -104.0f);
+  float t = fmaf(x, 0x1.715476p+0f, round);
+  uint32_t scale = zk_float_bits(t) << 23; // the rounding constant's own bits are shifted out
+  t = t - round;
+  float r = fmaf(t, -0x1.62e43p-1f, x);
+  r = fmaf(t, 0x1.05c61p-29f, r);
+  float p = 0x1.6a2430p-10f;
+  p = fmaf(p, r, 0x1.1239e4p-7f);
+  p = fmaf(p, r, 0x1.5558f2p-5f);
+  p = fmaf(p, r, 0x1.555492p-3f);
+  p = fmaf(p, r, 0x1.fffffcp-2f);
+  p = fmaf(p, r, 1.0f);
+  p = fmaf(p, r, 1.0f);
+  return zk_bits_float(zk_float_bits(p) + scale) * 0x1p-64f;
+}
+
 // ln(2^e m) with m in [sqrt(1/2), sqrt(2)): `bits` are those of a positive normal float, `shift` is subtracted from its exponent.
 ZK_INLINE float zk_math_logf(uint32_t bits, int32_t shift) {
   int32_t i = (int32_t)(bits - 0x3f3504f3u);

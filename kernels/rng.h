@@ -32,4 +32,7 @@ ZK_INLINE float zk_uniform(uint32_t r) { return ((float)(int32_t)(r >> 9) + 0.5f
 // have positive normal arguments.
 ZK_INLINE float zk_gumbel(uint32_t r) { return -zk_logf_normal(-zk_logf_normal(zk_uniform(r))); }
 
+// No noise is larger: the largest is 16.6355, of u = 1 - 2^-24.
+#define ZK_GUMBEL_MOST 16.64f
+
 #endif

@@ -1,4 +1,4 @@
-// The LM head of an 8B model on a GPU, bf16: score and draw; the rival is cuBLAS's product alone, with logits stored in bf16.
+// The LM head of an 8B and of a 0.6B model on a GPU, bf16: score and draw; the rival is cuBLAS's product alone, with logits stored in bf16.
 #include <stdlib.h>
 
 #include "kernels/bench/gpu.h"
@@ -70,17 +70,19 @@ static zk_status add_rows(zk_bench *bench, head_arg *a, int32_t rows) {
 }
 
 static zk_status run(zk_bench *bench) {
-  static const int32_t rows[] = {1, 64, 1024};
-  const int32_t hidden = zk_bench_size(bench, 4096, 16), vocab = zk_bench_size(bench, 151936, 16);
+  static const int32_t rows[] = {1, 8, 64, 256, 1024, 4096}, hiddens[] = {4096, 1024};
+  enum { ROWS = sizeof rows / sizeof rows[0] };
+  const int32_t vocab = zk_bench_size(bench, 151936, 16);
   if (!zk_bench_wants(bench, groups[LOGPROB]) && !zk_bench_wants(bench, groups[SAMPLE])) return ZK_OK;
   zk_status status = ZK_OK;
-  for (size_t i = 0; i < sizeof rows / sizeof rows[0] && status == ZK_OK; i++) {
+  for (size_t i = 0; i < 2 * ROWS && status == ZK_OK; i++) {
+    const int32_t hidden = zk_bench_size(bench, hiddens[i / ROWS], 16);
     head_arg a = {.stream = zk_bench_stream(bench),
                   .vendor = zk_bench_vendor(bench),
                   .desc = {ZK_BF16, 0, hidden, vocab, 1.0, 0, 1.0}};
     status = zk_bench_random(bench, ZK_BF16, (int64_t)hidden * vocab, 0.03f, "weights",
                              &a.weight); // larger than every cache
-    if (status == ZK_OK) status = add_rows(bench, &a, zk_bench_size(bench, rows[i], 1));
+    if (status == ZK_OK) status = add_rows(bench, &a, zk_bench_size(bench, rows[i % ROWS], 1));
     zk_bench_release(bench);
   }
   return status;

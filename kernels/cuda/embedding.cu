@@ -9,20 +9,34 @@
 #define N 4     // columns a thread adds
 #define AHEAD 8 // gradients a thread reads before it adds them
 
-// x [T, width]: blockIdx.x is the token, blockIdx.y counts 16-byte groups. An id outside the vocabulary is raised and reads row 0.
-template <typename T>
+// x [T, width]: a block a token, two 16-byte groups a thread at a time, both read before either is written. An id outside the vocabulary is
+// raised and reads row 0. WHOLE: rows are whole groups at multiples of 16 bytes.
+template <typename T, bool WHOLE>
 __global__ void embedding_forward_kernel(int32_t width, int32_t vocab, const int32_t *tokens, const T *table, T *x,
                                          unsigned long long *error_word) {
   const int group = 16 / sizeof(T);
-  const int64_t row = blockIdx.x, h = ((int64_t)blockIdx.y * THREADS + threadIdx.x) * group;
+  const int64_t row = blockIdx.x, step = (int64_t)blockDim.x * group;
   zk_wait_for_previous();
   zk_let_next_start();
   int32_t token = tokens[row];
   if (token < 0 || token >= vocab) {
-    if (h == 0) zk_cuda_raise(error_word, ZK_CUDA_BAD_TOKEN, row);
+    if (threadIdx.x == 0) zk_cuda_raise(error_word, ZK_CUDA_BAD_TOKEN, row);
     token = 0;
   }
-  if (h < width) zk_copy_values<group>(x + row * width, table + (int64_t)token * width, h, width);
+  const T *from = table + (int64_t)token * width;
+  x += row * width;
+  for (int64_t h = (int64_t)threadIdx.x * group; h < width; h += 2 * step) {
+    if (WHOLE) {
+      const bool second = h + step < width;
+      zk_words<4> a = *(const zk_words<4> *)(from + h), b = {};
+      if (second) b = *(const zk_words<4> *)(from + h + step);
+      *(zk_words<4> *)(x + h) = a;
+      if (second) *(zk_words<4> *)(x + h + step) = b;
+    } else {
+      zk_copy_values<group>(x, from, h, width);
+      if (h + step < width) zk_copy_values<group>(x, from, h + step, width);
+    }
+  }
 }
 
 // dtable [vocab, width] += dx [T, width]: blockIdx.x is a place in `keys` [T] (token_order.cuh), blockIdx.y counts N * THREADS columns.
@@ -57,10 +71,16 @@ __global__ void embedding_backward_kernel(int64_t num_rows, int32_t width, const
 template <typename T>
 static zk_status forward(zk_stream *stream, const zk_embedding_desc *desc, const int32_t *tokens, const void *table,
                          void *x) {
-  const int32_t columns = THREADS * 16 / (int32_t)sizeof(T);
-  const dim3 grid((unsigned)desc->num_rows, (unsigned)zk_ceil_div(desc->width, columns));
-  ZK_LAUNCH_DEPENDENT(embedding_forward_kernel<T>, grid, THREADS, 0, stream, desc->width, desc->vocab, tokens, (const T *)table,
-            (T *)x, zk_cuda_error_word(stream));
+  const int64_t groups = zk_ceil_div(desc->width, 16 / (int64_t)sizeof(T));
+  const unsigned grid = (unsigned)desc->num_rows, most = 256, wanted = (unsigned)zk_ceil_div(groups, 64) * 32,
+                 threads = wanted < most ? wanted : most;
+  const bool whole = desc->width % (16 / (int)sizeof(T)) == 0 && ((uintptr_t)table | (uintptr_t)x) % 16 == 0;
+  if (whole)
+    ZK_LAUNCH_DEPENDENT((embedding_forward_kernel<T, true>), grid, threads, 0, stream, desc->width, desc->vocab, tokens,
+                        (const T *)table, (T *)x, zk_cuda_error_word(stream));
+  else
+    ZK_LAUNCH_DEPENDENT((embedding_forward_kernel<T, false>), grid, threads, 0, stream, desc->width, desc->vocab, tokens,
+                        (const T *)table, (T *)x, zk_cuda_error_word(stream));
   return ZK_OK;
 }
 

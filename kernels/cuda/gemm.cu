@@ -61,6 +61,11 @@ bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
 void zk_cuda_gemm_force(zk_cuda_gemm_variant variant) { forced = variant, forced_is_used = false; }
 
 bool zk_cuda_gemm_is_idle(void) { return forced != ZK_CUDA_NUM_GEMM && !forced_is_used; }
+bool zk_cuda_gemm_is_forced(zk_cuda_gemm_variant variant) {
+  if (forced != variant) return false;
+  forced_is_used = true;
+  return true;
+}
 
 // Whether 16-byte loads along an operand's contiguous index are aligned.
 static bool is_wide(const void *p, int64_t ld, zk_numerics numerics) {

@@ -62,6 +62,8 @@ bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
 void zk_cuda_gemm_force(zk_cuda_gemm_variant variant);
 // Whether a variant is forced and has been valid for no product since: what was computed says nothing about it.
 bool zk_cuda_gemm_is_idle(void);
+// For products with kernels of their own (the LM head): whether this variant is forced, and so is about to be used.
+bool zk_cuda_gemm_is_forced(zk_cuda_gemm_variant variant);
 
 // Fills a_wide and b_wide and says which kernel the product gets.
 zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g);

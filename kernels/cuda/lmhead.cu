@@ -50,11 +50,12 @@ static zk_status run_forward(zk_stream *stream, const zk_lmhead_desc *desc, zk_l
   const size_t rows = (size_t)max_rows, tiles = (size_t)b.num_tiles;
   const size_t logits = stored_logits ? rows * tiles * ZK_VOCAB_TILE * sizeof(float) : 0;
   void *scratch;
-  ZK_TRY(zk_stream_scratch(stream, round64(rows * tiles * sizeof(zk_lmhead_partial)) + 3 * round64(rows * 4) + logits,
+  ZK_TRY(zk_stream_scratch(stream, round64(rows * tiles * sizeof(zk_lmhead_partial)) + 4 * round64(rows * 4) + logits,
                            &scratch));
   char *at = (char *)scratch;
   b.partial = (zk_lmhead_partial *)carve(&at, rows * tiles * sizeof(zk_lmhead_partial));
   b.target_z = (float *)carve(&at, rows * sizeof(float));
+  b.row_best = (uint32_t *)carve(&at, rows * sizeof(uint32_t));
   b.kept_logit = (float *)carve(&at, rows * sizeof(float));
   b.kept_id = (int32_t *)carve(&at, rows * sizeof(int32_t));
   b.logits = (float *)at;

@@ -1,5 +1,4 @@
-// LM head forward over tiles: logits formed and read in one kernel, or read where they are stored.
-#include "kernels/cuda/gemm_bf16.cuh"
+// LM head forward over tiles: logits formed and read in one kernel (bf16: lmhead_bf16.cu), or read where they are stored.
 #include "kernels/cuda/gemm_f32.cuh"
 #include "kernels/cuda/lmhead_tile.cuh"
 
@@ -39,15 +38,12 @@ static zk_cuda_gemm logits_product(const zk_lmhead_block *block) {
 
 zk_status zk_lmhead_tiles(zk_stream *stream, const zk_lmhead_block *block) {
   zk_cuda_gemm g = logits_product(block);
+  if (block->numerics == ZK_BF16) return zk_lmhead_tiles_bf16(stream, block, &g);
   switch (zk_cuda_gemm_choose(&g)) {
   case ZK_CUDA_GEMM_F32_SMALL:
     return launch<zk_gemm_f32_small<ZK_VOCAB_TILE, 8>>(stream, &g, block);
   case ZK_CUDA_GEMM_F32_TILE:
     return launch<zk_gemm_f32_tile<false, false>>(stream, &g, block);
-  case ZK_CUDA_GEMM_BF16_SMALL:
-    return launch<zk_gemm_bf16_small<8>>(stream, &g, block);
-  case ZK_CUDA_GEMM_BF16_TILE:
-    return launch<zk_gemm_bf16_tile<false, false>>(stream, &g, block);
   default:
     return ZK_FAIL(ZK_INTERNAL, "lm head: no kernel for %s", zk_numerics_name(block->numerics));
   }

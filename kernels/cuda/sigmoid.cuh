@@ -5,7 +5,7 @@
 //   g >= -86: n <= 124. zk_expf multiplies p by 2^n exactly, which adds n to its exponent: the same integer addition is made here, to
 //     p 2^(n - 2) so that no exponent is out of range, and fma(that, 4, 1) rounds 1 + e once.
 //   1 / a, 1 <= a < 2^125: a reciprocal to within 1 ulp, then one Newton step with an exact residual, is the correctly rounded quotient (it
-//     is what the compiler makes of a division, without its test for other arguments); tests/gpu compares every g.
+//     is what the compiler makes of a division, without its test for other arguments). All 2^32 g have been compared.
 //   g < -86, and a NaN: as written, by zk_expf and division.
 #ifndef ZK_KERNELS_CUDA_SIGMOID_CUH
 #define ZK_KERNELS_CUDA_SIGMOID_CUH

@@ -111,10 +111,24 @@ static void another_function_differs(void **state) {
   assert_in_range(differ, 20, 1000);
 }
 
+// The shorter exponential gives zk_expf's bits; near 0, over its whole range and below it.
+static void exponential_below_one(void **state) {
+  float *x = malloc(N * sizeof *x);
+  const size_t n = sample_inputs(x);
+  for (size_t i = 0; i < n; i++) {
+    const float v = -fabsf(x[i]);
+    if (!isnan(v) && zk_float_bits(zk_expf_below_one(v)) != zk_float_bits(zk_expf(v))) fail_msg("zk_expf_below_one(%a)", v);
+  }
+  free(x);
+  for (uint32_t bits = 0x80000000u; bits < 0xc3000000u; bits += 101)
+    assert_true(zk_expf_below_one(zk_bits_float(bits)) == zk_expf(zk_bits_float(bits)));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(f32_functions),
       cmocka_unit_test(f32_special_values),
+      cmocka_unit_test(exponential_below_one),
       cmocka_unit_test(double_functions),
       cmocka_unit_test(double_special_values),
       cmocka_unit_test(another_function_differs),

@@ -49,6 +49,17 @@ static void noise_is_finite_for_every_input(void **state) {
   assert_true(previous > 16.0f && previous < 17.0f); // -ln(2^-24)
 }
 
+// What lets a sampler leave ids out by their random number alone: noise above h needs fewer than 1.00001 e^-h 2^23 larger numbers.
+static void large_noise_needs_a_large_number(void **state) {
+  for (uint32_t larger = 0; larger < 1u << 23; larger += larger < 1000 ? 1 : 13) {
+    const float noise = zk_gumbel(((1u << 23) - 1 - larger) << 9);
+    const float most = fminf(zk_expf(-noise) * 8388692.0f, 8388606.0f);
+    assert_true(noise <= ZK_GUMBEL_MOST);
+    assert_true(larger <= (uint32_t)most + 1);
+  }
+  assert_true(zk_gumbel(0xffffffffu) > ZK_GUMBEL_MOST - 0.01f);
+}
+
 // The naive uniform rounds to 1 for the largest inputs, and its noise is infinite there.
 static void the_naive_uniform_is_not_finite(void **state) {
   float u = (float)(((double)0xffffffffu + 0.5) * 0x1p-32);
@@ -77,6 +88,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(known_answers),
       cmocka_unit_test(noise_is_finite_for_every_input),
+      cmocka_unit_test(large_noise_needs_a_large_number),
       cmocka_unit_test(the_naive_uniform_is_not_finite),
       cmocka_unit_test(gumbel_has_its_mean_and_variance),
   };
