@@ -15,13 +15,15 @@ rows() { # SUITE FILTER ROWS: that many rows of it, in the table and in JSON
 rows linear "linear forward" 15
 rows linear "linear dX" 1
 rows linear "linear dW" 1
-rows lmhead "lmhead" 6
-rows attention "attention decode" 4
+rows lmhead "lmhead" 12
+rows attention "attention decode" 7
 rows attention "kv write" 1
-rows rows "rmsnorm" 3
+rows rows "embedding" 2
+rows rows "rmsnorm" 4
 rows rows "rope" 2
 rows rows "swiglu" 2
 rows rows "adamw" 1
+rows rope_cache "rope cache" 6
 rows rows "weights hash" 1
 rows model "model decode" 1
 rows model "model prefill" 1
