@@ -157,7 +157,7 @@ static zk_status begin_batch(model_bench *m) {
 // Steps of a full batch on a GPU, where the host runs ahead of the device: only many together have a length.
 static zk_status time_steps(model_bench *m, double *us) {
   enum { WARM = 5 };
-  const int steps = zk_bench_is_quick(m->bench) ? 40 : 200;
+  const int steps = zk_bench_size(m->bench, zk_bench_is_quick(m->bench) ? 40 : 200, 2);
   ZK_TRY(begin_batch(m));
   for (int i = 0; i < WARM; i++) ZK_TRY(zk_engine_step(m->engine));
   const double start = zk_clock_s();
