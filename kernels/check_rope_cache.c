@@ -1,5 +1,5 @@
-// Head norms, RoPE and cache in one call give what the operations give one by one: every byte of q, of both caches (dirty before) and of
-// the norms' rstd. It runs where no fault reaches: a fault is named by its own operation.
+// Head norms, RoPE and cache in one call give what the operations give one by one: every byte of q, of both caches
+// (dirty before) and of the norms' rstd. It runs where no fault reaches: a fault is named by its own operation.
 #include <string.h>
 
 #include "kernels/check_case.h"
@@ -13,8 +13,9 @@ typedef struct {
   int32_t heads, kv_heads, dim, page_tokens, rows, seqs;
   bool norms, in_place;
 } shape;
-static const shape shapes[] = {{16, 8, 128, 16, 3, 3, true, true},   {9, 3, 64, 48, 70, 1, false, true},  {5, 1, 128, 32, 40, 37, true, false},
-                               {32, 8, 128, 16, 9, 2, false, true},  {7, 7, 64, 32, 65, 40, true, false}, {4, 2, 32, 16, 20, 5, true, true},
+static const shape shapes[] = {{16, 8, 128, 16, 3, 3, true, true},   {9, 3, 64, 48, 70, 1, false, true},
+                               {5, 1, 128, 32, 40, 37, true, false}, {32, 8, 128, 16, 9, 2, false, true},
+                               {7, 7, 64, 32, 65, 40, true, false},  {4, 2, 32, 16, 20, 5, true, true},
                                {3, 1, 256, 16, 11, 2, true, false}};
 
 enum { POSITIONS = 300 };
@@ -25,7 +26,8 @@ typedef struct {
 } tensors;
 
 // Raw q and k, and outputs that are nowhere what they should become.
-static zk_status make_tensors(zk_check *check, const shape *s, const float *q, const float *k, size_t cache_bytes, tensors *t) {
+static zk_status make_tensors(zk_check *check, const shape *s, const float *q, const float *k, size_t cache_bytes,
+                              tensors *t) {
   const int64_t num_q = (int64_t)s->rows * s->heads, num_k = (int64_t)s->rows * s->kv_heads;
   void *dirt;
   ZK_TRY(zk_check_upload_elements(check, q, num_q * s->dim, &t->q_raw));
@@ -43,7 +45,8 @@ static zk_status make_tensors(zk_check *check, const shape *s, const float *q, c
   return zk_check_upload(check, dirt, cache_bytes, &t->v_cache);
 }
 
-static zk_status one_by_one(zk_stream *stream, const zk_rope_cache_desc *d, const zk_attention_batch *batch, const tensors *t, const void *v) {
+static zk_status one_by_one(zk_stream *stream, const zk_rope_cache_desc *d, const zk_attention_batch *batch,
+                            const tensors *t, const void *v) {
   const zk_attention_desc *a = &d->attention;
   for (int i = 0; i < 2; i++) {
     const int32_t heads = i == 0 ? a->num_heads : a->num_kv_heads;
@@ -74,7 +77,8 @@ static zk_status make_batch(zk_check *check, const shape *s, zk_attention_batch 
   const int32_t pages = (POSITIONS + s->page_tokens - 1) / s->page_tokens, num_pages = pages * s->seqs;
   int32_t *ints;
   ZK_TRY(zk_check_host(check, (size_t)(2 * s->seqs + 1 + s->rows + num_pages) * sizeof *ints, (void **)&ints));
-  int32_t *start = ints, *first = start + s->seqs + 1, *pos = first + s->seqs, *table = pos + s->rows, *start_d, *first_d, *table_d;
+  int32_t *start = ints, *first = start + s->seqs + 1, *pos = first + s->seqs, *table = pos + s->rows, *start_d,
+          *first_d, *table_d;
   for (int32_t i = 0; i < s->seqs; i++) {
     start[i + 1] = (int32_t)((int64_t)s->rows * (i + 1) / s->seqs), first[i] = i * 53 % (POSITIONS - s->rows);
     for (int32_t r = start[i]; r < start[i + 1]; r++) pos[r] = first[i] + r - start[i];
@@ -89,10 +93,12 @@ static zk_status make_batch(zk_check *check, const shape *s, zk_attention_batch 
 }
 
 static zk_status run_case(zk_check *check, const shape *s) {
-  zk_check_case(check, "rows %d of %d sequences, heads %d/%d, head_dim %d, %s", s->rows, s->seqs, s->heads, s->kv_heads, s->dim,
-                s->norms ? "head norms" : "no head norms");
-  zk_rope_cache_desc d = {.attention = {check->numerics, s->heads, s->kv_heads, s->dim, s->page_tokens, 0.1f}, .eps = 1e-6f};
-  const int64_t num_q = (int64_t)s->rows * s->heads * s->dim, num_k = (int64_t)s->rows * s->kv_heads * s->dim, angles = POSITIONS * s->dim / 2;
+  zk_check_case(check, "rows %d of %d sequences, heads %d/%d, head_dim %d, %s", s->rows, s->seqs, s->heads, s->kv_heads,
+                s->dim, s->norms ? "head norms" : "no head norms");
+  zk_rope_cache_desc d = {.attention = {check->numerics, s->heads, s->kv_heads, s->dim, s->page_tokens, 0.1f},
+                          .eps = 1e-6f};
+  const int64_t num_q = (int64_t)s->rows * s->heads * s->dim, num_k = (int64_t)s->rows * s->kv_heads * s->dim,
+                angles = POSITIONS * s->dim / 2;
   zk_attention_batch batch;
   tensors got, want;
   float *q, *k, *v, *weight, *table;
@@ -119,7 +125,8 @@ static zk_status run_case(zk_check *check, const shape *s) {
   const size_t cache_bytes = zk_kv_cache_bytes(check->device, &d.attention, batch.max_pages * s->seqs);
   ZK_TRY(make_tensors(check, s, q, k, cache_bytes, &got));
   ZK_TRY(make_tensors(check, s, q, k, cache_bytes, &want));
-  const zk_rope_cache_io io = {got.q_raw, got.k_raw, v_d, got.q, got.k, got.rstd_q, got.rstd_k, got.k_cache, got.v_cache};
+  const zk_rope_cache_io io = {got.q_raw,  got.k_raw,  v_d,         got.q,      got.k,
+                               got.rstd_q, got.rstd_k, got.k_cache, got.v_cache};
   ZK_TRY(zk_rope_cache(check->helper, &d, &batch, &io));
   ZK_TRY(one_by_one(check->helper, &d, &batch, &want, v_d));
   ZK_TRY(compare_bytes(check, "q", got.q, want.q, (size_t)num_q * zk_numerics_bytes(check->numerics)));

@@ -1,8 +1,8 @@
-// What a layer does between its q, k and v products and its attention: norms of each head of q and k (where the model has them), RoPE of q
-// and k, and k and v into the cache's pages. One call, so that a device may make one pass of it.
+// What a layer does between its q, k and v products and its attention: norms of each head of q and k (where the model
+// has them), RoPE of q and k, and k and v into the cache's pages. One call, so that a device may make one pass of it.
 //
-// Order: that of zk_rmsnorm_forward, zk_rope_forward and zk_kv_write, one after the other, each rounding what it would store; it counts as
-// these operations, and their faults reach it.
+// Order: that of zk_rmsnorm_forward, zk_rope_forward and zk_kv_write, one after the other, each rounding what it would
+// store; it counts as these operations, and their faults reach it.
 #ifndef ZK_KERNELS_ROPE_CACHE_H
 #define ZK_KERNELS_ROPE_CACHE_H
 
@@ -24,16 +24,18 @@ typedef struct {
 
 typedef struct {
   const void *q_raw, *k_raw, *v; // [T,Hq,D], [T,Hkv,D], [T,Hkv,D]
-  void *q, *k;                   // q [T,Hq,D] for attention; k [T,Hkv,D]: room to work in. Without head norms q is q_raw and k is k_raw; else they may be
-  float *rstd_q, *rstd_k;        // [T,Hq], [T,Hkv] of the head norms; may be NULL
+  void *q, *k; // q [T,Hq,D] for attention; k [T,Hkv,D]: room to work in. Without head norms q is q_raw and k is k_raw;
+               // else they may be
+  float *rstd_q, *rstd_k; // [T,Hq], [T,Hkv] of the head norms; may be NULL
   void *k_cache, *v_cache;
 } zk_rope_cache_io;
 
-zk_status zk_rope_cache(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_attention_batch *batch, const zk_rope_cache_io *io);
+zk_status zk_rope_cache(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_attention_batch *batch,
+                        const zk_rope_cache_io *io);
 
 // For kernels/ only: all of it by one kernel of the device, or *done false and nothing queued.
-zk_status zk_rope_cache_fused(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_attention_batch *batch, const zk_rope_cache_io *io,
-                              bool *done);
+zk_status zk_rope_cache_fused(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_attention_batch *batch,
+                              const zk_rope_cache_io *io, bool *done);
 
 #ifdef __cplusplus
 }

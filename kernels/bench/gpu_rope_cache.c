@@ -1,5 +1,5 @@
-// What stands between a layer's q, k, v products and its attention, bf16, against memory bandwidth: head norms, RoPE and the cache's
-// writing in one call (kernels/rope_cache.h); the rival is the same by separate operations.
+// What stands between a layer's q, k, v products and its attention, bf16, against memory bandwidth: head norms, RoPE
+// and the cache's writing in one call (kernels/rope_cache.h); the rival is the same by separate operations.
 #include <stdlib.h>
 
 #include "kernels/bench/gpu.h"
@@ -40,7 +40,8 @@ static zk_status run_one_by_one(void *arg) {
     const zk_rmsnorm_desc norm = {ZK_BF16, a->batch.num_rows, heads, DIM, d->eps};
     const zk_rope_desc rope = {ZK_BF16, a->batch.num_rows, heads, DIM};
     void *x = i == 0 ? io.q : io.k;
-    if (d->q_weight != NULL) ZK_TRY(zk_rmsnorm_forward(a->stream, &norm, x, i == 0 ? d->q_weight : d->k_weight, x, NULL));
+    if (d->q_weight != NULL)
+      ZK_TRY(zk_rmsnorm_forward(a->stream, &norm, x, i == 0 ? d->q_weight : d->k_weight, x, NULL));
     ZK_TRY(zk_rope_forward(a->stream, &rope, d->positions, d->cos_table, d->sin_table, x));
   }
   return zk_kv_write(a->stream, &d->attention, &a->batch, io.k, io.v, io.k_cache, io.v_cache);
@@ -48,10 +49,12 @@ static zk_status run_one_by_one(void *arg) {
 
 // `rows` tokens: of one sequence each, at position 1,023 (decode), or of one long sequence (prefill).
 static zk_status make_batch(zk_bench *bench, cache_arg *a, int32_t rows, bool decode) {
-  const int32_t seqs = decode ? rows : 1, pages = decode ? 1024 / PAGE : (rows + PAGE - 1) / PAGE, num_pages = seqs * pages;
+  const int32_t seqs = decode ? rows : 1, pages = decode ? 1024 / PAGE : (rows + PAGE - 1) / PAGE,
+                num_pages = seqs * pages;
   int32_t *ints = malloc((size_t)(2 * seqs + 1 + rows + num_pages) * sizeof *ints);
   if (ints == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a batch");
-  int32_t *start = ints, *first = start + seqs + 1, *positions = first + seqs, *table = positions + rows, *start_d, *first_d, *positions_d, *table_d;
+  int32_t *start = ints, *first = start + seqs + 1, *positions = first + seqs, *table = positions + rows, *start_d,
+          *first_d, *positions_d, *table_d;
   for (int32_t i = 0; i < seqs; i++) start[i] = i, first[i] = decode ? 1023 : 0;
   start[seqs] = rows;
   for (int32_t i = 0; i < rows; i++) positions[i] = decode ? 1023 : i;
@@ -70,9 +73,11 @@ static zk_status make_batch(zk_bench *bench, cache_arg *a, int32_t rows, bool de
 }
 
 static zk_status measure(zk_bench *bench, int32_t rows, bool decode, bool norms) {
-  cache_arg a = {.stream = zk_bench_stream(bench), .desc = {.attention = {ZK_BF16, HEADS, KV_HEADS, DIM, PAGE, 0.1f}, .eps = 1e-6f}};
+  cache_arg a = {.stream = zk_bench_stream(bench),
+                 .desc = {.attention = {ZK_BF16, HEADS, KV_HEADS, DIM, PAGE, 0.1f}, .eps = 1e-6f}};
   rows = zk_bench_size(bench, rows, 1);
-  const int64_t q = (int64_t)rows * HEADS * DIM, kv = (int64_t)rows * KV_HEADS * DIM, angles = (int64_t)(decode ? 1024 : rows) * DIM / 2;
+  const int64_t q = (int64_t)rows * HEADS * DIM, kv = (int64_t)rows * KV_HEADS * DIM,
+                angles = (int64_t)(decode ? 1024 : rows) * DIM / 2;
   a.q_bytes = (size_t)q * 2, a.kv_bytes = (size_t)kv * 2, a.copies = zk_bench_copies((q + 2 * kv) * 2);
   void *cosines, *sines, *weight;
   ZK_TRY(make_batch(bench, &a, rows, decode));
@@ -85,9 +90,11 @@ static zk_status measure(zk_bench *bench, int32_t rows, bool decode, bool norms)
   a.desc.cos_table = cosines, a.desc.sin_table = sines;
   if (norms) a.desc.q_weight = a.desc.k_weight = weight;
   // q, k, v read and written once, cosines and sines of every token read
-  zk_bench_row row = {.bytes = 2.0 * (double)(a.q_bytes + 2 * a.kv_bytes) + (double)rows * DIM * sizeof(float), .rival = "one by one"};
+  zk_bench_row row = {.bytes = 2.0 * (double)(a.q_bytes + 2 * a.kv_bytes) + (double)rows * DIM * sizeof(float),
+                      .rival = "one by one"};
   char shape[48];
-  snprintf(shape, sizeof shape, "%s %d H %d/%d D %d%s", decode ? "B" : "S", rows, HEADS, KV_HEADS, DIM, norms ? " norms" : "");
+  snprintf(shape, sizeof shape, "%s %d H %d/%d D %d%s", decode ? "B" : "S", rows, HEADS, KV_HEADS, DIM,
+           norms ? " norms" : "");
   ZK_TRY(zk_bench_time_gpu(bench, run_one_by_one, &a, 0.0, &row.rival_us));
   ZK_TRY(zk_bench_time_gpu(bench, run_one_call, &a, 0.0, &row.us));
   return zk_bench_add_gpu(bench, "rope cache", shape, row);
@@ -105,4 +112,5 @@ static zk_status run(zk_bench *bench) {
   return status;
 }
 
-const zk_bench_suite zk_bench_suite_gpu_rope_cache = {"rope_cache", "head norms, RoPE and the cache's writing, against bandwidth", run};
+const zk_bench_suite zk_bench_suite_gpu_rope_cache = {
+    "rope_cache", "head norms, RoPE and the cache's writing, against bandwidth", run};

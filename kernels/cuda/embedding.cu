@@ -1,5 +1,5 @@
-// Token embedding on a GPU. Backward: the rows of the batch are sorted by id; the block at an id's first row owns that row of the
-// table and adds the gradients in token order, with no atomic operation.
+// Token embedding on a GPU. Backward: the rows of the batch are sorted by id; the block at an id's first row owns that
+// row of the table and adds the gradients in token order, with no atomic operation.
 #include "kernels/embedding.h"
 
 #include "kernels/cuda/token_order.cuh"
@@ -9,8 +9,8 @@
 #define N 4     // columns a thread adds
 #define AHEAD 8 // gradients a thread reads before it adds them
 
-// x [T, width]: a block a token, two 16-byte groups a thread at a time, both read before either is written. An id outside the vocabulary is
-// raised and reads row 0. WHOLE: rows are whole groups at multiples of 16 bytes.
+// x [T, width]: a block a token, two 16-byte groups a thread at a time, both read before either is written. An id
+// outside the vocabulary is raised and reads row 0. WHOLE: rows are whole groups at multiples of 16 bytes.
 template <typename T, bool WHOLE>
 __global__ void embedding_forward_kernel(int32_t width, int32_t vocab, const int32_t *tokens, const T *table, T *x,
                                          unsigned long long *error_word) {
@@ -39,7 +39,8 @@ __global__ void embedding_forward_kernel(int32_t width, int32_t vocab, const int
   }
 }
 
-// dtable [vocab, width] += dx [T, width]: blockIdx.x is a place in `keys` [T] (token_order.cuh), blockIdx.y counts N * THREADS columns.
+// dtable [vocab, width] += dx [T, width]: blockIdx.x is a place in `keys` [T] (token_order.cuh), blockIdx.y counts N *
+// THREADS columns.
 template <typename T>
 __global__ void embedding_backward_kernel(int64_t num_rows, int32_t width, const unsigned long long *keys, const T *dx,
                                           float *dtable) {
@@ -79,8 +80,8 @@ static zk_status forward(zk_stream *stream, const zk_embedding_desc *desc, const
     ZK_LAUNCH_DEPENDENT((embedding_forward_kernel<T, true>), grid, threads, 0, stream, desc->width, desc->vocab, tokens,
                         (const T *)table, (T *)x, zk_cuda_error_word(stream));
   else
-    ZK_LAUNCH_DEPENDENT((embedding_forward_kernel<T, false>), grid, threads, 0, stream, desc->width, desc->vocab, tokens,
-                        (const T *)table, (T *)x, zk_cuda_error_word(stream));
+    ZK_LAUNCH_DEPENDENT((embedding_forward_kernel<T, false>), grid, threads, 0, stream, desc->width, desc->vocab,
+                        tokens, (const T *)table, (T *)x, zk_cuda_error_word(stream));
   return ZK_OK;
 }
 

@@ -1,16 +1,18 @@
-// What the tensor core's accumulators say of a row and a tile of 128 ids, read where they are: four neighbouring threads (a quad) have a
-// row, thread q of them the ids 8 j + 2 q and 8 j + 2 q + 1 of the tile, j < 16 (mma.cuh, wgmma.cuh). kernels/lmhead.h has the orders.
+// What the tensor core's accumulators say of a row and a tile of 128 ids, read where they are: four neighbouring
+// threads (a quad) have a row, thread q of them the ids 8 j + 2 q and 8 j + 2 q + 1 of the tile, j < 16 (mma.cuh,
+// wgmma.cuh). kernels/lmhead.h has the orders.
 //
-// Lane sums: an id is alone in its lane, and ids 64, 32, 16 and 8 apart are in one thread; then 4 and 2 apart are threads 2 and 1 apart,
-// and the last two are in one thread.
+// Lane sums: an id is alone in its lane, and ids 64, 32, 16 and 8 apart are in one thread; then 4 and 2 apart are
+// threads 2 and 1 apart, and the last two are in one thread.
 //
-// Which ids need their noise. Let `best` be the value z + gumbel of some id of the row, m the tile's largest z, and h a number with
-// m + h < best when rounded as values are. An id whose noise is at most h has a value of at most m + h (rounding keeps order), less than
-// best: it is not the largest, nor tied with it, whichever id best came from and whenever it was found. So ids are left out by comparing
-// their random number, and no bit depends on which were:
-//   u = 1 - w, w = (j + 1/2) 2^-23 with j = 2^23 - 1 - (r >> 9). As -log(1 - w) >= w, the noise -log(-log(u)) <= -log(w), which is less than
-//   h - 8e-6 when j >= 1.00001 e^-h 2^23; zk_gumbel is off by less than 2e-6 (kernels/math.h). Hence only j below that count.
-//   No noise exceeds ZK_GUMBEL_MOST: with h beyond it the whole tile is left out.
+// Which ids need their noise. Let `best` be the value z + gumbel of some id of the row, m the tile's largest z, and h a
+// number with m + h < best when rounded as values are. An id whose noise is at most h has a value of at most m + h
+// (rounding keeps order), less than best: it is not the largest, nor tied with it, whichever id best came from and
+// whenever it was found. So ids are left out by comparing their random number, and no bit depends on which were:
+//   u = 1 - w, w = (j + 1/2) 2^-23 with j = 2^23 - 1 - (r >> 9). As -log(1 - w) >= w, the noise -log(-log(u)) <=
+//   -log(w), which is less than h - 8e-6 when j >= 1.00001 e^-h 2^23; zk_gumbel is off by less than 2e-6
+//   (kernels/math.h). Hence only j below that count. No noise exceeds ZK_GUMBEL_MOST: with h beyond it the whole tile
+//   is left out.
 // `best` is what some tiles of the row gave so far, whichever they were.
 #ifndef ZK_KERNELS_CUDA_LMHEAD_FRAGMENT_CUH
 #define ZK_KERNELS_CUDA_LMHEAD_FRAGMENT_CUH
@@ -83,7 +85,8 @@ struct zk_lmhead_quad {
     return sum;
   }
 
-  // The part of lanes 8 j + 2 q + e with j = J modulo STEP. An absent id has e^-inf = +0, and -FLT_MAX for z gives fma(0, z, 0) = +0.
+  // The part of lanes 8 j + 2 q + e with j = J modulo STEP. An absent id has e^-inf = +0, and -FLT_MAX for z gives
+  // fma(0, z, 0) = +0.
   template <int J, int STEP, bool WITH_Z> __device__ __forceinline__ float lanes(int e) const {
     if constexpr (STEP < 16) {
       return lanes<J, 2 * STEP, WITH_Z>(e) + lanes<J + STEP, 2 * STEP, WITH_Z>(e);
@@ -101,15 +104,17 @@ struct zk_lmhead_quad {
     return low + high;
   }
 
-  // Philox numbers the ids by fours: thread q and its neighbour have two each of ids 8 j + 4 (q / 2) .. + 3 of the tile.
+  // Philox numbers the ids by fours: thread q and its neighbour have two each of ids 8 j + 4 (q / 2) .. + 3 of the
+  // tile.
   __device__ __forceinline__ void random(int j, uint32_t r[4]) const {
-    const uint32_t counter[4] = {((uint32_t)ZK_RNG_SAMPLE << 24) + (uint32_t)(tile * (ZK_VOCAB_TILE / 4) + 2 * j + q / 2), name.counter[0],
-                                 name.counter[1], name.counter[2]};
+    const uint32_t counter[4] = {((uint32_t)ZK_RNG_SAMPLE << 24) +
+                                     (uint32_t)(tile * (ZK_VOCAB_TILE / 4) + 2 * j + q / 2),
+                                 name.counter[0], name.counter[1], name.counter[2]};
     zk_philox4x32(counter, name.key, r);
   }
 
-  // Which numbers have a random number of at least `least`: a bit each. The two neighbours share the work: one takes the even j, the
-  // other the odd ones, and each gives the other its bits.
+  // Which numbers have a random number of at least `least`: a bit each. The two neighbours share the work: one takes
+  // the even j, the other the odd ones, and each gives the other its bits.
   __device__ __forceinline__ uint32_t candidates(uint32_t least) const {
     const int odd = q & 1;
     uint32_t low = 0, high = 0; // of the neighbour with even q, and with odd q
@@ -127,13 +132,13 @@ struct zk_lmhead_quad {
   // The least random number with which an id of this tile may have a value of `best` or more.
   __device__ __forceinline__ uint32_t threshold(float best) const {
     const float h = (best - m) - 0.01f;
-    if (!(m + h < best)) return 0; // the two are too large to tell
+    if (!(m + h < best)) return 0;                               // the two are too large to tell
     const float j = fminf(zk_expf(-h) * 8388692.0f, 8388606.0f); // 1.00001 * 2^23; all pass above
     return 0u - (((uint32_t)j + 2u) << 9);
   }
 
-  // The best of the row's ids in this thread, if it has one that may be the best of all. The first time, a sixteenth of the ids gives a
-  // value to compare with.
+  // The best of the row's ids in this thread, if it has one that may be the best of all. The first time, a sixteenth of
+  // the ids gives a value to compare with.
   __device__ __forceinline__ zk_lmhead_best gumbel(float best) const {
     zk_lmhead_best mine = {-INFINITY, -INFINITY, -1};
     for (bool first = best == -INFINITY;; first = false) {
@@ -171,11 +176,12 @@ static __device__ __forceinline__ zk_lmhead_name zk_lmhead_name_of(const zk_lmhe
           {b.ids.position[row], b.ids.prompt_id[row], b.ids.sample_idx[row] << 20 | b.ids.step[row]}};
 }
 
-// By whole warps; of a row that is not there nothing is written. carried: a value that some id of this row has, or -inf; what it was
-// raised to by this tile is returned.
-static __device__ __forceinline__ float zk_lmhead_read_quad(const zk_lmhead_block &b, int64_t row, bool there, int32_t tile, float carried,
-                                                            float (&logit)[ZK_QUAD_IDS]) {
-  zk_lmhead_quad quad = {b, there ? row : 0, tile, logit, 0.0f, (int)threadIdx.x % 4, zk_lmhead_name_of(b, there ? row : 0)};
+// By whole warps; of a row that is not there nothing is written. carried: a value that some id of this row has, or
+// -inf; what it was raised to by this tile is returned.
+static __device__ __forceinline__ float zk_lmhead_read_quad(const zk_lmhead_block &b, int64_t row, bool there,
+                                                            int32_t tile, float carried, float (&logit)[ZK_QUAD_IDS]) {
+  zk_lmhead_quad quad = {
+      b, there ? row : 0, tile, logit, 0.0f, (int)threadIdx.x % 4, zk_lmhead_name_of(b, there ? row : 0)};
   zk_lmhead_partial out = {0.0f, 0.0f, 0.0f, carried, -INFINITY, -1, 0};
   if (b.out.logits_hash != NULL) out.hash = quad.hash();
   quad.scale();
@@ -185,13 +191,15 @@ static __device__ __forceinline__ float zk_lmhead_read_quad(const zk_lmhead_bloc
   if (b.out.entropy != NULL) out.h = quad.sum<true>();
   if (b.pick == ZK_CUDA_PICK_NOTHING) {
     const int32_t at = b.target[quad.row] - tile * ZK_VOCAB_TILE;
-    if (there && at >= 0 && at < ZK_VOCAB_TILE && at % 8 / 2 == quad.q) b.target_z[row] = quad.z_at(at / 8 * 2 + at % 2);
+    if (there && at >= 0 && at < ZK_VOCAB_TILE && at % 8 / 2 == quad.q)
+      b.target_z[row] = quad.z_at(at / 8 * 2 + at % 2);
   } else if (there && !bad && quad.m != -INFINITY) {
     zk_lmhead_best best = {-INFINITY, -INFINITY, -1};
     if (b.pick == ZK_CUDA_PICK_GREEDY && quad.m >= carried) best = quad.greedy();
     if (b.pick == ZK_CUDA_PICK_GUMBEL && !(quad.m + ZK_GUMBEL_MOST < carried)) best = quad.gumbel(carried);
     for (int away = 1; away <= 2; away *= 2) {
-      const zk_lmhead_best other = {zk_quad_shuffle(best.value, away), zk_quad_shuffle(best.z, away), zk_quad_shuffle(best.id, away)};
+      const zk_lmhead_best other = {zk_quad_shuffle(best.value, away), zk_quad_shuffle(best.z, away),
+                                    zk_quad_shuffle(best.id, away)};
       zk_lmhead_better(best, other);
     }
     if (best.id >= 0 && best.value >= carried) out.best_value = best.value, out.best_z = best.z, out.best_id = best.id;
@@ -217,9 +225,9 @@ struct zk_lmhead_row_best {
   }
 };
 
-// A warp's 16 rows from row0 on and one or two tiles from tile0 on, in accumulators as mma.sync and wgmma hold them: a thread has two rows,
-// 8 apart. `best` knows a value that some id of a row has, and is told of better ones. The parts take turns in one piece of code: unrolled, it
-// would be larger than the instruction cache.
+// A warp's 16 rows from row0 on and one or two tiles from tile0 on, in accumulators as mma.sync and wgmma hold them: a
+// thread has two rows, 8 apart. `best` knows a value that some id of a row has, and is told of better ones. The parts
+// take turns in one piece of code: unrolled, it would be larger than the instruction cache.
 template <int REGISTERS, class Best>
 static __device__ __forceinline__ void zk_lmhead_read_rows(const zk_lmhead_block &b, int64_t row0, int32_t tile0,
                                                            const float (&acc)[REGISTERS], const Best &best) {
@@ -237,7 +245,8 @@ static __device__ __forceinline__ void zk_lmhead_read_rows(const zk_lmhead_block
       const int at = i / 2 * 4 + i % 2;
       logit[i] = acc[at];
 #pragma unroll
-      for (int other = 1; other < PARTS; other++) logit[i] = part == other ? acc[other / 2 * 64 + other % 2 * 2 + at] : logit[i];
+      for (int other = 1; other < PARTS; other++)
+        logit[i] = part == other ? acc[other / 2 * 64 + other % 2 * 2 + at] : logit[i];
     }
     const float value = zk_lmhead_read_quad(b, row, there, tile, carried, logit);
     if (picks && value > carried) best.keep(row, value);

@@ -1,23 +1,24 @@
 // LM head forward, the last step: a row's tiles into one log-sum-exp, token and hash (kernels/lmhead.h).
 //
-// The running (m, l, h) is a chain over tiles, but its maxima are not: a thread a tile, their prefix maxima are found at once, each
-// tile's two factors with them, and what is left in order is l = fma(l, a, lt * b) and the same for h. A tile that is
-// skipped has a = 1 and adds -0, which changes no value; the sums begin at -0, so that the first tile's are copied by
-// the same formula.
+// The running (m, l, h) is a chain over tiles, but its maxima are not: a thread a tile, their prefix maxima are found
+// at once, each tile's two factors with them, and what is left in order is l = fma(l, a, lt * b) and the same for h. A
+// tile that is skipped has a = 1 and adds -0, which changes no value; the sums begin at -0, so that the first tile's
+// are copied by the same formula.
 #include "kernels/cuda/lmhead_tile.cuh"
 
 enum { MOST_THREADS = 1024, FEW_THREADS = 256, FEW_ROWS = 132 };
 
 struct shared_state {
   alignas(16) float a[MOST_THREADS], l[MOST_THREADS], h[MOST_THREADS], past[32]; // a chain reads a little past the end
-  float most[32]; // of each warp
+  float most[32];                                                                // of each warp
   zk_lmhead_best best[32];
   unsigned long long hash[32];
   int bad;
   float sum_l, sum_h;
 };
 
-// The largest of the elements before this thread's; *all: of all. One barrier. (Which of two equal zeros it is makes no difference.)
+// The largest of the elements before this thread's; *all: of all. One barrier. (Which of two equal zeros it is makes no
+// difference.)
 static __device__ __forceinline__ float maximum_before(shared_state *s, float mine, float *all) {
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
   float upto = mine;
@@ -37,8 +38,8 @@ static __device__ __forceinline__ float maximum_before(shared_state *s, float mi
   return lane > 0 && left > earlier ? left : earlier;
 }
 
-// sum = fma(sum, a[i], x[i]), i ascending, by one thread, which reads AHEAD fours of both while it is at the last ones: a step takes the
-// time of its fma. n is a multiple of 4 * AHEAD; both arrays may be read that much past n.
+// sum = fma(sum, a[i], x[i]), i ascending, by one thread, which reads AHEAD fours of both while it is at the last ones:
+// a step takes the time of its fma. n is a multiple of 4 * AHEAD; both arrays may be read that much past n.
 enum { AHEAD = 4 };
 static __device__ __forceinline__ float chain(float sum, const float *a, const float *x, int n) {
   float4 factor[AHEAD], addend[AHEAD];
@@ -80,7 +81,8 @@ static __device__ void write_row(const zk_lmhead_block &b, int64_t row, const sh
 }
 
 // What the threads have seen, to s->..[0]; of best and hash only what is wanted.
-static __device__ __forceinline__ void gather(const zk_lmhead_block &b, shared_state *s, zk_lmhead_best best, unsigned long long hash, int bad) {
+static __device__ __forceinline__ void gather(const zk_lmhead_block &b, shared_state *s, zk_lmhead_best best,
+                                              unsigned long long hash, int bad) {
   const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
   bad = __syncthreads_or(bad);
   for (int level = 0; level < 2; level++) {
@@ -136,7 +138,8 @@ static __global__ void __launch_bounds__(MOST_THREADS) merge_kernel(zk_lmhead_bl
     m = all > m ? all : m;
     p = read_partial(b, row, tile0 + threads + tid); // on its way while the chains run
     __syncthreads();
-    const int left = b.num_tiles - tile0, num = left < threads ? (left + 4 * AHEAD - 1) / (4 * AHEAD) * (4 * AHEAD) : threads;
+    const int left = b.num_tiles - tile0,
+              num = left < threads ? (left + 4 * AHEAD - 1) / (4 * AHEAD) * (4 * AHEAD) : threads;
     if (tid == 0) sum = chain(sum, s->a, s->l, num);
     if (tid == 32 && b.out.entropy != NULL) sum = chain(sum, s->a, s->h, num);
     __syncthreads();

@@ -1,13 +1,12 @@
-// Two bf16 in a 32-bit word, the lower element in the low half: widened exactly, and packed with the one rounding of kernels/bf16.h.
+// Two bf16 in a 32-bit word, the lower element in the low half: widened exactly, and packed with the one rounding of
+// kernels/bf16.h.
 #ifndef ZK_KERNELS_CUDA_PACK_CUH
 #define ZK_KERNELS_CUDA_PACK_CUH
 
 #include "kernels/cuda/cuda.cuh"
 
 // 2 N neighbouring elements, moved by one access of 4 N bytes.
-template <int N> struct alignas(4 * N) zk_words {
-  uint32_t w[N];
-};
+template <int N> struct alignas(4 * N) zk_words { uint32_t w[N]; };
 
 static __device__ __forceinline__ float zk_low_bf16(uint32_t word) { return zk_bits_float(word << 16); }
 static __device__ __forceinline__ float zk_high_bf16(uint32_t word) { return zk_bits_float(word & 0xffff0000u); }

@@ -1,5 +1,5 @@
-// RMSNorm on a GPU: a row belongs to a warp or to a block of 128 threads (lanes.cuh); the weight gradient's 64-row blocks are
-// walked by one thread a column, and then added by the tree.
+// RMSNorm on a GPU: a row belongs to a warp or to a block of 128 threads (lanes.cuh); the weight gradient's 64-row
+// blocks are walked by one thread a column, and then added by the tree.
 #include "kernels/rmsnorm.h"
 
 #include "kernels/cuda/lanes.cuh"
@@ -113,15 +113,15 @@ static zk_status forward(zk_stream *stream, const zk_rmsnorm_desc *desc, const v
 }
 
 template <typename T>
-static zk_status chunk_dweight(zk_stream *stream, int64_t rows, int32_t width, const T *dy, const T *x, const float *rstd,
-                               float *dweight) {
+static zk_status chunk_dweight(zk_stream *stream, int64_t rows, int32_t width, const T *dy, const T *x,
+                               const float *rstd, float *dweight) {
   const int32_t num_blocks = (int32_t)(zk_ceil_div(rows, ZK_GRAD_BLOCK_ROWS));
   void *block_sums;
   ZK_TRY(zk_stream_scratch(stream, (size_t)num_blocks * (size_t)width * sizeof(float), &block_sums));
   ZK_LAUNCH(rmsnorm_block_sums_kernel<T>, dim3(num_blocks, (unsigned)zk_ceil_div(width, COLUMN_THREADS)),
             COLUMN_THREADS, 0, stream, rows, width, dy, x, rstd, (float *)block_sums);
-  ZK_LAUNCH(rmsnorm_tree_kernel, (unsigned)zk_ceil_div(width, TREE_COLUMNS), dim3(TREE_COLUMNS, TREE_THREADS), 0, stream,
-            num_blocks, width, (float *)block_sums, dweight);
+  ZK_LAUNCH(rmsnorm_tree_kernel, (unsigned)zk_ceil_div(width, TREE_COLUMNS), dim3(TREE_COLUMNS, TREE_THREADS), 0,
+            stream, num_blocks, width, (float *)block_sums, dweight);
   return ZK_OK;
 }
 
@@ -148,11 +148,11 @@ static zk_status backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const 
 
 // The kernels of rmsnorm_rows.cuh where they fit. A block of few threads spreads few rows over more multiprocessors.
 template <int THREADS, int STEPS>
-static zk_status launch_group(zk_stream *stream, int64_t rows, int32_t width, float eps, const zk_bf16 *x, const zk_bf16 *weight, zk_bf16 *y,
-                              float *rstd) {
+static zk_status launch_group(zk_stream *stream, int64_t rows, int32_t width, float eps, const zk_bf16 *x,
+                              const zk_bf16 *weight, zk_bf16 *y, float *rstd) {
   const unsigned block = rows * THREADS < 132 * 1024 ? 32 : 128;
-  ZK_LAUNCH_DEPENDENT((zk_rmsnorm_group_kernel<THREADS, STEPS>), (unsigned)zk_ceil_div(rows * THREADS, block), block, 0, stream, rows, width, eps, x,
-            weight, y, rstd);
+  ZK_LAUNCH_DEPENDENT((zk_rmsnorm_group_kernel<THREADS, STEPS>), (unsigned)zk_ceil_div(rows * THREADS, block), block, 0,
+                      stream, rows, width, eps, x, weight, y, rstd);
   return ZK_OK;
 }
 
@@ -160,11 +160,12 @@ static bool wants_whole_rows(int32_t width, const void *x, const void *weight, c
   return width % 8 == 0 && width <= ZK_RMS_BLOCK_WIDTH && ((uintptr_t)x | (uintptr_t)weight | (uintptr_t)y) % 16 == 0;
 }
 
-static zk_status forward_whole_rows(zk_stream *stream, int64_t rows, int32_t width, float eps, const zk_bf16 *x, const zk_bf16 *weight,
-                                    zk_bf16 *y, float *rstd) {
+static zk_status forward_whole_rows(zk_stream *stream, int64_t rows, int32_t width, float eps, const zk_bf16 *x,
+                                    const zk_bf16 *weight, zk_bf16 *y, float *rstd) {
   if (width > MANY_WIDTH || (rows <= FEW_ROWS && width > 256)) {
     const int32_t threads = (width / 8 + 31) / 32 * 32;
-    ZK_LAUNCH_DEPENDENT(zk_rmsnorm_block_kernel, (unsigned)rows, threads > ZK_LANES ? threads : ZK_LANES, 0, stream, width, eps, x, weight, y, rstd);
+    ZK_LAUNCH_DEPENDENT(zk_rmsnorm_block_kernel, (unsigned)rows, threads > ZK_LANES ? threads : ZK_LANES, 0, stream,
+                        width, eps, x, weight, y, rstd);
     return ZK_OK;
   }
   if (width <= 128) return launch_group<16, 1>(stream, rows, width, eps, x, weight, y, rstd);

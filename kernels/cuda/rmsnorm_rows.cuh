@@ -1,8 +1,8 @@
 // RMSNorm forward in bf16, each row read from memory once.
 //
-// Sums are those of lanes.cuh: element i of a row is in lane i mod 128, each lane a chain with i ascending, then the halving. An absent
-// element is read as 0, and fma(0, 0, lane) leaves a sum of squares as it is. Widths are multiples of 8, so that a piece of 8 (or 4)
-// elements is there or absent as a whole; rows begin at multiples of 16 bytes.
+// Sums are those of lanes.cuh: element i of a row is in lane i mod 128, each lane a chain with i ascending, then the
+// halving. An absent element is read as 0, and fma(0, 0, lane) leaves a sum of squares as it is. Widths are multiples
+// of 8, so that a piece of 8 (or 4) elements is there or absent as a whole; rows begin at multiples of 16 bytes.
 #ifndef ZK_KERNELS_CUDA_RMSNORM_ROWS_CUH
 #define ZK_KERNELS_CUDA_RMSNORM_ROWS_CUH
 
@@ -13,8 +13,8 @@ static __device__ __forceinline__ float zk_rms_scale(float sum, int32_t width, f
   return 1.0f / sqrtf(sum / (float)width + eps);
 }
 
-// The halving of 128 lanes held by THREADS neighbouring threads of a warp, 128 / THREADS each; all of them get the sum. A sum's two sides
-// may stand either way round.
+// The halving of 128 lanes held by THREADS neighbouring threads of a warp, 128 / THREADS each; all of them get the sum.
+// A sum's two sides may stand either way round.
 template <int THREADS> __device__ __forceinline__ float zk_lanes_of_group(float (&lane)[ZK_LANES / THREADS]) {
   constexpr int PER = ZK_LANES / THREADS;
 #pragma unroll
@@ -37,14 +37,16 @@ __device__ __forceinline__ void zk_rms_apply(zk_words<WORDS> &x, const zk_words<
                           (zk_high_bf16(x.w[i]) * scale) * zk_high_bf16(w.w[i]));
 }
 
-// Many rows: THREADS (16 or 32) threads have a row, which waits in their registers, packed, while its squares are summed. Thread t holds
-// lanes PER t .. PER t + PER - 1, PER = 128 / THREADS, of each of up to STEPS stretches of 128 elements. Any block size; y may be x.
+// Many rows: THREADS (16 or 32) threads have a row, which waits in their registers, packed, while its squares are
+// summed. Thread t holds lanes PER t .. PER t + PER - 1, PER = 128 / THREADS, of each of up to STEPS stretches of 128
+// elements. Any block size; y may be x.
 template <int THREADS, int STEPS>
-__global__ void __launch_bounds__(128)
-    zk_rmsnorm_group_kernel(int64_t rows, int32_t width, float eps, const zk_bf16 *x, const zk_bf16 *weight, zk_bf16 *y, float *rstd) {
+__global__ void __launch_bounds__(128) zk_rmsnorm_group_kernel(int64_t rows, int32_t width, float eps, const zk_bf16 *x,
+                                                               const zk_bf16 *weight, zk_bf16 *y, float *rstd) {
   constexpr int PER = ZK_LANES / THREADS, WORDS = PER / 2;
   const int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / THREADS;
-  const bool there = row < rows; // a row that is not there is read as zeros: its threads take part in their warp's shuffles
+  const bool there =
+      row < rows; // a row that is not there is read as zeros: its threads take part in their warp's shuffles
   const int first = threadIdx.x % THREADS * PER;
   zk_words<WORDS> piece[STEPS];
   zk_wait_for_previous();
@@ -76,10 +78,10 @@ __global__ void __launch_bounds__(128)
 
 enum { ZK_RMS_BLOCK_WIDTH = 8192, ZK_RMS_BLOCK_MIN_THREADS = 128 };
 
-// Few rows: a block has a row, 8 elements a thread, at least 128 threads. The row goes through shared memory to the 128 threads that
-// have a lane each; every warp then does the halving for itself.
-static __global__ void __launch_bounds__(1024)
-    zk_rmsnorm_block_kernel(int32_t width, float eps, const zk_bf16 *x, const zk_bf16 *weight, zk_bf16 *y, float *rstd) {
+// Few rows: a block has a row, 8 elements a thread, at least 128 threads. The row goes through shared memory to the 128
+// threads that have a lane each; every warp then does the halving for itself.
+static __global__ void __launch_bounds__(1024) zk_rmsnorm_block_kernel(int32_t width, float eps, const zk_bf16 *x,
+                                                                       const zk_bf16 *weight, zk_bf16 *y, float *rstd) {
   __shared__ zk_words<4> shared[ZK_RMS_BLOCK_WIDTH / 8];
   __shared__ float lanes[ZK_LANES];
   const int tid = (int)threadIdx.x, warp_thread = tid % 32;

@@ -1,5 +1,6 @@
-// Rotary position embedding on a GPU: a thread turns four neighbouring elements of a head's first half with their partners. In bf16, heads
-// of the usual sizes go through rope_rows.cuh, alone or with what stands around RoPE in a layer.
+// Rotary position embedding on a GPU: a thread turns four neighbouring elements of a head's first half with their
+// partners. In bf16, heads of the usual sizes go through rope_rows.cuh, alone or with what stands around RoPE in a
+// layer.
 #include "kernels/rope.h"
 
 #include "kernels/cuda/rope_rows.cuh"
@@ -9,7 +10,8 @@
 #define THREADS 128
 #define N 4 // elements of each half a thread has
 
-// x [T, num_heads, 2 half] in place; blockIdx.x is the token, blockIdx.y counts its groups of N; sign is +1 or -1 (backward).
+// x [T, num_heads, 2 half] in place; blockIdx.x is the token, blockIdx.y counts its groups of N; sign is +1 or -1
+// (backward).
 template <typename T>
 __global__ void rope_kernel(int32_t num_heads, int32_t half, float sign, const int32_t *positions,
                             const float *cos_table, const float *sin_table, T *x) {
@@ -46,13 +48,15 @@ static zk_status launch_heads(zk_stream *stream, int64_t rows, const zk_rope_row
   return launch_depth<DIM, 2>(stream, rows, heads, r, a);
 }
 
-static zk_status launch_rows(zk_stream *stream, int64_t rows, int32_t head_dim, const zk_rope_rows &r, const zk_attn &a) {
+static zk_status launch_rows(zk_stream *stream, int64_t rows, int32_t head_dim, const zk_rope_rows &r,
+                             const zk_attn &a) {
   return head_dim == 64 ? launch_heads<64>(stream, rows, r, a) : launch_heads<128>(stream, rows, r, a);
 }
 
 // Whether rope_rows.cuh has a kernel for such heads: 16-byte pieces must lie at multiples of 16 bytes.
 static bool has_rows(zk_numerics numerics, int32_t head_dim, const zk_rope_rows &r) {
-  const void *const pointers[] = {r.q_in, r.k_in, r.v, r.q_weight, r.k_weight, r.q, r.cos_table, r.sin_table, r.k_cache, r.v_cache};
+  const void *const pointers[] = {r.q_in, r.k_in,      r.v,         r.q_weight, r.k_weight,
+                                  r.q,    r.cos_table, r.sin_table, r.k_cache,  r.v_cache};
   uintptr_t all = 0;
   for (const void *p : pointers) all |= (uintptr_t)p;
   return numerics != ZK_F32 && (head_dim == 64 || head_dim == 128) && all % 16 == 0;
@@ -68,8 +72,8 @@ static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, float sign,
   const int32_t half = desc->head_dim / 2, groups = desc->num_heads * (int32_t)zk_ceil_div(half, N);
   const dim3 grid((unsigned)desc->num_rows, (unsigned)zk_ceil_div(groups, THREADS));
   if (desc->numerics == ZK_F32)
-    ZK_LAUNCH(rope_kernel<float>, grid, THREADS, 0, stream, desc->num_heads, half, sign, positions, cos_table, sin_table,
-              (float *)x);
+    ZK_LAUNCH(rope_kernel<float>, grid, THREADS, 0, stream, desc->num_heads, half, sign, positions, cos_table,
+              sin_table, (float *)x);
   else
     ZK_LAUNCH(rope_kernel<zk_bf16>, grid, THREADS, 0, stream, desc->num_heads, half, sign, positions, cos_table,
               sin_table, (zk_bf16 *)x);

@@ -1,8 +1,9 @@
-// What a layer does between its q, k and v products and its attention, in one pass over them, in bf16: head norms, RoPE, and the cache.
+// What a layer does between its q, k and v products and its attention, in one pass over them, in bf16: head norms,
+// RoPE, and the cache.
 //
-// A token's heads are numbered q first, then k, then v; DIM / 8 neighbouring threads of a warp have a head, 8 elements each, and a thread
-// has the same elements of several heads, so that it reads its cosines and sines once. Each number is rounded where the separate
-// operations store it: a norm's result before RoPE widens it.
+// A token's heads are numbered q first, then k, then v; DIM / 8 neighbouring threads of a warp have a head, 8 elements
+// each, and a thread has the same elements of several heads, so that it reads its cosines and sines once. Each number
+// is rounded where the separate operations store it: a norm's result before RoPE widens it.
 #ifndef ZK_KERNELS_CUDA_ROPE_ROWS_CUH
 #define ZK_KERNELS_CUDA_ROPE_ROWS_CUH
 
@@ -10,14 +11,14 @@
 #include "kernels/cuda/rmsnorm_rows.cuh"
 
 struct zk_rope_rows {
-  int32_t num_heads, num_kv_heads;      // of q; of k and of v
-  float eps, sign;                      // sign of the sines: -1 backward
-  const zk_bf16 *q_in, *k_in, *v;       // [T, heads, DIM]
-  const zk_bf16 *q_weight, *k_weight;   // [DIM], or NULL: no head norm
-  zk_bf16 *q;                           // may be q_in
-  float *rstd_q, *rstd_k;               // [T, heads], or NULL
-  const int32_t *positions;             // [T]
-  const float *cos_table, *sin_table;   // [.., DIM / 2]
+  int32_t num_heads, num_kv_heads;    // of q; of k and of v
+  float eps, sign;                    // sign of the sines: -1 backward
+  const zk_bf16 *q_in, *k_in, *v;     // [T, heads, DIM]
+  const zk_bf16 *q_weight, *k_weight; // [DIM], or NULL: no head norm
+  zk_bf16 *q;                         // may be q_in
+  float *rstd_q, *rstd_k;             // [T, heads], or NULL
+  const int32_t *positions;           // [T]
+  const float *cos_table, *sin_table; // [.., DIM / 2]
   zk_bf16 *k_cache, *v_cache;
 };
 
@@ -35,9 +36,11 @@ static __device__ __forceinline__ int32_t zk_sequence_of(const int32_t *start, i
   return low;
 }
 
-// One level of the halving of COUNT sums over two threads `away` apart: each keeps half of the sums and gives the other half away.
+// One level of the halving of COUNT sums over two threads `away` apart: each keeps half of the sums and gives the other
+// half away.
 template <int COUNT>
-static __device__ __forceinline__ void zk_halve_and_share(const float (&sum)[COUNT], float (&kept)[COUNT / 2], int away) {
+static __device__ __forceinline__ void zk_halve_and_share(const float (&sum)[COUNT], float (&kept)[COUNT / 2],
+                                                          int away) {
   const bool upper = threadIdx.x & away;
 #pragma unroll
   for (int i = 0; i < COUNT / 2; i++) {
@@ -46,9 +49,10 @@ static __device__ __forceinline__ void zk_halve_and_share(const float (&sum)[COU
   }
 }
 
-// The norm of a head, rounded as it would be stored. All threads of a warp call it; DIM / 8 of them have a head, and so 8 lanes each
-// (with DIM < 128 the lanes beyond are +0, which changes no sum of squares). The halving down to 8 lanes is across threads; as each level
-// leaves a thread half of its sums, lanes 4, 2 and 1 apart are then in threads DIM / 16, DIM / 32 and DIM / 64 apart.
+// The norm of a head, rounded as it would be stored. All threads of a warp call it; DIM / 8 of them have a head, and so
+// 8 lanes each (with DIM < 128 the lanes beyond are +0, which changes no sum of squares). The halving down to 8 lanes
+// is across threads; as each level leaves a thread half of its sums, lanes 4, 2 and 1 apart are then in threads DIM /
+// 16, DIM / 32 and DIM / 64 apart.
 template <int DIM>
 static __device__ __forceinline__ void zk_head_norm(zk_words<4> &x, const zk_words<4> &w, float eps, float *rstd) {
   static_assert(DIM == 64 || DIM == 128, "three levels share out all 8 sums");
@@ -65,13 +69,16 @@ static __device__ __forceinline__ void zk_head_norm(zk_words<4> &x, const zk_wor
   if (DIM == 128) sum = sum + __shfl_xor_sync(0xffffffffu, sum, 1);
 #pragma unroll
   for (int away = DIM / 16; away >= DIM / 64; away /= 2) sum = sum + __shfl_xor_sync(0xffffffffu, sum, away);
-  const float scale = 1.0f / sqrtf(sum * (1.0f / DIM) + eps); // dividing by a power of two and multiplying by its inverse round alike
+  const float scale =
+      1.0f / sqrtf(sum * (1.0f / DIM) + eps); // dividing by a power of two and multiplying by its inverse round alike
   if (rstd != NULL) *rstd = scale;
   zk_rms_apply(x, w, scale);
 }
 
-// x turned with its partner, DIM / 16 threads away, which has the same elements of the head's other half; s: negative for the lower half.
-template <int DIM> static __device__ __forceinline__ void zk_rotate(zk_words<4> &x, const float (&c)[8], const float (&s)[8]) {
+// x turned with its partner, DIM / 16 threads away, which has the same elements of the head's other half; s: negative
+// for the lower half.
+template <int DIM>
+static __device__ __forceinline__ void zk_rotate(zk_words<4> &x, const float (&c)[8], const float (&s)[8]) {
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     const uint32_t other = __shfl_xor_sync(0xffffffffu, x.w[i], DIM / 16);
@@ -81,7 +88,8 @@ template <int DIM> static __device__ __forceinline__ void zk_rotate(zk_words<4> 
 }
 
 // grid: (tokens, blocks of heads). A thread has DEPTH heads.
-template <int DIM, int DEPTH> __global__ void __launch_bounds__(ZK_ROPE_ROWS_THREADS) zk_rope_rows_kernel(zk_rope_rows r, zk_attn a) {
+template <int DIM, int DEPTH>
+__global__ void __launch_bounds__(ZK_ROPE_ROWS_THREADS) zk_rope_rows_kernel(zk_rope_rows r, zk_attn a) {
   constexpr int PIECES = DIM / 8, AT_ONCE = ZK_ROPE_ROWS_THREADS / PIECES;
   const int64_t token = blockIdx.x;
   const int piece = (int)threadIdx.x % PIECES, half = DIM / 2, q_heads = r.num_heads, kv_heads = r.num_kv_heads;
@@ -94,7 +102,8 @@ template <int DIM, int DEPTH> __global__ void __launch_bounds__(ZK_ROPE_ROWS_THR
     const int head = first + u * AT_ONCE;
     x[u] = {};
     if (head < q_heads) x[u] = *(const zk_words<4> *)(r.q_in + (token * q_heads + head) * DIM + piece * 8);
-    else if (head < q_heads + kv_heads) x[u] = *(const zk_words<4> *)(r.k_in + (token * kv_heads + head - q_heads) * DIM + piece * 8);
+    else if (head < q_heads + kv_heads)
+      x[u] = *(const zk_words<4> *)(r.k_in + (token * kv_heads + head - q_heads) * DIM + piece * 8);
     else if (head < q_heads + 2 * kv_heads)
       x[u] = *(const zk_words<4> *)(r.v + (token * kv_heads + head - q_heads - kv_heads) * DIM + piece * 8);
   }
@@ -103,7 +112,8 @@ template <int DIM, int DEPTH> __global__ void __launch_bounds__(ZK_ROPE_ROWS_THR
   const int64_t angle = (int64_t)r.positions[token] * half + piece * 8 % half;
 #pragma unroll
   for (int i = 0; i < 8; i += 4) {
-    const zk_float4 cosines = *(const zk_float4 *)(r.cos_table + angle + i), sines = *(const zk_float4 *)(r.sin_table + angle + i);
+    const zk_float4 cosines = *(const zk_float4 *)(r.cos_table + angle + i),
+                    sines = *(const zk_float4 *)(r.sin_table + angle + i);
 #pragma unroll
     for (int j = 0; j < 4; j++) c[i + j] = cosines.at[j], s[i + j] = sign * sines.at[j];
   }

@@ -1,10 +1,13 @@
-// The logistic function 1 / (1 + exp(-g)), bit for bit as zk_expf and IEEE division give it, in half their instructions.
+// The logistic function 1 / (1 + exp(-g)), bit for bit as zk_expf and IEEE division give it, in half their
+// instructions.
 //
 // Why the bits are the same. Let e = zk_expf(-g) = p 2^n, a = 1 + e rounded.
 //   g > 80: e < 2^-115, so a = 1 whatever e is: g may be lowered to 80, and e is then a normal number.
-//   g >= -86: n <= 124. zk_expf multiplies p by 2^n exactly, which adds n to its exponent: the same integer addition is made here, to
+//   g >= -86: n <= 124. zk_expf multiplies p by 2^n exactly, which adds n to its exponent: the same integer addition is
+//   made here, to
 //     p 2^(n - 2) so that no exponent is out of range, and fma(that, 4, 1) rounds 1 + e once.
-//   1 / a, 1 <= a < 2^125: a reciprocal to within 1 ulp, then one Newton step with an exact residual, is the correctly rounded quotient (it
+//   1 / a, 1 <= a < 2^125: a reciprocal to within 1 ulp, then one Newton step with an exact residual, is the correctly
+//   rounded quotient (it
 //     is what the compiler makes of a division, without its test for other arguments). All 2^32 g have been compared.
 //   g < -86, and a NaN: as written, by zk_expf and division.
 #ifndef ZK_KERNELS_CUDA_SIGMOID_CUH
@@ -38,7 +41,8 @@ static __device__ __forceinline__ float zk_sigmoid_usual(float g) {
   p = fmaf(p, r, 0x1.fffffcp-2f);
   p = fmaf(p, r, 1.0f);
   p = fmaf(p, r, 1.0f);
-  const float quarter = zk_bits_float(zk_float_bits(p) + (zk_float_bits(t) << 23)); // the rounding constant's own bits are shifted out
+  const float quarter =
+      zk_bits_float(zk_float_bits(p) + (zk_float_bits(t) << 23)); // the rounding constant's own bits are shifted out
   return zk_reciprocal(fmaf(quarter, 4.0f, 1.0f));
 }
 

@@ -4,8 +4,7 @@
 #include "kernels/cuda/sigmoid.cuh"
 #include "kernels/cuda/values.cuh"
 
-template <typename T>
-__global__ void swiglu_forward_kernel(int64_t n, const T *gate, const T *up, T *out) {
+template <typename T> __global__ void swiglu_forward_kernel(int64_t n, const T *gate, const T *up, T *out) {
   const int N = 16 / sizeof(T);
   const int64_t i = zk_first_value<N>();
   zk_wait_for_previous();
@@ -34,7 +33,8 @@ static __global__ void __launch_bounds__(ZK_VALUE_THREADS)
   zk_sigmoid<8>(g, s);
 #pragma unroll
   for (int j = 0; j < 4; j++)
-    words.w[j] = zk_pack_bf16((g[2 * j] * s[2 * j]) * zk_low_bf16(u.w[j]), (g[2 * j + 1] * s[2 * j + 1]) * zk_high_bf16(u.w[j]));
+    words.w[j] =
+        zk_pack_bf16((g[2 * j] * s[2 * j]) * zk_low_bf16(u.w[j]), (g[2 * j + 1] * s[2 * j + 1]) * zk_high_bf16(u.w[j]));
   *(zk_words<4> *)(out + i) = words;
 }
 
@@ -56,16 +56,16 @@ __global__ void swiglu_backward_kernel(int64_t n, const T *gate, const T *up, co
   zk_store_values(dup, i, n, u);
 }
 
-template <typename T>
-static zk_status forward(zk_stream *stream, int64_t n, const T *gate, const T *up, T *out) {
-  ZK_LAUNCH_DEPENDENT(swiglu_forward_kernel<T>, zk_value_blocks<16 / sizeof(T)>(n), ZK_VALUE_THREADS, 0, stream, n, gate, up, out);
+template <typename T> static zk_status forward(zk_stream *stream, int64_t n, const T *gate, const T *up, T *out) {
+  ZK_LAUNCH_DEPENDENT(swiglu_forward_kernel<T>, zk_value_blocks<16 / sizeof(T)>(n), ZK_VALUE_THREADS, 0, stream, n,
+                      gate, up, out);
   return ZK_OK;
 }
 
 template <typename T>
 static zk_status backward(zk_stream *stream, int64_t n, const T *gate, const T *up, const T *dout, T *dgate, T *dup) {
-  ZK_LAUNCH(swiglu_backward_kernel<T>, zk_value_blocks<16 / sizeof(T)>(n), ZK_VALUE_THREADS, 0, stream, n, gate, up, dout,
-            dgate, dup);
+  ZK_LAUNCH(swiglu_backward_kernel<T>, zk_value_blocks<16 / sizeof(T)>(n), ZK_VALUE_THREADS, 0, stream, n, gate, up,
+            dout, dgate, dup);
   return ZK_OK;
 }
 
@@ -73,13 +73,12 @@ zk_status zk_cuda_swiglu_forward(zk_stream *stream, zk_numerics numerics, int64_
                                  const void *up, void *out) {
   if (num_elements == 0) return ZK_OK;
   if (numerics != ZK_F32 && num_elements % 8 == 0 && ((uintptr_t)gate | (uintptr_t)up | (uintptr_t)out) % 16 == 0) {
-    ZK_LAUNCH_DEPENDENT(swiglu_forward_whole_kernel, zk_value_blocks<8>(num_elements), ZK_VALUE_THREADS, 0, stream, num_elements,
-                        (const zk_bf16 *)gate, (const zk_bf16 *)up, (zk_bf16 *)out);
+    ZK_LAUNCH_DEPENDENT(swiglu_forward_whole_kernel, zk_value_blocks<8>(num_elements), ZK_VALUE_THREADS, 0, stream,
+                        num_elements, (const zk_bf16 *)gate, (const zk_bf16 *)up, (zk_bf16 *)out);
     return ZK_OK;
   }
-  return numerics == ZK_F32
-             ? forward(stream, num_elements, (const float *)gate, (const float *)up, (float *)out)
-             : forward(stream, num_elements, (const zk_bf16 *)gate, (const zk_bf16 *)up, (zk_bf16 *)out);
+  return numerics == ZK_F32 ? forward(stream, num_elements, (const float *)gate, (const float *)up, (float *)out)
+                            : forward(stream, num_elements, (const zk_bf16 *)gate, (const zk_bf16 *)up, (zk_bf16 *)out);
 }
 
 zk_status zk_cuda_swiglu_backward(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *gate,
