@@ -158,7 +158,7 @@ static zk_status attention(job *j) {
   ZK_TRY(alloc(j, (size_t)(rows * j->size[1]) * sizeof(float), &lse));
   ZK_TRY(alloc(j, cache_bytes, &k_cache));
   ZK_TRY(alloc(j, cache_bytes, &v_cache));
-  const zk_attention_batch batch = {(int32_t)rows, 1, num_pages, starts_d, first_d, pages_d};
+  const zk_attention_batch batch = {(int32_t)rows, 1, num_pages, starts_d, first_d, pages_d, NULL};
   ZK_TRY(zk_kv_write(j->stream, &desc, &batch, k, v, k_cache, v_cache));
   ZK_TRY(zk_attention_forward(j->stream, &desc, &batch, q, k_cache, v_cache, out, lse));
   return output(j, "out", bf16_bytes(num_q), out);
