@@ -99,6 +99,7 @@ static zk_status measure(zk_bench *bench, int32_t rows, int32_t in, int32_t out,
 static zk_status run(zk_bench *bench) {
   static const int32_t shapes[][2] = {
       {4096, 6144}, {4096, 4096}, {4096, 24576}, {12288, 4096}, {3072, 1024}}; // in, out
+  static const int32_t few[][2] = {{4096, 151936}, {1024, 6144}, {2048, 1024}, {576, 1536}}; // decoded tokens alone
   static const int32_t rows[] = {1, 8, 64, 512, 4096};
   zk_status status = ZK_OK;
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
@@ -113,6 +114,11 @@ static zk_status run(zk_bench *bench) {
       zk_bench_release(bench);
     }
   }
+  for (size_t i = 0; i < sizeof few / sizeof few[0] && !zk_bench_is_quick(bench); i++)
+    for (size_t j = 0; j < 3 && status == ZK_OK; j++) {
+      status = measure(bench, rows[j], few[i][0], few[i][1], FORWARD);
+      zk_bench_release(bench);
+    }
   return status;
 }
 

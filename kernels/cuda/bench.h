@@ -11,7 +11,8 @@ extern "C" {
 // x[i] = scale * u(i, seed) for i < n, u in [-1, 1) and not compressible; f32 or bf16.
 zk_status zk_cuda_bench_fill(zk_stream *stream, zk_numerics numerics, int64_t n, float scale, uint64_t seed, void *x);
 // Median time of one call in microseconds. Calls are captured into one graph, so that inputs that a call changes from one time to the next
-// (weights in rotation) change in it too; a call that waits for the device cannot be captured and is launched. About `seconds` are spent.
+// (weights in rotation) change in it too; a call that waits for the device cannot be captured and is launched. Kernels that can start while
+// the one ahead drains do so. About `seconds` are spent.
 zk_status zk_cuda_bench_time(zk_stream *stream, zk_bench_call *call, void *arg, double seconds, double *us);
 // The stream's CUDA handle, for a vendor's library; NULL where the device is emulated and no such library can follow.
 void *zk_cuda_bench_handle(zk_stream *stream);

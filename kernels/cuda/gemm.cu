@@ -40,7 +40,7 @@ static int wgmma_tile(zk_cuda_gemm_variant variant) {
 
 bool zk_cuda_gemm_available(zk_cuda_gemm_variant variant) {
 #ifdef ZK_SIMT
-  return wgmma_tile(variant) == 0;
+  return wgmma_tile(variant) == 0 && variant != ZK_CUDA_GEMM_BF16_DECODE;
 #else
   return variant < ZK_CUDA_NUM_GEMM;
 #endif
@@ -53,6 +53,8 @@ bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
   case ZK_CUDA_GEMM_F32_SMALL:
   case ZK_CUDA_GEMM_BF16_SMALL:
     return g->m <= 16 && !g->a_outer && !g->b_outer;
+  case ZK_CUDA_GEMM_BF16_DECODE:
+    return zk_cuda_gemm_bf16_decode_valid(g);
   default:
     return g->b_outer || !g->a_outer; // a outer and b inner is no operation's layout
   }
@@ -103,6 +105,7 @@ zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g) {
     forced_is_used = true;
     return forced;
   }
+  if (zk_cuda_gemm_valid(ZK_CUDA_GEMM_BF16_DECODE, g)) return ZK_CUDA_GEMM_BF16_DECODE;
   const zk_cuda_gemm_variant large = choose_wgmma(g);
   if (large != ZK_CUDA_NUM_GEMM) return large;
   for (int v = 0; v < ZK_CUDA_NUM_GEMM; v++)
@@ -119,6 +122,8 @@ zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g) {
     return zk_cuda_gemm_f32_small(stream, &g);
   case ZK_CUDA_GEMM_F32_TILE:
     return zk_cuda_gemm_f32_tile(stream, &g);
+  case ZK_CUDA_GEMM_BF16_DECODE:
+    return zk_cuda_gemm_bf16_decode(stream, &g, 1);
   case ZK_CUDA_GEMM_BF16_SMALL:
     return zk_cuda_gemm_bf16_small(stream, &g);
   case ZK_CUDA_GEMM_BF16_TILE:

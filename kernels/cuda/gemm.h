@@ -38,6 +38,7 @@ typedef struct {
 #define ZK_CUDA_GEMM_LIST(X)                                                                                           \
   X(F32_SMALL, "f32_small", ZK_F32)    /* up to 16 rows of a: an output a thread, weights through shared memory */     \
   X(F32_TILE, "f32_tile", ZK_F32)      /* 128 x 128 outputs a block, 8 x 8 a thread */                                 \
+  X(BF16_DECODE, "bf16_decode", ZK_BF16) /* up to 128 rows of a: b streamed once through a ring, wgmma */              \
   X(BF16_SMALL, "bf16_small", ZK_BF16) /* up to 16 rows of a: they are the mma's 8 columns, weights its 16 rows */     \
   X(BF16_TILE, "bf16_tile", ZK_BF16)   /* 128 x 128 outputs a block, 64 x 32 a warp */                                 \
   X(BF16_WGMMA_64, "bf16_wgmma_64", ZK_BF16)   /* Hopper's warpgroups and copy engine, 128 x 64 outputs a block */     \
@@ -70,9 +71,14 @@ zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g);
 // Queues the product; nothing when m or n is 0. Of numerics vendor: cuBLAS's (kernels/cuda/vendor.h).
 zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g);
 
-// The launches behind the table (gemm_f32.cu, gemm_bf16.cu).
+// The launches behind the table (gemm_f32.cu, gemm_bf16.cu, gemm_decode.cu).
 zk_status zk_cuda_gemm_f32_small(zk_stream *stream, const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_f32_tile(zk_stream *stream, const zk_cuda_gemm *g);
+// g[num_parts]: up to three products of one a, all of them alike but for b, n, bias and c.
+zk_status zk_cuda_gemm_bf16_decode(zk_stream *stream, const zk_cuda_gemm *g, int num_parts);
+// gate->c = SwiGLU of gate's product and of the same with `up` for b; no bias, no addend, c of bf16.
+zk_status zk_cuda_gemm_bf16_decode_swiglu(zk_stream *stream, const zk_cuda_gemm *gate, const void *up);
+bool zk_cuda_gemm_bf16_decode_valid(const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_bf16_small(zk_stream *stream, const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_bf16_tile(zk_stream *stream, const zk_cuda_gemm *g);
 // Those of wgmma, `tile` columns a block (gemm_wgmma.cu), and whether they can be; not on the emulated device.

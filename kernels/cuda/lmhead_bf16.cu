@@ -40,9 +40,9 @@ static bool launch_wgmma(zk_stream *, const zk_lmhead_block *, const zk_cuda_gem
 enum { MOST_FEW = ZK_DECODE_MOST_TOKENS };
 
 static zk_status launch_few(zk_stream *stream, const zk_lmhead_block *block, const zk_cuda_gemm *p) {
-  const zk_decode_product product = {p->a, p->b, p->lda, p->ldb, p->m, p->n, p->k};
-  const zk_decode_tuning tuning = {1, p->m <= 64 ? ZK_DECODE_HALF_SHARED_KIB : ZK_DECODE_SHARED_KIB};
-  return zk_decode_launch<ZK_VOCAB_TILE, 1>(stream, product, tuning, zk_lmhead_few_rows{*block});
+  const zk_decode_product product = {p->a, p->m, p->k, p->lda, p->ldb, 1, {p->b}, {p->n}};
+  const zk_decode_tuning tuning = {ZK_VOCAB_TILE, p->m <= 64 ? ZK_DECODE_HALF_KIB : ZK_DECODE_ALL_KIB};
+  return zk_decode_launch<ZK_VOCAB_TILE>(stream, product, tuning, zk_lmhead_few_rows{*block});
 }
 
 template <int N> static zk_status launch_many(zk_stream *stream, const zk_lmhead_block *block, const zk_cuda_gemm *p) {

@@ -20,8 +20,8 @@ struct zk_lmhead_tile_before {
 // A few rows: a block has every gridDim.x'th tile of all rows, so that a row's best value so far stands in the partial of its last tile.
 struct zk_lmhead_few_rows {
   zk_lmhead_block b;
-  template <class Tile> __device__ __forceinline__ void operator()(const Tile &tile, int64_t first) const {
-    const int32_t number = (int32_t)(first / ZK_VOCAB_TILE), before = number - (int32_t)gridDim.x;
+  template <class Tile> __device__ __forceinline__ void operator()(const Tile &tile, int, int first) const {
+    const int32_t number = (int32_t)first / ZK_VOCAB_TILE, before = number - (int32_t)gridDim.x;
     if (number >= b.num_tiles) return;
     zk_lmhead_read_rows(b, (int64_t)(threadIdx.x / 32 * 16), number, tile.acc, zk_lmhead_tile_before{b, before});
     __syncwarp(); // what one thread of a row has written, the others read at the next tile
