@@ -11,6 +11,7 @@
 #include "kernels/embedding.h"
 #include "kernels/hash.h"
 #include "kernels/linear.h"
+#include "kernels/linear_parts.h"
 #include "kernels/lmhead.h"
 #include "kernels/math_map.h"
 #include "kernels/reduce.h"
@@ -32,6 +33,8 @@ extern "C" {
   X(linear_packed_bytes)                                                                                               \
   X(linear_pack)                                                                                                       \
   X(linear_forward)                                                                                                    \
+  X(linear_parts_fused)                                                                                                \
+  X(linear_swiglu_fused)                                                                                               \
   X(linear_backward_input)                                                                                             \
   X(linear_backward_weight)                                                                                            \
   X(rmsnorm_forward)                                                                                                   \

@@ -14,7 +14,7 @@
 #define BOTH (1u << ZK_F32 | 1u << ZK_BF16)
 
 typedef struct {
-  const char *operation; // as in kernels/ops.h, or "math", "rope_cache", "batch_sweep"
+  const char *operation; // as in kernels/ops.h, or "math", "linear_parts", "rope_cache", "batch_sweep"
   unsigned numerics;     // a bit for each it is run in
   zk_status (*run)(zk_check *check);
 } registered;
@@ -23,6 +23,7 @@ static const registered registry[] = {
     {"math", F32, zk_check_math},
     {"embedding", BOTH, zk_check_embedding},
     {"linear", BOTH, zk_check_linear},
+    {"linear_parts", BOTH, zk_check_linear_parts},
     {"rmsnorm", BOTH, zk_check_rmsnorm},
     {"rope", BOTH, zk_check_rope},
     {"kv_write", BOTH, zk_check_kv_write},

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "kernels/embedding.h"
+#include "kernels/linear_parts.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope_cache.h"
 #include "kernels/swiglu.h"
@@ -56,13 +57,35 @@ zk_attention_desc zk_decoder_attention_desc(const zk_policy *policy, int32_t pag
   return (zk_attention_desc){policy->numerics, c->num_heads, c->num_kv_heads, c->head_dim, page_tokens, (float)(1.0 / sqrt((double)c->head_dim))};
 }
 
-// y = x W^T (+ bias) (+ addend) with the weights of (kind, layer).
-static zk_status linear(const zk_policy *p, zk_stream *s, zk_param_kind kind, int bias_kind, int layer, int64_t rows, const void *x,
-                        const void *addend, void *y) {
+// y = x W^T + addend with the weights of (kind, layer).
+static zk_status linear(const zk_policy *p, zk_stream *s, zk_param_kind kind, int layer, int64_t rows, const void *x, const void *addend,
+                        void *y) {
   const zk_param *w = &p->params.params[zk_params_index(&p->params, kind, layer)];
   zk_linear_desc desc = {p->numerics, rows, (int32_t)w->cols, (int32_t)w->rows};
+  return zk_linear_forward(s, &desc, x, zk_policy_weight(p, kind, layer), zk_policy_packed(p, kind, layer), NULL, addend, y);
+}
+
+// The part of a call of several layers that (kind, layer) is.
+static zk_linear_part part(const zk_policy *p, zk_param_kind kind, int bias_kind, int layer, void *y) {
+  const zk_param *w = &p->params.params[zk_params_index(&p->params, kind, layer)];
   const void *bias = bias_kind < 0 ? NULL : zk_policy_weight(p, (zk_param_kind)bias_kind, layer);
-  return zk_linear_forward(s, &desc, x, zk_policy_weight(p, kind, layer), zk_policy_packed(p, kind, layer), bias, addend, y);
+  return (zk_linear_part){(int32_t)w->rows, zk_policy_weight(p, kind, layer), zk_policy_packed(p, kind, layer), bias, y};
+}
+
+static zk_status qkv(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_layer_activations *l) {
+  const zk_linear_parts parts = {p->numerics, rows, p->config.hidden, 3,
+                                 {part(p, ZK_PARAM_Q_W, ZK_PARAM_Q_B, layer, l->q_raw), part(p, ZK_PARAM_K_W, ZK_PARAM_K_B, layer, l->k_raw),
+                                  part(p, ZK_PARAM_V_W, ZK_PARAM_V_B, layer, l->v)}};
+  return zk_linear_parts_forward(s, &parts, l->h1);
+}
+
+// A layer that keeps its activations keeps gate and up too.
+static zk_status gate_up(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_layer_activations *l) {
+  const zk_linear_parts parts = {p->numerics, rows, p->config.hidden, 2,
+                                 {part(p, ZK_PARAM_GATE, -1, layer, l->gate), part(p, ZK_PARAM_UP, -1, layer, l->up)}};
+  if (l->act == l->gate) return zk_linear_parts_swiglu(s, &parts, l->h2, l->act);
+  ZK_TRY(zk_linear_parts_forward(s, &parts, l->h2));
+  return zk_swiglu_forward(s, p->numerics, rows * p->config.intermediate, l->gate, l->up, l->act);
 }
 
 static zk_status norm(const zk_policy *p, zk_stream *s, zk_param_kind kind, int layer, int64_t rows, int per_token, int width, const void *x,
@@ -88,18 +111,14 @@ zk_status zk_decoder_layer_forward(const zk_policy *p, zk_stream *s, int layer, 
   zk_attention_desc attn = zk_decoder_attention_desc(p, page_tokens);
 
   ZK_TRY(norm(p, s, ZK_PARAM_ATTN_NORM, layer, t, 1, c->hidden, l->x, l->h1, l->rstd1));
-  ZK_TRY(linear(p, s, ZK_PARAM_Q_W, ZK_PARAM_Q_B, layer, t, l->h1, NULL, l->q_raw));
-  ZK_TRY(linear(p, s, ZK_PARAM_K_W, ZK_PARAM_K_B, layer, t, l->h1, NULL, l->k_raw));
-  ZK_TRY(linear(p, s, ZK_PARAM_V_W, ZK_PARAM_V_B, layer, t, l->h1, NULL, l->v));
+  ZK_TRY(qkv(p, s, layer, t, l));
   ZK_TRY(rope_cache(p, s, layer, &attn, batch, l, k_cache, v_cache));
   ZK_TRY(zk_attention_forward(s, &attn, &batch->attention, l->q, k_cache, v_cache, l->a, l->lse));
-  ZK_TRY(linear(p, s, ZK_PARAM_O_W, -1, layer, t, l->a, l->x, l->y));
+  ZK_TRY(linear(p, s, ZK_PARAM_O_W, layer, t, l->a, l->x, l->y));
 
   ZK_TRY(norm(p, s, ZK_PARAM_MLP_NORM, layer, t, 1, c->hidden, l->y, l->h2, l->rstd2));
-  ZK_TRY(linear(p, s, ZK_PARAM_GATE, -1, layer, t, l->h2, NULL, l->gate));
-  ZK_TRY(linear(p, s, ZK_PARAM_UP, -1, layer, t, l->h2, NULL, l->up));
-  ZK_TRY(zk_swiglu_forward(s, p->numerics, t * c->intermediate, l->gate, l->up, l->act));
-  return linear(p, s, ZK_PARAM_DOWN, -1, layer, t, l->act, l->y, x_out);
+  ZK_TRY(gate_up(p, s, layer, t, l));
+  return linear(p, s, ZK_PARAM_DOWN, layer, t, l->act, l->y, x_out);
 }
 
 zk_status zk_decoder_embed(const zk_policy *p, zk_stream *s, const int32_t *tokens, int64_t num_rows, void *x) {

@@ -60,6 +60,18 @@ zk_status zk_cpu_linear_forward(zk_stream *stream, const zk_linear_desc *desc, c
   return run(stream, &call);
 }
 
+// A CPU gains nothing from one pass.
+zk_status zk_cpu_linear_parts_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, bool *done) {
+  (void)stream, (void)parts, (void)x;
+  *done = false;
+  return ZK_OK;
+}
+zk_status zk_cpu_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, void *out, bool *done) {
+  (void)stream, (void)parts, (void)x, (void)out;
+  *done = false;
+  return ZK_OK;
+}
+
 zk_status zk_cpu_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,
                                        const void *weight, const void *addend, void *dx) {
   if (desc->numerics == ZK_VENDOR) return zk_cpu_vendor_linear_backward_input(stream, desc, dy, weight, addend, dx);

@@ -16,9 +16,8 @@ zk_status zk_cuda_linear_pack(zk_stream *stream, const zk_linear_desc *desc, con
   return ZK_OK;
 }
 
-zk_status zk_cuda_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const void *x, const void *weight,
-                                 const void *packed, const void *bias, const void *addend, void *y) {
-  (void)packed;
+static zk_cuda_gemm forward(const zk_linear_desc *desc, const void *x, const void *weight, const void *bias,
+                            const void *addend, void *y) {
   zk_cuda_gemm g = {};
   g.numerics = g.addend_as = g.c_as = desc->numerics;
   g.m = desc->num_rows, g.n = desc->out_features, g.k = desc->in_features;
@@ -27,7 +26,38 @@ zk_status zk_cuda_linear_forward(zk_stream *stream, const zk_linear_desc *desc, 
   g.bias = bias;
   g.addend = addend, g.ldaddend = desc->out_features;
   g.c = y, g.ldc = desc->out_features;
-  return zk_cuda_gemm_run(stream, g);
+  return g;
+}
+
+zk_status zk_cuda_linear_forward(zk_stream *stream, const zk_linear_desc *desc, const void *x, const void *weight,
+                                 const void *packed, const void *bias, const void *addend, void *y) {
+  (void)packed;
+  return zk_cuda_gemm_run(stream, forward(desc, x, weight, bias, addend, y));
+}
+
+// The parts as products; whether each of them alone would get the kernel that can take them together.
+static bool describe(const zk_linear_parts *p, const void *x, zk_cuda_gemm g[ZK_LINEAR_MOST_PARTS]) {
+  bool together = p->num_rows > 0 && p->numerics == ZK_BF16;
+  for (int32_t i = 0; i < p->num_parts && together; i++) {
+    const zk_linear_desc desc = {p->numerics, p->num_rows, p->in_features, p->parts[i].out_features};
+    g[i] = forward(&desc, x, p->parts[i].weight, p->parts[i].bias, NULL, p->parts[i].y);
+    together = zk_cuda_gemm_choose(&g[i]) == ZK_CUDA_GEMM_BF16_DECODE;
+  }
+  return together;
+}
+
+zk_status zk_cuda_linear_parts_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, bool *done) {
+  zk_cuda_gemm g[ZK_LINEAR_MOST_PARTS];
+  *done = describe(parts, x, g);
+  return *done ? zk_cuda_gemm_bf16_decode(stream, g, parts->num_parts) : ZK_OK;
+}
+
+zk_status zk_cuda_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, void *out, bool *done) {
+  zk_cuda_gemm g[ZK_LINEAR_MOST_PARTS];
+  *done = describe(parts, x, g);
+  if (!*done) return ZK_OK;
+  g[0].c = out;
+  return zk_cuda_gemm_bf16_decode_swiglu(stream, &g[0], g[1].b);
 }
 
 zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,

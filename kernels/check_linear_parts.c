@@ -1,0 +1,97 @@
+// Layers of one input in one call, and SwiGLU behind two of them, give what the operations give one by one: every byte of every output, all
+// dirty before. It runs where no fault reaches: a fault is named by its own operation.
+#include <string.h>
+
+#include "kernels/check_case.h"
+#include "kernels/linear.h"
+#include "kernels/linear_parts.h"
+#include "kernels/swiglu.h"
+
+#define NUM(a) (int)(sizeof(a) / sizeof((a)[0]))
+
+typedef struct {
+  int64_t rows;
+  int32_t in, out[ZK_LINEAR_MOST_PARTS];
+  int biases; // a bit a part
+} shape;
+static const shape shapes[] = {{1, 96, {64, 32, 32}, 0},   {7, 136, {200, 24, 8}, 5},  {33, 64, {48, 16, 16}, 2}, {8, 577, {65, 33, 31}, 7},
+                               {1, 1032, {392, 8, 200}, 0}, {64, 72, {96, 96, 96}, 1}, {128, 40, {16, 8, 8}, 0},  {200, 48, {24, 16, 8}, 4}};
+
+typedef struct {
+  void *y[ZK_LINEAR_MOST_PARTS], *act;
+} outputs;
+
+static zk_status make_outputs(zk_check *check, const shape *s, outputs *o) {
+  const size_t element = zk_numerics_bytes(check->numerics);
+  for (int i = 0; i <= ZK_LINEAR_MOST_PARTS; i++) {
+    const size_t bytes = (size_t)s->rows * (size_t)s->out[i % ZK_LINEAR_MOST_PARTS] * element; // the last, SwiGLU's, is as wide as the first
+    void *dirt;
+    ZK_TRY(zk_check_host(check, bytes, &dirt));
+    memset(dirt, 0xff, bytes);
+    ZK_TRY(zk_check_upload(check, dirt, bytes, i < ZK_LINEAR_MOST_PARTS ? &o->y[i] : &o->act));
+  }
+  return ZK_OK;
+}
+
+static zk_status compare(zk_check *check, const char *what, const void *got, const void *want, int64_t n) {
+  const size_t bytes = (size_t)n * zk_numerics_bytes(check->numerics);
+  void *got_host, *want_host;
+  ZK_TRY(zk_check_host(check, bytes, &got_host));
+  ZK_TRY(zk_check_host(check, bytes, &want_host));
+  ZK_TRY(zk_copy_to_host(check->helper, got_host, got, bytes));
+  ZK_TRY(zk_copy_to_host(check->helper, want_host, want, bytes));
+  ZK_TRY(zk_stream_wait(check->helper));
+  zk_check_compare_host(check, what, got_host, want_host, 2, (int64_t)(bytes / 2));
+  return ZK_OK;
+}
+
+// One part's weights, panels and, where the shape says so, bias.
+static zk_status make_part(zk_check *check, const shape *s, int i, int32_t out, zk_check_data data, zk_linear_part *part) {
+  const zk_linear_desc desc = {check->numerics, s->rows, s->in, out};
+  float *w, *bias;
+  void *w_d, *bias_d, *packed;
+  ZK_TRY(zk_check_elements(check, data, (int64_t)s->in * out, &w));
+  ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, out, &bias));
+  ZK_TRY(zk_check_upload_elements(check, w, (int64_t)s->in * out, &w_d));
+  ZK_TRY(zk_check_upload_elements(check, bias, out, &bias_d));
+  ZK_TRY(zk_check_device(check, zk_linear_packed_bytes(check->device, check->numerics, s->in, out), &packed));
+  ZK_TRY(zk_linear_pack(check->helper, &desc, w_d, packed));
+  *part = (zk_linear_part){out, w_d, packed, s->biases >> i & 1 ? bias_d : NULL, NULL};
+  return ZK_OK;
+}
+
+static zk_status run_case(zk_check *check, const shape *s, zk_check_data data) {
+  zk_linear_parts p = {check->numerics, s->rows, s->in, ZK_LINEAR_MOST_PARTS, {{0}}}, mlp = {check->numerics, s->rows, s->in, 2, {{0}}};
+  outputs got, want;
+  float *x;
+  void *x_d;
+  zk_check_case(check, "rows %lld, in %d, out %d, %d, %d, %s", (long long)s->rows, s->in, s->out[0], s->out[1], s->out[2],
+                zk_check_data_name(data));
+  ZK_TRY(zk_check_elements(check, data, s->rows * s->in, &x));
+  ZK_TRY(zk_check_upload_elements(check, x, s->rows * s->in, &x_d));
+  ZK_TRY(make_outputs(check, s, &got));
+  ZK_TRY(make_outputs(check, s, &want));
+  for (int i = 0; i < ZK_LINEAR_MOST_PARTS; i++) {
+    const zk_linear_desc desc = {check->numerics, s->rows, s->in, s->out[i]};
+    ZK_TRY(make_part(check, s, i, s->out[i], data, &p.parts[i]));
+    p.parts[i].y = got.y[i];
+    ZK_TRY(zk_linear_forward(check->helper, &desc, x_d, p.parts[i].weight, p.parts[i].packed, p.parts[i].bias, NULL, want.y[i]));
+  }
+  ZK_TRY(zk_linear_parts_forward(check->helper, &p, x_d));
+  for (int i = 0; i < ZK_LINEAR_MOST_PARTS; i++) ZK_TRY(compare(check, "y", got.y[i], want.y[i], s->rows * s->out[i]));
+
+  const zk_linear_desc desc = {check->numerics, s->rows, s->in, s->out[0]};
+  mlp.parts[0] = p.parts[0], mlp.parts[0].bias = NULL, mlp.parts[0].y = got.act; // out lies on gate
+  ZK_TRY(make_part(check, s, ZK_LINEAR_MOST_PARTS, s->out[0], data, &mlp.parts[1]));
+  mlp.parts[1].y = got.y[0];
+  ZK_TRY(zk_linear_parts_swiglu(check->helper, &mlp, x_d, got.act));
+  ZK_TRY(zk_linear_forward(check->helper, &desc, x_d, mlp.parts[0].weight, mlp.parts[0].packed, NULL, NULL, want.act));
+  ZK_TRY(zk_linear_forward(check->helper, &desc, x_d, mlp.parts[1].weight, mlp.parts[1].packed, NULL, NULL, want.y[0]));
+  ZK_TRY(zk_swiglu_forward(check->helper, check->numerics, s->rows * s->out[0], want.act, want.y[0], want.act));
+  return compare(check, "swiglu", got.act, want.act, s->rows * s->out[0]);
+}
+
+zk_status zk_check_linear_parts(zk_check *check) {
+  for (int i = 0; i < (check->quick ? 3 : NUM(shapes)); i++) ZK_TRY(run_case(check, &shapes[i], (zk_check_data)(i % ZK_CHECK_NUM_DATA)));
+  return ZK_OK;
+}

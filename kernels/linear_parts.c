@@ -1,0 +1,45 @@
+// Linear layers of one input as one call: the device's single pass, or the operations one by one.
+#include "kernels/linear_parts.h"
+
+#include "kernels/backend.h"
+
+static zk_status check(const zk_linear_parts *p) {
+  if (p->num_rows < 0 || p->in_features < 1 || p->num_parts < 1 || p->num_parts > ZK_LINEAR_MOST_PARTS)
+    return ZK_FAIL(ZK_INTERNAL, "linear: bad shape, rows %lld, in %d, parts %d", (long long)p->num_rows, p->in_features, p->num_parts);
+  return ZK_OK;
+}
+
+static zk_status one_by_one(zk_stream *stream, const zk_linear_parts *p, const void *x) {
+  for (int32_t i = 0; i < p->num_parts; i++) {
+    const zk_linear_part *part = &p->parts[i];
+    const zk_linear_desc desc = {p->numerics, p->num_rows, p->in_features, part->out_features};
+    ZK_TRY(zk_linear_forward(stream, &desc, x, part->weight, part->packed, part->bias, NULL, part->y));
+  }
+  return ZK_OK;
+}
+
+zk_status zk_linear_parts_forward(zk_stream *stream, const zk_linear_parts *p, const void *x) {
+  bool done = false;
+  ZK_TRY(check(p));
+  if (!zk_stream_is_faulty(stream, ZK_OP_LINEAR)) ZK_TRY(stream->device->kernels->linear_parts_fused(stream, p, x, &done));
+  if (!done) return one_by_one(stream, p, x);
+  for (int32_t i = 0; i < p->num_parts; i++) zk_stream_count(stream, ZK_OP_LINEAR);
+  return ZK_OK;
+}
+
+zk_status zk_linear_parts_swiglu(zk_stream *stream, const zk_linear_parts *p, const void *x, void *out) {
+  bool done = false;
+  ZK_TRY(check(p));
+  const zk_linear_part *gate = &p->parts[0], *up = &p->parts[1];
+  if (p->num_parts != 2 || gate->out_features != up->out_features || gate->bias != NULL || up->bias != NULL)
+    return ZK_FAIL(ZK_INTERNAL, "linear: SwiGLU wants gate and up, of one width and without bias");
+  if (!zk_stream_is_faulty(stream, ZK_OP_LINEAR) && !zk_stream_is_faulty(stream, ZK_OP_SWIGLU))
+    ZK_TRY(stream->device->kernels->linear_swiglu_fused(stream, p, x, out, &done));
+  if (!done) {
+    ZK_TRY(one_by_one(stream, p, x));
+    return zk_swiglu_forward(stream, p->numerics, p->num_rows * gate->out_features, gate->y, up->y, out);
+  }
+  for (int i = 0; i < 2; i++) zk_stream_count(stream, ZK_OP_LINEAR);
+  zk_stream_count(stream, ZK_OP_SWIGLU);
+  return ZK_OK;
+}

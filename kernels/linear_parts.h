@@ -1,0 +1,45 @@
+// Linear layers of one input as one call, so that a device may make one pass of them: q, k and v; gate and up with SwiGLU behind them.
+//
+// Order: that of zk_linear_forward for each part, and of zk_swiglu_forward, each rounding what it would store; it counts as these
+// operations, and their faults reach it.
+#ifndef ZK_KERNELS_LINEAR_PARTS_H
+#define ZK_KERNELS_LINEAR_PARTS_H
+
+#include <stdbool.h>
+
+#include "kernels/device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ZK_LINEAR_MOST_PARTS 3
+
+typedef struct {
+  int32_t out_features;                // N
+  const void *weight, *packed, *bias; // as zk_linear_forward; bias may be NULL
+  void *y;                             // [T,N]
+} zk_linear_part;
+
+typedef struct {
+  zk_numerics numerics;
+  int64_t num_rows;    // T
+  int32_t in_features; // K
+  int32_t num_parts;
+  zk_linear_part parts[ZK_LINEAR_MOST_PARTS];
+} zk_linear_parts;
+
+// y of every part from x[T,K].
+zk_status zk_linear_parts_forward(zk_stream *stream, const zk_linear_parts *parts, const void *x);
+// out[T,N] = SwiGLU of two parts of the same N without bias, gate first. Their y is room to work in, and out may be gate's: what they hold
+// afterwards is not said.
+zk_status zk_linear_parts_swiglu(zk_stream *stream, const zk_linear_parts *parts, const void *x, void *out);
+
+// For kernels/ only: all of it by one kernel of the device, or *done false and nothing queued.
+zk_status zk_linear_parts_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, bool *done);
+zk_status zk_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, void *out, bool *done);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
