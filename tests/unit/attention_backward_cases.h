@@ -43,7 +43,7 @@ static size_t play_backward(const zk_attention_desc *d, const sequence *seqs, co
     memcpy(lse + at * heads, seqs[i].lse, len * heads * sizeof(float));
   }
   player p = make_player(d, num_seqs, longest, isa, threads);
-  const zk_attention_batch batch = {start[num_seqs], num_seqs, p.max_pages, start, first_pos, p.page_table};
+  const zk_attention_batch batch = {start[num_seqs], num_seqs, p.max_pages, start, first_pos, p.page_table, NULL};
   assert_int_equal(zk_kv_write(p.stream, d, &batch, k, v, p.k_cache, p.v_cache), ZK_OK);
   assert_int_equal(zk_attention_backward(p.stream, d, &batch, q, p.k_cache, p.v_cache, out, dout, lse, dq, dk, dv), ZK_OK);
   size_t bad = 0;

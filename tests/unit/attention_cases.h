@@ -129,7 +129,7 @@ static size_t play_step(player *p, const sequence *seqs, const int32_t *rows) {
     first_pos[n] = p->done[i], table_seq[n] = i;
     start[n + 1] = start[n] + rows[i], n++;
   }
-  const zk_attention_batch batch = {total, n, p->max_pages, start, first_pos, table};
+  const zk_attention_batch batch = {total, n, p->max_pages, start, first_pos, table, NULL};
   assert_int_equal(zk_kv_write(p->stream, d, &batch, k, v, p->k_cache, p->v_cache), ZK_OK);
   assert_int_equal(zk_attention_forward(p->stream, d, &batch, q, p->k_cache, p->v_cache, out, lse), ZK_OK);
   size_t bad = 0;

@@ -138,7 +138,7 @@ static void row_logits(const test_model *m, const int32_t *tokens, int32_t num_t
   for (int32_t i = 0; i < pages; i++) table[i] = pages - 1 - i;
   int32_t row_start[2] = {0, num_tokens}, first_pos = 0, last = num_tokens - 1;
   zk_attention_desc desc = zk_decoder_attention_desc(p, 16);
-  zk_decoder_batch batch = {{num_tokens, 1, pages, row_start, &first_pos, table}, positions};
+  zk_decoder_batch batch = {{num_tokens, 1, pages, row_start, &first_pos, table, NULL}, positions};
   zk_layer_activations acts;
   void *memory, *k, *v, *gathered, *normed;
   OK(zk_device_alloc(m->device, zk_layer_activations_bytes(p, num_tokens, false), "test", &memory));
