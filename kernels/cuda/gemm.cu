@@ -22,25 +22,27 @@ const char *zk_cuda_gemm_name(zk_cuda_gemm_variant variant) {
 
 zk_numerics zk_cuda_gemm_numerics(zk_cuda_gemm_variant variant) { return variants[variant].numerics; }
 
-// Columns of a wgmma kernel's tile, 128 rows high; 0: another kernel.
-static int wgmma_tile(zk_cuda_gemm_variant variant) {
-  switch (variant) {
-  case ZK_CUDA_GEMM_BF16_WGMMA_64:
-    return 64;
-  case ZK_CUDA_GEMM_BF16_WGMMA_128:
-    return 128;
-  case ZK_CUDA_GEMM_BF16_WGMMA_192:
-    return 192;
-  case ZK_CUDA_GEMM_BF16_WGMMA_256:
-    return 256;
-  default:
-    return 0;
-  }
+// Tiles of the wgmma kernels, and what a round of them costs (choose_wgmma): measured on an H200, relative.
+typedef struct {
+  zk_cuda_gemm_variant variant;
+  int rows, columns, round, once;
+} wgmma_tile;
+static const wgmma_tile wgmma_tiles[] = {{ZK_CUDA_GEMM_BF16_WGMMA_64, 64, 128, 350, 0},
+                                         {ZK_CUDA_GEMM_BF16_WGMMA_128, 128, 128, 495, 0},
+                                         {ZK_CUDA_GEMM_BF16_WGMMA_192, 128, 192, 745, 0},
+                                         {ZK_CUDA_GEMM_BF16_WGMMA_256, 128, 256, 1010, 0},
+                                         {ZK_CUDA_GEMM_BF16_WGMMA_TURNS, 128, 128, 490, 8}};
+enum { NUM_WGMMA_TILES = sizeof wgmma_tiles / sizeof wgmma_tiles[0] };
+
+static bool is_wgmma(zk_cuda_gemm_variant variant) {
+  for (int i = 0; i < NUM_WGMMA_TILES; i++)
+    if (wgmma_tiles[i].variant == variant) return true;
+  return false;
 }
 
 bool zk_cuda_gemm_available(zk_cuda_gemm_variant variant) {
 #ifdef ZK_SIMT
-  return wgmma_tile(variant) == 0 && variant != ZK_CUDA_GEMM_BF16_DECODE;
+  return !is_wgmma(variant) && variant != ZK_CUDA_GEMM_BF16_DECODE;
 #else
   return variant < ZK_CUDA_NUM_GEMM;
 #endif
@@ -48,7 +50,7 @@ bool zk_cuda_gemm_available(zk_cuda_gemm_variant variant) {
 
 bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
   if (variants[variant].numerics != g->numerics) return false;
-  if (wgmma_tile(variant) != 0) return zk_cuda_gemm_wgmma_valid(g);
+  if (is_wgmma(variant)) return zk_cuda_gemm_wgmma_valid(variant, g);
   switch (variant) {
   case ZK_CUDA_GEMM_F32_SMALL:
   case ZK_CUDA_GEMM_BF16_SMALL:
@@ -74,24 +76,18 @@ static bool is_wide(const void *p, int64_t ld, zk_numerics numerics) {
   return (uintptr_t)p % 16 == 0 && (size_t)ld * zk_numerics_bytes(numerics) % 16 == 0;
 }
 
-// The wgmma kernel that should be done first, or none: pairs of blocks form pairs of tiles, one below the other, as many
-// at a time as there are pairs of multiprocessors. A round takes as long as a tile; measured on an H200.
+// The wgmma kernel that should be done first, or none: pairs of blocks form pairs of tiles, one below the other, in
+// rounds of as many as there are pairs of multiprocessors.
 static zk_cuda_gemm_variant choose_wgmma(const zk_cuda_gemm *g) {
   enum { PAIRS = 66, FIRST_ROW = 65 };
-  static const struct {
-    zk_cuda_gemm_variant variant;
-    int cost; // of a tile, relative
-  } tiles[] = {{ZK_CUDA_GEMM_BF16_WGMMA_256, 100},
-               {ZK_CUDA_GEMM_BF16_WGMMA_192, 77},
-               {ZK_CUDA_GEMM_BF16_WGMMA_128, 51},
-               {ZK_CUDA_GEMM_BF16_WGMMA_64, 40}};
   zk_cuda_gemm_variant best = ZK_CUDA_NUM_GEMM;
   int64_t least = INT64_MAX;
-  for (size_t i = 0; g->m >= FIRST_ROW && i < sizeof tiles / sizeof tiles[0]; i++) {
-    const int64_t pairs = zk_ceil_div(g->m, 256) * zk_ceil_div(g->n, wgmma_tile(tiles[i].variant));
-    const int64_t cost = zk_ceil_div(pairs, PAIRS) * tiles[i].cost;
-    if (cost < least && zk_cuda_gemm_valid(tiles[i].variant, g)) {
-      best = tiles[i].variant;
+  for (int i = 0; g->m >= FIRST_ROW && i < NUM_WGMMA_TILES; i++) {
+    const wgmma_tile *t = &wgmma_tiles[i];
+    const int64_t pairs = zk_ceil_div(g->m, 2 * t->rows) * zk_ceil_div(g->n, t->columns);
+    const int64_t cost = zk_ceil_div(pairs, PAIRS) * t->round + t->once;
+    if (cost < least && zk_cuda_gemm_valid(t->variant, g)) {
+      best = t->variant;
       least = cost;
     }
   }
@@ -128,12 +124,8 @@ zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g) {
     return zk_cuda_gemm_bf16_small(stream, &g);
   case ZK_CUDA_GEMM_BF16_TILE:
     return zk_cuda_gemm_bf16_tile(stream, &g);
-  case ZK_CUDA_GEMM_BF16_WGMMA_64:
-  case ZK_CUDA_GEMM_BF16_WGMMA_128:
-  case ZK_CUDA_GEMM_BF16_WGMMA_192:
-  case ZK_CUDA_GEMM_BF16_WGMMA_256:
-    return zk_cuda_gemm_wgmma(stream, wgmma_tile(variant), &g);
   default:
+    if (variant < ZK_CUDA_NUM_GEMM && is_wgmma(variant)) return zk_cuda_gemm_wgmma(stream, variant, &g);
     return ZK_FAIL(ZK_INTERNAL, "no kernel for a product of %s", zk_numerics_name(g.numerics));
   }
 }

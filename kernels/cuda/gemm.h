@@ -41,10 +41,11 @@ typedef struct {
   X(BF16_DECODE, "bf16_decode", ZK_BF16) /* up to 128 rows of a: b streamed once through a ring, wgmma */              \
   X(BF16_SMALL, "bf16_small", ZK_BF16) /* up to 16 rows of a: they are the mma's 8 columns, weights its 16 rows */     \
   X(BF16_TILE, "bf16_tile", ZK_BF16)   /* 128 x 128 outputs a block, 64 x 32 a warp */                                 \
-  X(BF16_WGMMA_64, "bf16_wgmma_64", ZK_BF16)   /* Hopper's warpgroups and copy engine, 128 x 64 outputs a block */     \
+  X(BF16_WGMMA_64, "bf16_wgmma_64", ZK_BF16)   /* Hopper's warpgroups and copy engine, 64 x 128 outputs a block */     \
   X(BF16_WGMMA_128, "bf16_wgmma_128", ZK_BF16) /* 128 x 128 */                                                         \
   X(BF16_WGMMA_192, "bf16_wgmma_192", ZK_BF16) /* 128 x 192 */                                                         \
-  X(BF16_WGMMA_256, "bf16_wgmma_256", ZK_BF16) /* 128 x 256 */
+  X(BF16_WGMMA_256, "bf16_wgmma_256", ZK_BF16) /* 128 x 256 */                                                         \
+  X(BF16_WGMMA_TURNS, "bf16_wgmma_turns", ZK_BF16) /* 128 x 128, two tiles by turns */
 
 typedef enum {
 #define X(name, text, numerics) ZK_CUDA_GEMM_##name,
@@ -55,7 +56,8 @@ typedef enum {
 
 const char *zk_cuda_gemm_name(zk_cuda_gemm_variant variant);
 zk_numerics zk_cuda_gemm_numerics(zk_cuda_gemm_variant variant); // what it computes in
-bool zk_cuda_gemm_available(zk_cuda_gemm_variant variant);        // whether this device has it: the emulated one lacks some
+// Whether this device has it: the emulated one lacks some.
+bool zk_cuda_gemm_available(zk_cuda_gemm_variant variant);
 // Whether `variant` computes this product.
 bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
 // Checks and tests: from now on this process takes `variant` wherever it is valid, or, given ZK_CUDA_NUM_GEMM, what it
@@ -81,9 +83,9 @@ zk_status zk_cuda_gemm_bf16_decode_swiglu(zk_stream *stream, const zk_cuda_gemm 
 bool zk_cuda_gemm_bf16_decode_valid(const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_bf16_small(zk_stream *stream, const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_bf16_tile(zk_stream *stream, const zk_cuda_gemm *g);
-// Those of wgmma, `tile` columns a block (gemm_wgmma.cu), and whether they can be; not on the emulated device.
-zk_status zk_cuda_gemm_wgmma(zk_stream *stream, int tile, const zk_cuda_gemm *g);
-bool zk_cuda_gemm_wgmma_valid(const zk_cuda_gemm *g);
+// Those of wgmma (gemm_wgmma.cu), and whether they can be; not on the emulated device.
+zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
+bool zk_cuda_gemm_wgmma_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
 
 #ifdef __cplusplus
 }

@@ -2,12 +2,13 @@
 // register from the first step to the last. Rows, columns and k beyond the product's edge are read as zeros: outputs
 // there are not stored, and a step of zero products changes nothing.
 //
-// A block has three warpgroups and loops over tiles of 128 x N outputs:
-//   0     the producer: one thread asks the copy engine for slices of 64 k of both operands, into a ring of STAGES
-//   1, 2  the consumers: 64 rows of the tile each; they multiply slice after slice, then finish and store the outputs,
-//         while the producer already fills the ring for the next tile
-// full[s] counts the bytes of slice s; empty[s] the consumers' warps that are done with it. CLUSTER = 2: two blocks
-// one below the other share b; each fetches half of it for both, so empty[s] counts the warps of both.
+// A block loops over tiles of M x N outputs. Its warpgroups:
+//   0     the producer: one thread asks the copy engine for slices of 64 DEPTH k of both operands, for a ring of STAGES
+//   1, 2  the consumers: they multiply slice after slice, then finish and store the outputs, while the producer already
+//         fills the ring for the next tile. They share the tile, 64 rows each, or (TURNS) form whole tiles by turns, so
+//         that one finishes its outputs while the other multiplies
+// full[s] counts the bytes of slice s; empty[s] the consumers' warps that are done with it. The blocks of a CLUSTER work
+// on tiles one below the other and share b; each fetches its part of it for all, so empty[s] counts the warps of all.
 #ifndef ZK_KERNELS_CUDA_GEMM_WGMMA_CUH
 #define ZK_KERNELS_CUDA_GEMM_WGMMA_CUH
 
@@ -15,99 +16,114 @@
 #include "kernels/cuda/tma.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
-// Which tile is whose turn. Tiles go down GROUP rows of tiles before they go to the next column: what runs together
+// Which tile is whose turn. Tiles go down `group` rows of tiles before they go to the next column: what runs together
 // is about square, so that its operands stay in the L2 cache.
 struct zk_gemm_tiles {
-  enum { GROUP = 8 };
-  int rows, columns; // of tiles; those of a cluster count as one
+  int rows, columns, group; // of tiles; those of a cluster count as one
   __device__ __forceinline__ int count() const { return rows * columns; }
   __device__ __forceinline__ void at(int t, int *row, int *column) const {
-    const int first = t / (GROUP * columns) * GROUP, in_group = t % (GROUP * columns);
-    const int height = rows - first < GROUP ? rows - first : GROUP;
+    const int first = t / (group * columns) * group, in_group = t % (group * columns);
+    const int height = rows - first < group ? rows - first : group;
     *row = first + in_group % height, *column = in_group / height;
   }
 };
 
-template <int N_, bool A_OUTER_, bool B_OUTER_, int CLUSTER_, int STORE_BYTES> struct zk_gemm_wgmma {
-  static constexpr int M = 128, N = N_, K = 64, CLUSTER = CLUSTER_, THREADS = 384, CONSUMER_WARPS = 8;
-  static constexpr bool A_OUTER = A_OUTER_, B_OUTER = B_OUTER_;
-  static constexpr int BLOCK = 64 * K * 2; // bytes of 64 rows of a slice: a consumer's of a, a box of an outer operand
-  static constexpr int A_BYTES = M * K * 2, B_BYTES = N * K * 2, SLICE = A_BYTES + B_BYTES;
+template <int M_, int N_, bool A_OUTER_, bool B_OUTER_, int CLUSTER_, bool TURNS_, int DEPTH_, int STORE_BYTES>
+struct zk_gemm_wgmma_core {
+  static constexpr int M = M_, N = N_, K = 64, CLUSTER = CLUSTER_, DEPTH = DEPTH_;
+  static constexpr bool A_OUTER = A_OUTER_, B_OUTER = B_OUTER_, TURNS = TURNS_;
+  static constexpr int CONSUMERS = TURNS ? 2 : M / 64, THREADS = 128 * (1 + CONSUMERS);
+  static constexpr int BLOCKS = TURNS ? M / 64 : 1; // of 64 rows, of one consumer
+  static constexpr int BLOCK = 64 * K * 2;          // bytes of 64 rows of a slice, or of a box of an outer operand
+  static constexpr int A_BYTES = M * K * 2, B_BYTES = N * K * 2, PART = A_BYTES + B_BYTES, SLICE = DEPTH * PART;
   static constexpr int MOST = (227 * 1024 - 1024 - STORE_BYTES) / SLICE, STAGES = MOST < 8 ? MOST : 8;
   static constexpr int SHARED = STAGES * SLICE + STORE_BYTES + 1024;
   static constexpr int B_ROWS = N / CLUSTER; // inner b: rows that one block fetches
+  typedef float Sums[BLOCKS][N / 2];         // of a consumer's thread
 
-  char *slices,
-      *store; // dynamic shared memory: slices [STAGES][SLICE], then STORE_BYTES for whoever stores the outputs
-  uint64_t *full, *empty;
+  char *slices, *store; // dynamic shared memory: [STAGES][DEPTH] of a and b, then STORE_BYTES for storing the outputs
+  uint64_t *full, *empty, *turn;
   int stage;
   uint32_t phase;
 
   __device__ __forceinline__ void open(char *shared) {
     slices = shared, store = shared + STAGES * SLICE;
-    full = (uint64_t *)(store + STORE_BYTES), empty = full + STAGES;
+    full = (uint64_t *)(store + STORE_BYTES), empty = full + STAGES, turn = empty + STAGES;
     stage = 0, phase = 0;
     if (threadIdx.x == 0) {
-      for (int s = 0; s < STAGES; s++) zk_mbar_init(full + s, 1), zk_mbar_init(empty + s, CLUSTER * CONSUMER_WARPS);
+      for (int s = 0; s < STAGES; s++) {
+        zk_mbar_init(full + s, 1);
+        zk_mbar_init(empty + s, CLUSTER * 4 * (TURNS ? 1 : CONSUMERS)); // warps that read a slice
+      }
+      for (int i = 0; i < 2; i++) zk_mbar_init(turn + i, 4);
       zk_mbar_init_done();
     }
-    if (CLUSTER > 1) zk_cluster_sync();
-    else __syncthreads();
+    zk_cluster_sync();
   }
   __device__ __forceinline__ void next() {
     if (++stage == STAGES) stage = 0, phase ^= 1;
   }
+  // TURNS: consumer `me` begins its tile `round` when the other has seen all of its own tile before it: a barrier's parity
+  // tells two neighbouring phases apart, no more. Then the other's next tile is skipped.
+  __device__ __forceinline__ void take_turn(int me, int round) { zk_mbar_wait(turn + me, (round + me + 1) % 2); }
+  __device__ __forceinline__ void pass_turn(int me) {
+    if (threadIdx.x % 32 == 0) zk_mbar_arrive(turn + 1 - me);
+  }
+  __device__ __forceinline__ void skip(int slices_of_other) {
+    stage += slices_of_other;
+    phase ^= stage / STAGES % 2, stage %= STAGES;
+  }
 
-  // The producer's thread: all slices of the tile at (m0, n0).
+  // The producer's thread: 64 k of the tile at (m0, n0), this block's share of b going to all blocks of the cluster.
+  __device__ __forceinline__ void fetch(const CUtensorMap *a, const CUtensorMap *b, uint64_t *bar, char *sa, int m0,
+                                        int n0, int k) {
+    char *sb = sa + A_BYTES;
+    const int rank = (int)zk_block_in_cluster(), all = (1 << CLUSTER) - 1;
+    if (A_OUTER) {
+      for (int box = 0; box < M / 64; box++) zk_tma_load_2d(sa + box * BLOCK, a, bar, m0 + box * 64, k);
+    } else {
+      zk_tma_load_2d(sa, a, bar, k, m0);
+    }
+    if (B_OUTER) {
+      for (int box = rank; box < N / 64; box += CLUSTER)
+        zk_tma_load_2d_to(all, sb + box * BLOCK, b, bar, n0 + box * 64, k);
+    } else {
+      zk_tma_load_2d_to(all, sb + rank * B_ROWS * K * 2, b, bar, k, n0 + rank * B_ROWS);
+    }
+  }
   __device__ __forceinline__ void load(const CUtensorMap *a, const CUtensorMap *b, int m0, int n0, int k_slices) {
-    const int rank = CLUSTER > 1 ? (int)zk_block_in_cluster() : 0;
     for (int i = 0; i < k_slices; i++, next()) {
-      char *sa = slices + stage * SLICE, *sb = sa + A_BYTES;
-      uint64_t *bar = full + stage;
       zk_mbar_wait(empty + stage, phase ^ 1);
-      zk_mbar_arrive_expect(bar, SLICE);
-      if (A_OUTER) {
-        for (int box = 0; box < M / 64; box++) zk_tma_load_2d(sa + box * BLOCK, a, bar, m0 + box * 64, i * K);
-      } else {
-        zk_tma_load_2d(sa, a, bar, i * K, m0);
-      }
-      if (B_OUTER) {
-        for (int box = rank; box < N / 64; box += CLUSTER) {
-          if (CLUSTER > 1) zk_tma_load_2d_to(3, sb + box * BLOCK, b, bar, n0 + box * 64, i * K);
-          else zk_tma_load_2d(sb + box * BLOCK, b, bar, n0 + box * 64, i * K);
-        }
-      } else {
-        const int row = rank * B_ROWS;
-        if (CLUSTER > 1) zk_tma_load_2d_to(3, sb + row * K * 2, b, bar, i * K, n0 + row);
-        else zk_tma_load_2d(sb, b, bar, i * K, n0);
-      }
+      zk_mbar_arrive_expect(full + stage, SLICE);
+#pragma unroll
+      for (int part = 0; part < DEPTH; part++)
+        fetch(a, b, full + stage, slices + stage * SLICE + part * PART, m0, n0, (i * DEPTH + part) * K);
     }
   }
 
   // A consumer warp is done with slice s: lane i tells block i of the cluster.
   __device__ __forceinline__ void release(int s) {
     const uint32_t lane = threadIdx.x % 32;
-    if (CLUSTER > 1) {
-      if (lane < CLUSTER) zk_mbar_arrive_at(empty + s, lane);
-    } else if (lane == 0) {
-      zk_mbar_arrive(empty + s);
-    }
+    if (lane < CLUSTER) zk_mbar_arrive_at(empty + s, lane);
   }
 
-  // A consumer warpgroup: the chains of its 64 x N outputs. They are complete after zk_wgmma_wait<0>, and finish() then
-  // frees the last slice.
-  __device__ __forceinline__ void multiply(float (&d)[N / 2], int k_slices) {
-    const int half =
-        __shfl_sync(0xffffffffu, (int)threadIdx.x / 128 - 1, 0); // the same in all lanes, and the compiler knows
+  // Consumer `me`: the chains of its outputs. They are complete after finish(), which frees the last slice.
+  __device__ __forceinline__ void multiply(Sums &d, int me, int k_slices) {
     for (int i = 0; i < k_slices; i++, next()) {
-      const char *sa = slices + stage * SLICE + half * BLOCK, *sb = slices + stage * SLICE + A_BYTES;
-      const uint64_t a = A_OUTER ? zk_wgmma_outer(sa, BLOCK) : zk_wgmma_inner(sa);
-      const uint64_t b = B_OUTER ? zk_wgmma_outer(sb, BLOCK) : zk_wgmma_inner(sb);
+      const char *sa = slices + stage * SLICE + (TURNS ? 0 : me * BLOCK), *sb = slices + stage * SLICE + A_BYTES;
       zk_mbar_wait(full + stage, phase);
       zk_wgmma_begin();
 #pragma unroll
-      for (int s = 0; s < K / 16; s++)
-        zk_wgmma<A_OUTER, B_OUTER>(d, zk_wgmma_step<A_OUTER>(a, s), zk_wgmma_step<B_OUTER>(b, s), i + s > 0);
+      for (int part = 0; part < DEPTH; part++, sa += PART, sb += PART) {
+        const uint64_t a = A_OUTER ? zk_wgmma_outer(sa, BLOCK) : zk_wgmma_inner(sa);
+        const uint64_t b = B_OUTER ? zk_wgmma_outer(sb, BLOCK) : zk_wgmma_inner(sb);
+#pragma unroll
+        for (int s = 0; s < K / 16; s++)
+#pragma unroll
+          for (int block = 0; block < BLOCKS; block++)
+            zk_wgmma<A_OUTER, B_OUTER>(d[block], zk_wgmma_step<A_OUTER>(a + block * (BLOCK >> 4), s),
+                                       zk_wgmma_step<B_OUTER>(b, s), i + part + s > 0);
+      }
       zk_wgmma_commit();
       zk_wgmma_wait<1>();
       if (i > 0) release(stage > 0 ? stage - 1 : STAGES - 1);
@@ -119,9 +135,15 @@ template <int N_, bool A_OUTER_, bool B_OUTER_, int CLUSTER_, int STORE_BYTES> s
   }
 };
 
-// An epilogue is a struct, one in each consumer thread, with `Args`, `Fetched`, SHARED bytes (a multiple of 1024), and
+// The usual one: 128 rows, 64 for each consumer.
+template <int N, bool A_OUTER, bool B_OUTER, int CLUSTER, int STORE_BYTES>
+using zk_gemm_wgmma = zk_gemm_wgmma_core<128, N, A_OUTER, B_OUTER, CLUSTER, false, 1, STORE_BYTES>;
+
+// An epilogue is a struct, one in each consumer thread, with `Args`, `Fetched`, SHARED bytes of a warpgroup (a multiple of
+// 1024), and
 //   begin(args, m0, n0, fetched)             while the last steps run: fetch what the outputs will need
-//   store(args, d, m0, n0, fetched, shared)  finish the warpgroup's 64 x N outputs, the first at (m0, n0), and store them
+//   store(args, d, m0, n0, fetched, shared)  finish 64 x N outputs of the warpgroup, the first at (m0, n0), and store
+//                                            them; `shared` is the warpgroup's
 //   end()                                    after the last tile
 template <class Epilogue> struct zk_gemm_wgmma_args {
   CUtensorMap a, b;
@@ -135,7 +157,9 @@ __global__ void __cluster_dims__(Core::CLUSTER, 1, 1) __launch_bounds__(Core::TH
     zk_gemm_wgmma_kernel(const __grid_constant__ zk_gemm_wgmma_args<Epilogue> args) {
   ZK_DYNAMIC_SHARED(char, shared);
   const int cluster = (int)blockIdx.x / Core::CLUSTER, num_clusters = (int)gridDim.x / Core::CLUSTER;
-  const int rank = (int)blockIdx.x % Core::CLUSTER, warpgroup = (int)threadIdx.x / 128;
+  const int rank = (int)blockIdx.x % Core::CLUSTER;
+  // The same in all lanes, and the compiler knows it.
+  const int warpgroup = __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0);
   Core core;
   if (threadIdx.x == 0) zk_tma_prefetch_map(&args.a), zk_tma_prefetch_map(&args.b);
   core.open(shared);
@@ -145,26 +169,37 @@ __global__ void __cluster_dims__(Core::CLUSTER, 1, 1) __launch_bounds__(Core::TH
     if (threadIdx.x == 0) {
       for (int t = cluster, row, column; t < args.tiles.count(); t += num_clusters) {
         args.tiles.at(t, &row, &column);
-        core.load(&args.a, &args.b, (row * Core::CLUSTER + rank) * Core::M, column * Core::N, args.k_slices);
+        const int m0 = (row * Core::CLUSTER + rank) * Core::M, n0 = column * Core::N;
+        core.load(&args.a, &args.b, m0, n0, args.k_slices);
       }
       zk_let_next_start();
     }
   } else {
     zk_registers_take<232>();
+    const int me = warpgroup - 1, turns = Core::TURNS ? 2 : 1;
     Epilogue epilogue;
-    for (int t = cluster, row, column; t < args.tiles.count(); t += num_clusters) {
+    if (Core::TURNS && me > 0) core.skip(args.k_slices);
+    for (int t = cluster + (Core::TURNS ? me : 0) * num_clusters, round = 0, row, column; t < args.tiles.count();
+         t += turns * num_clusters, round++) {
       args.tiles.at(t, &row, &column);
-      const int m0 = (row * Core::CLUSTER + rank) * Core::M + (warpgroup - 1) * 64, n0 = column * Core::N;
-      float d[Core::N / 2];
+      const int m0 = (row * Core::CLUSTER + rank) * Core::M + (Core::TURNS ? 0 : me * 64), n0 = column * Core::N;
+      typename Core::Sums d;
       typename Epilogue::Fetched fetched;
-      core.multiply(d, args.k_slices);
+      if (Core::TURNS) core.take_turn(me, round);
+      core.multiply(d, me, args.k_slices);
+      if (Core::TURNS) core.pass_turn(me);
       epilogue.begin(args.epilogue, m0, n0, fetched);
       core.finish();
-      epilogue.store(args.epilogue, d, m0, n0, fetched, core.store);
+#pragma unroll
+      for (int block = 0; block < Core::BLOCKS; block++) {
+        if (block > 0) epilogue.begin(args.epilogue, m0 + 64 * block, n0, fetched);
+        epilogue.store(args.epilogue, d[block], m0 + 64 * block, n0, fetched, core.store + me * Epilogue::SHARED);
+      }
+      if (Core::TURNS) core.skip(args.k_slices);
     }
     epilogue.end();
   }
-  if (Core::CLUSTER > 1) zk_cluster_sync(); // no block leaves while another may still write to it
+  zk_cluster_sync(); // no block leaves while another may still write to it
 }
 
 #endif

@@ -12,18 +12,25 @@ static inline bool zk_gemm_wgmma_fits(const zk_cuda_gemm *g) {
          g->m < most && g->n < most;
 }
 
+// Of an operand of `rows` rows, `box` of which are fetched at a time.
+static inline zk_status zk_gemm_wgmma_map(const void *p, bool outer, int64_t rows, int64_t k, int64_t ld, int box,
+                                          CUtensorMap *out) {
+  if (outer) return zk_tma_map_2d(ZK_BF16, p, k, rows, ld, 64, 64, ZK_TMA_SWIZZLE_128, out);
+  return zk_tma_map_2d(ZK_BF16, p, rows, k, ld, box, 64, ZK_TMA_SWIZZLE_128, out);
+}
+
 template <class Core, class Epilogue>
 static zk_status zk_gemm_wgmma_launch(zk_stream *stream, const zk_cuda_gemm *g,
                                       const typename Epilogue::Args &epilogue) {
+  enum { GROUP_ROWS = 2048 };
   zk_gemm_wgmma_args<Epilogue> args;
   args.epilogue = epilogue;
   args.tiles.rows = (int)zk_ceil_div(g->m, Core::M * Core::CLUSTER);
   args.tiles.columns = (int)zk_ceil_div(g->n, Core::N);
-  args.k_slices = (int)zk_ceil_div(g->k, Core::K);
-  if (Core::A_OUTER) ZK_TRY(zk_tma_map_2d(ZK_BF16, g->a, g->k, g->m, g->lda, Core::K, 64, ZK_TMA_SWIZZLE_128, &args.a));
-  else ZK_TRY(zk_tma_map_2d(ZK_BF16, g->a, g->m, g->k, g->lda, Core::M, Core::K, ZK_TMA_SWIZZLE_128, &args.a));
-  if (Core::B_OUTER) ZK_TRY(zk_tma_map_2d(ZK_BF16, g->b, g->k, g->n, g->ldb, Core::K, 64, ZK_TMA_SWIZZLE_128, &args.b));
-  else ZK_TRY(zk_tma_map_2d(ZK_BF16, g->b, g->n, g->k, g->ldb, Core::B_ROWS, Core::K, ZK_TMA_SWIZZLE_128, &args.b));
+  args.tiles.group = GROUP_ROWS / (Core::M * Core::CLUSTER);
+  args.k_slices = (int)zk_ceil_div(g->k, Core::K * Core::DEPTH);
+  ZK_TRY(zk_gemm_wgmma_map(g->a, Core::A_OUTER, g->m, g->k, g->lda, Core::M, &args.a));
+  ZK_TRY(zk_gemm_wgmma_map(g->b, Core::B_OUTER, g->n, g->k, g->ldb, Core::B_ROWS, &args.b));
   // As many blocks as run at a time, or as there are tiles.
   const int64_t clusters = zk_cuda_num_sms(stream->device) / Core::CLUSTER;
   const int64_t count = (int64_t)args.tiles.rows * args.tiles.columns;

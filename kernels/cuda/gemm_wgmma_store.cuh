@@ -18,7 +18,7 @@ static inline bool zk_gemm_wgmma_stores(const zk_cuda_gemm *g) {
 }
 
 template <int N> struct zk_gemm_wgmma_store {
-  static constexpr int TILE = 16 * 64 * 2, SHARED = 8 * 2 * TILE;
+  static constexpr int TILE = 16 * 64 * 2, SHARED = 4 * 2 * TILE;
   // Addends are fetched some columns at a time, the first of them before the chains are complete.
   static constexpr int F32_COLUMNS = 64, BF16_COLUMNS = N % 128 == 0 ? 128 : 64, WORDS = 32;
   struct Args {
@@ -89,7 +89,7 @@ template <int N> struct zk_gemm_wgmma_store {
   // Columns [n, n + 64) of the warp's 16 rows from m, d their outputs.
   __device__ __forceinline__ void store_bf16(const Args &args, const float *d, int m, int n, char *shared) {
     const int lane = (int)threadIdx.x % 32, row = lane % 16;
-    char *tile = shared + ((int)threadIdx.x / 32 - 4) * 2 * TILE + turn * TILE;
+    char *tile = shared + ((int)threadIdx.x % 128 / 32 * 2 + turn) * TILE;
     turn ^= 1;
     if (lane == 0) zk_tma_wait_read<1>(); // this tile's last content has been written out
     __syncwarp();
