@@ -82,6 +82,7 @@ static void clear(int32_t dim, partial *state) {
 void zk_attention_reference_forward(const zk_attention_reference *r, const float *q, const float *k, const float *v, float *out,
                                     float *lse) {
   const int32_t dim = r->head_dim, group = r->num_heads / r->num_kv_heads;
+#pragma omp parallel for collapse(2) schedule(dynamic)
   for (int32_t t = 0; t < r->num_rows; ++t)
     for (int32_t h = 0; h < r->num_heads; ++h) {
       const int64_t row = (int64_t)t * r->num_heads + h;

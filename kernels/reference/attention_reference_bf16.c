@@ -81,6 +81,7 @@ static void merge(const zk_attention_reference *r, const partial *split, partial
 void zk_attention_reference_bf16_forward(const zk_attention_reference *r, const zk_bf16 *q, const zk_bf16 *k,
                                          const zk_bf16 *v, zk_bf16 *out, float *lse) {
   const int32_t group = r->num_heads / r->num_kv_heads;
+#pragma omp parallel for collapse(2) schedule(dynamic)
   for (int32_t t = 0; t < r->num_rows; ++t)
     for (int32_t h = 0; h < r->num_heads; ++h) {
       const int64_t row = (int64_t)t * r->num_heads + h;

@@ -38,6 +38,7 @@ float zk_linear_reference_element(zk_numerics numerics, int32_t in, const float 
 
 void zk_linear_reference_forward(zk_numerics numerics, int64_t rows, int32_t in, int32_t out, const float *x,
                                  const float *weight, const float *bias, const float *addend, float *y) {
+#pragma omp parallel for collapse(2) schedule(static)
   for (int64_t t = 0; t < rows; t++)
     for (int64_t n = 0; n < out; n++)
       y[t * out + n] =
@@ -47,6 +48,7 @@ void zk_linear_reference_forward(zk_numerics numerics, int64_t rows, int32_t in,
 
 void zk_linear_reference_backward_input(zk_numerics numerics, int64_t rows, int32_t in, int32_t out, const float *dy,
                                         const float *weight, const float *addend, float *dx) {
+#pragma omp parallel for collapse(2) schedule(static)
   for (int64_t t = 0; t < rows; t++)
     for (int64_t k = 0; k < in; k++) {
       float acc = chain(numerics, out, dy + t * out, 1, weight + k, in);
