@@ -114,7 +114,7 @@ static zk_status allocate_cache(zk_engine *e) {
     ZK_TRY(zk_device_alloc(p->device, layer_bytes, "KV cache", &e->k_cache[l]));
     ZK_TRY(zk_device_alloc(p->device, layer_bytes, "KV cache", &e->v_cache[l]));
   }
-  e->stats.num_pages = num_pages, e->stats.kv_bytes = 2 * layers * layer_bytes;
+  e->stats.num_pages = e->pool.num_pages, e->stats.kv_bytes = 2 * layers * layer_bytes;
   return ZK_OK;
 }
 
