@@ -94,7 +94,7 @@ typedef struct zk_backend {
   double (*mark_seconds)(const zk_mark *from, const zk_mark *to);
   zk_status (*graph_begin)(zk_stream *stream);
   zk_status (*graph_end)(zk_stream *stream, void **state);
-  void (*graph_close)(void *state);
+  void (*graph_close)(zk_stream *stream, void *state); // waits: it may be running
   zk_status (*graph_launch)(zk_stream *stream, void *state);
   // The one-ulp fault: the lowest bit of element n/2, or the next that is not zero, and of every 61st after it. element_bytes: 4 (f32) or 2 (bf16).
   zk_status (*flip)(zk_stream *stream, void *out, size_t element_bytes, size_t n);
@@ -124,6 +124,7 @@ struct zk_device {
   zk_allocation *allocations;
   size_t num_allocations, max_allocations;
   size_t bytes_now, bytes_peak;
+  int last[ZK_NUM_SIDES]; // by side, the operation counted last, plus 1; 0: none
 };
 
 struct zk_stream {
@@ -133,7 +134,6 @@ struct zk_stream {
   uint64_t calls[ZK_NUM_OPS];
   void *scratch;
   size_t scratch_bytes;
-  zk_op last; // the operation counted last
   zk_fault fault;
   zk_graph *recording; // what is queued goes into it; NULL: it runs
 };
@@ -149,7 +149,7 @@ struct zk_graph {
   void *state;               // the backend's own
   const void *scratch;       // the stream's when it was recorded
   uint64_t calls[ZK_NUM_OPS]; // operations in it
-  zk_op last;                // of them
+  int last;                  // of them, as zk_device has it
 };
 
 extern const zk_backend zk_backend_cpu;
@@ -161,6 +161,7 @@ extern const zk_backend zk_backend_cuda;
 zk_status zk_stream_explain(const zk_stream *stream, zk_status status);
 // Parses "side:operation", "side:operation:f32", "...:bf16" or "...:break" (ZK_FAULT); out->op = ZK_NUM_OPS when it is meant for another side.
 // ZK_BAD_INPUT lists the names.
+const char *zk_side_name(zk_side side); // as ZK_FAULT and messages name it
 zk_status zk_fault_parse(const char *text, zk_side side, zk_fault *out);
 
 #ifdef __cplusplus

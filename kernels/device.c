@@ -109,7 +109,7 @@ static zk_status alloc_raw(zk_device *device, size_t bytes, const char *what, vo
 
 zk_status zk_device_alloc(zk_device *device, size_t bytes, const char *what, void **out) {
   ZK_TRY(alloc_raw(device, bytes, what, out));
-  zk_stream stream = {.device = device, .last = ZK_NUM_OPS, .fault.op = ZK_NUM_OPS}; // the device's default queue
+  zk_stream stream = {.device = device, .fault.op = ZK_NUM_OPS}; // the device's default queue
   zk_status status = device->backend->fill_zero(&stream, *out, bytes);
   if (status == ZK_OK) status = device->backend->wait(&stream);
   if (status != ZK_OK) {
@@ -136,7 +136,6 @@ zk_status zk_stream_open(zk_device *device, zk_side side, zk_stream **out) {
   if (stream == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a stream");
   stream->device = device;
   stream->side = side;
-  stream->last = ZK_NUM_OPS;
   stream->fault = fault;
   zk_status status = device->backend->stream_open ? device->backend->stream_open(stream) : ZK_OK;
   if (status != ZK_OK) {
@@ -159,7 +158,7 @@ zk_side zk_stream_side(const zk_stream *stream) { return stream->side; }
 uint64_t zk_stream_calls(const zk_stream *stream, zk_op op) { return stream->calls[op]; }
 void zk_stream_count(zk_stream *stream, zk_op op) {
   stream->calls[op]++;
-  stream->last = op;
+  stream->device->last[stream->side] = (int)op + 1;
 }
 
 // A device may tell of a failure long after the operation that met it.
@@ -168,9 +167,16 @@ zk_status zk_stream_wait(zk_stream *stream) {
   return zk_stream_explain(stream, stream->device->backend->wait(stream));
 }
 
+// Streams of one device fail together, and any of them may be the first to say so.
 zk_status zk_stream_explain(const zk_stream *stream, zk_status status) {
-  if (status != ZK_DEVICE || stream->last == ZK_NUM_OPS) return status;
-  return zk_status_context(status, "at or before operation %s", zk_op_name(stream->last));
+  if (status != ZK_DEVICE) return status;
+  char text[256] = "";
+  size_t used = 0;
+  for (int side = 0; side < ZK_NUM_SIDES; side++)
+    if (stream->device->last[side] > 0)
+      used += (size_t)snprintf(text + used, sizeof text - used, "%s%s (%s)", used > 0 ? " or " : "",
+                               zk_op_name((zk_op)(stream->device->last[side] - 1)), zk_side_name((zk_side)side));
+  return used > 0 ? zk_status_context(status, "at or before operation %s", text) : status;
 }
 
 zk_status zk_copy_to_device(zk_stream *stream, void *device_dst, const void *host_src, size_t bytes) {

@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 typedef enum { ZK_DEVICE_CPU, ZK_DEVICE_CUDA } zk_device_kind;
-typedef enum { ZK_SIDE_NONE, ZK_SIDE_SAMPLER, ZK_SIDE_TRAINER } zk_side;
+typedef enum { ZK_SIDE_NONE, ZK_SIDE_SAMPLER, ZK_SIDE_TRAINER, ZK_NUM_SIDES } zk_side;
 typedef struct zk_device zk_device;
 typedef struct zk_stream zk_stream;
 
@@ -70,7 +70,7 @@ bool zk_device_has_graphs(const zk_device *device);
 // Until zk_graph_end, operations on this stream are recorded and not run. ZK_UNSUPPORTED where there are no graphs, or a fault is set.
 // Each operation must have run before on this stream with the same shapes (so that it finds its scratch); none may wait.
 zk_status zk_graph_begin(zk_stream *stream);
-// The caller closes the graph, before the stream. ZK_DEVICE when something queued since zk_graph_begin cannot be recorded.
+// The caller closes the graph, before the stream; closing waits for what is queued. ZK_DEVICE when something queued since zk_graph_begin cannot be recorded.
 zk_status zk_graph_end(zk_stream *stream, zk_graph **out);
 void zk_graph_close(zk_graph *graph);
 zk_status zk_graph_launch(zk_graph *graph);     // queues it on its stream, and counts its operations

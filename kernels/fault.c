@@ -7,8 +7,10 @@
 
 // Sides as ZK_FAULT names them. `check` is what zerokl check runs on: a run's start-up check does not see the faults of
 // its two sides.
-static const char *const side_names[] = {
+static const char *const side_names[ZK_NUM_SIDES] = {
     [ZK_SIDE_NONE] = "check", [ZK_SIDE_SAMPLER] = "sampler", [ZK_SIDE_TRAINER] = "trainer"};
+
+const char *zk_side_name(zk_side side) { return side_names[side]; }
 
 static zk_status bad_fault(const char *text) {
   char names[64 * ZK_NUM_OPS];

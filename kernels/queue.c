@@ -91,7 +91,7 @@ zk_status zk_graph_end(zk_stream *stream, zk_graph **out) {
     graph->calls[op] = stream->calls[op] - before;
     stream->calls[op] = before;
   }
-  graph->scratch = stream->scratch, graph->last = stream->last;
+  graph->scratch = stream->scratch, graph->last = stream->device->last[stream->side];
   const zk_status status = stream->device->backend->graph_end(stream, &graph->state);
   if (status == ZK_OK) *out = graph;
   else free(graph);
@@ -100,14 +100,14 @@ zk_status zk_graph_end(zk_stream *stream, zk_graph **out) {
 
 void zk_graph_close(zk_graph *graph) {
   if (graph == NULL) return;
-  graph->stream->device->backend->graph_close(graph->state);
+  graph->stream->device->backend->graph_close(graph->stream, graph->state);
   free(graph);
 }
 
 zk_status zk_graph_launch(zk_graph *graph) {
   zk_stream *stream = graph->stream;
   for (int op = 0; op < ZK_NUM_OPS; op++) stream->calls[op] += graph->calls[op];
-  stream->last = graph->last;
+  stream->device->last[stream->side] = graph->last;
   return stream->device->backend->graph_launch(stream, graph->state);
 }
 

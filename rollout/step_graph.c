@@ -25,7 +25,6 @@ static int32_t index_of(int32_t rows) {
 }
 
 static void close_graph(zk_engine *e, zk_step_graph *g) {
-  if (g->graph && zk_stream_wait(e->stream) != ZK_OK) zk_status_clear(); // it may be running; what is wrong, the next step's end tells
   zk_graph_close(g->graph);
   *g = (zk_step_graph){0};
 }

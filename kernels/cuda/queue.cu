@@ -58,7 +58,11 @@ extern "C" zk_status zk_cuda_graph_end(zk_stream *stream, void **state) {
   return ZK_OK;
 }
 
-extern "C" void zk_cuda_graph_close(void *state) { (void)cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(state)); }
+// An error that the wait meets is sticky, and the stream's next call tells of it.
+extern "C" void zk_cuda_graph_close(zk_stream *stream, void *state) {
+  (void)cudaStreamSynchronize(zk_cuda_stream(stream));
+  (void)cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(state));
+}
 
 extern "C" zk_status zk_cuda_graph_launch(zk_stream *stream, void *state) {
   ZK_CUDA(cudaGraphLaunch(static_cast<cudaGraphExec_t>(state), zk_cuda_stream(stream)));

@@ -17,7 +17,7 @@ zk_status zk_cuda_mark_wait(zk_mark *mark);
 double zk_cuda_mark_seconds(const zk_mark *from, const zk_mark *to);
 zk_status zk_cuda_graph_begin(zk_stream *stream);
 zk_status zk_cuda_graph_end(zk_stream *stream, void **state);
-void zk_cuda_graph_close(void *state);
+void zk_cuda_graph_close(zk_stream *stream, void *state);
 zk_status zk_cuda_graph_launch(zk_stream *stream, void *state);
 
 // What kernels of this stream raised and nobody was told yet (device.cu).
