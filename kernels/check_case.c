@@ -89,9 +89,10 @@ static float element(zk_check_data data, uint32_t bits, uint32_t choice, float p
 static zk_status fill(zk_check *check, zk_check_data data, zk_numerics numerics, int64_t n, float **out) {
   ZK_TRY(zk_check_host(check, (size_t)n * sizeof(float), (void **)out));
   const uint32_t seed = check->seed++;
-  float previous = 1.0f;
-  for (int64_t i = 0; i < n; i += 2) {
+#pragma omp parallel for schedule(static) if (n > 65536)
+  for (int64_t i = 0; i < n; i += 2) { // pairs: the second of one may be made from the first
     uint32_t r[4];
+    float previous = 1.0f;
     draw(seed, i / 2, r);
     for (int64_t j = i; j < i + 2 && j < n; j++) {
       previous =
@@ -114,6 +115,7 @@ zk_status zk_check_elements(zk_check *check, zk_check_data data, int64_t n, floa
 // The n floats at x as bf16.
 static zk_status as_bf16(zk_check *check, const float *x, int64_t n, zk_bf16 **out) {
   ZK_TRY(zk_check_host(check, (size_t)n * sizeof **out, (void **)out));
+#pragma omp parallel for schedule(static) if (n > 65536)
   for (int64_t i = 0; i < n; i++) (*out)[i] = zk_float_to_bf16(x[i]);
   return ZK_OK;
 }

@@ -164,9 +164,11 @@ static void backward_key(const zk_attention_reference *r, const float *q, const 
 void zk_attention_reference_backward(const zk_attention_reference *r, const float *q, const float *k, const float *v,
                                      const float *out, const float *dout, const float *lse, float *dq, float *dk, float *dv) {
   const int32_t dim = r->head_dim;
+#pragma omp parallel for collapse(2) schedule(dynamic)
   for (int32_t t = 0; t < r->num_rows; ++t)
     for (int32_t h = 0; h < r->num_heads; ++h)
       backward_query(r, q, k, v, out, dout, lse, t, h, dq + ((int64_t)t * r->num_heads + h) * dim);
+#pragma omp parallel for collapse(2) schedule(dynamic)
   for (int32_t j = 0; j < r->num_rows; ++j)
     for (int32_t g = 0; g < r->num_kv_heads; ++g) {
       const int64_t row = (int64_t)j * r->num_kv_heads + g;

@@ -1,4 +1,4 @@
-// The contract's attention as straight loops over one sequence, for comparing kernels with: no pages, no blocking, no threads.
+// The contract's attention as straight loops over one sequence, for comparing kernels with: no pages, no blocking; rows are shared among threads, which own their outputs.
 // Order and formulas: kernels/attention.h. Written from that text alone, it shares no code with the kernels but the mathematics header.
 #ifndef ZK_KERNELS_REFERENCE_ATTENTION_H
 #define ZK_KERNELS_REFERENCE_ATTENTION_H

@@ -186,6 +186,7 @@ void zk_attention_reference_bf16_dkv(const zk_attention_reference *r, const zk_b
 void zk_attention_reference_bf16_backward(const zk_attention_reference *r, const zk_bf16 *q, const zk_bf16 *k,
                                           const zk_bf16 *v, const zk_bf16 *out, const zk_bf16 *dout, const float *lse,
                                           zk_bf16 *dq, zk_bf16 *dk, zk_bf16 *dv) {
+#pragma omp parallel for schedule(dynamic)
   for (int32_t t = 0; t < r->num_rows; ++t) {
     for (int32_t h = 0; h < r->num_heads; ++h)
       zk_attention_reference_bf16_dq(r, q, k, v, out, dout, lse, t, h,

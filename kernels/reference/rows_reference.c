@@ -89,6 +89,7 @@ void zk_reference_rmsnorm_backward(int32_t rows_per_token, int64_t width, const 
     const int64_t begin = (int64_t)chunks->row_start[c] * rows_per_token,
                   end = (int64_t)chunks->row_start[c + 1] * rows_per_token;
     if (begin == end) continue;
+#pragma omp parallel for schedule(static)
     for (int64_t h = 0; h < width; h++) {
       float block_sum[ZK_CHUNK_TOKENS]; // enough for 64 rows a token
       int64_t num_blocks = 0;
@@ -102,6 +103,7 @@ void zk_reference_rmsnorm_backward(int32_t rows_per_token, int64_t width, const 
       }
       dweight[h] += zk_reference_tree(block_sum, num_blocks);
     }
+#pragma omp parallel for schedule(static)
     for (int64_t r = begin; r < end; r++)
       rmsnorm_dx(width, dy + r * width, x + r * width, weight, rstd[r], addend != NULL ? addend + r * width : NULL,
                  dx + r * width);
