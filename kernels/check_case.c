@@ -178,6 +178,17 @@ void zk_check_compare_host(zk_check *check, const char *what, const void *got, c
   if (memcmp(got, want, (size_t)n * bytes) != 0) count_differences(check, what, got, want, bytes, 0, n);
 }
 
+zk_status zk_check_compare_devices(zk_check *check, const char *what, const void *device_got, const void *device_want, size_t bytes) {
+  void *got, *want;
+  ZK_TRY(zk_check_host(check, bytes, &got));
+  ZK_TRY(zk_check_host(check, bytes, &want));
+  ZK_TRY(zk_copy_to_host(check->helper, got, device_got, bytes));
+  ZK_TRY(zk_copy_to_host(check->helper, want, device_want, bytes));
+  ZK_TRY(zk_stream_wait(check->helper));
+  zk_check_compare_host(check, what, got, want, 2, (int64_t)(bytes / 2));
+  return ZK_OK;
+}
+
 // Compares n values of `bytes` bytes (4 or 2).
 static zk_status compare(zk_check *check, const char *what, const void *device_got, const void *want, size_t bytes,
                          int64_t n) {

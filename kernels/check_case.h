@@ -73,6 +73,8 @@ zk_status zk_check_compare_elements(zk_check *check, const char *what, const voi
 void zk_check_compare_host(zk_check *check, const char *what, const void *got, const void *want, size_t bytes, int64_t n);
 // The same for one 64-bit value on the host.
 void zk_check_compare_u64(zk_check *check, const char *what, uint64_t got, uint64_t want);
+// Compares two outputs of `bytes` bytes that lie in device memory, as 16-bit words: a fused operation's with its parts'.
+zk_status zk_check_compare_devices(zk_check *check, const char *what, const void *device_got, const void *device_want, size_t bytes);
 
 // The registry's functions (kernels/check.c lists them).
 zk_status zk_check_math(zk_check *check);

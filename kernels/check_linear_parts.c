@@ -33,18 +33,6 @@ static zk_status make_outputs(zk_check *check, const shape *s, outputs *o) {
   return ZK_OK;
 }
 
-static zk_status compare(zk_check *check, const char *what, const void *got, const void *want, int64_t n) {
-  const size_t bytes = (size_t)n * zk_numerics_bytes(check->numerics);
-  void *got_host, *want_host;
-  ZK_TRY(zk_check_host(check, bytes, &got_host));
-  ZK_TRY(zk_check_host(check, bytes, &want_host));
-  ZK_TRY(zk_copy_to_host(check->helper, got_host, got, bytes));
-  ZK_TRY(zk_copy_to_host(check->helper, want_host, want, bytes));
-  ZK_TRY(zk_stream_wait(check->helper));
-  zk_check_compare_host(check, what, got_host, want_host, 2, (int64_t)(bytes / 2));
-  return ZK_OK;
-}
-
 // One part's weights, panels and, where the shape says so, bias.
 static zk_status make_part(zk_check *check, const shape *s, int i, int32_t out, zk_check_data data, zk_linear_part *part) {
   const zk_linear_desc desc = {check->numerics, s->rows, s->in, out};
@@ -78,7 +66,7 @@ static zk_status run_case(zk_check *check, const shape *s, zk_check_data data) {
     ZK_TRY(zk_linear_forward(check->helper, &desc, x_d, p.parts[i].weight, p.parts[i].packed, p.parts[i].bias, NULL, want.y[i]));
   }
   ZK_TRY(zk_linear_parts_forward(check->helper, &p, x_d));
-  for (int i = 0; i < ZK_LINEAR_MOST_PARTS; i++) ZK_TRY(compare(check, "y", got.y[i], want.y[i], s->rows * s->out[i]));
+  for (int i = 0; i < ZK_LINEAR_MOST_PARTS; i++) ZK_TRY(zk_check_compare_devices(check, "y", got.y[i], want.y[i], (size_t)(s->rows * s->out[i]) * zk_numerics_bytes(check->numerics)));
 
   const zk_linear_desc desc = {check->numerics, s->rows, s->in, s->out[0]};
   mlp.parts[0] = p.parts[0], mlp.parts[0].bias = NULL, mlp.parts[0].y = got.act; // out lies on gate
@@ -88,7 +76,7 @@ static zk_status run_case(zk_check *check, const shape *s, zk_check_data data) {
   ZK_TRY(zk_linear_forward(check->helper, &desc, x_d, mlp.parts[0].weight, mlp.parts[0].packed, NULL, NULL, want.act));
   ZK_TRY(zk_linear_forward(check->helper, &desc, x_d, mlp.parts[1].weight, mlp.parts[1].packed, NULL, NULL, want.y[0]));
   ZK_TRY(zk_swiglu_forward(check->helper, check->numerics, s->rows * s->out[0], want.act, want.y[0], want.act));
-  return compare(check, "swiglu", got.act, want.act, s->rows * s->out[0]);
+  return zk_check_compare_devices(check, "swiglu", got.act, want.act, (size_t)(s->rows * s->out[0]) * zk_numerics_bytes(check->numerics));
 }
 
 zk_status zk_check_linear_parts(zk_check *check) {

@@ -61,17 +61,6 @@ static zk_status one_by_one(zk_stream *stream, const zk_rope_cache_desc *d, cons
   return zk_kv_write(stream, a, batch, t->k, v, t->k_cache, t->v_cache);
 }
 
-static zk_status compare_bytes(zk_check *check, const char *what, const void *got, const void *want, size_t bytes) {
-  void *got_host, *want_host;
-  ZK_TRY(zk_check_host(check, bytes, &got_host));
-  ZK_TRY(zk_check_host(check, bytes, &want_host));
-  ZK_TRY(zk_copy_to_host(check->helper, got_host, got, bytes));
-  ZK_TRY(zk_copy_to_host(check->helper, want_host, want, bytes));
-  ZK_TRY(zk_stream_wait(check->helper));
-  zk_check_compare_host(check, what, got_host, want_host, 2, (int64_t)(bytes / 2));
-  return ZK_OK;
-}
-
 // Rows dealt to sequences as evenly as they go, each from a position of its own on; pages in descending order.
 static zk_status make_batch(zk_check *check, const shape *s, zk_attention_batch *batch, int32_t **positions) {
   const int32_t pages = (POSITIONS + s->page_tokens - 1) / s->page_tokens, num_pages = pages * s->seqs;
@@ -129,11 +118,11 @@ static zk_status run_case(zk_check *check, const shape *s) {
                                got.rstd_q, got.rstd_k, got.k_cache, got.v_cache};
   ZK_TRY(zk_rope_cache(check->helper, &d, &batch, &io));
   ZK_TRY(one_by_one(check->helper, &d, &batch, &want, v_d));
-  ZK_TRY(compare_bytes(check, "q", got.q, want.q, (size_t)num_q * zk_numerics_bytes(check->numerics)));
-  ZK_TRY(compare_bytes(check, "k_cache", got.k_cache, want.k_cache, cache_bytes));
-  ZK_TRY(compare_bytes(check, "v_cache", got.v_cache, want.v_cache, cache_bytes));
-  ZK_TRY(compare_bytes(check, "rstd_q", got.rstd_q, want.rstd_q, (size_t)s->rows * (size_t)s->heads * sizeof(float)));
-  return compare_bytes(check, "rstd_k", got.rstd_k, want.rstd_k, (size_t)s->rows * (size_t)s->kv_heads * sizeof(float));
+  ZK_TRY(zk_check_compare_devices(check, "q", got.q, want.q, (size_t)num_q * zk_numerics_bytes(check->numerics)));
+  ZK_TRY(zk_check_compare_devices(check, "k_cache", got.k_cache, want.k_cache, cache_bytes));
+  ZK_TRY(zk_check_compare_devices(check, "v_cache", got.v_cache, want.v_cache, cache_bytes));
+  ZK_TRY(zk_check_compare_devices(check, "rstd_q", got.rstd_q, want.rstd_q, (size_t)s->rows * (size_t)s->heads * sizeof(float)));
+  return zk_check_compare_devices(check, "rstd_k", got.rstd_k, want.rstd_k, (size_t)s->rows * (size_t)s->kv_heads * sizeof(float));
 }
 
 zk_status zk_check_rope_cache(zk_check *check) {
