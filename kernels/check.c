@@ -66,6 +66,7 @@ static zk_status run_one(const registered *entry, zk_numerics numerics, zk_devic
   if (status == ZK_OK) status = zk_stream_open(device, ZK_SIDE_NONE, &check.helper);
   if (status == ZK_OK) {
     check.helper->fault.op = ZK_NUM_OPS;
+    check.fused = check.helper;
     status = entry->run(&check);
   }
   zk_check_free(&check);

@@ -37,6 +37,7 @@ typedef struct {
   zk_stream *stream;  // for the operation under check
   zk_numerics numerics;
   zk_stream *helper;  // for others that a case needs: no fault reaches it, so a difference is the checked operation's
+  zk_stream *fused; // where fused operations run, to be compared with their parts on `helper`: the same, unless a test gives it a fault
   int quick;          // fewer and smaller cases
   int rotate_threads; // cases take turns at 1, 2, 3, .. threads up to max_threads
   int max_threads;

@@ -65,14 +65,14 @@ static zk_status run_case(zk_check *check, const shape *s, zk_check_data data) {
     p.parts[i].y = got.y[i];
     ZK_TRY(zk_linear_forward(check->helper, &desc, x_d, p.parts[i].weight, p.parts[i].packed, p.parts[i].bias, NULL, want.y[i]));
   }
-  ZK_TRY(zk_linear_parts_forward(check->helper, &p, x_d));
+  ZK_TRY(zk_linear_parts_forward(check->fused, &p, x_d));
   for (int i = 0; i < ZK_LINEAR_MOST_PARTS; i++) ZK_TRY(zk_check_compare_devices(check, "y", got.y[i], want.y[i], (size_t)(s->rows * s->out[i]) * zk_numerics_bytes(check->numerics)));
 
   const zk_linear_desc desc = {check->numerics, s->rows, s->in, s->out[0]};
   mlp.parts[0] = p.parts[0], mlp.parts[0].bias = NULL, mlp.parts[0].y = got.act; // out lies on gate
   ZK_TRY(make_part(check, s, ZK_LINEAR_MOST_PARTS, s->out[0], data, &mlp.parts[1]));
   mlp.parts[1].y = got.y[0];
-  ZK_TRY(zk_linear_parts_swiglu(check->helper, &mlp, x_d, got.act));
+  ZK_TRY(zk_linear_parts_swiglu(check->fused, &mlp, x_d, got.act));
   ZK_TRY(zk_linear_forward(check->helper, &desc, x_d, mlp.parts[0].weight, mlp.parts[0].packed, NULL, NULL, want.act));
   ZK_TRY(zk_linear_forward(check->helper, &desc, x_d, mlp.parts[1].weight, mlp.parts[1].packed, NULL, NULL, want.y[0]));
   ZK_TRY(zk_swiglu_forward(check->helper, check->numerics, s->rows * s->out[0], want.act, want.y[0], want.act));

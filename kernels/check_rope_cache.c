@@ -116,7 +116,7 @@ static zk_status run_case(zk_check *check, const shape *s) {
   ZK_TRY(make_tensors(check, s, q, k, cache_bytes, &want));
   const zk_rope_cache_io io = {got.q_raw,  got.k_raw,  v_d,         got.q,      got.k,
                                got.rstd_q, got.rstd_k, got.k_cache, got.v_cache};
-  ZK_TRY(zk_rope_cache(check->helper, &d, &batch, &io));
+  ZK_TRY(zk_rope_cache(check->fused, &d, &batch, &io));
   ZK_TRY(one_by_one(check->helper, &d, &batch, &want, v_d));
   ZK_TRY(zk_check_compare_devices(check, "q", got.q, want.q, (size_t)num_q * zk_numerics_bytes(check->numerics)));
   ZK_TRY(zk_check_compare_devices(check, "k_cache", got.k_cache, want.k_cache, cache_bytes));

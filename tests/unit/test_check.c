@@ -65,12 +65,40 @@ static void a_fault_shows_in_the_sweep(void **state) {
   }
 }
 
+// A fused operation is compared with its parts where no fault reaches; with a fault in it, it differs.
+static void a_fault_shows_in_fused_operations(void **state) {
+  static const struct {
+    const char *fault;
+    zk_status (*run)(zk_check *check);
+  } cases[] = {{NULL, zk_check_linear_parts},       {"check:linear", zk_check_linear_parts}, {"check:swiglu", zk_check_linear_parts},
+               {NULL, zk_check_rope_cache},         {"check:rope", zk_check_rope_cache},     {"check:rmsnorm", zk_check_rope_cache},
+               {"check:kv_write", zk_check_rope_cache}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    zk_check check = {.numerics = ZK_BF16, .max_threads = 1, .seed = 1};
+    OK(zk_device_open(ZK_DEVICE_CPU, 0, &check.device));
+    OK(zk_stream_open(check.device, ZK_SIDE_NONE, &check.stream));
+    OK(zk_stream_open(check.device, ZK_SIDE_NONE, &check.helper));
+    if (cases[i].fault != NULL) setenv("ZK_FAULT", cases[i].fault, 1);
+    OK(zk_stream_open(check.device, ZK_SIDE_NONE, &check.fused));
+    unsetenv("ZK_FAULT");
+    OK(cases[i].run(&check));
+    if ((check.differing_bits > 0) != (cases[i].fault != NULL))
+      fail_msg("%s: %llu bits differ", cases[i].fault ? cases[i].fault : "no fault", (unsigned long long)check.differing_bits);
+    zk_check_free(&check);
+    zk_stream_close(check.fused);
+    zk_stream_close(check.helper);
+    zk_stream_close(check.stream);
+    zk_device_close(check.device);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(quick_passes_on_every_variant),
       cmocka_unit_test(a_fault_in_any_operation_is_named),
       cmocka_unit_test(faults_of_the_two_sides_are_not_the_checks),
       cmocka_unit_test(a_fault_shows_in_the_sweep),
+      cmocka_unit_test(a_fault_shows_in_fused_operations),
   };
   return cmocka_run_group_tests(tests, no_fault, NULL);
 }
