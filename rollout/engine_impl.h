@@ -1,4 +1,4 @@
-// What the engine's three files share: sequences, groups and the batch under construction.
+// What the engine's files share: sequences, groups and the batch under construction.
 #ifndef ZK_ROLLOUT_ENGINE_IMPL_H
 #define ZK_ROLLOUT_ENGINE_IMPL_H
 

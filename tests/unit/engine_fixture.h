@@ -11,15 +11,9 @@ static inline void tiny_model_make(test_model *m, zk_numerics numerics, int num_
   zk_model_config c = zk_model_config_default(ZK_MODEL_QWEN3);
   c.num_layers = num_layers, c.hidden = 16, c.num_heads = 2, c.num_kv_heads = 1, c.head_dim = 8, c.intermediate = 24, c.vocab = 40;
   c.max_position = 512, c.tie_embeddings = 1, c.num_eos = 1, c.eos_ids[0] = 39;
-  OK(zk_model_config_check(&c));
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &m->device));
+  test_model_open(m, numerics, &c);
   zk_device_set_threads(m->device, 1);
-  OK(zk_stream_open(m->device, ZK_SIDE_NONE, &m->stream));
-  OK(zk_policy_open(m->device, numerics, &c, c.max_position, &m->policy));
-  float *flat = malloc((size_t)m->policy.params.num_elements * sizeof *flat);
-  zk_model_init(&c, &m->policy.params, seed, 0.4, flat);
-  OK(zk_policy_set_weights(&m->policy, m->stream, flat));
-  free(flat);
+  test_model_give(m, test_model_weights(m, seed, 0.4));
 }
 
 static inline zk_engine_options tiny_options(void) {

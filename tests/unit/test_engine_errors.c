@@ -16,12 +16,8 @@ static void make_poisoned(test_model *m, zk_numerics numerics) {
   zk_model_config c = zk_model_config_default(ZK_MODEL_QWEN3);
   c.num_layers = 3, c.hidden = 48, c.num_heads = 4, c.num_kv_heads = 2, c.head_dim = 16, c.intermediate = 80, c.vocab = 300;
   c.max_position = 128, c.tie_embeddings = 0, c.num_eos = 1, c.eos_ids[0] = 299;
-  OK(zk_model_config_check(&c));
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &m->device));
-  OK(zk_stream_open(m->device, ZK_SIDE_NONE, &m->stream));
-  OK(zk_policy_open(m->device, numerics, &c, c.max_position, &m->policy));
-  float *flat = malloc((size_t)m->policy.params.num_elements * sizeof *flat);
-  zk_model_init(&c, &m->policy.params, 11, 0.2, flat);
+  test_model_open(m, numerics, &c);
+  float *flat = test_model_weights(m, 11, 0.2);
   float *embed = weights_of(m, flat, ZK_PARAM_EMBED, 0);
   for (int id = 0; id < c.vocab; id++) embed[id * c.hidden + FEATURE] = id == POISON ? 100.0f : 0.0f;
   for (int l = 0; l < BAD_LAYER; l++) { // nothing before it writes the feature
@@ -30,8 +26,7 @@ static void make_poisoned(test_model *m, zk_numerics numerics) {
   }
   float *v = weights_of(m, flat, ZK_PARAM_V_W, BAD_LAYER);
   for (int n = 0; n < c.num_kv_heads * c.head_dim; n++) v[n * c.hidden + FEATURE] = 3e38f;
-  OK(zk_policy_set_weights(&m->policy, m->stream, flat));
-  free(flat);
+  test_model_give(m, flat);
 }
 
 static zk_engine_options options(void) {

@@ -13,14 +13,8 @@ static void make_model(test_model *m) {
   c.num_layers = 1, c.hidden = 16, c.num_heads = 1, c.num_kv_heads = 1, c.head_dim = 16, c.intermediate = 16, c.vocab = 64;
   c.max_position = CONTEXT, c.tie_embeddings = 1;
   c.rope = (zk_rope_params){.theta = 500000, .scaling = ZK_ROPE_LLAMA3, .factor = 8, .low_freq_factor = 1, .high_freq_factor = 4, .original_max_position = 4096};
-  OK(zk_model_config_check(&c));
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &m->device));
-  OK(zk_stream_open(m->device, ZK_SIDE_NONE, &m->stream));
-  OK(zk_policy_open(m->device, ZK_F32, &c, c.max_position, &m->policy));
-  float *flat = malloc((size_t)m->policy.params.num_elements * sizeof *flat);
-  zk_model_init(&c, &m->policy.params, 11, 0.4, flat);
-  OK(zk_policy_set_weights(&m->policy, m->stream, flat));
-  free(flat);
+  test_model_open(m, ZK_F32, &c);
+  test_model_give(m, test_model_weights(m, 11, 0.4));
 }
 
 static int32_t prompt_token(int i, int k) { return (i * 31 + k * 7 + k * k % 11) % 64; }
