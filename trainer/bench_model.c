@@ -16,7 +16,7 @@ enum {
   NEW_TOKENS = 1000, // a decode row begins anew after so many
   SQUARE = 1024,     // the matrix product that prefill is compared with
   MAX_PROMPT = 4096,
-  MAX_BATCHES = 3,
+  MAX_BATCHES = 4,
   MAX_TRAIN_SEQUENCES = 4,
   MAX_TRAIN_TOKENS = 4096,
 };
@@ -27,7 +27,7 @@ typedef struct {
   zk_numerics numerics;
   zk_model_config config;
   int32_t prompt;  // tokens of the prefill row, at most MAX_PROMPT
-  int32_t context; // tokens of a prompt that is decoded from
+  int32_t context; // tokens that a decode row's rows attend to, on average
   int32_t batches[MAX_BATCHES]; // of the decode rows, ascending from 1; 0 ends them
   int32_t train_sequences, train_length;
   uint64_t kv_bytes;
@@ -75,8 +75,8 @@ static model_case qwen3(const zk_bench *bench, int shape) {
   model_case c = {.numerics = ZK_BF16, .train_sequences = qwen3_shapes[shape].trains};
   snprintf(c.name, sizeof c.name, "%s", qwen3_shapes[shape].name);
   c.prompt = c.train_length = zk_bench_size(bench, 4096, 16), c.context = zk_bench_size(bench, 1024, 16);
-  c.batches[0] = 1, c.batches[1] = zk_bench_size(bench, 64, 2);
-  if (qwen3_shapes[shape].largest_batch > 64) c.batches[2] = zk_bench_size(bench, qwen3_shapes[shape].largest_batch, 4);
+  c.batches[0] = 1, c.batches[1] = zk_bench_size(bench, 8, 2), c.batches[2] = zk_bench_size(bench, 64, 2);
+  if (qwen3_shapes[shape].largest_batch > 64) c.batches[3] = zk_bench_size(bench, qwen3_shapes[shape].largest_batch, 4);
   zk_model_config *m = &c.config;
   *m = zk_model_config_default(ZK_MODEL_QWEN3);
   m->num_layers = zk_bench_size(bench, qwen3_shapes[shape].layers, 1), m->hidden = zk_bench_size(bench, qwen3_shapes[shape].hidden, 16);
@@ -154,12 +154,31 @@ static zk_status begin_batch(model_bench *m) {
   return ZK_OK;
 }
 
-// Steps of a full batch on a GPU, where the host runs ahead of the device: only many together have a length.
-static zk_status time_steps(model_bench *m, double *us) {
-  enum { WARM = 5 };
-  const int steps = zk_bench_size(m->bench, zk_bench_is_quick(m->bench) ? 40 : 200, 2);
+// Steps that are timed together on a GPU, where the host runs ahead of the device, and those before them at the least.
+enum { WARM = 5 };
+static int num_timed(const model_bench *m) { return zk_bench_size(m->bench, zk_bench_is_quick(m->bench) ? 40 : 200, 2); }
+
+// The prompt to begin with so that sequences have the row's context in the middle of the timed steps: a token shorter for each step until then.
+// While a large batch's prompts are prefilled its first sequences decode already, its last do not.
+static int32_t prompt_before_context(const model_bench *m) {
+  const int32_t prefill_steps = (m->batch * m->c.context + m->c.prompt - 1) / m->c.prompt;
+  const int32_t prompt = m->c.context - WARM - num_timed(m) / 2 - prefill_steps / 2 - 1;
+  return prompt > 1 ? prompt : 1;
+}
+
+// Keys that a row of the last step saw, on average: the n-th row behind a prompt sees n more than the prompt has.
+static double mean_context(const model_bench *m) {
+  zk_engine_stats stats;
+  zk_engine_get_stats(m->engine, &stats);
+  return m->num_prompt + (double)stats.decode_rows / m->batch;
+}
+
+// Gives a step's time and the average of the contexts that were timed.
+static zk_status time_steps(model_bench *m, double *us, double *context) {
+  const int steps = num_timed(m);
   ZK_TRY(begin_batch(m));
-  for (int i = 0; i < WARM; i++) ZK_TRY(zk_engine_step(m->engine));
+  for (int i = 0; i < WARM || mean_context(m) + (steps + 1) / 2.0 < m->c.context - 0.5; i++) ZK_TRY(zk_engine_step(m->engine));
+  *context = mean_context(m) + (steps + 1) / 2.0;
   const double start = zk_clock_s();
   for (int i = 0; i < steps; i++) ZK_TRY(zk_engine_step(m->engine));
   *us = (zk_clock_s() - start) * 1e6 / steps;
@@ -193,18 +212,18 @@ static zk_status drain(model_bench *m) {
 
 static zk_status add_decode(model_bench *m, int32_t batch) {
   if (!zk_bench_wants(m->bench, decode_group)) return ZK_OK;
-  m->batch = batch, m->num_prompt = m->c.context;
+  zk_bench_row row = {.items = batch, .item = "tok/s", .rival = "batch 1, tokens"};
+  double context = m->c.context, none;
+  m->batch = batch, m->num_prompt = is_gpu(m) ? prompt_before_context(m) : m->c.context; // a CPU's least time is an early step's
+  if (is_gpu(m)) ZK_TRY(time_steps(m, &row.us, &context));
+  else ZK_TRY(zk_bench_time(m->bench, decode, NULL, m, &row.us, &none));
   // Every weight is read once a step (the embedding as the head), and the keys and values of every sequence.
   const zk_model_config *config = &m->c.config;
-  const double cached = 2.0 * batch * m->num_prompt * (double)config->num_layers * config->num_kv_heads * config->head_dim;
-  const double element = (double)zk_numerics_bytes(m->c.numerics);
-  zk_bench_row row = {.bytes = element * ((double)m->policy.params.num_elements + cached), .items = batch, .item = "tok/s", .rival = "batch 1, tokens"};
+  const double cached = 2.0 * batch * context * (double)config->num_layers * config->num_kv_heads * config->head_dim;
+  row.bytes = (double)zk_numerics_bytes(m->c.numerics) * ((double)m->policy.params.num_elements + cached);
   row.flops = batch * (layer_flops(&m->policy) + head_flops(&m->policy));
   snprintf(row.group, sizeof row.group, "%s", decode_group);
-  snprintf(row.shape, sizeof row.shape, "%s batch %d ctx %d", m->c.name, batch, m->num_prompt);
-  double none;
-  if (is_gpu(m)) ZK_TRY(time_steps(m, &row.us));
-  else ZK_TRY(zk_bench_time(m->bench, decode, NULL, m, &row.us, &none));
+  snprintf(row.shape, sizeof row.shape, "%s batch %d ctx %.0f", m->c.name, batch, context);
   if (batch == 1) m->decode_alone_us = row.us;
   else row.rival_us = batch * m->decode_alone_us;
   ZK_TRY(zk_bench_add(m->bench, row));
