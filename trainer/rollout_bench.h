@@ -6,6 +6,7 @@
 
 typedef struct {
   int32_t num_sequences, min_tokens, max_tokens; // rollout/workload.h
+  int32_t batch; // of --unique, which samples in one batch then; 0: in several
 } zk_rollout_bench_options;
 
 // The session's engine options for such a workload. Collective.

@@ -155,7 +155,7 @@ typedef struct {
   zk_rollout_bench_options options;
 } rollout_args;
 
-enum { KEY_BENCH = 512, KEY_UNIQUE, KEY_SEQUENCES, KEY_MIN, KEY_MAX };
+enum { KEY_BENCH = 512, KEY_UNIQUE, KEY_SEQUENCES, KEY_MIN, KEY_MAX, KEY_BATCH };
 
 static const struct argp_option options[] = {
     {"bench", KEY_BENCH, 0, 0, "Measure: a fixed workload of random tokens, throughput as one JSON object; the task plays no part", 0},
@@ -163,6 +163,7 @@ static const struct argp_option options[] = {
     {"sequences", KEY_SEQUENCES, "N", 0, "--bench: number of sequences (default 256); --unique: of completions in each batch (1000)", 0},
     {"min", KEY_MIN, "A", 0, "--bench, --unique: fewest tokens of a prompt and of a completion (default 100)", 0},
     {"max", KEY_MAX, "B", 0, "--bench, --unique: most tokens of a prompt and of a completion (default 1024)", 0},
+    {"batch", KEY_BATCH, "N", 0, "--unique: in batches of N alone", 0},
     {0}};
 
 static int32_t parse_count(const char *arg, const char *name, struct argp_state *state) {
@@ -179,9 +180,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
   case KEY_SEQUENCES: args->options.num_sequences = parse_count(arg, "sequences", state); return 0;
   case KEY_MIN: args->options.min_tokens = parse_count(arg, "min", state); return 0;
   case KEY_MAX: args->options.max_tokens = parse_count(arg, "max", state); return 0;
+  case KEY_BATCH: args->options.batch = parse_count(arg, "batch", state); return 0;
   case ARGP_KEY_END:
     if (args->options.min_tokens > args->options.max_tokens) argp_error(state, "--min is more than --max");
     if (args->bench && args->unique) argp_error(state, "--bench or --unique, not both");
+    if (args->options.batch && !args->unique) argp_error(state, "--batch is for --unique; --bench takes rollout.max_batch");
     if (!args->options.num_sequences) args->options.num_sequences = args->unique ? 1000 : 256;
     return 0;
   default: return ARGP_ERR_UNKNOWN;
@@ -197,13 +200,14 @@ static zk_status work(const zk_config *config, zk_comm *comm, void *arg) {
 }
 
 static zk_status run_rollout(int argc, char **argv) {
-  rollout_args args = {false, false, {0, 100, 1024}};
+  rollout_args args = {false, false, {0, 100, 1024, 0}};
   return zk_config_command(argc, argv,
                            "Samples run.steps steps without training, into run.dir/trajectories; one JSON object a step on standard output."
                            "\vEvery column is what `train` would write with these weights: trainer_logprob comes from the trainer's forward pass, and a "
                            "token whose two log-probabilities differ in a bit stops the run. Steps that are there already are sampled again and compared. "
                            "--bench: prompts and completions of A to B tokens, uniform, seed 0; sampling as the config says, but never ending early. "
-                           "--unique: the first of these prompts, greedily and at temperature 1; exit code 1 if its completions are not all one.",
+                           "--unique: the first of these prompts, greedily and at temperature 1, of at most rollout.max_new_tokens; exit code 1 if its completions are not "
+                           "all one.",
                            &own_options, ZK_PLAN_SAMPLE, work, &args);
 }
 

@@ -4,8 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "rollout/session.h"
 #include "rollout/workload.h"
+#include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/metrics.h"
 #include "trainer/plan.h"
@@ -22,10 +25,12 @@ typedef struct {
   int32_t num_unique;
 } experiment;
 
-static zk_status submit(zk_engine *e, const zk_workload *w, int32_t i) {
+static zk_status submit(zk_engine *e, const experiment *x, int32_t i) {
+  const zk_workload *w = x->workload;
   const int64_t *at = w->prompt_offsets + i;
+  const int32_t most = x->session->config.rollout.max_new_tokens;
   zk_request r = {.tag = (uint64_t)i, .step = 1, .prompt_id = (uint32_t)i, .prompt = w->prompt_tokens + at[0], .num_prompt = (int32_t)(at[1] - at[0]),
-                  .num_samples = 1, .max_new_tokens = w->num_new[i]};
+                  .num_samples = 1, .max_new_tokens = w->num_new[i] < most ? w->num_new[i] : most};
   return zk_engine_submit(e, &r);
 }
 
@@ -53,8 +58,8 @@ static zk_status generate(experiment *x, zk_engine *e) {
   int32_t submitted = 0, finished = 0;
   while (finished < x->wanted || zk_engine_num_open(e)) {
     for (; submitted < x->wanted && zk_engine_num_waiting(e) < x->batch; submitted++) {
-      ZK_TRY(submit(e, x->workload, 0));
-      if (submitted % EVERY == 0) ZK_TRY(submit(e, x->workload, 1 + submitted / EVERY % NUM_OTHERS));
+      ZK_TRY(submit(e, x, 0));
+      if (submitted % EVERY == 0) ZK_TRY(submit(e, x, 1 + submitted / EVERY % NUM_OTHERS));
     }
     ZK_TRY(zk_engine_step(e));
     for (zk_completion c; zk_engine_take(e, &c);) {
@@ -68,7 +73,14 @@ static zk_status generate(experiment *x, zk_engine *e) {
   return ZK_OK;
 }
 
-static zk_status tell(const experiment *x, const zk_engine *e) {
+// Of its tokens and the bits of their log-probabilities; 0 for none.
+static uint64_t completion_hash(const zk_completion *c) {
+  if (!c) return 0;
+  const size_t bytes = (size_t)c->num_tokens * sizeof *c->tokens;
+  return XXH64(c->logprob, bytes, XXH64(c->tokens, bytes, 0));
+}
+
+static zk_status tell(const experiment *x, const zk_engine *e, double seconds) {
   zk_engine_stats stats;
   zk_engine_get_stats(e, &stats);
   zk_metrics_line line;
@@ -81,8 +93,10 @@ static zk_status tell(const experiment *x, const zk_engine *e) {
   zk_metrics_put_int(&line, "tokens/completion", x->num_unique ? x->unique[0].num_tokens : 0);
   zk_metrics_put_int(&line, "completions", x->wanted);
   zk_metrics_put_int(&line, "unique", x->num_unique);
+  zk_metrics_put_hash(&line, "completion/hash", completion_hash(x->num_unique ? x->unique : NULL));
   zk_metrics_put_int(&line, "engine/steps", (int64_t)stats.steps);
   zk_metrics_put_int(&line, "engine/preemptions", (int64_t)stats.preemptions);
+  zk_metrics_put_double(&line, "time/rollout", seconds);
   zk_status st = zk_metrics_line_print(&line, stdout);
   zk_metrics_line_free(&line);
   return st;
@@ -93,18 +107,19 @@ static zk_status run(experiment *x, const zk_engine_options *options) {
   zk_engine *e = NULL;
   o.max_batch = x->batch, o.temperature = x->temperature, o.top_k = 0, o.top_p = 1;
   zk_status st = zk_engine_open(&x->session->policy, &o, &e);
+  const double start = zk_clock_s();
   if (st == ZK_OK) st = generate(x, e);
-  if (st == ZK_OK) st = tell(x, e);
+  if (st == ZK_OK) st = tell(x, e, zk_clock_s() - start);
   zk_engine_close(e);
   return st;
 }
 
 // The batches of one temperature share their completions: a batch's own would be compared with its own only.
-static zk_status run_all(const zk_session *s, const zk_workload *w, const zk_engine_options *o, int32_t wanted, double temperature) {
-  experiment x = {.session = s, .workload = w, .wanted = wanted, .temperature = temperature};
+static zk_status run_all(const zk_session *s, const zk_workload *w, const zk_engine_options *o, const zk_rollout_bench_options *options, double temperature) {
+  experiment x = {.session = s, .workload = w, .wanted = options->num_sequences, .temperature = temperature};
   zk_status st = ZK_OK;
-  for (size_t b = 0; st == ZK_OK && b < sizeof batches / sizeof *batches; b++) {
-    x.batch = batches[b];
+  for (size_t b = 0; st == ZK_OK && b < (options->batch ? 1 : sizeof batches / sizeof *batches); b++) {
+    x.batch = options->batch ? options->batch : batches[b];
     st = run(&x, o);
   }
   if (st == ZK_OK && x.num_unique > 1 && s->config.numerics != ZK_VENDOR)
@@ -123,7 +138,7 @@ zk_status zk_rollout_unique(const zk_config *config, zk_comm *comm, const zk_rol
   ZK_TRY(zk_session_open_model(config, comm, NULL, &session));
   zk_status st = zk_rollout_bench_engine_options(&session, options, &o);
   if (st == ZK_OK) st = zk_workload_make(1 + NUM_OTHERS, options->min_tokens, options->max_tokens, session.policy.config.vocab, &workload);
-  for (int greedy = 0; st == ZK_OK && greedy < 2; greedy++) st = run_all(&session, &workload, &o, options->num_sequences, greedy ? 0 : 1);
+  for (int greedy = 0; st == ZK_OK && greedy < 2; greedy++) st = run_all(&session, &workload, &o, options, greedy ? 0 : 1);
   zk_workload_free(&workload);
   zk_session_close(&session);
   return st;
