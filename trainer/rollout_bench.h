@@ -4,9 +4,11 @@
 
 #include "rollout/session.h"
 
+#define ZK_UNIQUE_MAX_BATCHES 8
+
 typedef struct {
   int32_t num_sequences, min_tokens, max_tokens; // rollout/workload.h
-  int32_t batch; // of --unique, which samples in one batch then; 0: in several
+  int32_t num_batches, batches[ZK_UNIQUE_MAX_BATCHES]; // of --unique; none: the usual ones
 } zk_rollout_bench_options;
 
 // The session's engine options for such a workload. Collective.

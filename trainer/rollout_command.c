@@ -163,7 +163,7 @@ static const struct argp_option options[] = {
     {"sequences", KEY_SEQUENCES, "N", 0, "--bench: number of sequences (default 256); --unique: of completions in each batch (1000)", 0},
     {"min", KEY_MIN, "A", 0, "--bench, --unique: fewest tokens of a prompt and of a completion (default 100)", 0},
     {"max", KEY_MAX, "B", 0, "--bench, --unique: most tokens of a prompt and of a completion (default 1024)", 0},
-    {"batch", KEY_BATCH, "N", 0, "--unique: in batches of N alone", 0},
+    {"batch", KEY_BATCH, "N", 0, "--unique: in batches of N, again for another N, instead of 1, 7, 64, 256 and 1000", 0},
     {0}};
 
 static int32_t parse_count(const char *arg, const char *name, struct argp_state *state) {
@@ -180,11 +180,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
   case KEY_SEQUENCES: args->options.num_sequences = parse_count(arg, "sequences", state); return 0;
   case KEY_MIN: args->options.min_tokens = parse_count(arg, "min", state); return 0;
   case KEY_MAX: args->options.max_tokens = parse_count(arg, "max", state); return 0;
-  case KEY_BATCH: args->options.batch = parse_count(arg, "batch", state); return 0;
+  case KEY_BATCH:
+    if (args->options.num_batches == ZK_UNIQUE_MAX_BATCHES) argp_error(state, "--batch more than %d times", ZK_UNIQUE_MAX_BATCHES);
+    args->options.batches[args->options.num_batches++] = parse_count(arg, "batch", state);
+    return 0;
   case ARGP_KEY_END:
     if (args->options.min_tokens > args->options.max_tokens) argp_error(state, "--min is more than --max");
     if (args->bench && args->unique) argp_error(state, "--bench or --unique, not both");
-    if (args->options.batch && !args->unique) argp_error(state, "--batch is for --unique; --bench takes rollout.max_batch");
+    if (args->options.num_batches && !args->unique) argp_error(state, "--batch is for --unique; --bench takes rollout.max_batch");
     if (!args->options.num_sequences) args->options.num_sequences = args->unique ? 1000 : 256;
     return 0;
   default: return ARGP_ERR_UNKNOWN;
@@ -200,7 +203,7 @@ static zk_status work(const zk_config *config, zk_comm *comm, void *arg) {
 }
 
 static zk_status run_rollout(int argc, char **argv) {
-  rollout_args args = {false, false, {0, 100, 1024, 0}};
+  rollout_args args = {false, false, {.min_tokens = 100, .max_tokens = 1024}};
   return zk_config_command(argc, argv,
                            "Samples run.steps steps without training, into run.dir/trajectories; one JSON object a step on standard output."
                            "\vEvery column is what `train` would write with these weights: trainer_logprob comes from the trainer's forward pass, and a "

@@ -14,7 +14,7 @@
 #include "trainer/plan.h"
 
 enum { NUM_OTHERS = 64, EVERY = 8 }; // other sequences, one of them with every eighth request
-static const int32_t batches[] = {1, 7, 64, 256, 1000};
+static const int32_t usual_batches[] = {1, 7, 64, 256, 1000};
 
 typedef struct {
   const zk_session *session;
@@ -25,12 +25,18 @@ typedef struct {
   int32_t num_unique;
 } experiment;
 
+// Those that are cut short end anywhere, so that they come and go.
+static int32_t num_new(const experiment *x, int32_t i) {
+  const int32_t wanted = x->workload->num_new[i], most = x->session->config.rollout.max_new_tokens;
+  if (wanted <= most) return wanted;
+  return i == 0 ? most : 1 + wanted % most;
+}
+
 static zk_status submit(zk_engine *e, const experiment *x, int32_t i) {
   const zk_workload *w = x->workload;
   const int64_t *at = w->prompt_offsets + i;
-  const int32_t most = x->session->config.rollout.max_new_tokens;
   zk_request r = {.tag = (uint64_t)i, .step = 1, .prompt_id = (uint32_t)i, .prompt = w->prompt_tokens + at[0], .num_prompt = (int32_t)(at[1] - at[0]),
-                  .num_samples = 1, .max_new_tokens = w->num_new[i] < most ? w->num_new[i] : most};
+                  .num_samples = 1, .max_new_tokens = num_new(x, i)};
   return zk_engine_submit(e, &r);
 }
 
@@ -118,8 +124,9 @@ static zk_status run(experiment *x, const zk_engine_options *options) {
 static zk_status run_all(const zk_session *s, const zk_workload *w, const zk_engine_options *o, const zk_rollout_bench_options *options, double temperature) {
   experiment x = {.session = s, .workload = w, .wanted = options->num_sequences, .temperature = temperature};
   zk_status st = ZK_OK;
-  for (size_t b = 0; st == ZK_OK && b < (options->batch ? 1 : sizeof batches / sizeof *batches); b++) {
-    x.batch = options->batch ? options->batch : batches[b];
+  const int32_t num_usual = sizeof usual_batches / sizeof *usual_batches;
+  for (int32_t b = 0; st == ZK_OK && b < (options->num_batches ? options->num_batches : num_usual); b++) {
+    x.batch = options->num_batches ? options->batches[b] : usual_batches[b];
     st = run(&x, o);
   }
   if (st == ZK_OK && x.num_unique > 1 && s->config.numerics != ZK_VENDOR)
