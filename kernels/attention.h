@@ -18,13 +18,14 @@
 //   one chain from +0; the first part is the sum so far, each further part is added to it, ascending. Every addition rounds once.
 //
 // Order, bf16 (q, k, v, out and their gradients bf16; bf() rounds to bf16; "tc chain": kernels/tensor_core.h). c = f32(double(scale) *
-// 1.4426950408889634), E = zk_exp2f. Tiles of ZK_ATTN_TILE_BF16 keys, splits of ZK_ATTN_SPLIT_BF16.
+// 1.4426950408889634), E = zk_exp2f, W = zk_exp2_bf16 (kernels/math.h). Tiles of ZK_ATTN_TILE_BF16 keys, splits of ZK_ATTN_SPLIT_BF16.
 //   s[j] = tc chain over d of q[d] * k[j][d].
-//   within a split, tiles ascending, from m = -inf, l[0..7] = +0, o = +0: mn = max(m, the tile's largest s); a = 0 when m = -inf, else
-//   E(fma(m, c, -(mn * c))); w[j] = E(fma(s[j], c, -(mn * c))), +0 for a slot whose key is past p; l[i] = l[i] * a, then l[j % 8] += w[j], j
-//   ascending; o[d] = o[d] * a, then the tc chain goes on from there over the tile's slots of bf(w[j]) * v[j][d]; m = mn. A slot past p takes no
-//   part. At the end l = ((l0 + l1) + (l2 + l3)) + ((l4 + l5) + (l6 + l7)).
-//   splits merge as above, with A = E(fma(M, c, -(N * c))), B = E(fma(m, c, -(N * c))).   out[d] = bf((O[d] + 0) / L).   lse = fma(M, c, zk_log2f(L)).
+//   within a split, tiles ascending, from b = +inf, l[0..7] = +0, o = +0: mt = the tile's largest s; unless fma(mt, c, b) <= -72 (a NaN is not):
+//   b' = fma(-mt, c, -80), a = E(b' - b), l[i] = l[i] * a, o[d] = o[d] * a, b = b'. w[j] = W(fma(s[j], c, b)), +0 for a slot whose key is past p;
+//   l[j % 8] += w[j], j ascending; the tc chain of o[d] goes on over the tile's slots of w[j] * v[j][d]. A slot past p takes no part. At the end
+//   l = ((l0 + l1) + (l2 + l3)) + ((l4 + l5) + (l6 + l7)).
+//   splits merge ascending: (b, l, o) into the running (B, L, O): if B = +inf copy; else N = min(B, b), A = E(N - B), a = E(N - b),
+//   L = fma(L, A, l * a), O[d] = fma(O[d], A, o[d] * a), B = N.   out[d] = bf((O[d] + 0) / L).   lse = zk_log2f(L * 2^80) - (B + 80).
 // Backward: delta as above, widened. w[j] = E(fma(s[j], c, -lse)); dp[j] = tc chain over d of dout[d] * v[j][d]; ds[j] = bf(w[j] * (dp[j] - delta)).
 //   dq[d] = bf((sum + 0) * scale): for each tile of keys the tc chain from +0 over its slots of ds[j] * k[j][d]; the tiles' sums added ascending.
 //   dk[j][d] = bf((sum + 0) * scale), dv[j][d] = bf(sum + 0): tc chains over query rows, in steps of 16 at absolute positions, of ds * q[d] and bf(w) * dout[d];

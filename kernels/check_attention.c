@@ -262,6 +262,15 @@ static zk_status long_case(zk_check *check) {
   return ZK_OK;
 }
 
+// Scores so far apart that sums are scaled again and again, that most weights vanish, and that the rounding of large products shows.
+static zk_status sharp_cases(zk_check *check) {
+  static const int32_t lengths[] = {641, 40};
+  static const float sharpness[] = {8.0f, 60.0f, 0x1p+24f};
+  for (int i = 0; i < NUM(sharpness); i++)
+    ZK_TRY(batch_case(check, check->helper, check->stream, sharpness[i], (shape){2, 1, i == 1 ? 128 : 64, 32}, ZK_CHECK_NORMAL, lengths, NUM(lengths)));
+  return ZK_OK;
+}
+
 // bf16's reference is slow: its short form takes one of three cases for each kind of data, its long form a third of shapes and kinds.
 static bool is_skipped(const zk_check *check, int shape, int data) {
   return check->numerics != ZK_F32 && shape > 0 && (shape + data) % 3 != 0;
@@ -286,6 +295,7 @@ zk_status zk_check_attention(zk_check *check) {
   // As many blocks as a GPU has room for: each walks all the splits of its rows.
   if (zk_device_get_kind(check->device) == ZK_DEVICE_CUDA)
     ZK_TRY(chunked_case(check, (shape){32, 32, 8, 16}, ZK_CHECK_NORMAL, 545, whole, 1));
+  ZK_TRY(sharp_cases(check));
   ZK_TRY(shared_case(check));
   return long_case(check);
 }

@@ -96,6 +96,7 @@ zk_status zk_check_kv_write(zk_check *check);
 zk_status zk_check_linear_parts(zk_check *check);
 zk_status zk_check_rope_cache(zk_check *check);
 zk_status zk_check_attention(zk_check *check);
+zk_status zk_check_attention_weights(zk_check *check);
 zk_status zk_check_attention_backward(zk_check *check);
 zk_status zk_check_lmhead_logprob(zk_check *check);
 zk_status zk_check_lmhead_sample(zk_check *check);

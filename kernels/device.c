@@ -210,5 +210,6 @@ zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out) {
 }
 
 zk_status zk_math_map(zk_stream *stream, zk_math_function f, int64_t n, const void *x, float *y) {
-  return stream->device->kernels->math_map(stream, f, n, x, y);
+  ZK_TRY(stream->device->kernels->math_map(stream, f, n, x, y));
+  return f == ZK_MAP_EXP2_BF16 ? zk_stream_fault(stream, ZK_OP_ATTENTION, ZK_F32, y, (size_t)n) : ZK_OK;
 }

@@ -45,9 +45,12 @@ ZK_INLINE float zk_expf_below_one(float x);
 ZK_INLINE float zk_logf(float x);
 // The same value for a positive normal x, without the selects for the others; anything else gives a meaningless number.
 ZK_INLINE float zk_logf_normal(float x);
-// 2^x in f32 for x <= 1, the exponential of bf16's attention: x = n + r with |r| <= 1/2 exactly, a degree-5 polynomial in r that is 1 at 0, scaled
+// 2^x in f32 for x <= 1, by which bf16's attention scales its sums, and weighs in its backward: x = n + r with |r| <= 1/2 exactly, a degree-5 polynomial in r that is 1 at 0, scaled
 // exactly by 2^n. Error at most 2 ulp; 2^-126 for every x below -126, so never 0 or subnormal; exact at integers. A NaN gives a NaN.
 ZK_INLINE float zk_exp2f(float x);
+// W, the weight of a score in bf16's attention: 2^t rounded to bf16, -126 <= t <= -64, as a float whose lower half is 0. The definition is a table
+// (kernels/reference/exp2_bf16_table.h); this has its bits for every t, in 12 operations. +0 below -126, 2^-64 above -64; a NaN gives 0x7fff0000.
+ZK_INLINE float zk_exp2_bf16(float t);
 // log2 x as zk_logf(x) times log2 e, one rounding: what keeps a log-sum-exp beside zk_exp2f. Special values as zk_logf.
 ZK_INLINE float zk_log2f(float x);
 // Double precision, for tables, schedules and bias correction on the host. Relative error under 2^-52 (zk_exp, zk_log); absolute

@@ -20,6 +20,17 @@
 ZK_INLINE float zk_math_pow2f(int32_t n) { return zk_bits_float(((uint32_t)n + 127u) << 23); }
 ZK_INLINE double zk_math_pow2(int64_t n) { return zk_bits_double(((uint64_t)n + 1023u) << 52); }
 
+// e^r for |r| <= ln2 / 2.
+ZK_INLINE float zk_math_exp_near(float r) {
+  float p = 0x1.6a2430p-10f;
+  p = fmaf(p, r, 0x1.1239e4p-7f);
+  p = fmaf(p, r, 0x1.5558f2p-5f);
+  p = fmaf(p, r, 0x1.555492p-3f);
+  p = fmaf(p, r, 0x1.fffffcp-2f);
+  p = fmaf(p, r, 1.0f);
+  return fmaf(p, r, 1.0f);
+}
+
 ZK_INLINE float zk_expf(float x) {
   x = x < -104.0f ? -104.0f : x;                      // e^-104 < 2^-150 rounds to +0
   x = x > 89.0f ? 89.0f : x;                          // e^89 overflows; a NaN passes both selects
@@ -28,13 +39,7 @@ ZK_INLINE float zk_expf(float x) {
   t = t - ZK_MATH_ROUND_F;
   float r = fmaf(t, -0x1.62e43p-1f, x); // exact: ln 2 to 24 bits
   r = fmaf(t, 0x1.05c61p-29f, r);       // and the rest of it
-  float p = 0x1.6a2430p-10f;
-  p = fmaf(p, r, 0x1.1239e4p-7f);
-  p = fmaf(p, r, 0x1.5558f2p-5f);
-  p = fmaf(p, r, 0x1.555492p-3f);
-  p = fmaf(p, r, 0x1.fffffcp-2f);
-  p = fmaf(p, r, 1.0f);
-  p = fmaf(p, r, 1.0f);
+  float p = zk_math_exp_near(r);
   int32_t half = n >> 1; // two factors, as 2^n itself may lie outside the normal range; the first product is exact
   return (p * zk_math_pow2f(half)) * zk_math_pow2f(n - half);
 }
@@ -47,14 +52,7 @@ ZK_INLINE float zk_expf_below_one(float x) { // zk_expf with the factors 2^(n + 
   t = t - round;
   float r = fmaf(t, -0x1.62e43p-1f, x);
   r = fmaf(t, 0x1.05c61p-29f, r);
-  float p = 0x1.6a2430p-10f;
-  p = fmaf(p, r, 0x1.1239e4p-7f);
-  p = fmaf(p, r, 0x1.5558f2p-5f);
-  p = fmaf(p, r, 0x1.555492p-3f);
-  p = fmaf(p, r, 0x1.fffffcp-2f);
-  p = fmaf(p, r, 1.0f);
-  p = fmaf(p, r, 1.0f);
-  return zk_bits_float(zk_float_bits(p) + scale) * 0x1p-64f;
+  return zk_bits_float(zk_float_bits(zk_math_exp_near(r)) + scale) * 0x1p-64f;
 }
 
 // ln(2^e m) with m in [sqrt(1/2), sqrt(2)): `bits` are those of a positive normal float, `shift` is subtracted from its exponent.
@@ -89,18 +87,36 @@ ZK_INLINE float zk_logf(float x) {
 
 ZK_INLINE float zk_logf_normal(float x) { return zk_math_logf(zk_float_bits(x), 0); }
 
-ZK_INLINE float zk_exp2f(float x) {
-  x = x < -126.0f ? -126.0f : x;  // a NaN passes
-  float t = x + ZK_MATH_ROUND_F;  // n = round(x)
-  float r = x - (t - ZK_MATH_ROUND_F);
+// 2^r for |r| <= 1/2, as 1 + slope * r + ..: ZK_MATH_EXP2_SLOPE of zk_exp2f is what makes its largest error small; the other, of
+// zk_exp2_bf16, 5 ulp above it, what puts all of 2^17 fractions on the table's side of a rounding.
+#define ZK_MATH_EXP2_SLOPE 0x1.62e42ap-1f
+#define ZK_MATH_EXP2_BF16_SLOPE 0x1.62e434p-1f
+ZK_INLINE float zk_math_exp2_near(float r, float slope) {
   float p = 0x1.5bab36p-10f;
   p = fmaf(p, r, 0x1.3ce1b8p-7f);
   p = fmaf(p, r, 0x1.c6b73ep-5f);
   p = fmaf(p, r, 0x1.ebf9dap-3f);
-  p = fmaf(p, r, 0x1.62e42ap-1f);
-  p = fmaf(p, r, 1.0f);
+  p = fmaf(p, r, slope);
+  return fmaf(p, r, 1.0f);
+}
+
+ZK_INLINE float zk_exp2f(float x) {
+  x = x < -126.0f ? -126.0f : x;  // a NaN passes
+  float t = x + ZK_MATH_ROUND_F;  // n = round(x)
+  float p = zk_math_exp2_near(x - (t - ZK_MATH_ROUND_F), ZK_MATH_EXP2_SLOPE);
   uint32_t n = zk_float_bits(t) - zk_float_bits(ZK_MATH_ROUND_F);
   return p * zk_bits_float((n + 127u) << 23); // exact: where n is -126, r >= 0 and so p >= 1
+}
+
+ZK_INLINE float zk_exp2_bf16(float t) {
+  float x = t < -126.0f ? -126.0f : t;
+  x = x > -64.0f ? -64.0f : x; // a NaN passes both
+  float n = x + ZK_MATH_ROUND_F;
+  float p = zk_math_exp2_near(x - (n - ZK_MATH_ROUND_F), ZK_MATH_EXP2_BF16_SLOPE);
+  uint32_t u = zk_float_bits(p) + (zk_float_bits(n) << 23); // p * 2^n: the rounding constant's own bits are shifted out
+  u = (u + 0x7fffu) & 0xffff0000u;                          // to nearest
+  u = t >= -126.0f ? u : t != t ? 0x7fff0000u : 0u;
+  return zk_bits_float(u);
 }
 
 ZK_INLINE float zk_log2f(float x) { return zk_logf(x) * 0x1.715476p+0f; }

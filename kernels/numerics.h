@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 // Raised whenever any bit of any operation may change. Stored in every trajectory file.
-#define ZK_CONTRACT_VERSION 2
+#define ZK_CONTRACT_VERSION 3
 
 // X(enumerator, name in configs, bytes of one stored activation or working weight)
 #define ZK_NUMERICS_LIST(X)                                                                                            \

@@ -1,4 +1,4 @@
-// The vector forms of zk_expf and zk_exp2f (kernels/cpu/simd_exp.h) over arrays.
+// The vector forms of zk_expf, zk_exp2f and zk_exp2_bf16 (kernels/cpu/simd_exp.h) over arrays.
 #ifndef ZK_KERNELS_CPU_EXP_H
 #define ZK_KERNELS_CPU_EXP_H
 
@@ -6,7 +6,8 @@
 
 // y[i] = zk_expf(x[i]), bit for bit, for every input. y may be x.
 ZK_ISA_DECLARE(void, zk_cpu_exp, (int64_t n, const float *x, float *y));
-// The same of zk_exp2f.
+// The same of zk_exp2f, and of zk_exp2_bf16.
 ZK_ISA_DECLARE(void, zk_cpu_exp2, (int64_t n, const float *x, float *y));
+ZK_ISA_DECLARE(void, zk_cpu_exp2_bf16, (int64_t n, const float *x, float *y));
 
 #endif

@@ -112,9 +112,11 @@ static __device__ __forceinline__ int32_t zk_attn_pos(const zk_attn &a, const zk
   return b.first_pos + flat / a.group;
 }
 
-// Weight of a score x relative to a maximum m: what rescales sums and merges splits, too. And a row's results from its
-// merged sums.
+// What a row's weights are relative to: the largest score so far, m. The weight of a score x, which is the factor of a
+// sum that was relative to x, too; what two sums are merged relative to; and a row's results from its merged sums.
 struct zk_attn_exp_f32 {
+  static __device__ __forceinline__ float none() { return -INFINITY; }
+  static __device__ __forceinline__ float join(float M, float m) { return m > M ? m : M; }
   __device__ __forceinline__ float operator()(float x, float m) const { return zk_expf(x - m); }
   __device__ __forceinline__ float out(float o, float l) const { return o / l; }
   __device__ __forceinline__ float lse(float m, float l) const { return m + zk_logf(l); }

@@ -8,18 +8,29 @@
 #define ZK_KERNELS_CUDA_ATTENTION_BF16_CUH
 
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_weight.cuh"
 #include "kernels/cuda/mma.cuh"
 
 #define ZK_BF16_KEYS ZK_ATTN_TILE_BF16
 
-// Weight of a score x (unscaled) relative to a maximum m; c = scale * log2(e), in double, rounded once.
+// What a row's weights are relative to: b, so that a score s (unscaled) weighs 2^(s * c + b); c = scale * log2(e), in
+// double, rounded once. b is +inf at first, and moves, down, only when a tile's largest score would weigh more than
+// 2^-72: that score then weighs 2^-80.
 struct zk_attn_exp_bf16 {
   float c;
-  __device__ __forceinline__ float operator()(float x, float m) const { return zk_exp2f(fmaf(x, c, -(m * c))); }
+  static __device__ __forceinline__ float none() { return INFINITY; }
+  static __device__ __forceinline__ float join(float B, float b) { return b < B ? b : B; }
+  // The factor of a sum that was relative to b and is to be relative to n <= b.
+  __device__ __forceinline__ float operator()(float b, float n) const { return zk_exp2f(n - b); }
+  // b after a tile whose largest score is mt; *moved: whether it is another.
+  __device__ __forceinline__ float next(float b, float mt, bool *moved) const {
+    *moved = !(fmaf(mt, c, b) <= -72.0f); // so, too, for b = +inf and whatever mt
+    return *moved ? fmaf(-mt, c, -80.0f) : b;
+  }
   __device__ __forceinline__ float out(float o, float l) const {
     return (o + 0.0f) / l;
   } // a chain may have ended in -0
-  __device__ __forceinline__ float lse(float m, float l) const { return fmaf(m, c, zk_log2f(l)); }
+  __device__ __forceinline__ float lse(float b, float l) const { return zk_log2f(l * 0x1p+80f) - (b + 80.0f); }
 };
 static inline zk_attn_exp_bf16 zk_attn_exp_of(const zk_attn &a) {
   return {(float)((double)a.scale * 1.4426950408889634)};

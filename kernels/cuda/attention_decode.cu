@@ -2,7 +2,7 @@
 // (attention_decode_loader.cuh, attention_decode_tile.cuh). The computing warps meet twice a tile: when the scores are done, and
 // when the weights are. Nothing on their way from one tile to the next waits for global memory.
 //
-// A row of one split is finished on the spot. Of others, each split leaves (m, l, o) in scratch memory, and a second
+// A row of one split is finished on the spot. Of others, each split leaves (b, l, o) in scratch memory, and a second
 // kernel merges them, ascending.
 #include "kernels/cuda/attention_decode_loader.cuh"
 #include "kernels/cuda/attention_decode_tile.cuh"
@@ -18,8 +18,8 @@ struct outputs {
   uint32_t *queue; // the loader's
 };
 
-// One block a row, one warp for 64 columns. Lane i computes the factors of split 32 j + i, from the largest score before
-// it and with it; all lanes then walk the splits.
+// One block a row, one warp for 64 columns. Lane i computes the factors of split 32 j + i, from the smallest b before it
+// and with it; all lanes then walk the splits.
 template <int DIM>
 static __global__ void __launch_bounds__(DIM / 2)
     merge_decoded(zk_attn_exp_bf16 weight, outputs to) {
@@ -28,39 +28,39 @@ static __global__ void __launch_bounds__(DIM / 2)
   zk_wait_for_previous();
   const int32_t num_splits = to.num_splits[row];
   if (num_splits == 1) return;
-  float M = -INFINITY, L = 0.0f, O[2] = {0.0f, 0.0f};
+  float B = INFINITY, L = 0.0f, O[2] = {0.0f, 0.0f};
   for (int32_t begin = 0; begin < num_splits; begin += 32) {
     const int32_t count = zk_attn_min(num_splits - begin, 32);
     const float *ml = to.partials.ml + 2 * (first + (size_t)begin), *o = to.partials.o + (first + (size_t)begin) * DIM + d;
-    const float m = lane < count ? ml[2 * lane] : -INFINITY, l = lane < count ? ml[2 * lane + 1] : 0.0f;
+    const float b = lane < count ? ml[2 * lane] : INFINITY, l = lane < count ? ml[2 * lane + 1] : 0.0f;
     float2 part[32];
 #pragma unroll
     for (int i = 0; i < 32; ++i)
       if (i < count) part[i] = *(const float2 *)(o + i * DIM);
-    float n = m; // largest up to this split
+    float n = b; // smallest up to this split
     for (int distance = 1; distance < 32; distance *= 2) {
       const float left = __shfl_up_sync(0xffffffffu, n, (unsigned)distance);
-      if (lane >= distance && left > n) n = left;
+      if (lane >= distance && left < n) n = left;
     }
-    n = M > n ? M : n;
+    n = B < n ? B : n;
     float before = __shfl_up_sync(0xffffffffu, n, 1);
-    if (lane == 0) before = M;
-    const bool copied = before == -INFINITY;
-    const float A = weight(before, n), B = weight(m, n);
-    M = __shfl_sync(0xffffffffu, n, 31);
+    if (lane == 0) before = B;
+    const bool copied = before == INFINITY;
+    const float of_total = weight(before, n), of_split = weight(b, n);
+    B = __shfl_sync(0xffffffffu, n, 31);
 #pragma unroll
     for (int i = 0; i < 32; ++i) {
       if (i >= count) break;
-      const float Ai = __shfl_sync(0xffffffffu, A, i), Bi = __shfl_sync(0xffffffffu, B, i),
+      const float Ai = __shfl_sync(0xffffffffu, of_total, i), ai = __shfl_sync(0xffffffffu, of_split, i),
                   li = __shfl_sync(0xffffffffu, l, i);
       const bool copy = __shfl_sync(0xffffffffu, (int)copied, i) != 0;
-      L = copy ? li : fmaf(L, Ai, li * Bi);
-      O[0] = copy ? part[i].x : fmaf(O[0], Ai, part[i].x * Bi);
-      O[1] = copy ? part[i].y : fmaf(O[1], Ai, part[i].y * Bi);
+      L = copy ? li : fmaf(L, Ai, li * ai);
+      O[0] = copy ? part[i].x : fmaf(O[0], Ai, part[i].x * ai);
+      O[1] = copy ? part[i].y : fmaf(O[1], Ai, part[i].y * ai);
     }
   }
   *(uint32_t *)(to.out + row * DIM + (size_t)d) = zk_bf16_pack(weight.out(O[0], L), weight.out(O[1], L));
-  if (d == 0 && to.lse != NULL) to.lse[row] = weight.lse(M, L);
+  if (d == 0 && to.lse != NULL) to.lse[row] = weight.lse(B, L);
 }
 
 // Rows g and g + 8 of a finished split, by the computing threads: to the outputs if it was the row's only split, else
@@ -86,8 +86,8 @@ static __device__ __forceinline__ void store_split(const zk_attn &a, const zk_at
     }
     if (warp != 0 || lane % 4 != 0) continue;
     if (tile.split == 0 && to.partials.num_splits > 1) to.num_splits[row] = num_splits;
-    if (num_splits > 1) *(float2 *)(to.partials.ml + 2 * part) = make_float2(state.m[r], l);
-    else if (to.lse != NULL) to.lse[row] = weight.lse(state.m[r], l);
+    if (num_splits > 1) *(float2 *)(to.partials.ml + 2 * part) = make_float2(state.b[r], l);
+    else if (to.lse != NULL) to.lse[row] = weight.lse(state.b[r], l);
   }
 }
 
@@ -142,7 +142,7 @@ static __global__ void __launch_bounds__(DIM * 2 + 32)
     if (thread == 0) zk_decode_arrive(&shared->free[stage]);
 #pragma unroll
     for (int r = 0; r < 2; ++r)
-      scale[r] = r > 0 && !tall ? 1.0f : zk_decode_weigh<DIM, fragments>(weight, s, r, high[r], &state.m[r], shared);
+      scale[r] = r > 0 && !tall ? 1.0f : zk_decode_weigh<DIM, fragments>(weight, s, r, high[r], &state.b[r], shared);
     zk_decode_meet(DIM * 2); // weights are there
     zk_decode_wait(&shared->v_full[stage], parity);
     zk_decode_values(shared, shared->v[stage], zk_attn_min(tile.num_keys - tile.key, ZK_BF16_KEYS), tile.num_rows, scale,

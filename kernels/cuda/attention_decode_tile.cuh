@@ -16,7 +16,7 @@ template <int DIM> struct zk_decode_state {
   uint32_t q[DIM / 16][4]; // A operands: rows g and g + 8
   int32_t keys_seen[2];    // of rows g and g + 8; 0 past the end
   size_t row[2];           // their index in [T, Hq]
-  float m[2];
+  float b[2];              // what their weights are relative to
   float l;        // of threads below 128: lane thread % 8 of row thread / 8
   float o[2][4];  // columns 16 warp + 8 i + 2 t, + 1
 };
@@ -34,7 +34,7 @@ static __device__ __forceinline__ void zk_decode_begin(const zk_attn &a, const z
   for (int r = 0; r < 2; ++r) {
     state->keys_seen[r] = zk_decode_keys(a, shared->first_pos, tile, lane / 4 + 8 * r);
     state->row[r] = zk_decode_row(a, tile, lane / 4 + 8 * r);
-    state->m[r] = -INFINITY;
+    state->b[r] = INFINITY;
   }
   state->l = 0.0f;
 #pragma unroll
@@ -82,11 +82,11 @@ static __device__ __forceinline__ float zk_decode_most(const float s[FRAGMENTS][
   return most;
 }
 
-// Scores of row g + 8 r to weights, in shared memory: as they are for l, and rounded for the product with V. m moves
-// on; returns what l and o are scaled by. A row that sees no key of the tile stays as it is.
+// Scores of row g + 8 r to weights, in shared memory: as f32 for l, and as bf16 for the product with V. b moves on;
+// returns what l and o are scaled by. A row that sees no key of the tile stays as it is.
 template <int DIM, int FRAGMENTS, class Shared>
 static __device__ __forceinline__ float zk_decode_weigh(const zk_attn_exp_bf16 &weight, const float s[FRAGMENTS][4],
-                                                        int r, int32_t high, float *state_m, Shared *shared) {
+                                                        int r, int32_t high, float *state_b, Shared *shared) {
   const int32_t lane = (int32_t)threadIdx.x % 32, warp = (int32_t)threadIdx.x / 32, row = lane / 4 + 8 * r;
   float most = -INFINITY;
 #pragma unroll
@@ -94,26 +94,23 @@ static __device__ __forceinline__ float zk_decode_weigh(const zk_attn_exp_bf16 &
     const float x = shared->most[row][i];
     most = x > most ? x : most;
   }
-  const float m = *state_m, n = most > m ? most : m;
-  const float a = high == 0 ? 1.0f : m == -INFINITY ? 0.0f : weight(m, n);
-  *state_m = n;
+  bool moved;
+  const float old = *state_b, next = weight.next(old, most, &moved), b = high > 0 ? next : old;
+  const float a = moved && high > 0 ? weight(old, b) : 1.0f;
+  *state_b = b;
 #pragma unroll
   for (int f = 0; f < FRAGMENTS; ++f) {
     const int32_t key = (warp * FRAGMENTS + f) * 8 + lane % 4 * 2;
-    float w[2];
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const float x = weight(s[f][2 * r + e], n);
-      w[e] = key + e < high ? x : 0.0f;
-    }
-    *(float2 *)&shared->w[row][key] = make_float2(w[0], w[1]);
-    *(uint32_t *)&shared->p[row][key] = zk_bf16_pack(w[0], w[1]);
+    uint32_t w = zk_weights(fmaf(s[f][2 * r], weight.c, b), fmaf(s[f][2 * r + 1], weight.c, b));
+    w = key + 1 < high ? w : key < high ? w & 0xffffu : 0u;
+    *(float2 *)&shared->w[row][key] = make_float2(zk_low_bf16(w), zk_high_bf16(w));
+    *(uint32_t *)&shared->p[row][key] = w;
   }
   if (warp == 0 && lane % 4 == 0) shared->a[row] = a;
   return a;
 }
 
-// o = o * a, then the chain over the tile's first `keys` slots, in steps of 16, of bf(w) * v. V of slots from `keys` on
+// o = o * a, then the chain over the tile's first `keys` slots, in steps of 16, of w * v. V of slots from `keys` on
 // is read as 0, whatever lies there. On the way, threads below 8 num_rows: l = l * a, then the tile's weights of their
 // lane of their row, ascending. Both chains are long and idle for most of their time; they share it.
 template <class Shared>

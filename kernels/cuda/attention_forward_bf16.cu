@@ -1,59 +1,16 @@
 // Attention forward, bf16: each of WARPS warps has 16 flat rows of one KV head; tiles of 128 keys are loaded by all
 // four warps of the block.
-#include "kernels/cuda/attention_bf16.cuh"
 #include "kernels/cuda/attention_merge.cuh"
+#include "kernels/cuda/attention_softmax.cuh"
 
 #define THREADS 128
 
-// The two rows of a lane, g and g + 8 of its warp's 16: (m, l) with lanes 2c and 2c + 1 of l.
-struct row_pair {
-  float m[2], l[2][2];
-};
-
-// Scores of a tile (16 accumulators) to weights, for the keys below high[r]; m and l move on; a[r] is what o is scaled
-// by. A row that sees no key of the tile stays as it is.
-static __device__ __forceinline__ void softmax(const zk_attn_exp_bf16 &weight, const int32_t high[2],
-                                               float s[ZK_BF16_KEYS / 8][4], row_pair *state, float a[2]) {
-  const int32_t column = (int32_t)threadIdx.x % 4 * 2;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    float mt = -INFINITY;
-#pragma unroll
-    for (int t = 0; t < ZK_BF16_KEYS / 8; ++t)
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        const float x = s[t][2 * r + e];
-        if (8 * t + column + e < high[r] && x > mt) mt = x;
-      }
-#pragma unroll
-    for (int lane = 1; lane <= 2; lane *= 2) {
-      const float other = __shfl_xor_sync(0xffffffffu, mt, lane);
-      mt = other > mt ? other : mt;
-    }
-    const float m = state->m[r], n = mt > m ? mt : m;
-    a[r] = high[r] == 0 ? 1.0f : m == -INFINITY ? 0.0f : weight(m, n);
-    state->m[r] = n;
-    state->l[r][0] = state->l[r][0] * a[r];
-    state->l[r][1] = state->l[r][1] * a[r];
-#pragma unroll
-    for (int t = 0; t < ZK_BF16_KEYS / 8; ++t)
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        const float w = weight(s[t][2 * r + e], n);
-        s[t][2 * r + e] = 8 * t + column + e < high[r] ? w : 0.0f;
-        state->l[r][e] = state->l[r][e] + s[t][2 * r + e];
-      }
-  }
-}
-
-// o = o * a, then the chain over the tile's 128 slots of bf(w) * v; rows that see no key of the tile keep their o.
+// o = o * a, then the chain over the tile's 128 slots of w * v; rows that see no key of the tile keep their o.
 template <int DP>
-static __device__ __forceinline__ void add_values(const float s[ZK_BF16_KEYS / 8][4], const zk_bf16 *v_tile,
-                                                  int32_t dim, const int32_t high[2], const float a[2],
-                                                  float o[DP / 8][4]) {
-  uint32_t p[ZK_BF16_KEYS / 16][4];
-#pragma unroll
-  for (int k = 0; k < ZK_BF16_KEYS / 16; ++k) zk_bf16_weights(s[2 * k], s[2 * k + 1], p[k]);
+static __device__ __forceinline__ void add_values(const float (&s)[64], const zk_bf16 *v_tile, int32_t dim,
+                                                  const int32_t high[2], const float a[2], float o[DP / 8][4]) {
+  uint32_t p[32];
+  zk_softmax_pack(s, p);
 #pragma unroll
   for (int n = 0; n < DP / 8; ++n) {
     if (8 * n >= dim) break;
@@ -64,18 +21,11 @@ static __device__ __forceinline__ void add_values(const float s[ZK_BF16_KEYS / 8
     for (int k = 0; k < ZK_BF16_KEYS / 16; ++k) {
       uint32_t b[2];
       zk_bf16_b_columns<DP>(v_tile, 16 * k, 8 * n, b);
-      zk_mma_bf16(x, p[k], b);
+      zk_mma_bf16(x, p + 4 * k, b);
     }
 #pragma unroll
     for (int e = 0; e < 4; ++e) o[n][e] = high[e / 2] > 0 ? x[e] : o[n][e];
   }
-}
-
-// ((l0 + l1) + (l2 + l3)) + ((l4 + l5) + (l6 + l7)), in all four lanes of the row.
-static __device__ __forceinline__ float sum_lanes(const float l[2]) {
-  float sum = l[0] + l[1];
-  sum = sum + __shfl_xor_sync(0xffffffffu, sum, 1);
-  return sum + __shfl_xor_sync(0xffffffffu, sum, 2);
 }
 
 template <int WARPS, int DP>
@@ -105,10 +55,10 @@ static __global__ void __launch_bounds__(THREADS)
   const int32_t last = zk_attn_min(block.begin + 16 * warp + 16, block.end) - 1; // the warp's last row
   const int32_t warp_keys = warp < WARPS && last >= block.begin + 16 * warp ? zk_attn_pos(at, block, last) + 1 : 0;
 
-  float M[2] = {-INFINITY, -INFINITY}, L[2] = {0.0f, 0.0f};
+  float M[2] = {INFINITY, INFINITY}, L[2] = {0.0f, 0.0f};
   for (int32_t split = splits.begin; split < splits.end; ++split) {
     const int32_t split_begin = split * at.split_keys, split_end = zk_attn_min(split_begin + at.split_keys, num_keys);
-    row_pair state = {{-INFINITY, -INFINITY}, {{0.0f, 0.0f}, {0.0f, 0.0f}}};
+    zk_softmax_state state = zk_softmax_begin();
     float o[fragments][4];
 #pragma unroll
     for (int n = 0; n < fragments; ++n)
@@ -125,11 +75,11 @@ static __global__ void __launch_bounds__(THREADS)
       const int32_t high[2] = {zk_attn_clamp(keys_seen[0] - tile, 0, ZK_BF16_KEYS),
                                zk_attn_clamp(keys_seen[1] - tile, 0, ZK_BF16_KEYS)};
       const bool sees = warp_keys > tile;
-      float s[ZK_BF16_KEYS / 8][4], a[2];
+      float s[64], a[2];
       load(k_cache);
       if (sees) {
-        zk_bf16_dot<ZK_BF16_KEYS / 8, DP>(q_tile, 16 * warp, kv_tile, 0, at.dim, s);
-        softmax(weight, high, s, &state, a);
+        zk_bf16_dot<ZK_BF16_KEYS / 8, DP>(q_tile, 16 * warp, kv_tile, 0, at.dim, (float(*)[4])s);
+        zk_softmax_any(weight, high, s, &state, a);
       }
       load(v_cache);
       if (sees) add_values<DP>(s, kv_tile, at.dim, high, a, o);
@@ -137,10 +87,10 @@ static __global__ void __launch_bounds__(THREADS)
     if (warp_keys <= split_begin) continue;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const float l = sum_lanes(state.l[r]);
+      const float l = zk_softmax_sum(state.l[r]);
       if (keys_seen[r] <= split_begin) continue;
       float A, B;
-      const bool copy = zk_attn_merge(weight, state.m[r], l, &M[r], &L[r], &A, &B);
+      const bool copy = zk_attn_merge(weight, state.b[r], l, &M[r], &L[r], &A, &B);
 #pragma unroll
       for (int n = 0; n < fragments; ++n)
 #pragma unroll

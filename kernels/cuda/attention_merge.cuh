@@ -19,13 +19,13 @@ static __device__ __forceinline__ zk_attn_splits zk_attn_splits_of(const zk_attn
   return {z, zk_attn_min(z + 1, num_splits)};
 }
 
-// (m, l) of a split into the running (M, L). A and B are the factors of O and of the split's o, unless it is copied:
-// true.
+// (m, l) of a split into the running (M, L), m and M as Exp keeps them. A and B are the factors of O and of the split's
+// o, unless it is copied: true.
 template <class Exp>
 static __device__ __forceinline__ bool zk_attn_merge(const Exp &weight, float m, float l, float *M, float *L, float *A,
                                                      float *B) {
-  const bool copy = *M == -INFINITY;
-  const float n = m > *M ? m : *M;
+  const bool copy = *M == Exp::none();
+  const float n = Exp::join(*M, m);
   *A = weight(*M, n);
   *B = weight(m, n);
   *L = copy ? l : fmaf(*L, *A, l * *B);
@@ -42,7 +42,7 @@ static __global__ void __launch_bounds__(ZK_MERGE_THREADS)
   const int32_t num_splits = (a.seq_first_pos[s] + token - a.seq_row_start[s]) / a.split_keys + 1;
   const size_t row = blockIdx.x, first = row * (size_t)partials.num_splits;
   for (int32_t d = (int32_t)threadIdx.x; d < a.dim; d += ZK_MERGE_THREADS) {
-    float M = -INFINITY, L = 0.0f, O = 0.0f;
+    float M = Exp::none(), L = 0.0f, O = 0.0f;
     for (int32_t i = 0; i < num_splits; ++i) {
       const size_t part = first + (size_t)i;
       const float o = partials.o[part * (size_t)a.dim + (size_t)d];

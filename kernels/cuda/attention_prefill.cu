@@ -65,19 +65,19 @@ static __device__ __forceinline__ void clear_values(zk_prefill_shared<D> *sm, in
   zk_barrier(OWN_BARRIER(group), 128);
 }
 
-// The merged splits of a lane's two rows (M, L), and of one split that joins them the factors of the total and of o;
-// copy: the total is o.
+// The merged splits of a lane's two rows (M, L), M their b, and of one split that joins them the factors of the total and
+// of o; copy: the total is o.
 struct merged_rows {
   float M[2], L[2], A[2], B[2];
   bool copy[2];
 };
 
-// (m, l) of a finished split into (M, L); o follows in merge_values.
+// (b, l) of a finished split into (M, L); o follows in merge_values.
 static __device__ __forceinline__ void merge_scalars(const zk_attn_exp_bf16 &weight, const zk_softmax_state &split,
                                                      merged_rows *rows) {
 #pragma unroll
   for (int r = 0; r < 2; ++r)
-    rows->copy[r] = zk_attn_merge(weight, split.m[r], zk_softmax_sum(split.l[r]), &rows->M[r], &rows->L[r], &rows->A[r],
+    rows->copy[r] = zk_attn_merge(weight, split.b[r], zk_softmax_sum(split.l[r]), &rows->M[r], &rows->L[r], &rows->A[r],
                                   &rows->B[r]);
 }
 
@@ -139,7 +139,7 @@ static __device__ __forceinline__ void compute(const zk_attn &at, const zk_attn_
   float s[64], o[D / 2], a[2];
   uint32_t p[32];
   zk_softmax_state state = zk_softmax_begin();
-  merged_rows rows = {{-INFINITY, -INFINITY}, {0.0f, 0.0f}, {0.0f, 0.0f}, {0.0f, 0.0f}, {false, false}};
+  merged_rows rows = {{INFINITY, INFINITY}, {0.0f, 0.0f}, {0.0f, 0.0f}, {0.0f, 0.0f}, {false, false}};
 #pragma unroll
   for (int i = 0; i < D / 2; ++i) o[i] = 0.0f;
   int32_t in_split = 0;                           // tile j of its split

@@ -34,13 +34,7 @@ static __device__ __forceinline__ float zk_sigmoid_usual(float g) {
   const float n = t - round;
   float r = fmaf(n, -0x1.62e43p-1f, x);
   r = fmaf(n, 0x1.05c61p-29f, r);
-  float p = 0x1.6a2430p-10f;
-  p = fmaf(p, r, 0x1.1239e4p-7f);
-  p = fmaf(p, r, 0x1.5558f2p-5f);
-  p = fmaf(p, r, 0x1.555492p-3f);
-  p = fmaf(p, r, 0x1.fffffcp-2f);
-  p = fmaf(p, r, 1.0f);
-  p = fmaf(p, r, 1.0f);
+  const float p = zk_math_exp_near(r);
   const float quarter =
       zk_bits_float(zk_float_bits(p) + (zk_float_bits(t) << 23)); // the rounding constant's own bits are shifted out
   return zk_reciprocal(fmaf(quarter, 4.0f, 1.0f));

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "kernels/reference/attention_reference.h"
+#include "kernels/reference/exp2_bf16_table.h"
 #include "kernels/tensor_core.h"
 
 #define MAX_TILE 256
@@ -9,7 +10,7 @@
 #define STEP 16
 
 typedef struct {
-  float m, l, o[MAX_HEAD_DIM];
+  float b, l, o[MAX_HEAD_DIM];
 } partial;
 
 static int32_t min_i32(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -25,7 +26,7 @@ static const zk_bf16 *key_row(const zk_attention_reference *r, const zk_bf16 *k,
   return k + ((int64_t)j * r->num_kv_heads + kv_head) * r->head_dim;
 }
 
-// Keys [begin, end) of one tile join a split's (m, lane[8], o).
+// Keys [begin, end) of one tile join a split's (b, lane[8], o).
 static void add_tile(const zk_attention_reference *r, const zk_bf16 *q, const zk_bf16 *k, const zk_bf16 *v,
                      int32_t kv_head, int32_t begin, int32_t end, partial *state, float lane[8]) {
   const float c = scale_of_scores(r->scale);
@@ -36,26 +37,26 @@ static void add_tile(const zk_attention_reference *r, const zk_bf16 *q, const zk
     score[j - begin] = dot(r, q, key_row(r, k, j, kv_head));
     if (score[j - begin] > mt) mt = score[j - begin];
   }
-  const float mn = mt > state->m ? mt : state->m;
-  const float mnc = mn * c;
-  const float a = state->m == -INFINITY ? 0.0f : zk_exp2f(fmaf(state->m, c, -mnc));
-  for (int i = 0; i < 8; ++i) lane[i] = lane[i] * a;
+  const float most = fmaf(mt, c, state->b);
+  if (!(most <= -72.0f)) {
+    const float next = fmaf(-mt, c, -80.0f), a = zk_exp2f(next - state->b);
+    for (int i = 0; i < 8; ++i) lane[i] = lane[i] * a;
+    for (int32_t d = 0; d < r->head_dim; ++d) state->o[d] = state->o[d] * a;
+    state->b = next;
+  }
   for (int32_t j = 0; j < end - begin; ++j) {
-    const float w = zk_exp2f(fmaf(score[j], c, -mnc));
+    const float w = zk_exp2_bf16_by_table(fmaf(score[j], c, state->b));
     lane[j % 8] = lane[j % 8] + w;
-    weight[j] = zk_float_to_bf16(w);
+    weight[j] = zk_float_to_bf16(w); // exact
   }
-  for (int32_t d = 0; d < r->head_dim; ++d) {
-    const float shrunk = state->o[d] * a;
-    state->o[d] = zk_tc_chain(weight, 1, key_row(r, v, begin, kv_head) + d, key_stride, end - begin, shrunk);
-  }
-  state->m = mn;
+  for (int32_t d = 0; d < r->head_dim; ++d)
+    state->o[d] = zk_tc_chain(weight, 1, key_row(r, v, begin, kv_head) + d, key_stride, end - begin, state->o[d]);
 }
 
 static void run_split(const zk_attention_reference *r, const zk_bf16 *q, const zk_bf16 *k, const zk_bf16 *v,
                       int32_t kv_head, int32_t begin, int32_t end, partial *split) {
   float l[8] = {0.0f};
-  split->m = -INFINITY;
+  split->b = INFINITY;
   for (int32_t d = 0; d < r->head_dim; ++d) split->o[d] = 0.0f;
   for (int32_t tile = begin; tile < end; tile += r->tile)
     add_tile(r, q, k, v, kv_head, tile, min_i32(tile + r->tile, end), split, l);
@@ -63,19 +64,19 @@ static void run_split(const zk_attention_reference *r, const zk_bf16 *q, const z
 }
 
 static void merge(const zk_attention_reference *r, const partial *split, partial *total) {
-  if (total->m == -INFINITY) {
+  if (total->b == INFINITY) {
     *total = *split;
     return;
   }
-  const float c = scale_of_scores(r->scale), n = split->m > total->m ? split->m : total->m, nc = n * c;
-  const float a = zk_exp2f(fmaf(total->m, c, -nc)), b = zk_exp2f(fmaf(split->m, c, -nc));
-  float right = split->l * b;
-  total->l = fmaf(total->l, a, right);
+  const float n = split->b < total->b ? split->b : total->b;
+  const float of_total = zk_exp2f(n - total->b), of_split = zk_exp2f(n - split->b);
+  float right = split->l * of_split;
+  total->l = fmaf(total->l, of_total, right);
   for (int32_t d = 0; d < r->head_dim; ++d) {
-    right = split->o[d] * b;
-    total->o[d] = fmaf(total->o[d], a, right);
+    right = split->o[d] * of_split;
+    total->o[d] = fmaf(total->o[d], of_total, right);
   }
-  total->m = n;
+  total->b = n;
 }
 
 void zk_attention_reference_bf16_forward(const zk_attention_reference *r, const zk_bf16 *q, const zk_bf16 *k,
@@ -86,14 +87,15 @@ void zk_attention_reference_bf16_forward(const zk_attention_reference *r, const 
     for (int32_t h = 0; h < r->num_heads; ++h) {
       const int64_t row = (int64_t)t * r->num_heads + h;
       const int32_t num_keys = r->first_pos + t + 1;
-      partial total = {.m = -INFINITY}, split;
+      partial total = {.b = INFINITY}, split;
       for (int32_t s = 0; s < num_keys; s += r->split) {
         run_split(r, query_row(r, q, t, h), k, v, h / group, s, min_i32(s + r->split, num_keys), &split);
         merge(r, &split, &total);
       }
       for (int32_t d = 0; d < r->head_dim; ++d)
         out[row * r->head_dim + d] = zk_float_to_bf16((total.o[d] + 0.0f) / total.l);
-      lse[row] = fmaf(total.m, scale_of_scores(r->scale), zk_log2f(total.l));
+      const float weight_of_all = zk_log2f(total.l * 0x1p+80f);
+      lse[row] = weight_of_all - (total.b + 80.0f);
     }
 }
 

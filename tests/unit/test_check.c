@@ -65,20 +65,21 @@ static void a_fault_shows_in_the_sweep(void **state) {
   }
 }
 
-// A fused operation is compared with its parts where no fault reaches; with a fault in it, it differs.
-static void a_fault_shows_in_fused_operations(void **state) {
+// What a row compares beside an operation's outputs: a fused operation with its parts, attention's weights with their table. With a fault in it, it
+// differs.
+static void a_fault_shows_in_other_rows(void **state) {
   static const struct {
     const char *fault;
     zk_status (*run)(zk_check *check);
   } cases[] = {{NULL, zk_check_linear_parts},       {"check:linear", zk_check_linear_parts}, {"check:swiglu", zk_check_linear_parts},
                {NULL, zk_check_rope_cache},         {"check:rope", zk_check_rope_cache},     {"check:rmsnorm", zk_check_rope_cache},
-               {"check:kv_write", zk_check_rope_cache}};
+               {"check:kv_write", zk_check_rope_cache},       {NULL, zk_check_attention_weights},    {"check:attention", zk_check_attention_weights}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     zk_check check = {.numerics = ZK_BF16, .max_threads = 1, .seed = 1};
     OK(zk_device_open(ZK_DEVICE_CPU, 0, &check.device));
-    OK(zk_stream_open(check.device, ZK_SIDE_NONE, &check.stream));
     OK(zk_stream_open(check.device, ZK_SIDE_NONE, &check.helper));
     if (cases[i].fault != NULL) setenv("ZK_FAULT", cases[i].fault, 1);
+    OK(zk_stream_open(check.device, ZK_SIDE_NONE, &check.stream));
     OK(zk_stream_open(check.device, ZK_SIDE_NONE, &check.fused));
     unsetenv("ZK_FAULT");
     OK(cases[i].run(&check));
@@ -98,7 +99,7 @@ int main(void) {
       cmocka_unit_test(a_fault_in_any_operation_is_named),
       cmocka_unit_test(faults_of_the_two_sides_are_not_the_checks),
       cmocka_unit_test(a_fault_shows_in_the_sweep),
-      cmocka_unit_test(a_fault_shows_in_fused_operations),
+      cmocka_unit_test(a_fault_shows_in_other_rows),
   };
   return cmocka_run_group_tests(tests, no_fault, NULL);
 }

@@ -8,14 +8,14 @@
 
 enum { TILE = ZK_ATTN_TILE_BF16, LANES = 8 };
 
-// Working memory of a task: M micro-rows. (m, l, o) of the split at work and of the splits before it.
+// Working memory of a task: M micro-rows. (b, l, o) of the split at work and of the splits before it.
 typedef struct {
   int32_t num_micro;
   zk_bf16 *q, *k, *v;           // [M][D], [128][D], [128][D]
   float *score;                 // [M][128]
   zk_bf16 *weight;              // [M][128]
-  float *o, *m, *lane;          // [M][D], [M], [M][8]
-  float *all_o, *all_m, *all_l; // [M][D], [M], [M]
+  float *o, *b, *lane;          // [M][D], [M], [M][8]
+  float *all_o, *all_b, *all_l; // [M][D], [M], [M]
   size_t bytes;
 } work;
 
@@ -28,10 +28,10 @@ static work work_at(const zk_attn_bf16_shape *s, int32_t num_rows, void *base) {
   w.score = zk_attn_bf16_carve(base, &w.bytes, TILE * column);
   w.weight = zk_attn_bf16_carve(base, &w.bytes, TILE * micro * sizeof(zk_bf16));
   w.o = zk_attn_bf16_carve(base, &w.bytes, dim * column);
-  w.m = zk_attn_bf16_carve(base, &w.bytes, column);
+  w.b = zk_attn_bf16_carve(base, &w.bytes, column);
   w.lane = zk_attn_bf16_carve(base, &w.bytes, LANES * column);
   w.all_o = zk_attn_bf16_carve(base, &w.bytes, dim * column);
-  w.all_m = zk_attn_bf16_carve(base, &w.bytes, column);
+  w.all_b = zk_attn_bf16_carve(base, &w.bytes, column);
   w.all_l = zk_attn_bf16_carve(base, &w.bytes, column);
   return w;
 }
@@ -50,24 +50,27 @@ static int32_t first_micro_at(const zk_attn_bf16_shape *s, const zk_attn_bf16_ta
   return pos > t->first_pos ? (pos - t->first_pos) * s->group : 0;
 }
 
-// One row's scores, seen of them present in columns [0, num_cols), become weights; its (m, lanes, o) move along.
+// One row's scores, seen of them present in columns [0, num_cols), become weights; its (b, lanes, o) move along.
 static void softmax_row(float c, int32_t seen, int32_t num_cols, int32_t dim, float *score, zk_bf16 *restrict weight,
-                        float *m, float *restrict lane, float *restrict o) {
+                        float *b, float *restrict lane, float *restrict o) {
   for (int32_t j = seen; j < num_cols; ++j) score[j] = -INFINITY;
-  const float largest = zk_attn_lanes_max(score, num_cols), mn = largest > *m ? largest : *m, mnc = mn * c;
-  const float a = *m == -INFINITY ? 0.0f : zk_exp2f(fmaf(*m, c, -mnc));
-  *m = mn;
-  const zk_vf factor = zk_vf_set1(c), base = zk_vf_set1(-mnc);
+  const float largest = zk_attn_lanes_max(score, num_cols);
+  if (!(fmaf(largest, c, *b) <= -72.0f)) { // so, too, for b = +inf and whatever score
+    const float next = fmaf(-largest, c, -80.0f), a = zk_exp2f(next - *b);
+    for (int i = 0; i < LANES; ++i) lane[i] = lane[i] * a;
+    for (int32_t d = 0; d < dim; ++d) o[d] = o[d] * a;
+    *b = next;
+  }
+  const zk_vf factor = zk_vf_set1(c), base = zk_vf_set1(*b);
   for (int32_t j = 0; j < num_cols; j += ZK_VLEN)
-    zk_vf_store(score + j, zk_vf_exp2(zk_vf_fma(zk_vf_load(score + j), factor, base)));
+    zk_vf_store(score + j, zk_vf_exp2_bf16(zk_vf_fma(zk_vf_load(score + j), factor, base)));
   for (int32_t j = seen; j < num_cols; ++j) score[j] = 0.0f;
   float l[LANES];
-  for (int i = 0; i < LANES; ++i) l[i] = lane[i] * a;
+  memcpy(l, lane, sizeof l);
   for (int32_t j = 0; j < num_cols; j += LANES)
     for (int i = 0; i < LANES; ++i) l[i] = l[i] + score[j + i];
   memcpy(lane, l, sizeof l);
-  for (int32_t j = 0; j < num_cols; ++j) weight[j] = zk_float_to_bf16(score[j]);
-  for (int32_t d = 0; d < dim; ++d) o[d] = o[d] * a;
+  for (int32_t j = 0; j < num_cols; ++j) weight[j].bits = (uint16_t)(zk_float_bits(score[j]) >> 16); // bf16 already
 }
 
 // Micro-rows [first, M), all of which see a key of it, take in the tile of num keys at tile_pos.
@@ -84,40 +87,38 @@ static void add_tile(const zk_attn_bf16_forward *f, const zk_attn_bf16_task *t, 
   for (int32_t i = 0; i < rows; ++i) {
     const int32_t seen = t->first_pos + (first + i) / s->group - tile_pos + 1;
     softmax_row(s->c, seen < num ? seen : num, num_cols, s->dim, score + (size_t)i * TILE, weight + (size_t)i * TILE,
-                w->m + first + i, w->lane + (size_t)(first + i) * LANES, w->o + at + (size_t)i * (size_t)s->dim);
+                w->b + first + i, w->lane + (size_t)(first + i) * LANES, w->o + at + (size_t)i * (size_t)s->dim);
   }
   zk_attn_bf16_sums(rows, s->dim, num_cols, weight, ZK_GEMM_K_INNER, w->v, 1, w->o + at);
 }
 
-// (m, l, o) of a split joins the splits before it.
-static void merge_row(float c, int32_t dim, float m, const float *lane, const float *restrict o, float *all_m,
-                      float *all_l, float *restrict all_o) {
+// (b, l, o) of a split joins the splits before it.
+static void merge_row(int32_t dim, float b, const float *lane, const float *restrict o, float *all_b, float *all_l,
+                      float *restrict all_o) {
   const float l = ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
-  if (*all_m == -INFINITY) {
-    *all_m = m;
+  if (*all_b == INFINITY) {
+    *all_b = b;
     *all_l = l;
     memcpy(all_o, o, (size_t)dim * sizeof *o);
     return;
   }
-  const float n = m > *all_m ? m : *all_m, nc = n * c;
-  const float a = zk_exp2f(fmaf(*all_m, c, -nc)), b = zk_exp2f(fmaf(m, c, -nc));
-  *all_l = fmaf(*all_l, a, l * b);
-  for (int32_t d = 0; d < dim; ++d) all_o[d] = fmaf(all_o[d], a, o[d] * b);
-  *all_m = n;
+  const float n = b < *all_b ? b : *all_b, of_total = zk_exp2f(n - *all_b), of_split = zk_exp2f(n - b);
+  *all_l = fmaf(*all_l, of_total, l * of_split);
+  for (int32_t d = 0; d < dim; ++d) all_o[d] = fmaf(all_o[d], of_total, o[d] * of_split);
+  *all_b = n;
 }
 
 static void run_split(const zk_attn_bf16_forward *f, const zk_attn_bf16_task *t, int32_t begin, const work *w) {
   const zk_attn_bf16_shape *s = &f->shape;
   const int32_t num_keys = t->first_pos + t->num_rows, first = first_micro_at(s, t, begin);
   const size_t dim = (size_t)s->dim, rows = (size_t)(w->num_micro - first);
-  for (int32_t i = first; i < w->num_micro; ++i) w->m[i] = -INFINITY;
+  for (int32_t i = first; i < w->num_micro; ++i) w->b[i] = INFINITY;
   memset(w->lane + (size_t)first * LANES, 0, rows * LANES * sizeof(float));
   memset(w->o + (size_t)first * dim, 0, rows * dim * sizeof(float));
   for (int32_t pos = begin; pos < begin + ZK_ATTN_SPLIT_BF16 && pos < num_keys; pos += TILE)
     add_tile(f, t, pos, num_keys - pos < TILE ? num_keys - pos : TILE, first_micro_at(s, t, pos), w);
   for (size_t i = (size_t)first; i < (size_t)w->num_micro; ++i)
-    merge_row(s->c, s->dim, w->m[i], w->lane + i * LANES, w->o + i * dim, w->all_m + i, w->all_l + i,
-              w->all_o + i * dim);
+    merge_row(s->dim, w->b[i], w->lane + i * LANES, w->o + i * dim, w->all_b + i, w->all_l + i, w->all_o + i * dim);
 }
 
 void ZK_ISA_FN(zk_attn_bf16_forward_task)(const zk_attn_bf16_forward *f, const zk_attn_bf16_task *t, void *scratch) {
@@ -125,7 +126,7 @@ void ZK_ISA_FN(zk_attn_bf16_forward_task)(const zk_attn_bf16_forward *f, const z
   const work w = work_at(s, t->num_rows, scratch);
   for (int32_t i = 0; i < w.num_micro; ++i) {
     memcpy(w.q + (size_t)i * (size_t)s->dim, f->q + head_row_of(s, t, i) * s->dim, (size_t)s->dim * sizeof *w.q);
-    w.all_m[i] = -INFINITY;
+    w.all_b[i] = INFINITY;
   }
   for (int32_t begin = 0; begin < t->first_pos + t->num_rows; begin += ZK_ATTN_SPLIT_BF16) run_split(f, t, begin, &w);
   for (int32_t i = 0; i < w.num_micro; ++i) {
@@ -133,6 +134,6 @@ void ZK_ISA_FN(zk_attn_bf16_forward_task)(const zk_attn_bf16_forward *f, const z
     const float *o = w.all_o + (size_t)i * (size_t)s->dim, l = w.all_l[i];
     zk_bf16 *out = f->out + row * s->dim;
     for (int32_t d = 0; d < s->dim; ++d) out[d] = zk_float_to_bf16((o[d] + 0.0f) / l);
-    if (f->lse) f->lse[row] = fmaf(w.all_m[i], s->c, zk_log2f(l));
+    if (f->lse) f->lse[row] = zk_log2f(l * 0x1p+80f) - (w.all_b[i] + 80.0f);
   }
 }
