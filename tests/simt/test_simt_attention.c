@@ -136,12 +136,12 @@ static char *compute(zk_device_kind kind, const problem *p, float scale, size_t 
   return result;
 }
 
-// The devices agree, and see a scale that is one ulp larger.
+// The devices agree, and see a scale that is larger by one part in 1,024 (bf16's weights are bf16 numbers: a few of them do not show one ulp).
 static void devices_agree(problem p) {
   const float scale = 0x1p-3f;
   size_t bytes, same, other;
   char *want = compute(ZK_DEVICE_CPU, &p, scale, &bytes), *got = compute(ZK_DEVICE_CUDA, &p, scale, &same),
-       *moved = compute(ZK_DEVICE_CPU, &p, zk_bits_float(zk_float_bits(scale) + 1), &other);
+       *moved = compute(ZK_DEVICE_CPU, &p, scale * (1.0f + 0x1p-10f), &other);
   assert_int_equal(bytes, same);
   assert_bits_equal(got, want, bytes / 4, "numerics %s, heads %d/%d, head_dim %d", zk_numerics_name(p.numerics),
                     p.heads, p.kv_heads, p.dim);
