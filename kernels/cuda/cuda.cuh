@@ -39,7 +39,8 @@ extern "C" bool zk_cuda_overlap(zk_stream *stream);
     ZK_CUDA(cudaGetLastError());                                                                                       \
   } while (0)
 // The same, of a kernel in which every thread that reads or writes global memory calls zk_wait_for_previous() before it does: on a stream
-// that overlaps (zk_cuda_overlap) its blocks may start as the previous kernel's drain. Before that call it may read weights alone.
+// that overlaps (zk_cuda_overlap) its blocks may start as the previous kernel's drain. Before that call it may read weights, and what a copy from
+// the host brought before such a stretch (a step's arrays).
 #define ZK_LAUNCH_DEPENDENT(kernel, grid, block, smem, stream, ...)                                                    \
   ZK_LAUNCH_EARLY(zk_cuda_overlap(stream), kernel, grid, block, smem, stream, __VA_ARGS__)
 // The same, but `early` says whether its blocks may start so: true for a kernel that reads nothing at all before it has waited.

@@ -31,21 +31,23 @@ __global__ void rope_kernel(int32_t num_heads, int32_t half, float sign, const i
   zk_store_values(upper, i, half, b);
 }
 
+#define FEW_ROWS 512 // of tokens
+
 template <int DIM, int DEPTH>
 static zk_status launch_depth(zk_stream *stream, int64_t rows, int32_t heads, const zk_rope_rows &r, const zk_attn &a) {
-  const dim3 grid((unsigned)rows, (unsigned)zk_ceil_div(heads, ZK_ROPE_ROWS_THREADS * 8 / DIM * DEPTH));
+  const dim3 grid((unsigned)rows, (unsigned)zk_ceil_div(heads, ZK_ROPE_ROWS_THREADS * 16 / DIM * DEPTH));
   ZK_LAUNCH_DEPENDENT((zk_rope_rows_kernel<DIM, DEPTH>), grid, ZK_ROPE_ROWS_THREADS, 0, stream, r, a);
   return ZK_OK;
 }
 
-// Few tokens: as many threads as there is work for. Many: as many heads a thread as fill whole blocks.
+// Many tokens without head norms: three heads a thread, if they fill whole blocks. Otherwise as many threads as there is
+// work for.
 template <int DIM>
 static zk_status launch_heads(zk_stream *stream, int64_t rows, const zk_rope_rows &r, const zk_attn &a) {
-  const int32_t heads = r.num_heads + 2 * r.num_kv_heads, at_once = ZK_ROPE_ROWS_THREADS * 8 / DIM;
-  if (rows <= 32) return launch_depth<DIM, 1>(stream, rows, heads, r, a);
-  if (heads % (4 * at_once) == 0) return launch_depth<DIM, 4>(stream, rows, heads, r, a);
-  if (heads % (3 * at_once) == 0) return launch_depth<DIM, 3>(stream, rows, heads, r, a);
-  return launch_depth<DIM, 2>(stream, rows, heads, r, a);
+  const int32_t heads = r.num_heads + 2 * r.num_kv_heads, at_once = ZK_ROPE_ROWS_THREADS * 16 / DIM;
+  if (rows > FEW_ROWS && r.q_weight == NULL && heads % (3 * at_once) == 0)
+    return launch_depth<DIM, 3>(stream, rows, heads, r, a);
+  return launch_depth<DIM, 1>(stream, rows, heads, r, a);
 }
 
 static zk_status launch_rows(zk_stream *stream, int64_t rows, int32_t head_dim, const zk_rope_rows &r,
