@@ -16,7 +16,7 @@ typedef struct {
 static const shape shapes[] = {{16, 8, 128, 16, 3, 3, true, true},   {9, 3, 64, 48, 70, 1, false, true},
                                {5, 1, 128, 32, 40, 37, true, false}, {32, 8, 128, 16, 9, 2, false, true},
                                {7, 7, 64, 32, 65, 40, true, false},  {4, 2, 32, 16, 20, 5, true, true},
-                               {3, 1, 256, 16, 11, 2, true, false},   {16, 16, 128, 64, 521, 9, false, false},
+                               {3, 1, 256, 16, 11, 2, true, false},   {16, 16, 128, 64, 521, 9, false, true},
                                {64, 16, 64, 16, 515, 3, false, true}};
 
 enum { POSITIONS = 700 };

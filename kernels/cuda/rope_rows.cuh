@@ -110,7 +110,8 @@ static __device__ __forceinline__ void zk_store_head(zk_bf16 *head, int piece, c
 // grid: (tokens, blocks of heads). A thread has DEPTH heads: one, and then all else is read before them, while the kernel
 // ahead runs; or several, to keep memory busy, and they come first.
 template <int DIM, int DEPTH>
-__global__ void __launch_bounds__(ZK_ROPE_ROWS_THREADS, DEPTH == 1 ? 8 : 6) zk_rope_rows_kernel(zk_rope_rows r, zk_attn a) {
+__global__ void __launch_bounds__(ZK_ROPE_ROWS_THREADS, DEPTH == 1 ? 8 : 6)
+    zk_rope_rows_kernel(zk_rope_rows r, zk_attn a) {
   constexpr int PIECES = DIM / 16, AT_ONCE = ZK_ROPE_ROWS_THREADS / PIECES;
   const int64_t token = blockIdx.x;
   const int piece = (int)threadIdx.x % PIECES, half = DIM / 2, q_heads = r.num_heads, kv_heads = r.num_kv_heads;
