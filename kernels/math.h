@@ -45,8 +45,9 @@ ZK_INLINE float zk_expf_below_one(float x);
 ZK_INLINE float zk_logf(float x);
 // The same value for a positive normal x, without the selects for the others; anything else gives a meaningless number.
 ZK_INLINE float zk_logf_normal(float x);
-// 2^x in f32 for x <= 1, by which bf16's attention scales its sums, and weighs in its backward: x = n + r with |r| <= 1/2 exactly, a degree-5 polynomial in r that is 1 at 0, scaled
-// exactly by 2^n. Error at most 2 ulp; 2^-126 for every x below -126, so never 0 or subnormal; exact at integers. A NaN gives a NaN.
+// 2^x in f32 for x <= 1, by which bf16's attention scales its sums, and weighs in its backward: x = n + r with |r| <= 1/2 exactly, a degree-5
+// polynomial in r that is 1 at 0, scaled exactly by 2^n. Error at most 2 ulp; 2^-126 for every x below -126, so never 0 or subnormal; exact at
+// integers. A NaN gives a NaN.
 ZK_INLINE float zk_exp2f(float x);
 // W, the weight of a score in bf16's attention: 2^t rounded to bf16, -126 <= t <= -64, as a float whose lower half is 0. The definition is a table
 // (kernels/reference/exp2_bf16_table.h); this has its bits for every t, in 12 operations. +0 below -126, 2^-64 above -64; a NaN gives 0x7fff0000.

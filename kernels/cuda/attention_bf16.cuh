@@ -52,7 +52,7 @@ static __device__ __forceinline__ void zk_bf16_load(zk_bf16 *tile, int32_t dim, 
 }
 
 static __device__ __forceinline__ uint32_t zk_bf16_pack(float low, float high) {
-  return (uint32_t)zk_float_to_bf16(low).bits | (uint32_t)zk_float_to_bf16(high).bits << 16;
+  return zk_pack_bf16(low, high);
 }
 
 // A operand: rows [row, row + 16), reduction over the tile's columns [k, k + 16).
