@@ -2,7 +2,7 @@
 # Offline generation on one GPU, all in one run: numerics bf16 and vendor of `zerokl rollout --bench`, and rivals in PyTorch where it is installed
 # (ZK_PYTHON names its python), at a Qwen3 shape with random weights, on the shared workload (256 sequences, 100 to 1024 tokens in and out) and on
 # 1,024 tokens in and out. Usage: generation.sh [0.6B|1.7B|8B] [shared|1k]. One JSON object a line, in runs/bench/generation-SHAPE-LOAD.jsonl too.
-# ZK_BUILD names a build other than build/.
+# ZK_BUILD names a build other than build/. transformers, many times slower, generates ZK_TRANSFORMERS_SEQUENCES (64) instead of 256, of the same lengths.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
@@ -36,6 +36,6 @@ if ! "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; 
   echo "no torch with CUDA in $python: no rivals (pip install torch transformers; ZK_PYTHON=...)" >&2
   exit 0
 fi
-for rival in rival_graph rival_transformers; do
-  "$python" "$here/$rival.py" --shape "$shape" --min $least --max 1024 | tee -a "$rows" || echo "$rival: failed" >&2
-done
+rival() { "$python" "$here/$1.py" --shape "$shape" --min $least --max 1024 "${@:2}" | tee -a "$rows" || echo "$1: failed" >&2; }
+rival rival_graph
+rival rival_transformers --sequences "${ZK_TRANSFORMERS_SEQUENCES:-64}"

@@ -1,6 +1,10 @@
 """The workload of `zerokl rollout --bench`, for rivals in Python: prompts and lengths that random.seed(0) draws."""
 from random import randint, seed
 
+import torch
+
+DEVICE = "cuda"
+
 
 def workload(num_sequences, least, most):
     """[(prompt ids, tokens to generate)]; 256 sequences of 100 to 1024 are 133,966 tokens to generate."""
@@ -19,12 +23,21 @@ HEAD_DIM, VOCAB, ROPE_THETA = 128, 151936, 1e6
 
 def add_arguments(parser):
     parser.add_argument("--shape", choices=SHAPES, default="0.6B")
-    parser.add_argument("--sequences", type=int, default=256)
+    parser.add_argument("--sequences", type=int, default=256, help="drawn as the workload draws them")
     parser.add_argument("--min", type=int, default=100)
     parser.add_argument("--max", type=int, default=1024)
 
 
+def synchronize():
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def gpu_name():
+    return torch.cuda.get_device_name() if DEVICE == "cuda" else DEVICE
+
+
 def line(rival, args, tokens, seconds, **more):
-    """One object of the rows that run.sh collects."""
+    """One object of the rows that generation.sh collects: what was generated, not what a longer run would have been."""
     return {"rival": rival, "shape": args.shape, "sequences": args.sequences, "min": args.min, "max": args.max, "tokens": tokens,
             "seconds": seconds, "tokens_per_s": tokens / seconds, **more}
