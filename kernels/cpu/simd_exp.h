@@ -1,5 +1,5 @@
-// zk_expf, zk_exp2f and zk_exp2_bf16 of a vector: the operations of kernels/math_impl.h in each lane, written out where the compiler's own vector code for the
-// selects and the exact scaling by 2^n is slow. Same bits for every input (tests/unit/test_exp_exhaustive.c).
+// zk_expf, zk_exp2f and zk_exp2_bf16 of a vector: the operations of kernels/math_impl.h in each lane, written out where the compiler's own vector
+// code for the selects and the exact scaling by 2^n is slow. Same bits for every input (tests/unit/test_exp_exhaustive.c).
 #ifndef ZK_KERNELS_CPU_SIMD_EXP_H
 #define ZK_KERNELS_CPU_SIMD_EXP_H
 

@@ -11,3 +11,4 @@ for numerics in f32 bf16; do
     grep -Eq "^$operation +$numerics +cuda +[a-z0-9_]+ +[1-9][0-9]* +0 ok$" out || fail "no row for $operation in $numerics"
   done
 done
+grep -Eq "^attention_weights +bf16 +cuda +[a-z0-9_]+ +[1-9][0-9]* +0 ok$" out || fail "no row for attention_weights"
