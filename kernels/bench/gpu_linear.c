@@ -100,12 +100,16 @@ static zk_status run(zk_bench *bench) {
   static const int32_t shapes[][2] = {
       {4096, 6144}, {4096, 4096}, {4096, 24576}, {12288, 4096}, {3072, 1024}}; // in, out
   static const int32_t few[][2] = {{4096, 151936}, {1024, 6144}, {2048, 1024}, {576, 1536}}; // decoded tokens alone
-  static const int32_t rows[] = {1, 8, 64, 512, 4096};
+  static const struct {
+    int32_t rows;
+    bool quick;
+  } sizes[] = {{1, true}, {8, false}, {64, true}, {256, false}, {512, false}, {1024, false}, {4096, true}, {16384, false}};
+  enum { FEW_SIZES = 3 };
   zk_status status = ZK_OK;
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-    for (size_t j = 0; j < sizeof rows / sizeof rows[0] && status == ZK_OK; j++) {
-      if (zk_bench_is_quick(bench) && (rows[j] == 8 || rows[j] == 512)) continue;
-      status = measure(bench, rows[j], shapes[i][0], shapes[i][1], FORWARD);
+    for (size_t j = 0; j < sizeof sizes / sizeof sizes[0] && status == ZK_OK; j++) {
+      if (zk_bench_is_quick(bench) && !sizes[j].quick) continue;
+      status = measure(bench, sizes[j].rows, shapes[i][0], shapes[i][1], FORWARD);
       zk_bench_release(bench);
     }
     for (product p = BACKWARD_INPUT; p <= BACKWARD_WEIGHT && status == ZK_OK; p++) {
@@ -115,8 +119,8 @@ static zk_status run(zk_bench *bench) {
     }
   }
   for (size_t i = 0; i < sizeof few / sizeof few[0] && !zk_bench_is_quick(bench); i++)
-    for (size_t j = 0; j < 3 && status == ZK_OK; j++) {
-      status = measure(bench, rows[j], few[i][0], few[i][1], FORWARD);
+    for (size_t j = 0; j < FEW_SIZES && status == ZK_OK; j++) {
+      status = measure(bench, sizes[j].rows, few[i][0], few[i][1], FORWARD);
       zk_bench_release(bench);
     }
   return status;

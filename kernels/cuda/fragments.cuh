@@ -4,15 +4,9 @@
 #define ZK_KERNELS_CUDA_FRAGMENTS_CUH
 
 #include "kernels/cuda/async.cuh"
+#include "kernels/cuda/pack.cuh"
 
 #ifndef ZK_SIMT
-
-// Two floats rounded as zk_float_to_bf16 rounds them (to nearest even, a NaN to 0x7fff), by one instruction.
-static __device__ __forceinline__ uint32_t zk_pack_bf16(float low, float high) {
-  uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
-}
 
 // Four matrices to shared memory; lane l says where the 16 bytes of row l % 8 of matrix l / 8 go.
 static __device__ __forceinline__ void zk_store_matrices(void *row, const uint32_t x[4]) {

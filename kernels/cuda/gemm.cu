@@ -22,23 +22,28 @@ const char *zk_cuda_gemm_name(zk_cuda_gemm_variant variant) {
 
 zk_numerics zk_cuda_gemm_numerics(zk_cuda_gemm_variant variant) { return variants[variant].numerics; }
 
-// Tiles of the wgmma kernels, and what a round of them costs (choose_wgmma): measured on an H200, relative.
+// The wgmma kernels: the tile of a pair of blocks, one above the other, and what a round of tiles costs (choose_wgmma):
+// measured on an H200, relative.
 typedef struct {
   zk_cuda_gemm_variant variant;
   int rows, columns, round, once;
+  bool swiglu; // may share its tiles between gate and up
 } wgmma_tile;
-static const wgmma_tile wgmma_tiles[] = {{ZK_CUDA_GEMM_BF16_WGMMA_64, 64, 128, 350, 0},
-                                         {ZK_CUDA_GEMM_BF16_WGMMA_128, 128, 128, 495, 0},
-                                         {ZK_CUDA_GEMM_BF16_WGMMA_192, 128, 192, 745, 0},
-                                         {ZK_CUDA_GEMM_BF16_WGMMA_256, 128, 256, 1010, 0},
-                                         {ZK_CUDA_GEMM_BF16_WGMMA_TURNS, 128, 128, 490, 8}};
+static const wgmma_tile wgmma_tiles[] = {{ZK_CUDA_GEMM_BF16_WGMMA_SMALL, 2 * 64, 64, 260, 0, false},
+                                         {ZK_CUDA_GEMM_BF16_WGMMA_64, 2 * 64, 128, 350, 0, false},
+                                         {ZK_CUDA_GEMM_BF16_WGMMA_96, 2 * 128, 96, 410, 0, false},
+                                         {ZK_CUDA_GEMM_BF16_WGMMA_128, 2 * 128, 128, 495, 0, true},
+                                         {ZK_CUDA_GEMM_BF16_WGMMA_192, 2 * 128, 192, 760, 0, false},
+                                         {ZK_CUDA_GEMM_BF16_WGMMA_256, 2 * 128, 256, 1010, 0, false},
+                                         {ZK_CUDA_GEMM_BF16_WGMMA_TURNS, 2 * 128, 128, 490, 8, true}};
 enum { NUM_WGMMA_TILES = sizeof wgmma_tiles / sizeof wgmma_tiles[0] };
 
-static bool is_wgmma(zk_cuda_gemm_variant variant) {
+static const wgmma_tile *find_wgmma(zk_cuda_gemm_variant variant) {
   for (int i = 0; i < NUM_WGMMA_TILES; i++)
-    if (wgmma_tiles[i].variant == variant) return true;
-  return false;
+    if (wgmma_tiles[i].variant == variant) return &wgmma_tiles[i];
+  return NULL;
 }
+static bool is_wgmma(zk_cuda_gemm_variant variant) { return find_wgmma(variant) != NULL; }
 
 bool zk_cuda_gemm_available(zk_cuda_gemm_variant variant) {
 #ifdef ZK_SIMT
@@ -76,17 +81,35 @@ static bool is_wide(const void *p, int64_t ld, zk_numerics numerics) {
   return (uintptr_t)p % 16 == 0 && (size_t)ld * zk_numerics_bytes(numerics) % 16 == 0;
 }
 
-// The wgmma kernel that should be done first, or none: pairs of blocks form pairs of tiles, one below the other, in
-// rounds of as many as there are pairs of multiprocessors.
-static zk_cuda_gemm_variant choose_wgmma(const zk_cuda_gemm *g) {
+// One launch may be of several products of one a, whose tiles follow each other, or of gate and up for SwiGLU, who share
+// theirs.
+typedef enum { ALONE, PARTS, SWIGLU } together;
+
+static bool takes(zk_cuda_gemm_variant variant, together how) {
+  if (how == ALONE || variant == ZK_CUDA_GEMM_BF16_DECODE) return true;
+  const wgmma_tile *t = find_wgmma(variant);
+  return t != NULL && (how == PARTS || t->swiglu);
+}
+
+static bool all_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g, int num) {
+  for (int i = 0; i < num; i++)
+    if (!zk_cuda_gemm_valid(variant, &g[i])) return false;
+  return true;
+}
+
+// The wgmma kernel that should be done first, or none: tiles of pairs of blocks are computed in rounds of as many as there
+// are pairs of multiprocessors.
+static zk_cuda_gemm_variant choose_wgmma(const zk_cuda_gemm *g, int num, together how) {
   enum { PAIRS = 66, FIRST_ROW = 65 };
   zk_cuda_gemm_variant best = ZK_CUDA_NUM_GEMM;
   int64_t least = INT64_MAX;
   for (int i = 0; g->m >= FIRST_ROW && i < NUM_WGMMA_TILES; i++) {
     const wgmma_tile *t = &wgmma_tiles[i];
-    const int64_t pairs = zk_ceil_div(g->m, 2 * t->rows) * zk_ceil_div(g->n, t->columns);
-    const int64_t cost = zk_ceil_div(pairs, PAIRS) * t->round + t->once;
-    if (cost < least && zk_cuda_gemm_valid(t->variant, g)) {
+    int64_t columns = 0;
+    for (int part = 0; part < (how == SWIGLU ? 1 : num); part++)
+      columns += zk_ceil_div(g[part].n, how == SWIGLU ? t->columns / 2 : t->columns);
+    const int64_t cost = zk_ceil_div(zk_ceil_div(g->m, t->rows) * columns, PAIRS) * t->round + t->once;
+    if (cost < least && takes(t->variant, how) && all_valid(t->variant, g, num)) {
       best = t->variant;
       least = cost;
     }
@@ -94,19 +117,43 @@ static zk_cuda_gemm_variant choose_wgmma(const zk_cuda_gemm *g) {
   return best;
 }
 
-zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g) {
-  g->a_wide = is_wide(g->a, g->lda, g->numerics);
-  g->b_wide = is_wide(g->b, g->ldb, g->numerics);
-  if (forced != ZK_CUDA_NUM_GEMM && zk_cuda_gemm_valid(forced, g)) {
+// Together: ZK_CUDA_NUM_GEMM if they must be computed one by one. A forced kernel has all it is valid for.
+static zk_cuda_gemm_variant choose(zk_cuda_gemm *g, int num, together how) {
+  int num_forced = 0;
+  for (int i = 0; i < num; i++) {
+    g[i].a_wide = is_wide(g[i].a, g[i].lda, g[i].numerics);
+    g[i].b_wide = is_wide(g[i].b, g[i].ldb, g[i].numerics);
+    num_forced += forced != ZK_CUDA_NUM_GEMM && zk_cuda_gemm_valid(forced, &g[i]);
+  }
+  if (num_forced > 0) {
+    if (num_forced < num || !takes(forced, how)) return ZK_CUDA_NUM_GEMM;
     forced_is_used = true;
     return forced;
   }
-  if (zk_cuda_gemm_valid(ZK_CUDA_GEMM_BF16_DECODE, g)) return ZK_CUDA_GEMM_BF16_DECODE;
-  const zk_cuda_gemm_variant large = choose_wgmma(g);
+  if (all_valid(ZK_CUDA_GEMM_BF16_DECODE, g, num)) return ZK_CUDA_GEMM_BF16_DECODE;
+  const zk_cuda_gemm_variant large = choose_wgmma(g, num, how);
   if (large != ZK_CUDA_NUM_GEMM) return large;
-  for (int v = 0; v < ZK_CUDA_NUM_GEMM; v++)
+  for (int v = 0; how == ALONE && v < ZK_CUDA_NUM_GEMM; v++)
     if (zk_cuda_gemm_valid((zk_cuda_gemm_variant)v, g)) return (zk_cuda_gemm_variant)v;
   return ZK_CUDA_NUM_GEMM;
+}
+
+zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g) { return choose(g, 1, ALONE); }
+
+zk_status zk_cuda_gemm_run_parts(zk_stream *stream, zk_cuda_gemm *g, int num_parts, bool *done) {
+  const zk_cuda_gemm_variant variant = choose(g, num_parts, PARTS);
+  *done = variant != ZK_CUDA_NUM_GEMM;
+  if (!*done) return ZK_OK;
+  if (variant == ZK_CUDA_GEMM_BF16_DECODE) return zk_cuda_gemm_bf16_decode(stream, g, num_parts);
+  return zk_cuda_gemm_wgmma(stream, variant, g, num_parts);
+}
+
+zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], bool *done) {
+  const zk_cuda_gemm_variant variant = choose(g, 2, SWIGLU);
+  *done = variant != ZK_CUDA_NUM_GEMM;
+  if (!*done) return ZK_OK;
+  if (variant == ZK_CUDA_GEMM_BF16_DECODE) return zk_cuda_gemm_bf16_decode_swiglu(stream, &g[0], g[1].b);
+  return zk_cuda_gemm_wgmma_swiglu(stream, variant, &g[0], g[1].b);
 }
 
 zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g) {
@@ -125,7 +172,7 @@ zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g) {
   case ZK_CUDA_GEMM_BF16_TILE:
     return zk_cuda_gemm_bf16_tile(stream, &g);
   default:
-    if (variant < ZK_CUDA_NUM_GEMM && is_wgmma(variant)) return zk_cuda_gemm_wgmma(stream, variant, &g);
+    if (variant < ZK_CUDA_NUM_GEMM && is_wgmma(variant)) return zk_cuda_gemm_wgmma(stream, variant, &g, 1);
     return ZK_FAIL(ZK_INTERNAL, "no kernel for a product of %s", zk_numerics_name(g.numerics));
   }
 }

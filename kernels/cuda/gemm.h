@@ -41,7 +41,9 @@ typedef struct {
   X(BF16_DECODE, "bf16_decode", ZK_BF16) /* up to 128 rows of a: b streamed once through a ring, wgmma */              \
   X(BF16_SMALL, "bf16_small", ZK_BF16) /* up to 16 rows of a: they are the mma's 8 columns, weights its 16 rows */     \
   X(BF16_TILE, "bf16_tile", ZK_BF16)   /* 128 x 128 outputs a block, 64 x 32 a warp */                                 \
-  X(BF16_WGMMA_64, "bf16_wgmma_64", ZK_BF16)   /* Hopper's warpgroups and copy engine, 64 x 128 outputs a block */     \
+  X(BF16_WGMMA_SMALL, "bf16_wgmma_small", ZK_BF16) /* Hopper's warpgroups and copy engine, 64 x 64 outputs a block */  \
+  X(BF16_WGMMA_64, "bf16_wgmma_64", ZK_BF16)   /* 64 x 128 */                                                          \
+  X(BF16_WGMMA_96, "bf16_wgmma_96", ZK_BF16)   /* 128 x 96 */                                                          \
   X(BF16_WGMMA_128, "bf16_wgmma_128", ZK_BF16) /* 128 x 128 */                                                         \
   X(BF16_WGMMA_192, "bf16_wgmma_192", ZK_BF16) /* 128 x 192 */                                                         \
   X(BF16_WGMMA_256, "bf16_wgmma_256", ZK_BF16) /* 128 x 256 */                                                         \
@@ -73,6 +75,14 @@ zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g);
 // Queues the product; nothing when m or n is 0. Of numerics vendor: cuBLAS's (kernels/cuda/vendor.h).
 zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g);
 
+// Up to ZK_CUDA_GEMM_MOST_PARTS bf16 products of one a as one launch, all of them alike but for b, n, bias and c, without
+// addend, m and n above 0. *done false: no kernel does, and nothing is queued.
+#define ZK_CUDA_GEMM_MOST_PARTS 3
+zk_status zk_cuda_gemm_run_parts(zk_stream *stream, zk_cuda_gemm *g, int num_parts, bool *done);
+// The same of gate and up: c of g[0] = SwiGLU of both products, which are of one n and have no bias, each rounded as it
+// would be stored.
+zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], bool *done);
+
 // The launches behind the table (gemm_f32.cu, gemm_bf16.cu, gemm_decode.cu).
 zk_status zk_cuda_gemm_f32_small(zk_stream *stream, const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_f32_tile(zk_stream *stream, const zk_cuda_gemm *g);
@@ -83,8 +93,10 @@ zk_status zk_cuda_gemm_bf16_decode_swiglu(zk_stream *stream, const zk_cuda_gemm 
 bool zk_cuda_gemm_bf16_decode_valid(const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_bf16_small(zk_stream *stream, const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_bf16_tile(zk_stream *stream, const zk_cuda_gemm *g);
-// Those of wgmma (gemm_wgmma.cu), and whether they can be; not on the emulated device.
-zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
+// Those of wgmma (gemm_wgmma.cu), and whether they can be; not on the emulated device. Parts and SwiGLU as above.
+zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *g, int num_parts);
+zk_status zk_cuda_gemm_wgmma_swiglu(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *gate,
+                                    const void *up);
 bool zk_cuda_gemm_wgmma_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
 
 #ifdef __cplusplus

@@ -4,7 +4,11 @@
 
 #ifdef ZK_SIMT // the emulated device has no copy engine
 bool zk_cuda_gemm_wgmma_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) { return false; }
-zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
+zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *g, int num_parts) {
+  return ZK_FAIL(ZK_INTERNAL, "the emulated device has no wgmma");
+}
+zk_status zk_cuda_gemm_wgmma_swiglu(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *gate,
+                                    const void *up) {
   return ZK_FAIL(ZK_INTERNAL, "the emulated device has no wgmma");
 }
 #else
@@ -13,34 +17,68 @@ zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, co
 #include "kernels/cuda/gemm_wgmma_store.cuh"
 
 bool zk_cuda_gemm_wgmma_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
-  return zk_gemm_wgmma_fits(g) && zk_gemm_wgmma_stores(g) && (!g->b_outer || variant == ZK_CUDA_GEMM_BF16_WGMMA_TURNS);
+  return zk_gemm_wgmma_fits(g) && zk_gemm_wgmma_stores(g) &&
+         (!g->b_outer || variant == ZK_CUDA_GEMM_BF16_WGMMA_TURNS ||
+          (g->a_outer && variant == ZK_CUDA_GEMM_BF16_WGMMA_192));
 }
 
-// Blocks in pairs. More of k at a time pays where a slice is little work.
-template <int M, int N, bool TURNS, int DEPTH, bool A_OUTER = false, bool B_OUTER = false>
-static zk_status launch(zk_stream *stream, const zk_cuda_gemm *g) {
-  typedef zk_gemm_wgmma_store<N> Epilogue;
-  constexpr int STORE_BYTES = (TURNS ? 2 : M / 64) * Epilogue::SHARED;
-  typedef zk_gemm_wgmma_core<M, N, A_OUTER, B_OUTER, 2, TURNS, DEPTH, STORE_BYTES> Core;
+template <class Shape> static zk_status launch(zk_stream *stream, const zk_cuda_gemm *g, int num_parts) {
+  typedef zk_gemm_wgmma_store<Shape::N> Epilogue;
+  typedef zk_gemm_wgmma_core<Shape, (Shape::TURNS ? 2 : Shape::M / 64) * Epilogue::SHARED> Core;
   typename Epilogue::Args args;
-  args.g = *g;
-  if (g->c_as == ZK_BF16) ZK_TRY(zk_tma_map_2d(ZK_BF16, g->c, g->m, g->n, g->ldc, 16, 64, ZK_TMA_SWIZZLE_128, &args.c));
-  return zk_gemm_wgmma_launch<Core, Epilogue>(stream, g, args);
+  args.parts = zk_gemm_wgmma_parts<Core>(g, num_parts);
+  for (int i = 0; i < num_parts; i++) {
+    args.g[i] = g[i];
+    if (g->c_as == ZK_BF16) ZK_TRY(zk_gemm_wgmma_rows<Shape::N>::map(&g[i], &args.c[i]));
+  }
+  return zk_gemm_wgmma_launch<Core, Epilogue>(stream, g, args, args.parts, num_parts);
 }
 
-zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
+template <class Shape> static zk_status launch_swiglu(zk_stream *stream, const zk_cuda_gemm *gate, const void *up) {
+  typedef zk_gemm_wgmma_swiglu<Shape::N> Epilogue;
+  typedef zk_gemm_wgmma_core<Shape, (Shape::TURNS ? 2 : Shape::M / 64) * Epilogue::SHARED> Core;
+  typename Epilogue::Args args;
+  args.rows = (int)gate->m, args.columns = (int)gate->n;
+  ZK_TRY(zk_gemm_wgmma_rows<Core::WIDTH>::map(gate, &args.c));
+  zk_cuda_gemm g[2] = {*gate, *gate};
+  g[1].b = up;
+  return zk_gemm_wgmma_launch<Core, Epilogue>(stream, g, args, zk_gemm_wgmma_parts<Core>(g, 1), 2);
+}
+
+// Rows, columns, blocks in a cluster, 64 k in a slice. More of k at a time pays where a slice is little work.
+typedef zk_gemm_wgmma_shape<64, 64, 2, 2> shape_small;
+typedef zk_gemm_wgmma_shape<64, 128, 2, 2> shape_64;
+typedef zk_gemm_wgmma_shape<128, 96, 2, 1> shape_96;
+template <bool HALVES> using shape_128 = zk_gemm_wgmma_shape<128, 128, 2, 1, false, HALVES>;
+template <bool OUTER> using shape_192 = zk_gemm_wgmma_shape<128, 192, 2, 1, false, false, OUTER, OUTER>;
+typedef zk_gemm_wgmma_shape<128, 256, 2, 1> shape_256;
+template <bool HALVES, bool A_OUTER = false, bool B_OUTER = false>
+using shape_turns = zk_gemm_wgmma_shape<128, 128, 2, 1, true, HALVES, A_OUTER, B_OUTER>;
+
+zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *g, int num_parts) {
   switch (variant) {
+  case ZK_CUDA_GEMM_BF16_WGMMA_SMALL:
+    return launch<shape_small>(stream, g, num_parts);
   case ZK_CUDA_GEMM_BF16_WGMMA_64:
-    return launch<64, 128, false, 2>(stream, g);
+    return launch<shape_64>(stream, g, num_parts);
+  case ZK_CUDA_GEMM_BF16_WGMMA_96:
+    return launch<shape_96>(stream, g, num_parts);
   case ZK_CUDA_GEMM_BF16_WGMMA_128:
-    return launch<128, 128, false, 1>(stream, g);
+    return launch<shape_128<false>>(stream, g, num_parts);
   case ZK_CUDA_GEMM_BF16_WGMMA_192:
-    return launch<128, 192, false, 1>(stream, g);
+    return g->b_outer ? launch<shape_192<true>>(stream, g, 1) : launch<shape_192<false>>(stream, g, num_parts);
   case ZK_CUDA_GEMM_BF16_WGMMA_256:
-    return launch<128, 256, false, 1>(stream, g);
+    return launch<shape_256>(stream, g, num_parts);
   default: // by turns
-    if (g->a_outer) return launch<128, 128, true, 1, true, true>(stream, g);
-    return g->b_outer ? launch<128, 128, true, 1, false, true>(stream, g) : launch<128, 128, true, 1>(stream, g);
+    if (g->a_outer) return launch<shape_turns<false, true, true>>(stream, g, 1);
+    return g->b_outer ? launch<shape_turns<false, false, true>>(stream, g, 1)
+                      : launch<shape_turns<false>>(stream, g, num_parts);
   }
+}
+
+zk_status zk_cuda_gemm_wgmma_swiglu(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *gate,
+                                    const void *up) {
+  if (variant == ZK_CUDA_GEMM_BF16_WGMMA_128) return launch_swiglu<shape_128<true>>(stream, gate, up);
+  return launch_swiglu<shape_turns<true>>(stream, gate, up);
 }
 #endif

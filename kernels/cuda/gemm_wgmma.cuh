@@ -3,12 +3,17 @@
 // there are not stored, and a step of zero products changes nothing.
 //
 // A block loops over tiles of M x N outputs. Its warpgroups:
-//   0     the producer: one thread asks the copy engine for slices of 64 DEPTH k of both operands, for a ring of STAGES
-//   1, 2  the consumers: they multiply slice after slice, then finish and store the outputs, while the producer already
-//         fills the ring for the next tile. They share the tile, 64 rows each, or (TURNS) form whole tiles by turns, so
-//         that one finishes its outputs while the other multiplies
-// full[s] counts the bytes of slice s; empty[s] the consumers' warps that are done with it. The blocks of a CLUSTER work
-// on tiles one below the other and share b; each fetches its part of it for all, so empty[s] counts the warps of all.
+//   0     the producers: a thread for a and one for b ask the copy engine for slices of 64 DEPTH k of their operand, for
+//         a ring of STAGES; each costs a thread some hundred cycles. b with k inside is weights, which are asked for
+//         before the kernel ahead has ended
+//   1, 2  the consumers: they multiply slice after slice, then finish and store the outputs, while the producers already
+//         fill the ring for the next tile. They share the tile, 64 rows each (one alone has a tile of 64), or (TURNS)
+//         form whole tiles by turns, so that one finishes its outputs while the other multiplies
+// full[s] counts the bytes of slice s; empty[s] the consumers' warps that are done with it.
+//
+// The blocks of a CLUSTER work on tiles one below the other and share b; each fetches its part of it for all, so empty[s]
+// counts the warps of all. Up to three weights b of one a are one product whose columns of tiles follow each other
+// (parts), or two of a kind share each tile half and half (HALVES).
 #ifndef ZK_KERNELS_CUDA_GEMM_WGMMA_CUH
 #define ZK_KERNELS_CUDA_GEMM_WGMMA_CUH
 
@@ -28,31 +33,57 @@ struct zk_gemm_tiles {
   }
 };
 
-template <int M_, int N_, bool A_OUTER_, bool B_OUTER_, int CLUSTER_, bool TURNS_, int DEPTH_, int STORE_BYTES>
-struct zk_gemm_wgmma_core {
-  static constexpr int M = M_, N = N_, K = 64, CLUSTER = CLUSTER_, DEPTH = DEPTH_;
-  static constexpr bool A_OUTER = A_OUTER_, B_OUTER = B_OUTER_, TURNS = TURNS_;
-  static constexpr int CONSUMERS = TURNS ? 2 : M / 64, THREADS = 128 * (1 + CONSUMERS);
+// The weights that a column of tiles belongs to.
+enum { ZK_GEMM_MOST_PARTS = 3 };
+struct zk_gemm_parts {
+  int count, end[ZK_GEMM_MOST_PARTS]; // columns of tiles of the parts up to this one
+  __device__ __forceinline__ int at(int column, int *in_part) const {
+    int part = 0;
+    while (part + 1 < count && column >= end[part]) part++;
+    *in_part = part > 0 ? column - end[part - 1] : column;
+    return part;
+  }
+};
+
+// DEPTH of 2 pays where a slice is little work.
+template <int M_, int N_, int CLUSTER_, int DEPTH_, bool TURNS_ = false, bool HALVES_ = false, bool A_OUTER_ = false,
+          bool B_OUTER_ = false>
+struct zk_gemm_wgmma_shape {
+  static constexpr int M = M_, N = N_, CLUSTER = CLUSTER_, DEPTH = DEPTH_;
+  static constexpr bool TURNS = TURNS_, HALVES = HALVES_, A_OUTER = A_OUTER_, B_OUTER = B_OUTER_;
+};
+
+template <class Shape, int STORE_BYTES> struct zk_gemm_wgmma_core {
+  static constexpr int M = Shape::M, N = Shape::N, K = 64, CLUSTER = Shape::CLUSTER, DEPTH = Shape::DEPTH;
+  static constexpr bool TURNS = Shape::TURNS, HALVES = Shape::HALVES, A_OUTER = Shape::A_OUTER,
+                        B_OUTER = Shape::B_OUTER;
+  static constexpr int CONSUMERS = TURNS ? 2 : M / 64, THREADS = (CONSUMERS + 1) * 128;
   static constexpr int BLOCKS = TURNS ? M / 64 : 1; // of 64 rows, of one consumer
   static constexpr int BLOCK = 64 * K * 2;          // bytes of 64 rows of a slice, or of a box of an outer operand
   static constexpr int A_BYTES = M * K * 2, B_BYTES = N * K * 2, PART = A_BYTES + B_BYTES, SLICE = DEPTH * PART;
   static constexpr int MOST = (227 * 1024 - 1024 - STORE_BYTES) / SLICE, STAGES = MOST < 8 ? MOST : 8;
   static constexpr int SHARED = STAGES * SLICE + STORE_BYTES + 1024;
-  static constexpr int B_ROWS = N / CLUSTER; // inner b: rows that one block fetches
-  typedef float Sums[BLOCKS][N / 2];         // of a consumer's thread
+  // How the blocks of a cluster divide a slice of b: by its 64 k, or each 64 k by rows (of HALVES, a half each).
+  static constexpr bool BY_K = DEPTH % CLUSTER == 0;
+  static constexpr int WIDTH = HALVES ? N / 2 : N;          // columns of a part in a tile
+  static constexpr int B_ROWS = BY_K ? WIDTH : N / CLUSTER; // of a copy, of an inner b
+  static_assert(!HALVES || BY_K || CLUSTER == 2, "a block fetches both halves or one");
+  typedef float Sums[BLOCKS][N / 2]; // of a consumer's thread
 
   char *slices, *store; // dynamic shared memory: [STAGES][DEPTH] of a and b, then STORE_BYTES for storing the outputs
   uint64_t *full, *empty, *turn;
+  int rank; // in the cluster
   int stage;
   uint32_t phase;
 
   __device__ __forceinline__ void open(char *shared) {
+    rank = (int)zk_block_in_cluster();
     slices = shared, store = shared + STAGES * SLICE;
     full = (uint64_t *)(store + STORE_BYTES), empty = full + STAGES, turn = empty + STAGES;
     stage = 0, phase = 0;
     if (threadIdx.x == 0) {
       for (int s = 0; s < STAGES; s++) {
-        zk_mbar_init(full + s, 1);
+        zk_mbar_init(full + s, 2);                                      // the producers
         zk_mbar_init(empty + s, CLUSTER * 4 * (TURNS ? 1 : CONSUMERS)); // warps that read a slice
       }
       for (int i = 0; i < 2; i++) zk_mbar_init(turn + i, 4);
@@ -74,30 +105,41 @@ struct zk_gemm_wgmma_core {
     phase ^= stage / STAGES % 2, stage %= STAGES;
   }
 
-  // The producer's thread: 64 k of the tile at (m0, n0), this block's share of b going to all blocks of the cluster.
-  __device__ __forceinline__ void fetch(const CUtensorMap *a, const CUtensorMap *b, uint64_t *bar, char *sa, int m0,
-                                        int n0, int k) {
-    char *sb = sa + A_BYTES;
-    const int rank = (int)zk_block_in_cluster(), all = (1 << CLUSTER) - 1;
+  // The producers' threads, 64 k, the `part`th of a slice: this block's rows of a, and its share of b, which goes to all
+  // blocks of the cluster.
+  __device__ __forceinline__ void fetch_a(const CUtensorMap *a, uint64_t *bar, int part, int m0, int k) {
+    char *to = slices + stage * SLICE + part * PART;
     if (A_OUTER) {
-      for (int box = 0; box < M / 64; box++) zk_tma_load_2d(sa + box * BLOCK, a, bar, m0 + box * 64, k);
+      for (int box = 0; box < M / 64; box++) zk_tma_load_2d(to + box * BLOCK, a, bar, m0 + box * 64, k);
     } else {
-      zk_tma_load_2d(sa, a, bar, k, m0);
-    }
-    if (B_OUTER) {
-      for (int box = rank; box < N / 64; box += CLUSTER)
-        zk_tma_load_2d_to(all, sb + box * BLOCK, b, bar, n0 + box * 64, k);
-    } else {
-      zk_tma_load_2d_to(all, sb + rank * B_ROWS * K * 2, b, bar, k, n0 + rank * B_ROWS);
+      zk_tma_load_2d(to, a, bar, k, m0);
     }
   }
-  __device__ __forceinline__ void load(const CUtensorMap *a, const CUtensorMap *b, int m0, int n0, int k_slices) {
+  __device__ __forceinline__ void fetch_b(const CUtensorMap *b, uint64_t *bar, int part, int n0, int k) {
+    const int all = (1 << CLUSTER) - 1;
+    char *to = slices + stage * SLICE + part * PART + A_BYTES;
+    if (B_OUTER) {
+      for (int box = rank; box < N / 64; box += CLUSTER)
+        zk_tma_load_2d_to(all, to + box * BLOCK, b, bar, n0 + box * 64, k);
+    } else if (!BY_K) {
+      zk_tma_load_2d_to(all, to + rank * B_ROWS * K * 2, HALVES ? b + rank : b, bar, k,
+                        HALVES ? n0 : n0 + rank * B_ROWS);
+    } else if (part % CLUSTER == rank) {
+      for (int half = 0; half < (HALVES ? 2 : 1); half++)
+        zk_tma_load_2d_to(all, to + half * B_ROWS * K * 2, b + half, bar, k, n0);
+    }
+  }
+  // All slices of an operand of the tile whose first row or column is `first`.
+  template <bool A> __device__ __forceinline__ void load(const CUtensorMap *map, int first, int k_slices) {
     for (int i = 0; i < k_slices; i++, next()) {
+      uint64_t *bar = full + stage;
       zk_mbar_wait(empty + stage, phase ^ 1);
-      zk_mbar_arrive_expect(full + stage, SLICE);
+      zk_mbar_arrive_expect(bar, DEPTH * (A ? A_BYTES : B_BYTES));
 #pragma unroll
-      for (int part = 0; part < DEPTH; part++)
-        fetch(a, b, full + stage, slices + stage * SLICE + part * PART, m0, n0, (i * DEPTH + part) * K);
+      for (int part = 0; part < DEPTH; part++) {
+        if (A) fetch_a(map, bar, part, first, (i * DEPTH + part) * K);
+        else fetch_b(map, bar, part, first, (i * DEPTH + part) * K);
+      }
     }
   }
 
@@ -135,9 +177,10 @@ struct zk_gemm_wgmma_core {
   }
 };
 
-// The usual one: 128 rows, 64 for each consumer.
+// The usual one: 128 rows, 64 for each consumer, the blocks of a cluster one below the other.
 template <int N, bool A_OUTER, bool B_OUTER, int CLUSTER, int STORE_BYTES>
-using zk_gemm_wgmma = zk_gemm_wgmma_core<128, N, A_OUTER, B_OUTER, CLUSTER, false, 1, STORE_BYTES>;
+using zk_gemm_wgmma =
+    zk_gemm_wgmma_core<zk_gemm_wgmma_shape<128, N, CLUSTER, 1, false, false, A_OUTER, B_OUTER>, STORE_BYTES>;
 
 // An epilogue is a struct, one in each consumer thread, with `Args`, `Fetched`, SHARED bytes of a warpgroup (a multiple of
 // 1024), and
@@ -145,10 +188,12 @@ using zk_gemm_wgmma = zk_gemm_wgmma_core<128, N, A_OUTER, B_OUTER, CLUSTER, fals
 //   store(args, d, m0, n0, fetched, shared)  finish 64 x N outputs of the warpgroup, the first at (m0, n0), and store
 //                                            them; `shared` is the warpgroup's
 //   end()                                    after the last tile
+// n0 is N times the column of tiles, counted over all parts.
 template <class Epilogue> struct zk_gemm_wgmma_args {
-  CUtensorMap a, b;
+  CUtensorMap a, b[ZK_GEMM_MOST_PARTS];
   typename Epilogue::Args epilogue;
   zk_gemm_tiles tiles;
+  zk_gemm_parts parts;
   int k_slices;
 };
 
@@ -157,32 +202,39 @@ __global__ void __cluster_dims__(Core::CLUSTER, 1, 1) __launch_bounds__(Core::TH
     zk_gemm_wgmma_kernel(const __grid_constant__ zk_gemm_wgmma_args<Epilogue> args) {
   ZK_DYNAMIC_SHARED(char, shared);
   const int cluster = (int)blockIdx.x / Core::CLUSTER, num_clusters = (int)gridDim.x / Core::CLUSTER;
-  const int rank = (int)blockIdx.x % Core::CLUSTER;
   // The same in all lanes, and the compiler knows it.
-  const int warpgroup = __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0);
+  const int warp = __shfl_sync(0xffffffffu, (int)threadIdx.x / 32, 0), warpgroup = warp / 4;
   Core core;
-  if (threadIdx.x == 0) zk_tma_prefetch_map(&args.a), zk_tma_prefetch_map(&args.b);
+  if (threadIdx.x < 1 + ZK_GEMM_MOST_PARTS) zk_tma_prefetch_map(threadIdx.x == 0 ? &args.a : &args.b[threadIdx.x - 1]);
   core.open(shared);
-  zk_wait_for_previous();
   if (warpgroup == 0) {
     zk_registers_give<40>();
-    if (threadIdx.x == 0) {
+    if (warp == 0 && threadIdx.x % 32 == 0) {
+      zk_wait_for_previous();
       for (int t = cluster, row, column; t < args.tiles.count(); t += num_clusters) {
         args.tiles.at(t, &row, &column);
-        const int m0 = (row * Core::CLUSTER + rank) * Core::M, n0 = column * Core::N;
-        core.load(&args.a, &args.b, m0, n0, args.k_slices);
+        core.template load<true>(&args.a, (row * Core::CLUSTER + core.rank) * Core::M, args.k_slices);
       }
       zk_let_next_start();
+    } else if (warp == 1 && threadIdx.x % 32 == 0) {
+      if (Core::B_OUTER) zk_wait_for_previous();
+      for (int t = cluster, row, column, in_part; t < args.tiles.count(); t += num_clusters) {
+        args.tiles.at(t, &row, &column);
+        const int part = args.parts.at(column, &in_part);
+        core.template load<false>(&args.b[part], in_part * Core::WIDTH, args.k_slices);
+      }
     }
   } else {
     zk_registers_take<232>();
+    zk_wait_for_previous();
     const int me = warpgroup - 1, turns = Core::TURNS ? 2 : 1;
     Epilogue epilogue;
     if (Core::TURNS && me > 0) core.skip(args.k_slices);
     for (int t = cluster + (Core::TURNS ? me : 0) * num_clusters, round = 0, row, column; t < args.tiles.count();
          t += turns * num_clusters, round++) {
       args.tiles.at(t, &row, &column);
-      const int m0 = (row * Core::CLUSTER + rank) * Core::M + (Core::TURNS ? 0 : me * 64), n0 = column * Core::N;
+      const int m0 = (row * Core::CLUSTER + core.rank) * Core::M + (Core::TURNS ? 0 : me * 64);
+      const int n0 = column * Core::N;
       typename Core::Sums d;
       typename Epilogue::Fetched fetched;
       if (Core::TURNS) core.take_turn(me, round);

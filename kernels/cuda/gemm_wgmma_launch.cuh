@@ -19,24 +19,41 @@ static inline zk_status zk_gemm_wgmma_map(const void *p, bool outer, int64_t row
   return zk_tma_map_2d(ZK_BF16, p, rows, k, ld, box, 64, ZK_TMA_SWIZZLE_128, out);
 }
 
+// g[num_parts]: products of one a; of HALVES two, whose columns share the tiles.
 template <class Core, class Epilogue>
-static zk_status zk_gemm_wgmma_launch(zk_stream *stream, const zk_cuda_gemm *g,
-                                      const typename Epilogue::Args &epilogue) {
+static zk_status zk_gemm_wgmma_launch(zk_stream *stream, const zk_cuda_gemm *g, const typename Epilogue::Args &epilogue,
+                                      const zk_gemm_parts &parts, int num_weights) {
   enum { GROUP_ROWS = 2048 };
   zk_gemm_wgmma_args<Epilogue> args;
   args.epilogue = epilogue;
+  args.parts = parts;
   args.tiles.rows = (int)zk_ceil_div(g->m, Core::M * Core::CLUSTER);
-  args.tiles.columns = (int)zk_ceil_div(g->n, Core::N);
+  args.tiles.columns = parts.end[parts.count - 1];
   args.tiles.group = GROUP_ROWS / (Core::M * Core::CLUSTER);
   args.k_slices = (int)zk_ceil_div(g->k, Core::K * Core::DEPTH);
   ZK_TRY(zk_gemm_wgmma_map(g->a, Core::A_OUTER, g->m, g->k, g->lda, Core::M, &args.a));
-  ZK_TRY(zk_gemm_wgmma_map(g->b, Core::B_OUTER, g->n, g->k, g->ldb, Core::B_ROWS, &args.b));
+  for (int i = 0; i < ZK_GEMM_MOST_PARTS; i++) {
+    const zk_cuda_gemm *of = &g[i < num_weights ? i : 0];
+    ZK_TRY(zk_gemm_wgmma_map(of->b, Core::B_OUTER, of->n, of->k, of->ldb, Core::B_ROWS, &args.b[i]));
+  }
   // As many blocks as run at a time, or as there are tiles.
   const int64_t clusters = zk_cuda_num_sms(stream->device) / Core::CLUSTER;
   const int64_t count = (int64_t)args.tiles.rows * args.tiles.columns;
   const unsigned grid = (unsigned)((count < clusters ? count : clusters) * Core::CLUSTER);
   ZK_LAUNCH_DEPENDENT((zk_gemm_wgmma_kernel<Core, Epilogue>), grid, Core::THREADS, Core::SHARED, stream, args);
   return ZK_OK;
+}
+
+template <class Core> static zk_gemm_parts zk_gemm_wgmma_parts(const zk_cuda_gemm *g, int count) {
+  zk_gemm_parts parts = {count, {}};
+  for (int i = 0, end = 0; i < count; i++) parts.end[i] = end += (int)zk_ceil_div(g[i].n, Core::WIDTH);
+  return parts;
+}
+
+template <class Core, class Epilogue>
+static zk_status zk_gemm_wgmma_launch(zk_stream *stream, const zk_cuda_gemm *g,
+                                      const typename Epilogue::Args &epilogue) {
+  return zk_gemm_wgmma_launch<Core, Epilogue>(stream, g, epilogue, zk_gemm_wgmma_parts<Core>(g, 1), 1);
 }
 
 #endif

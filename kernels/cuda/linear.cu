@@ -35,29 +35,27 @@ zk_status zk_cuda_linear_forward(zk_stream *stream, const zk_linear_desc *desc, 
   return zk_cuda_gemm_run(stream, forward(desc, x, weight, bias, addend, y));
 }
 
-// The parts as products; whether each of them alone would get the kernel that can take them together.
+// The parts as products; whether one launch may be made of them.
 static bool describe(const zk_linear_parts *p, const void *x, zk_cuda_gemm g[ZK_LINEAR_MOST_PARTS]) {
-  bool together = p->num_rows > 0 && p->numerics == ZK_BF16;
-  for (int32_t i = 0; i < p->num_parts && together; i++) {
+  for (int32_t i = 0; i < p->num_parts; i++) {
     const zk_linear_desc desc = {p->numerics, p->num_rows, p->in_features, p->parts[i].out_features};
     g[i] = forward(&desc, x, p->parts[i].weight, p->parts[i].bias, NULL, p->parts[i].y);
-    together = zk_cuda_gemm_choose(&g[i]) == ZK_CUDA_GEMM_BF16_DECODE;
   }
-  return together;
+  return p->num_rows > 0 && p->numerics == ZK_BF16;
 }
 
 zk_status zk_cuda_linear_parts_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, bool *done) {
   zk_cuda_gemm g[ZK_LINEAR_MOST_PARTS];
-  *done = describe(parts, x, g);
-  return *done ? zk_cuda_gemm_bf16_decode(stream, g, parts->num_parts) : ZK_OK;
+  *done = false;
+  return describe(parts, x, g) ? zk_cuda_gemm_run_parts(stream, g, parts->num_parts, done) : ZK_OK;
 }
 
 zk_status zk_cuda_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, void *out, bool *done) {
   zk_cuda_gemm g[ZK_LINEAR_MOST_PARTS];
-  *done = describe(parts, x, g);
-  if (!*done) return ZK_OK;
+  *done = false;
+  if (!describe(parts, x, g)) return ZK_OK;
   g[0].c = out;
-  return zk_cuda_gemm_bf16_decode_swiglu(stream, &g[0], g[1].b);
+  return zk_cuda_gemm_run_swiglu(stream, g, done);
 }
 
 zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,
