@@ -45,9 +45,9 @@ template <class Shape> static zk_status launch_swiglu(zk_stream *stream, const z
   return zk_gemm_wgmma_launch<Core, Epilogue>(stream, g, args, zk_gemm_wgmma_parts<Core>(g, 1), 2);
 }
 
-// Rows, columns, blocks in a cluster, 64 k in a slice. More of k at a time pays where a slice is little work.
+// Rows, columns, blocks in a cluster, 64 k in a slice: more of them at a time pay where a slice is little work.
 typedef zk_gemm_wgmma_shape<64, 64, 2, 2> shape_small;
-typedef zk_gemm_wgmma_shape<64, 128, 2, 2> shape_64;
+typedef zk_gemm_wgmma_shape<64, 128, 2, 1> shape_64;
 typedef zk_gemm_wgmma_shape<128, 96, 2, 1> shape_96;
 template <bool HALVES> using shape_128 = zk_gemm_wgmma_shape<128, 128, 2, 1, false, HALVES>;
 template <bool OUTER> using shape_192 = zk_gemm_wgmma_shape<128, 192, 2, 1, false, false, OUTER, OUTER>;
