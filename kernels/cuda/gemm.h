@@ -19,7 +19,8 @@ extern "C" {
 // a: m rows, b: n rows, k elements each, of `numerics`. Element (i, k) of an operand is at [i * ld + k], or at [k * ld
 // + i] when it is `outer` (k is the slow index). Outputs: c[i * ldc + j] = chain, then + bias[j], then + addend[i *
 // ldaddend + j], each a rounded f32 addition; then one rounding if c is stored as bf16. bias (of `numerics`) and addend
-// may be NULL; addend may be c itself.
+// may be NULL; addend may be c itself. b is weights unless it is `outer`: on a stream that overlaps (cuda.cuh) it may be
+// read before the kernel ahead has ended.
 typedef struct {
   zk_numerics numerics;
   int64_t m, n, k;

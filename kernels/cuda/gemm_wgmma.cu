@@ -48,7 +48,7 @@ template <class Shape> static zk_status launch_swiglu(zk_stream *stream, const z
 // Rows, columns, blocks in a cluster, 64 k in a slice: more of them at a time pay where a slice is little work.
 typedef zk_gemm_wgmma_shape<64, 64, 2, 2> shape_small;
 typedef zk_gemm_wgmma_shape<64, 128, 2, 1> shape_64;
-typedef zk_gemm_wgmma_shape<128, 96, 2, 1> shape_96;
+template <bool HALVES> using shape_96 = zk_gemm_wgmma_shape<128, 96, 2, 1, false, HALVES>;
 template <bool HALVES> using shape_128 = zk_gemm_wgmma_shape<128, 128, 2, 1, false, HALVES>;
 template <bool OUTER> using shape_192 = zk_gemm_wgmma_shape<128, 192, 2, 1, false, false, OUTER, OUTER>;
 typedef zk_gemm_wgmma_shape<128, 256, 2, 1> shape_256;
@@ -62,7 +62,7 @@ zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, co
   case ZK_CUDA_GEMM_BF16_WGMMA_64:
     return launch<shape_64>(stream, g, num_parts);
   case ZK_CUDA_GEMM_BF16_WGMMA_96:
-    return launch<shape_96>(stream, g, num_parts);
+    return launch<shape_96<false>>(stream, g, num_parts);
   case ZK_CUDA_GEMM_BF16_WGMMA_128:
     return launch<shape_128<false>>(stream, g, num_parts);
   case ZK_CUDA_GEMM_BF16_WGMMA_192:
@@ -78,7 +78,13 @@ zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, co
 
 zk_status zk_cuda_gemm_wgmma_swiglu(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *gate,
                                     const void *up) {
-  if (variant == ZK_CUDA_GEMM_BF16_WGMMA_128) return launch_swiglu<shape_128<true>>(stream, gate, up);
-  return launch_swiglu<shape_turns<true>>(stream, gate, up);
+  switch (variant) {
+  case ZK_CUDA_GEMM_BF16_WGMMA_96:
+    return launch_swiglu<shape_96<true>>(stream, gate, up);
+  case ZK_CUDA_GEMM_BF16_WGMMA_128:
+    return launch_swiglu<shape_128<true>>(stream, gate, up);
+  default: // by turns
+    return launch_swiglu<shape_turns<true>>(stream, gate, up);
+  }
 }
 #endif

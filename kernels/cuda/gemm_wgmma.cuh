@@ -65,9 +65,9 @@ template <class Shape, int STORE_BYTES> struct zk_gemm_wgmma_core {
   static constexpr int SHARED = STAGES * SLICE + STORE_BYTES + 1024;
   // How the blocks of a cluster divide a slice of b: by its 64 k, or each 64 k by rows (of HALVES, a half each).
   static constexpr bool BY_K = DEPTH % CLUSTER == 0;
-  static constexpr int WIDTH = HALVES ? N / 2 : N;          // columns of a part in a tile
-  static constexpr int B_ROWS = BY_K ? WIDTH : N / CLUSTER; // of a copy, of an inner b
-  static_assert(!HALVES || BY_K || CLUSTER == 2, "a block fetches both halves or one");
+  static constexpr int WIDTH = HALVES ? N / 2 : N;      // columns of a part in a tile
+  static constexpr int B_ROWS = BY_K ? N : N / CLUSTER; // of a copy, of an inner b
+  static_assert(!HALVES || (!BY_K && CLUSTER == 2), "a block fetches one of the halves");
   typedef float Sums[BLOCKS][N / 2]; // of a consumer's thread
 
   char *slices, *store; // dynamic shared memory: [STAGES][DEPTH] of a and b, then STORE_BYTES for storing the outputs
@@ -125,8 +125,7 @@ template <class Shape, int STORE_BYTES> struct zk_gemm_wgmma_core {
       zk_tma_load_2d_to(all, to + rank * B_ROWS * K * 2, HALVES ? b + rank : b, bar, k,
                         HALVES ? n0 : n0 + rank * B_ROWS);
     } else if (part % CLUSTER == rank) {
-      for (int half = 0; half < (HALVES ? 2 : 1); half++)
-        zk_tma_load_2d_to(all, to + half * B_ROWS * K * 2, b + half, bar, k, n0);
+      zk_tma_load_2d_to(all, to, b, bar, k, n0);
     }
   }
   // All slices of an operand of the tile whose first row or column is `first`.
@@ -205,7 +204,8 @@ __global__ void __cluster_dims__(Core::CLUSTER, 1, 1) __launch_bounds__(Core::TH
   // The same in all lanes, and the compiler knows it.
   const int warp = __shfl_sync(0xffffffffu, (int)threadIdx.x / 32, 0), warpgroup = warp / 4;
   Core core;
-  if (threadIdx.x < 1 + ZK_GEMM_MOST_PARTS) zk_tma_prefetch_map(threadIdx.x == 0 ? &args.a : &args.b[threadIdx.x - 1]);
+  const int num_maps = 1 + (Core::HALVES ? 2 : args.parts.count), map = (int)threadIdx.x;
+  if (map < num_maps) zk_tma_prefetch_map(map == 0 ? &args.a : &args.b[map - 1]);
   core.open(shared);
   if (warpgroup == 0) {
     zk_registers_give<40>();

@@ -24,7 +24,7 @@ template <class Core, class Epilogue>
 static zk_status zk_gemm_wgmma_launch(zk_stream *stream, const zk_cuda_gemm *g, const typename Epilogue::Args &epilogue,
                                       const zk_gemm_parts &parts, int num_weights) {
   enum { GROUP_ROWS = 2048 };
-  zk_gemm_wgmma_args<Epilogue> args;
+  zk_gemm_wgmma_args<Epilogue> args = {};
   args.epilogue = epilogue;
   args.parts = parts;
   args.tiles.rows = (int)zk_ceil_div(g->m, Core::M * Core::CLUSTER);
@@ -32,10 +32,8 @@ static zk_status zk_gemm_wgmma_launch(zk_stream *stream, const zk_cuda_gemm *g, 
   args.tiles.group = GROUP_ROWS / (Core::M * Core::CLUSTER);
   args.k_slices = (int)zk_ceil_div(g->k, Core::K * Core::DEPTH);
   ZK_TRY(zk_gemm_wgmma_map(g->a, Core::A_OUTER, g->m, g->k, g->lda, Core::M, &args.a));
-  for (int i = 0; i < ZK_GEMM_MOST_PARTS; i++) {
-    const zk_cuda_gemm *of = &g[i < num_weights ? i : 0];
-    ZK_TRY(zk_gemm_wgmma_map(of->b, Core::B_OUTER, of->n, of->k, of->ldb, Core::B_ROWS, &args.b[i]));
-  }
+  for (int i = 0; i < num_weights; i++)
+    ZK_TRY(zk_gemm_wgmma_map(g[i].b, Core::B_OUTER, g[i].n, g[i].k, g[i].ldb, Core::B_ROWS, &args.b[i]));
   // As many blocks as run at a time, or as there are tiles.
   const int64_t clusters = zk_cuda_num_sms(stream->device) / Core::CLUSTER;
   const int64_t count = (int64_t)args.tiles.rows * args.tiles.columns;
