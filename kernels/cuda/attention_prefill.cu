@@ -7,11 +7,13 @@
 //
 // Why the bits are the contract's: a wgmma step is its step, S's chain runs over d and O's over the tile's keys, each
 // ascending on one accumulator; a split's first O starts without an accumulator, which is +0; the scale by a comes
-// between two tiles, on the same thread's registers; splits are merged ascending, the merged part of a thread waiting in
-// shared memory. Steps of keys behind a row's last have weight +0 and V of the sequence, or zeros behind the last key.
+// between two tiles, on the same thread's registers, and where a is 1 for all rows of a warp it is left out; splits are
+// merged ascending, the merged part of a thread waiting in shared memory. Steps of keys behind a row's last have weight
+// +0 and V of the sequence, or zeros behind the last key.
 #include "kernels/cuda/attention_prefill.cuh"
 
-#include "kernels/cuda/attention_softmax.cuh"
+#include "kernels/cuda/attention_prefill_softmax.cuh"
+#include "kernels/cuda/attention_prefill_store.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
 #ifdef ZK_SIMT
@@ -65,57 +67,6 @@ static __device__ __forceinline__ void clear_values(zk_prefill_shared<D> *sm, in
   zk_barrier(OWN_BARRIER(group), 128);
 }
 
-// The merged splits of a lane's two rows (M, L), M their b, and of one split that joins them the factors of the total and
-// of o; copy: the total is o.
-struct merged_rows {
-  float M[2], L[2], A[2], B[2];
-  bool copy[2];
-};
-
-// (b, l) of a finished split into (M, L); o follows in merge_values.
-static __device__ __forceinline__ void merge_scalars(const zk_attn_exp_bf16 &weight, const zk_softmax_state &split,
-                                                     merged_rows *rows) {
-#pragma unroll
-  for (int r = 0; r < 2; ++r)
-    rows->copy[r] = zk_attn_merge(weight, split.b[r], zk_softmax_sum(split.l[r]), &rows->M[r], &rows->L[r], &rows->A[r],
-                                  &rows->B[r]);
-}
-
-// o = the total with o merged into it. Where no row of the warp copies, no selection is needed.
-template <int D>
-static __device__ __forceinline__ void merge_values(const merged_rows &rows, const zk_float4 *total,
-                                                    float (&o)[D / 2]) {
-  const bool any = __any_sync(0xffffffffu, rows.copy[0] || rows.copy[1]);
-#pragma unroll
-  for (int i = 0; i < D / 8; ++i) {
-    const zk_float4 x = total[i * COMPUTING];
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const float merged = fmaf(x.at[e], rows.A[e / 2], o[4 * i + e] * rows.B[e / 2]);
-      o[4 * i + e] = any && rows.copy[e / 2] ? o[4 * i + e] : merged;
-    }
-  }
-}
-
-// A row's merged sums to `out` and `lse`, or, of one split alone, to the partials.
-template <int D>
-static __device__ __forceinline__ void store_row(const zk_attn_exp_bf16 &weight, const zk_attn_partials &partials,
-                                                 size_t row, int32_t split, int r, const merged_rows &rows,
-                                                 const float (&o)[D / 2], zk_bf16 *out, float *lse) {
-  const int32_t column = (int32_t)threadIdx.x % 4 * 2;
-  const size_t part = row * (size_t)partials.num_splits + (size_t)split;
-#pragma unroll
-  for (int i = 0; i < D / 8; ++i) {
-    const int32_t d = 8 * i + column;
-    const float x = o[4 * i + 2 * r], y = o[4 * i + 2 * r + 1];
-    if (partials.o != NULL) *(float2 *)(partials.o + part * (size_t)D + d) = make_float2(x, y);
-    else *(uint32_t *)(out + row * (size_t)D + d) = zk_bf16_pack(weight.out(x, rows.L[r]), weight.out(y, rows.L[r]));
-  }
-  if (column != 0) return;
-  if (partials.o != NULL) partials.ml[2 * part] = rows.M[r], partials.ml[2 * part + 1] = rows.L[r];
-  else if (lse != NULL) lse[row] = weight.lse(rows.M[r], rows.L[r]);
-}
-
 // One piece of work of a warpgroup. k: the ring of K tiles; V's is one tile behind.
 template <int D>
 static __device__ __forceinline__ void compute(const zk_attn &at, const zk_attn_exp_bf16 &weight,
@@ -137,73 +88,81 @@ static __device__ __forceinline__ void compute(const zk_attn &at, const zk_attn_
   zk_float4 *total = &sm->total[0][threadIdx.x];
 
   float s[64], o[D / 2], a[2];
-  uint32_t p[32];
+  uint32_t p[32], w[32]; // the weights that products are using, and the next
   zk_softmax_state state = zk_softmax_begin();
-  merged_rows rows = {{INFINITY, INFINITY}, {0.0f, 0.0f}, {0.0f, 0.0f}, {0.0f, 0.0f}, {false, false}};
+  zk_prefill_merged rows = zk_prefill_merge_none();
 #pragma unroll
   for (int i = 0; i < D / 2; ++i) o[i] = 0.0f;
-  int32_t in_split = 0;                           // tile j of its split
-  const int32_t second = split_tiles > 1 ? 1 : 0; // in_split when the tile before is the first of its split
+#pragma unroll
+  for (int i = 0; i < 32; ++i) p[i] = 0;
+  const uint32_t zero = (uint32_t)at.page_tokens >> 31; // for zk_wgmma_replace
+  int32_t in_split = 0;                                 // tile j of its split
+  zk_mbar_wait(&sm->k_full[k->at], k->parity);
+  zk_barrier(TURN_BARRIER(group), COMPUTING);
+  queue_scores<D>(sm, k->at, group, s);
+  zk_barrier_arrive(TURN_BARRIER(group ^ 1), COMPUTING);
+  zk_wgmma_wait<0>();
 #pragma unroll 1
-  for (int32_t j = 0; j < num_tiles; ++j) {
+  for (int32_t j = 0;; ++j) {
     const int32_t tile = (work.first_tile + j) * KEYS, stage = k->at;
-    const bool split_ended = j > 0 && in_split == 0;
-    zk_mbar_wait(&sm->k_full[stage], k->parity);
-    zk_barrier(TURN_BARRIER(group), COMPUTING);
-    queue_scores<D>(sm, stage, group, s);
-    if (j > 0) {
-      zk_mbar_wait(&sm->v_full[stage ^ 1], stage == 0 ? k->parity ^ 1 : k->parity);
-      queue_values<D>(sm, stage ^ 1, p, in_split == second, o);
-    } else zk_wgmma_commit(); // an empty group, so that the first of two is always S
-    zk_barrier_arrive(TURN_BARRIER(group ^ 1), COMPUTING);
-    if (split_ended) {
-      merge_scalars(weight, state, &rows);
-      state = zk_softmax_begin();
-    }
-    zk_wgmma_wait<1>();
+    const bool last = j + 1 == num_tiles;
+    zk_wgmma_settle(s);
     if (lane == 0) {
       zk_mbar_arrive(&sm->k_empty[stage]);
-      if (j + 1 == num_tiles) zk_mbar_arrive(&sm->q_empty);
+      if (last) zk_mbar_arrive(&sm->q_empty);
     }
-    if (all_see < tile + KEYS || !zk_softmax_usual(weight, s, &state, a)) {
-      const int32_t high[2] = {zk_attn_clamp(keys_seen[0] - tile, 0, KEYS),
-                               zk_attn_clamp(keys_seen[1] - tile, 0, KEYS)};
-      zk_softmax_any(weight, high, s, &state, a);
-    }
+    const int32_t high[2] = {zk_attn_clamp(keys_seen[0] - tile, 0, KEYS), zk_attn_clamp(keys_seen[1] - tile, 0, KEYS)};
+    const bool moved = zk_prefill_softmax(weight, all_see >= tile + KEYS, high, in_split == 0, s, &state, w, a);
     zk_wgmma_wait<0>();
+    zk_wgmma_settle(o);
     if (j > 0 && lane == 0) zk_mbar_arrive(&sm->v_empty[stage ^ 1]);
-    if (split_ended) {
-      merge_values<D>(rows, total, o);
+    if (j > 0 && in_split == 0) { // o is of the split before
+      zk_prefill_merge_values<COMPUTING>(rows, total, o);
 #pragma unroll
       for (int i = 0; i < D / 8; ++i) total[i * COMPUTING] = {{o[4 * i], o[4 * i + 1], o[4 * i + 2], o[4 * i + 3]}};
-    } else {
+    } else if (moved) {
 #pragma unroll
       for (int i = 0; i < D / 2; ++i) o[i] = o[i] * a[i / 2 % 2];
     }
-    zk_softmax_pack(s, p);
-    in_split = in_split + 1 == split_tiles ? 0 : in_split + 1;
+    zk_wgmma_replace(p, w, zero);
+    zk_mbar_wait(&sm->v_full[stage], k->parity);
     zk_prefill_next(k);
+    if (last) break;
+    zk_mbar_wait(&sm->k_full[k->at], k->parity);
+    zk_barrier(TURN_BARRIER(group), COMPUTING);
+    queue_scores<D>(sm, k->at, group, s);
+    queue_values<D>(sm, stage, p, in_split == 0, o);
+    zk_barrier_arrive(TURN_BARRIER(group ^ 1), COMPUTING);
+    in_split = in_split + 1 == split_tiles ? 0 : in_split + 1;
+    if (in_split == 0) {
+      zk_prefill_merge(weight, state, &rows);
+      state = zk_softmax_begin();
+    }
+    zk_wgmma_wait<1>();
   }
 
   const int32_t stage = k->at ^ 1, last_tile = work.first_tile + num_tiles - 1, keys = work.num_keys - last_tile * KEYS;
-  zk_mbar_wait(&sm->v_full[stage], stage == 1 ? k->parity ^ 1 : k->parity);
   if (keys < KEYS) clear_values<D>(sm, stage, keys, group);
-  queue_values<D>(sm, stage, p, in_split == second, o);
-  const merged_rows before = rows;
-  merge_scalars(weight, state, &rows);
+  queue_values<D>(sm, stage, p, in_split == 0, o);
   zk_wgmma_wait<0>();
+  zk_wgmma_settle(o);
+  const zk_prefill_merged before = rows;
+  zk_prefill_merge(weight, state, &rows);
   if (lane == 0) zk_mbar_arrive(&sm->v_empty[stage]);
-  // A row that ends before the last split keeps its total; what follows adds +0 to it anyway.
+    // A row that ends before the last split keeps its total; what follows adds +0 to it anyway.
 #pragma unroll
   for (int r = 0; r < 2; ++r)
     if (keys_seen[r] <= last_tile / split_tiles * at.split_keys)
       rows.M[r] = before.M[r], rows.L[r] = before.L[r], rows.A[r] = 1.0f, rows.B[r] = 0.0f, rows.copy[r] = false;
-  merge_values<D>(rows, total, o);
+  zk_prefill_merge_values<COMPUTING>(rows, total, o);
+  if (partials.o == NULL) zk_prefill_divide(weight, rows.L, o);
 #pragma unroll
-  for (int r = 0; r < 2; ++r)
-    if (keys_seen[r] > work.first_tile * KEYS)
-      store_row<D>(weight, partials, zk_attn_row(at, block, work.kv_head, flat[r]), work.first_tile / split_tiles, r,
-                   rows, o, out, lse);
+  for (int r = 0; r < 2; ++r) {
+    const size_t row = zk_attn_row(at, block, work.kv_head, flat[r]);
+    const bool there = keys_seen[r] > work.first_tile * KEYS;
+    if (partials.o == NULL) zk_prefill_store<D>(weight, row, there, r, rows, o, out, lse);
+    else zk_prefill_store_split<D>(partials, row, work.first_tile / split_tiles, there, r, rows, o);
+  }
 }
 
 template <int D>
@@ -215,13 +174,13 @@ static __global__ void __launch_bounds__(ZK_PREFILL_THREADS, 1)
   __syncthreads();
   const int32_t role = __shfl_sync(0xffffffffu, (int32_t)threadIdx.x / 128, 0);
   if (role == COMPUTING / 128) {
-    zk_registers_give<24>();
+    zk_registers_give<40>();
     const int32_t warp = __shfl_sync(0xffffffffu, (int32_t)threadIdx.x / 32, 0) % 4;
     if (warp == 0) zk_prefill_keys<D>(at, partials, maps, sm);
     else if (warp == 1) zk_prefill_values<D>(at, maps, sm);
     else zk_prefill_queries<D>(at, q, sm);
   } else {
-    zk_registers_take<240>();
+    zk_registers_take<232>();
     zk_prefill_ring found = {0, 0}, k = {0, 0};
     if (role == 1) zk_barrier_arrive(TURN_BARRIER(0), COMPUTING); // the first turn is warpgroup 0's
 #pragma unroll 1

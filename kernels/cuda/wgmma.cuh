@@ -44,6 +44,20 @@ static __device__ __forceinline__ void zk_wgmma_commit() { asm volatile("wgmma.c
 template <int GROUPS> static __device__ __forceinline__ void zk_wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(GROUPS) : "memory");
 }
+// After a wait: accumulators that may now be read. To the compiler they are there once their steps are queued, so without
+// this it might read them earlier.
+template <int N> static __device__ __forceinline__ void zk_wgmma_settle(float (&d)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+// After a wait: `next` takes the place of an A operand whose steps have ended. To the compiler an operand has been read
+// once its step is queued, and it would give the registers to others while the tensor core still reads them. So the old
+// value takes part: `zero` is 0, in a way that the compiler cannot see.
+template <int N>
+static __device__ __forceinline__ void zk_wgmma_replace(uint32_t (&a)[N], const uint32_t (&next)[N], uint32_t zero) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) a[i] = next[i] ^ (a[i] & zero);
+}
 
 // Operands of the instructions below: 4, 8 or 16 accumulators from d[i], and their names.
 #define ZK_WGMMA_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
