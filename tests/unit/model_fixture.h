@@ -1,4 +1,5 @@
-// What tests of whole models share: a policy from a fixture folder or made from scratch, on the CPU.
+// What tests of whole models share: a policy from a fixture folder or made from scratch, on the CPU but where a test asks for another
+// device.
 #ifndef ZK_TESTS_MODEL_FIXTURE_H
 #define ZK_TESTS_MODEL_FIXTURE_H
 
@@ -12,12 +13,16 @@ typedef struct {
   zk_policy policy;
 } test_model;
 
-// A policy without weights on the CPU.
-static inline void test_model_open(test_model *m, zk_numerics numerics, const zk_model_config *config) {
+// A policy without weights.
+static inline void test_model_open_on(test_model *m, zk_device_kind kind, zk_numerics numerics, const zk_model_config *config) {
   OK(zk_model_config_check(config));
-  OK(zk_device_open(ZK_DEVICE_CPU, 0, &m->device));
+  OK(zk_device_open(kind, 0, &m->device));
   OK(zk_stream_open(m->device, ZK_SIDE_NONE, &m->stream));
   OK(zk_policy_open(m->device, numerics, config, config->max_position, &m->policy));
+}
+
+static inline void test_model_open(test_model *m, zk_numerics numerics, const zk_model_config *config) {
+  test_model_open_on(m, ZK_DEVICE_CPU, numerics, config);
 }
 
 static inline void test_model_load(test_model *m, const char *dir) {
