@@ -56,7 +56,7 @@ typedef struct { zk_sequence *head, *tail; } zk_queue;
 
 // The int32 arrays of one step, in one block so that one copy carries them: addresses in the host's block or in the device's.
 typedef struct {
-  int32_t *tokens, *positions, *seq_row_start, *seq_first_pos, *page_table;
+  int32_t *tokens, *positions, *seq_row_start, *seq_first_pos, *seq_shared_pages, *page_table;
   int32_t *rows, *step, *prompt_id, *sample_idx, *position; // of each draw
   size_t num_words;
 } zk_step_arrays;

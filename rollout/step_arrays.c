@@ -15,6 +15,7 @@ zk_step_arrays zk_step_layout(const zk_engine *e, const zk_step *step, int32_t *
   zk_step_arrays a = {0};
   a.tokens = take(base, &a.num_words, t), a.positions = take(base, &a.num_words, t);
   a.seq_row_start = take(base, &a.num_words, s + 1), a.seq_first_pos = take(base, &a.num_words, s);
+  a.seq_shared_pages = take(base, &a.num_words, s);
   a.rows = take(base, &a.num_words, d), a.step = take(base, &a.num_words, d), a.prompt_id = take(base, &a.num_words, d);
   a.sample_idx = take(base, &a.num_words, d), a.position = take(base, &a.num_words, d);
   a.page_table = take(base, &a.num_words, s * (size_t)e->max_pages);
@@ -58,7 +59,7 @@ static void count(const zk_engine *e, zk_step *step) {
 // Rows from `row` on belong to sequences of one token each, whose keys go to a page that nobody reads: whatever they draw is not looked at.
 static void fill_padding(const zk_engine *e, const zk_step *step, int32_t row, const zk_step_arrays *a) {
   for (; row < step->num_rows; row++) {
-    a->tokens[row] = a->positions[row] = a->seq_first_pos[row] = 0;
+    a->tokens[row] = a->positions[row] = a->seq_first_pos[row] = a->seq_shared_pages[row] = 0;
     a->seq_row_start[row + 1] = row + 1;
     a->page_table[(size_t)row * (size_t)e->max_pages] = e->padding_page;
     a->rows[row] = row;
@@ -67,12 +68,20 @@ static void fill_padding(const zk_engine *e, const zk_step *step, int32_t row, c
   }
 }
 
+// How many first pages two sequences have in common: samples of a prompt begin with its pages, and attention reads them once.
+static int32_t shared_pages(const zk_sequence *a, const zk_sequence *b) {
+  int32_t n = 0;
+  while (n < a->num_pages && n < b->num_pages && a->pages[n] == b->pages[n]) n++;
+  return n;
+}
+
 void zk_step_fill(zk_engine *e, zk_step *step) {
   count(e, step);
   const int32_t real_rows = step->num_rows;
   if (step->is_decode && e->padding_page >= 0) step->num_rows = step->num_seqs = step->num_draws = zk_step_padded(e, real_rows);
   const zk_step_arrays a = zk_step_layout(e, step, step->host);
   int32_t row = 0, s = 0, n = 0;
+  const zk_sequence *before = NULL; // in the step
   step->num_samples = 0;
   a.seq_row_start[0] = 0;
   for (int32_t i = 0; i < e->num_running; i++) {
@@ -84,6 +93,8 @@ void zk_step_fill(zk_engine *e, zk_step *step) {
     }
     if (seq->pending && seq->num_cached + seq->batch_rows == seq->num_tokens) a.tokens[row - 1] = -seq->pending; // zk_tokens_follow
     a.seq_first_pos[s] = seq->num_cached;
+    a.seq_shared_pages[s] = before == NULL ? 0 : shared_pages(before, seq);
+    before = seq;
     memcpy(a.page_table + (size_t)s * (size_t)e->max_pages, seq->pages, (size_t)seq->num_pages * sizeof(int32_t));
     if (!seq->is_prefix && seq->num_cached + seq->batch_rows == seq->num_tokens + seq->num_draft) {
       step->samples[step->num_samples++] = (zk_sample_draw){.seq = seq, .at = seq->num_tokens - seq->group->num_prompt};

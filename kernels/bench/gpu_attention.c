@@ -1,11 +1,13 @@
 // Attention of an 8B model on a GPU (32 query heads, 8 KV heads of 128), bf16: prefill, decode over a paged cache, backward. Its rival, cuDNN, is
 // measured by experiments/bench/torch_rivals.py, which names the shapes as this file does.
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/attention.h"
 #include "kernels/bench/gpu.h"
 
-enum { HEADS = 32, KV_HEADS = 8, DIM = 128, PAGE = 64 };
+enum { HEADS = 32, KV_HEADS = 8, DIM = 128, PAGE = 64, GROUP = 16 };
 static const char forward_group[] = "attention forward", decode_group[] = "attention decode",
                   backward_group[] = "attention backward", write_group[] = "kv write";
 static const zk_attention_desc desc = {ZK_BF16, HEADS, KV_HEADS, DIM, PAGE, 0x1.6a09e6p-4f}; // 1 / sqrt(128)
@@ -14,7 +16,9 @@ typedef struct {
   zk_stream *stream;
   zk_attention_batch batch;
   int32_t copies, turn; // of the cache, each call the next one: a page table for each
-  int32_t keys;         // of each sequence
+  int32_t keys, least;  // of a sequence: at most, and, if not 0, at least
+  int32_t shared;       // first keys that GROUP neighbours have in common
+  int64_t total_keys;   // that a call reads, of all sequences; shared ones once
   const int32_t *tables;
   void *q, *k_cache, *v_cache, *out, *dout, *dq, *dk, *dv, *k, *v;
   float *lse;
@@ -36,30 +40,51 @@ static zk_status run_write(void *arg) {
   return zk_kv_write(a->stream, &desc, &a->batch, a->k, a->v, a->k_cache, a->v_cache);
 }
 
-// num_seqs sequences of `keys` keys each, of which the last rows_each are queries. Pages lie in the order of a long run: scattered.
-static zk_status make_batch(zk_bench *bench, attention_arg *a, int32_t num_seqs, int32_t rows_each) {
-  const int32_t max_pages = (a->keys + PAGE - 1) / PAGE;
+static uint64_t draw(uint64_t *state) { // xorshift64 (Marsaglia 2003)
+  *state ^= *state << 13, *state ^= *state >> 7, *state ^= *state << 17;
+  return *state;
+}
+
+// Page tables of every copy, in the order of a long run: scattered. Neighbours begin with the same pages.
+static void scatter_pages(const attention_arg *a, int32_t num_seqs, int32_t max_pages, int32_t *table) {
   const int64_t pages = (int64_t)num_seqs * max_pages * a->copies;
-  int32_t *table = malloc((size_t)pages * sizeof *table), *start = calloc((size_t)num_seqs * 2 + 1, sizeof *start);
-  zk_status status = table != NULL && start != NULL ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a batch");
-  for (int64_t i = 0; i < pages && status == ZK_OK; i++) table[i] = (int32_t)i;
-  uint64_t state = 88172645463325252ull; // xorshift64 (Marsaglia 2003)
-  for (int64_t i = pages - 1; i > 0 && status == ZK_OK; i--) {
-    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-    const int64_t j = (int64_t)(state % (uint64_t)(i + 1));
+  uint64_t state = 88172645463325252ull;
+  for (int64_t i = 0; i < pages; i++) table[i] = (int32_t)i;
+  for (int64_t i = pages - 1; i > 0; i--) {
+    const int64_t j = (int64_t)(draw(&state) % (uint64_t)(i + 1));
     const int32_t swapped = table[i];
     table[i] = table[j], table[j] = swapped;
   }
-  int32_t *first = start == NULL ? NULL : start + num_seqs + 1;
-  for (int32_t s = 0; s < num_seqs && status == ZK_OK; s++)
-    start[s + 1] = (s + 1) * rows_each, first[s] = a->keys - rows_each;
-  void *start_d = NULL, *first_d = NULL, *table_d = NULL;
-  if (status == ZK_OK) status = zk_bench_upload(bench, table, (size_t)pages * sizeof *table, &table_d);
+  for (int64_t s = 0; s < (int64_t)num_seqs * a->copies; s++)
+    if (s % num_seqs % GROUP != 0)
+      memcpy(table + s * max_pages, table + (s - 1) * max_pages, (size_t)(a->shared / PAGE) * sizeof *table);
+}
+
+// num_seqs sequences, of which the last rows_each keys are queries.
+static zk_status make_batch(zk_bench *bench, attention_arg *a, int32_t num_seqs, int32_t rows_each) {
+  const int32_t max_pages = (a->keys + PAGE - 1) / PAGE;
+  const int64_t pages = (int64_t)num_seqs * max_pages * a->copies;
+  int32_t *table = malloc((size_t)pages * sizeof *table), *ints = calloc((size_t)num_seqs * 3 + 1, sizeof *ints);
+  if (table == NULL || ints == NULL) return free(table), free(ints), ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a batch");
+  scatter_pages(a, num_seqs, max_pages, table);
+  int32_t *start = ints, *first = start + num_seqs + 1, *shared = first + num_seqs;
+  uint64_t state = 42;
+  a->total_keys = 0;
+  for (int32_t s = 0; s < num_seqs; s++) {
+    const int32_t spread = a->least > 0 ? a->keys - a->least + 1 : 1,
+                  keys = a->keys - (int32_t)(draw(&state) % (uint64_t)spread);
+    start[s + 1] = (s + 1) * rows_each, first[s] = keys - rows_each;
+    if (s % GROUP != 0) shared[s] = a->shared / PAGE;
+    a->total_keys += keys - shared[s] * PAGE;
+  }
+  void *start_d = NULL, *first_d = NULL, *shared_d = NULL, *table_d = NULL;
+  zk_status status = zk_bench_upload(bench, table, (size_t)pages * sizeof *table, &table_d);
   if (status == ZK_OK) status = zk_bench_upload(bench, start, (size_t)(num_seqs + 1) * sizeof *start, &start_d);
   if (status == ZK_OK) status = zk_bench_upload(bench, first, (size_t)num_seqs * sizeof *first, &first_d);
-  free(table), free(start);
+  if (status == ZK_OK) status = zk_bench_upload(bench, shared, (size_t)num_seqs * sizeof *shared, &shared_d);
+  free(table), free(ints);
   a->tables = table_d;
-  a->batch = (zk_attention_batch){num_seqs * rows_each, num_seqs, max_pages, start_d, first_d, table_d, NULL};
+  a->batch = (zk_attention_batch){num_seqs * rows_each, num_seqs, max_pages, start_d, first_d, table_d, shared_d};
   if (status != ZK_OK) return status;
   const int64_t n = (int64_t)(zk_kv_cache_bytes(zk_bench_device(bench), &desc, (int32_t)pages) / 2);
   ZK_TRY(zk_bench_random(bench, ZK_BF16, n, 1.0f, "keys", &a->k_cache));
@@ -96,17 +121,24 @@ static zk_status prefill(zk_bench *bench, int32_t size, bool backward) {
   return zk_bench_add_gpu(bench, backward_group, shape, row);
 }
 
-static zk_status decode(zk_bench *bench, int32_t num_seqs, int32_t keys) {
-  attention_arg a = {.stream = zk_bench_stream(bench), .keys = zk_bench_size(bench, keys, 16)};
-  num_seqs = zk_bench_size(bench, num_seqs, 1);
-  const int64_t bytes = (int64_t)num_seqs * a.keys * KV_HEADS * DIM * 2 * 2;
-  a.copies = zk_bench_copies(bytes);
+typedef struct {
+  int32_t seqs, keys, least, shared;
+} decode_shape;
+
+static zk_status decode(zk_bench *bench, decode_shape d) {
+  attention_arg a = {.stream = zk_bench_stream(bench), .keys = zk_bench_size(bench, d.keys, 16), .least = d.least};
+  const bool whole = a.keys == d.keys; // sizes are not cut
+  if (!whole) a.least = 0;
+  else a.shared = d.shared;
+  const int32_t num_seqs = zk_bench_size(bench, d.seqs, 1);
+  a.copies = zk_bench_copies((int64_t)num_seqs * (a.keys - a.shared) * KV_HEADS * DIM * 2 * 2);
   ZK_TRY(make_batch(bench, &a, num_seqs, 1));
   ZK_TRY(make_queries(bench, &a));
-  zk_bench_row row = {.flops = 4.0 * num_seqs * a.keys * HEADS * DIM,
-                      .bytes = (double)bytes + 4.0 * num_seqs * HEADS * DIM};
-  char shape[48];
-  snprintf(shape, sizeof shape, "B %d KV %d", num_seqs, a.keys);
+  zk_bench_row row = {.bytes = 4.0 * (double)(a.total_keys * KV_HEADS * DIM) + 4.0 * num_seqs * HEADS * DIM};
+  char shape[64], detail[32] = "";
+  if (a.least > 0) snprintf(detail, sizeof detail, "%d..", a.least);
+  snprintf(shape, sizeof shape, "B %d KV %s%d", num_seqs, detail, a.keys);
+  if (a.shared > 0) snprintf(detail, sizeof detail, " %d of %d shared", a.shared, GROUP), strcat(shape, detail);
   ZK_TRY(zk_bench_time_gpu(bench, run_forward, &a, 0.0, &row.us));
   return zk_bench_add_gpu(bench, decode_group, shape, row);
 }
@@ -125,8 +157,10 @@ static zk_status write_rows(zk_bench *bench, int32_t size) {
 }
 
 static zk_status run(zk_bench *bench) {
-  static const int32_t decodes[][2] = {{1, 1024},  {1, 32768},  {8, 131072}, {32, 4096},
-                                       {64, 8192}, {256, 1024}, {512, 600}}; // sequences, keys
+  static const decode_shape decodes[] = {{1, 1024, 0, 0},   {1, 32768, 0, 0},  {8, 131072, 0, 0},
+                                         {32, 4096, 0, 0},  {64, 8192, 0, 0},  {256, 1024, 0, 0},
+                                         {512, 600, 0, 0},  {256, 1126, 0, 0}, {256, 2000, 100, 0},
+                                         {256, 1280, 0, 0}, {256, 1280, 0, 1024}};
   zk_status status = ZK_OK;
   for (int32_t size = 1024; size <= 8192 && status == ZK_OK && zk_bench_wants(bench, forward_group); size *= 8) {
     status = prefill(bench, size, false);
@@ -134,7 +168,7 @@ static zk_status run(zk_bench *bench) {
   }
   for (size_t i = 0; i < sizeof decodes / sizeof decodes[0] && status == ZK_OK && zk_bench_wants(bench, decode_group);
        i++) {
-    status = decode(bench, decodes[i][0], decodes[i][1]);
+    status = decode(bench, decodes[i]);
     zk_bench_release(bench);
   }
   if (status == ZK_OK && zk_bench_wants(bench, backward_group)) status = prefill(bench, 4096, true);
