@@ -3,72 +3,21 @@
 // when the weights are. Nothing on their way from one tile to the next waits for global memory.
 //
 // A row of one split is finished on the spot. Of others, each split leaves (b, l, o) in scratch memory, and a second
-// kernel merges them, ascending.
+// kernel merges them, ascending (attention_decode_merge.cuh).
+//
+// What the kernels of a step do not write, which is all but q and the caches, is read while the kernel ahead still runs.
 #include "kernels/cuda/attention_decode_loader.cuh"
+#include "kernels/cuda/attention_decode_merge.cuh"
 #include "kernels/cuda/attention_decode_tile.cuh"
-#include "kernels/cuda/attention_merge.cuh"
 
 #define ZK_DECODE_MOST_PARTIAL_BYTES ((size_t)1 << 30)
-
-struct outputs {
-  zk_attn_partials partials;
-  int32_t *num_splits; // of each row of [T, Hq]
-  zk_bf16 *out;
-  float *lse;
-  uint32_t *queue; // the loader's
-};
-
-// One block a row, one warp for 64 columns. Lane i computes the factors of split 32 j + i, from the smallest b before it
-// and with it; all lanes then walk the splits.
-template <int DIM>
-static __global__ void __launch_bounds__(DIM / 2)
-    merge_decoded(zk_attn_exp_bf16 weight, outputs to) {
-  const int32_t lane = (int32_t)threadIdx.x % 32, d = (int32_t)threadIdx.x * 2;
-  const size_t row = blockIdx.x, first = row * (size_t)to.partials.num_splits;
-  zk_wait_for_previous();
-  const int32_t num_splits = to.num_splits[row];
-  if (num_splits == 1) return;
-  float B = INFINITY, L = 0.0f, O[2] = {0.0f, 0.0f};
-  for (int32_t begin = 0; begin < num_splits; begin += 32) {
-    const int32_t count = zk_attn_min(num_splits - begin, 32);
-    const float *ml = to.partials.ml + 2 * (first + (size_t)begin), *o = to.partials.o + (first + (size_t)begin) * DIM + d;
-    const float b = lane < count ? ml[2 * lane] : INFINITY, l = lane < count ? ml[2 * lane + 1] : 0.0f;
-    float2 part[32];
-#pragma unroll
-    for (int i = 0; i < 32; ++i)
-      if (i < count) part[i] = *(const float2 *)(o + i * DIM);
-    float n = b; // smallest up to this split
-    for (int distance = 1; distance < 32; distance *= 2) {
-      const float left = __shfl_up_sync(0xffffffffu, n, (unsigned)distance);
-      if (lane >= distance && left < n) n = left;
-    }
-    n = B < n ? B : n;
-    float before = __shfl_up_sync(0xffffffffu, n, 1);
-    if (lane == 0) before = B;
-    const bool copied = before == INFINITY;
-    const float of_total = weight(before, n), of_split = weight(b, n);
-    B = __shfl_sync(0xffffffffu, n, 31);
-#pragma unroll
-    for (int i = 0; i < 32; ++i) {
-      if (i >= count) break;
-      const float Ai = __shfl_sync(0xffffffffu, of_total, i), ai = __shfl_sync(0xffffffffu, of_split, i),
-                  li = __shfl_sync(0xffffffffu, l, i);
-      const bool copy = __shfl_sync(0xffffffffu, (int)copied, i) != 0;
-      L = copy ? li : fmaf(L, Ai, li * ai);
-      O[0] = copy ? part[i].x : fmaf(O[0], Ai, part[i].x * ai);
-      O[1] = copy ? part[i].y : fmaf(O[1], Ai, part[i].y * ai);
-    }
-  }
-  *(uint32_t *)(to.out + row * DIM + (size_t)d) = zk_bf16_pack(weight.out(O[0], L), weight.out(O[1], L));
-  if (d == 0 && to.lse != NULL) to.lse[row] = weight.lse(B, L);
-}
 
 // Rows g and g + 8 of a finished split, by the computing threads: to the outputs if it was the row's only split, else
 // to scratch memory.
 template <int DIM, class Shared>
 static __device__ __forceinline__ void store_split(const zk_attn &a, const zk_attn_exp_bf16 &weight,
                                                    const zk_decode_tile &tile, const zk_decode_state<DIM> &state,
-                                                   const Shared *shared, const outputs &to) {
+                                                   const Shared *shared, const zk_decode_outputs &to) {
   const int32_t lane = (int32_t)threadIdx.x % 32, warp = (int32_t)threadIdx.x / 32;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -100,7 +49,7 @@ static __device__ __forceinline__ float sum_lanes(float l) {
 template <int DIM, int STAGES>
 static __global__ void __launch_bounds__(DIM * 2 + 32)
     decode(zk_attn a, zk_attn_exp_bf16 weight, const zk_bf16 *q, const __grid_constant__ zk_decode_maps maps,
-           outputs to) {
+           zk_decode_outputs to) {
   using shared_t = zk_decode_shared<DIM, STAGES>;
   constexpr int warps = shared_t::WARPS, fragments = ZK_BF16_KEYS / 8 / warps;
   ZK_DYNAMIC_SHARED(shared_t, shared);
@@ -108,14 +57,15 @@ static __global__ void __launch_bounds__(DIM * 2 + 32)
   if (thread == 0)
     for (int i = 0; i < STAGES; ++i)
       zk_decode_init(&shared->k_full[i]), zk_decode_init(&shared->v_full[i]), zk_decode_init(&shared->free[i]);
-  zk_wait_for_previous();
+  if (warp == warps) zk_decode_prefetch(&maps);
   zk_decode_count(a, DIM * 2 + 32, shared);
   if (warp == warps) {
-    zk_decode_loader<DIM, STAGES> loader = {a, shared, &maps, q, to.queue, (int32_t)blockIdx.x};
+    zk_decode_loader<DIM, STAGES> loader = {a, shared, &maps, q, to.queue};
     loader.run();
     return;
   }
-
+  zk_wait_for_previous();
+  zk_let_next_start();
 #ifdef ZK_SIMT
   __syncthreads(); // the first tiles are there
 #endif
@@ -145,8 +95,8 @@ static __global__ void __launch_bounds__(DIM * 2 + 32)
       scale[r] = r > 0 && !tall ? 1.0f : zk_decode_weigh<DIM, fragments>(weight, s, r, high[r], &state.b[r], shared);
     zk_decode_meet(DIM * 2); // weights are there
     zk_decode_wait(&shared->v_full[stage], parity);
-    zk_decode_values(shared, shared->v[stage], zk_attn_min(tile.num_keys - tile.key, ZK_BF16_KEYS), tile.num_rows, scale,
-                     state.o, &state.l);
+    zk_decode_values(shared, shared->v[stage], zk_attn_min(tile.num_keys - tile.key, ZK_BF16_KEYS), tile.num_rows,
+                     scale, state.o, &state.l);
     if (!tile.is_last) continue;
     if (thread < 128) {
       const float l = sum_lanes(state.l);
@@ -155,7 +105,6 @@ static __global__ void __launch_bounds__(DIM * 2 + 32)
     zk_decode_meet(DIM * 2);
     store_split<DIM>(a, weight, tile, state, shared, to);
   }
-  zk_let_next_start();
 }
 
 // ---- the host's side
@@ -203,7 +152,7 @@ bool zk_attn_decode_valid(const zk_attn &a, int32_t num_rows) {
 
 template <int DIM, int STAGES, int BLOCKS_PER_SM>
 static zk_status launch(zk_stream *stream, const zk_attn &a, int32_t num_rows, const zk_bf16 *q, const zk_bf16 *k_cache,
-                        const zk_bf16 *v_cache, outputs to) {
+                        const zk_bf16 *v_cache, zk_decode_outputs to) {
   zk_decode_maps maps;
   ZK_TRY(make_maps(a, k_cache, v_cache, &maps));
   const size_t bytes = sizeof(zk_decode_shared<DIM, STAGES>);
@@ -219,17 +168,23 @@ static zk_status launch(zk_stream *stream, const zk_attn &a, int32_t num_rows, c
     ZK_LAUNCH_DEPENDENT((decode<DIM, STAGES>), (unsigned)(items < resident ? items : resident), DIM * 2 + 32, bytes,
                         stream, part, zk_attn_exp_of(a), q, maps, to);
   }
-  if (most_splits(a) > 1)
-    ZK_LAUNCH_EARLY(true, (merge_decoded<DIM>), (unsigned)(num_rows * a.num_heads), DIM / 2, 0, stream,
-                    zk_attn_exp_of(a), to);
+  if (most_splits(a) == 1) return ZK_OK;
+  const int32_t rows = num_rows * a.num_heads, at_once = ZK_DECODE_MERGE_THREADS / 16;
+  if (most_splits(a) <= ZK_DECODE_FEW_SPLITS)
+    ZK_LAUNCH_EARLY(true, (zk_decode_merge_few<DIM>), (unsigned)((rows + at_once - 1) / at_once),
+                    ZK_DECODE_MERGE_THREADS, 0, stream, zk_attn_exp_of(a), rows, to);
+  else ZK_LAUNCH_EARLY(true, (zk_decode_merge_many<DIM>), (unsigned)rows, DIM / 2, 0, stream, zk_attn_exp_of(a), to);
   return ZK_OK;
 }
 
-static outputs make_outputs(const zk_attn &a, int32_t num_rows, char *scratch, zk_bf16 *out, float *lse,
-                            uint32_t *queue) {
+static zk_decode_outputs make_outputs(const zk_attn &a, int32_t num_rows, char *scratch, zk_bf16 *out, float *lse,
+                                      uint32_t *queue) {
   const partial_bytes bytes = partial_bytes_of(a, num_rows);
   return {{(float *)scratch, (float *)(scratch + bytes.o), most_splits(a)},
-          (int32_t *)(scratch + bytes.o + bytes.ml), out, lse, queue};
+          (int32_t *)(scratch + bytes.o + bytes.ml),
+          out,
+          lse,
+          queue};
 }
 
 zk_status zk_attn_decode(zk_stream *stream, const zk_attn &a, int32_t num_rows, const zk_bf16 *q,
@@ -237,6 +192,6 @@ zk_status zk_attn_decode(zk_stream *stream, const zk_attn &a, int32_t num_rows, 
   const partial_bytes bytes = partial_bytes_of(a, num_rows);
   char *scratch = NULL;
   if (bytes.o > 0) ZK_TRY(zk_stream_scratch(stream, bytes.o + bytes.ml + bytes.num_splits, (void **)&scratch));
-  const outputs to = make_outputs(a, num_rows, scratch, out, lse, zk_cuda_counters(stream));
+  const zk_decode_outputs to = make_outputs(a, num_rows, scratch, out, lse, zk_cuda_counters(stream));
   return (a.dim == 64 ? launch<64, 2, 2> : launch<128, 3, 1>)(stream, a, num_rows, q, k_cache, v_cache, to);
 }

@@ -86,6 +86,13 @@ static __device__ __forceinline__ const zk_bf16 *zk_decode_piece(const zk_bf16 *
 
 // ---- copies
 
+static __device__ __forceinline__ void zk_decode_prefetch(const zk_decode_maps *maps) { // by one warp
+#ifndef ZK_SIMT
+  const int32_t lane = (int32_t)threadIdx.x % 32;
+  if (lane < 4) zk_tma_prefetch_map(lane == 0 ? &maps->k : lane == 1 ? &maps->v : lane == 2 ? &maps->k_end : &maps->v_end);
+#endif
+}
+
 static __device__ __forceinline__ void zk_decode_init(uint64_t *bar) {
 #ifndef ZK_SIMT
   zk_mbar_init(bar, 1);

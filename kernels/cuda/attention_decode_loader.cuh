@@ -16,8 +16,9 @@ template <int DIM, int STAGES> struct zk_decode_loader {
   const zk_decode_maps *maps;
   const zk_bf16 *q;
   uint32_t *queue;      // [0] items handed out besides each block's first, [1] blocks that have ended
-  int32_t item;         // the next one, with heads; in lane 0 alone, as the queue's answer may be on its way
-  zk_decode_tile ahead; // first tile of the next window
+  bool started;         // the block's first item, which its number says, is taken
+  zk_decode_tile ahead; // first tile of the window to come (`prepared`), or of the one at hand
+  bool prepared, turns; // turns: the window at hand is used up
   int32_t page;         // of this lane's 16 keys of that window; may be on its way
   zk_decode_tile next;  // the next tile of the stream
   int32_t window, row;  // the next tile's window's first key; row of the maps with this lane's 16 keys of the window
@@ -36,9 +37,11 @@ template <int DIM, int STAGES> struct zk_decode_loader {
     const int32_t num_items = shared->item_start[a.num_seqs] * a.num_kv_heads;
     ahead.num_rows = 0;
     while (ahead.num_rows == 0) {
-      const int32_t mine = __shfl_sync(0xffffffffu, item, 0);
+      int32_t mine = (int32_t)blockIdx.x;
+      if (started && lane() == 0) mine = (int32_t)(gridDim.x + atomicAdd(&queue[0], 1u));
+      mine = __shfl_sync(0xffffffffu, mine, 0);
+      started = true;
       if (mine >= num_items) return;
-      if (lane() == 0) item = (int32_t)(gridDim.x + atomicAdd(&queue[0], 1u));
       const int32_t place = mine / a.num_kv_heads, s = zk_attn_bisect(shared->item_start, a.num_seqs, place);
       zk_decode_gang gang = zk_decode_find_gang(a, shared->row_start, shared->first_pos, s - s % 32 + lane());
       gang.first = __shfl_sync(0xffffffffu, gang.first, s % 32);
@@ -55,8 +58,7 @@ template <int DIM, int STAGES> struct zk_decode_loader {
       ahead.row_start = row_start;
       ahead.begin = is_first ? local % blocks * ZK_DECODE_ROWS : 0;
       const int32_t end = together ? gang.num_seqs * a.group : zk_attn_min(ahead.begin + ZK_DECODE_ROWS, flat);
-      ahead.num_keys =
-          together ? (ahead.split + 1) * a.split_keys : shared->first_pos[s] + (end - 1) / a.group + 1;
+      ahead.num_keys = together ? (ahead.split + 1) * a.split_keys : shared->first_pos[s] + (end - 1) / a.group + 1;
       ahead.key = ahead.split * a.split_keys;
       if (ahead.key >= ahead.num_keys) continue; // only later blocks of this sequence see the split
       ahead.num_rows = end - ahead.begin;
@@ -68,19 +70,21 @@ template <int DIM, int STAGES> struct zk_decode_loader {
     if (ahead.num_rows > 0 && key < end_of(ahead))
       page = a.page_table[(size_t)ahead.seq * (size_t)a.max_pages + (size_t)(key / a.page_tokens)];
   }
-  // On to the window ahead; and looks for the one after it.
+  // Looks for the window after the one at hand.
+  __device__ __forceinline__ void prepare() {
+    ahead.key += window_keys, ahead.is_first = 0;
+    if (ahead.num_rows == 0 || ahead.key >= end_of(ahead)) find_item();
+    ask_pages();
+    prepared = true;
+  }
   __device__ __forceinline__ void turn() {
     next = ahead, window = ahead.key;
-    if (next.num_rows == 0) return;
-    row = (page * a.num_kv_heads + next.kv_head) * a.page_tokens +
-          (window + lane() * ZK_PAGE_MULTIPLE) % a.page_tokens;
-    ahead.key += window_keys, ahead.is_first = 0;
-    if (ahead.key >= end_of(ahead)) find_item();
-    ask_pages();
+    row = (page * a.num_kv_heads + next.kv_head) * a.page_tokens + (window + lane() * ZK_PAGE_MULTIPLE) % a.page_tokens;
+    prepared = turns = false;
   }
   // This lane's box, if it has one, once the barrier knows of all bytes.
-  __device__ __forceinline__ void copy(zk_bf16 *slot, const zk_decode_map &whole, const zk_decode_map &end, uint64_t *bar,
-                                       uint32_t bytes) {
+  __device__ __forceinline__ void copy(zk_bf16 *slot, const zk_decode_map &whole, const zk_decode_map &end,
+                                       uint64_t *bar, uint32_t bytes) {
     if (lane() == 0) zk_decode_expect(bar, bytes);
     __syncwarp();
     if (row_of_v < 0) return;
@@ -90,6 +94,7 @@ template <int DIM, int STAGES> struct zk_decode_loader {
   // Asks for K of the next tile, and for Q with an item's first; writes down what the tile is. At the stream's end writes
   // down that.
   __device__ __forceinline__ void ask_k() {
+    if (turns) turn();
     const int32_t stage = asked % STAGES;
     uint64_t *bar = &shared->k_full[stage];
     next.is_last = next.key + ZK_BF16_KEYS >= end_of(next);
@@ -110,19 +115,21 @@ template <int DIM, int STAGES> struct zk_decode_loader {
       zk_decode_copy_row(shared->q[stage][lane()], q + zk_decode_row(a, next, lane()) * DIM, DIM, bar);
     asked++;
     next.key += ZK_BF16_KEYS, next.is_first = 0;
-    if (next.is_last || next.key == window + window_keys) turn();
+    turns = next.is_last || next.key == window + window_keys;
   }
   __device__ __forceinline__ void ask_v() { // of the same tile
     if (bytes_of_v == 0) return;
     const int32_t stage = (asked - 1) % STAGES;
     copy(shared->v[stage], maps->v, maps->v_end, &shared->v_full[stage], bytes_of_v);
     bytes_of_v = 0;
+    if (!prepared) prepare(); // the queue and the page table answer while the window's other tiles are computed
   }
   // The whole stream. Once the scores of tile i are done, its K and the V of the tile before it are free.
   __device__ __forceinline__ void run() {
-    find_item();
-    ask_pages();
-    turn();
+    prepare(); // of the step's arrays alone
+    turns = true;
+    zk_wait_for_previous();
+    zk_let_next_start();
     for (int i = 0; i < STAGES && !ended; ++i) ask_k(), ask_v();
 #ifndef ZK_SIMT
     for (int32_t i = 0; !ended; ++i) {
