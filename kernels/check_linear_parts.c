@@ -1,10 +1,11 @@
-// Layers of one input in one call, and SwiGLU behind two of them, give what the operations give one by one: every byte of every output, all
-// dirty before. It runs where no fault reaches: a fault is named by its own operation.
+// Layers of one input in one call, with its norm before them or SwiGLU behind two of them, give what the operations give one by one: every
+// byte of every output, all dirty before. It runs where no fault reaches: a fault is named by its own operation.
 #include <string.h>
 
 #include "kernels/check_case.h"
 #include "kernels/linear.h"
 #include "kernels/linear_parts.h"
+#include "kernels/rmsnorm.h"
 #include "kernels/swiglu.h"
 
 #define NUM(a) (int)(sizeof(a) / sizeof((a)[0]))
@@ -13,10 +14,13 @@ typedef struct {
   int64_t rows;
   int32_t in, out[ZK_LINEAR_MOST_PARTS];
   int biases; // a bit a part
+  int norm;
 } shape;
-static const shape shapes[] = {{1, 96, {64, 32, 32}, 0},   {7, 136, {200, 24, 8}, 5},  {33, 64, {48, 16, 16}, 2}, {8, 577, {65, 33, 31}, 7},
-                               {1, 1032, {392, 8, 200}, 0}, {64, 72, {96, 96, 96}, 1}, {128, 40, {16, 8, 8}, 0},  {200, 48, {24, 16, 8}, 4},
-                               {300, 72, {264, 104, 200}, 5}};
+static const shape shapes[] = {{1, 96, {64, 32, 32}, 0, 0},     {7, 136, {200, 24, 8}, 5, 1},     {33, 64, {48, 16, 16}, 2, 1},
+                               {8, 577, {65, 33, 31}, 7, 1},    {1, 1032, {392, 8, 200}, 0, 0},   {64, 72, {96, 96, 96}, 1, 0},
+                               {128, 40, {16, 8, 8}, 0, 1},     {200, 48, {24, 16, 8}, 4, 1},     {1, 1024, {264, 128, 128}, 0, 1},
+                               {3, 192, {2056, 520, 16}, 6, 1}, {8, 128, {40, 1096, 24}, 1, 0},   {5, 576, {200, 24, 16}, 3, 1},
+                               {1, 16384, {16, 8, 8}, 0, 1},    {8, 2048, {64, 8, 16}, 0, 1},     {300, 72, {264, 104, 200}, 5, 1}};
 
 typedef struct {
   void *y[ZK_LINEAR_MOST_PARTS], *act;
@@ -49,33 +53,49 @@ static zk_status make_part(zk_check *check, const shape *s, int i, int32_t out, 
   return ZK_OK;
 }
 
+// The norm of x: as the layers' own, and *normed by the operation.
+static zk_status make_norm(zk_check *check, const shape *s, const void *x_d, zk_linear_norm *norm, void **normed) {
+  const zk_rmsnorm_desc desc = {check->numerics, s->rows, 1, s->in, 1e-5f};
+  float *weight;
+  void *weight_d, *room;
+  ZK_TRY(zk_check_elements(check, ZK_CHECK_NORMAL, s->in, &weight));
+  ZK_TRY(zk_check_upload_elements(check, weight, s->in, &weight_d));
+  ZK_TRY(zk_check_device_elements(check, s->rows * s->in, &room));
+  ZK_TRY(zk_check_device_elements(check, s->rows * s->in, normed));
+  *norm = (zk_linear_norm){weight_d, desc.eps, room};
+  return zk_rmsnorm_forward(check->helper, &desc, x_d, weight_d, *normed, NULL);
+}
+
 static zk_status run_case(zk_check *check, const shape *s, zk_check_data data) {
-  zk_linear_parts p = {check->numerics, s->rows, s->in, ZK_LINEAR_MOST_PARTS, {{0}}}, mlp = {check->numerics, s->rows, s->in, 2, {{0}}};
+  zk_linear_parts p = {.numerics = check->numerics, .num_rows = s->rows, .in_features = s->in, .num_parts = ZK_LINEAR_MOST_PARTS};
   outputs got, want;
   float *x;
-  void *x_d;
-  zk_check_case(check, "rows %lld, in %d, out %d, %d, %d, %s", (long long)s->rows, s->in, s->out[0], s->out[1], s->out[2],
-                zk_check_data_name(data));
+  void *x_d, *read_d; // what is handed over, and what the layers themselves read
+  zk_check_case(check, "rows %lld, in %d, out %d, %d, %d, %s%s", (long long)s->rows, s->in, s->out[0], s->out[1], s->out[2],
+                zk_check_data_name(data), s->norm ? ", norm" : "");
   ZK_TRY(zk_check_elements(check, data, s->rows * s->in, &x));
   ZK_TRY(zk_check_upload_elements(check, x, s->rows * s->in, &x_d));
+  read_d = x_d;
+  if (s->norm) ZK_TRY(make_norm(check, s, x_d, &p.norm, &read_d));
   ZK_TRY(make_outputs(check, s, &got));
   ZK_TRY(make_outputs(check, s, &want));
   for (int i = 0; i < ZK_LINEAR_MOST_PARTS; i++) {
     const zk_linear_desc desc = {check->numerics, s->rows, s->in, s->out[i]};
     ZK_TRY(make_part(check, s, i, s->out[i], data, &p.parts[i]));
     p.parts[i].y = got.y[i];
-    ZK_TRY(zk_linear_forward(check->helper, &desc, x_d, p.parts[i].weight, p.parts[i].packed, p.parts[i].bias, NULL, want.y[i]));
+    ZK_TRY(zk_linear_forward(check->helper, &desc, read_d, p.parts[i].weight, p.parts[i].packed, p.parts[i].bias, NULL, want.y[i]));
   }
   ZK_TRY(zk_linear_parts_forward(check->fused, &p, x_d));
   for (int i = 0; i < ZK_LINEAR_MOST_PARTS; i++) ZK_TRY(zk_check_compare_devices(check, "y", got.y[i], want.y[i], (size_t)(s->rows * s->out[i]) * zk_numerics_bytes(check->numerics)));
 
   const zk_linear_desc desc = {check->numerics, s->rows, s->in, s->out[0]};
-  mlp.parts[0] = p.parts[0], mlp.parts[0].bias = NULL, mlp.parts[0].y = got.act; // out lies on gate
+  zk_linear_parts mlp = p;
+  mlp.num_parts = 2, mlp.parts[0].bias = NULL, mlp.parts[0].y = got.act; // out lies on gate
   ZK_TRY(make_part(check, s, ZK_LINEAR_MOST_PARTS, s->out[0], data, &mlp.parts[1]));
   mlp.parts[1].y = got.y[0];
   ZK_TRY(zk_linear_parts_swiglu(check->fused, &mlp, x_d, got.act));
-  ZK_TRY(zk_linear_forward(check->helper, &desc, x_d, mlp.parts[0].weight, mlp.parts[0].packed, NULL, NULL, want.act));
-  ZK_TRY(zk_linear_forward(check->helper, &desc, x_d, mlp.parts[1].weight, mlp.parts[1].packed, NULL, NULL, want.y[0]));
+  ZK_TRY(zk_linear_forward(check->helper, &desc, read_d, mlp.parts[0].weight, mlp.parts[0].packed, NULL, NULL, want.act));
+  ZK_TRY(zk_linear_forward(check->helper, &desc, read_d, mlp.parts[1].weight, mlp.parts[1].packed, NULL, NULL, want.y[0]));
   ZK_TRY(zk_swiglu_forward(check->helper, check->numerics, s->rows * s->out[0], want.act, want.y[0], want.act));
   return zk_check_compare_devices(check, "swiglu", got.act, want.act, (size_t)(s->rows * s->out[0]) * zk_numerics_bytes(check->numerics));
 }

@@ -18,12 +18,34 @@ static zk_status one_by_one(zk_stream *stream, const zk_linear_parts *p, const v
   return ZK_OK;
 }
 
+// The norm on its own: what is left to do, of x normalised.
+static zk_status norm_first(zk_stream *stream, zk_linear_parts *p, const void **x) {
+  const zk_rmsnorm_desc desc = {p->numerics, p->num_rows, 1, p->in_features, p->norm.eps};
+  ZK_TRY(zk_rmsnorm_forward(stream, &desc, *x, p->norm.weight, p->norm.y, NULL));
+  *x = p->norm.y, p->norm = (zk_linear_norm){0};
+  return ZK_OK;
+}
+
+static bool reached_by_a_fault(const zk_stream *stream, const zk_linear_parts *p) {
+  return zk_stream_is_faulty(stream, ZK_OP_LINEAR) || (p->norm.weight != NULL && zk_stream_is_faulty(stream, ZK_OP_RMSNORM));
+}
+
+static void count(zk_stream *stream, const zk_linear_parts *p) {
+  if (p->norm.weight != NULL) zk_stream_count(stream, ZK_OP_RMSNORM);
+  for (int32_t i = 0; i < p->num_parts; i++) zk_stream_count(stream, ZK_OP_LINEAR);
+}
+
 zk_status zk_linear_parts_forward(zk_stream *stream, const zk_linear_parts *p, const void *x) {
   bool done = false;
   ZK_TRY(check(p));
-  if (!zk_stream_is_faulty(stream, ZK_OP_LINEAR)) ZK_TRY(stream->device->kernels->linear_parts_fused(stream, p, x, &done));
+  if (!reached_by_a_fault(stream, p)) ZK_TRY(stream->device->kernels->linear_parts_fused(stream, p, x, &done));
+  if (!done && p->norm.weight != NULL) {
+    zk_linear_parts rest = *p;
+    ZK_TRY(norm_first(stream, &rest, &x));
+    return zk_linear_parts_forward(stream, &rest, x);
+  }
   if (!done) return one_by_one(stream, p, x);
-  for (int32_t i = 0; i < p->num_parts; i++) zk_stream_count(stream, ZK_OP_LINEAR);
+  count(stream, p);
   return ZK_OK;
 }
 
@@ -33,13 +55,18 @@ zk_status zk_linear_parts_swiglu(zk_stream *stream, const zk_linear_parts *p, co
   const zk_linear_part *gate = &p->parts[0], *up = &p->parts[1];
   if (p->num_parts != 2 || gate->out_features != up->out_features || gate->bias != NULL || up->bias != NULL)
     return ZK_FAIL(ZK_INTERNAL, "linear: SwiGLU wants gate and up, of one width and without bias");
-  if (!zk_stream_is_faulty(stream, ZK_OP_LINEAR) && !zk_stream_is_faulty(stream, ZK_OP_SWIGLU))
+  if (!reached_by_a_fault(stream, p) && !zk_stream_is_faulty(stream, ZK_OP_SWIGLU))
     ZK_TRY(stream->device->kernels->linear_swiglu_fused(stream, p, x, out, &done));
+  if (!done && p->norm.weight != NULL) {
+    zk_linear_parts rest = *p;
+    ZK_TRY(norm_first(stream, &rest, &x));
+    return zk_linear_parts_swiglu(stream, &rest, x, out);
+  }
   if (!done) {
     ZK_TRY(one_by_one(stream, p, x));
     return zk_swiglu_forward(stream, p->numerics, p->num_rows * gate->out_features, gate->y, up->y, out);
   }
-  for (int i = 0; i < 2; i++) zk_stream_count(stream, ZK_OP_LINEAR);
+  count(stream, p);
   zk_stream_count(stream, ZK_OP_SWIGLU);
   return ZK_OK;
 }

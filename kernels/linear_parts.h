@@ -1,7 +1,8 @@
-// Linear layers of one input as one call, so that a device may make one pass of them: q, k and v; gate and up with SwiGLU behind them.
+// Linear layers of one input as one call, so that a device may make one pass of them: q, k and v; gate and up with SwiGLU behind them; and
+// the RMSNorm of their input before them.
 //
-// Order: that of zk_linear_forward for each part, and of zk_swiglu_forward, each rounding what it would store; it counts as these
-// operations, and their faults reach it.
+// Order: that of zk_rmsnorm_forward, of zk_linear_forward for each part, and of zk_swiglu_forward, each rounding what it would store; it
+// counts as these operations, and their faults reach it.
 #ifndef ZK_KERNELS_LINEAR_PARTS_H
 #define ZK_KERNELS_LINEAR_PARTS_H
 
@@ -21,15 +22,23 @@ typedef struct {
   void *y;                             // [T,N]
 } zk_linear_part;
 
+// The norm of x before the layers. y is room to work in: what it holds afterwards is not said.
+typedef struct {
+  const void *weight; // [K]; NULL: there is none
+  float eps;
+  void *y; // [T,K]
+} zk_linear_norm;
+
 typedef struct {
   zk_numerics numerics;
   int64_t num_rows;    // T
   int32_t in_features; // K
   int32_t num_parts;
   zk_linear_part parts[ZK_LINEAR_MOST_PARTS];
+  zk_linear_norm norm;
 } zk_linear_parts;
 
-// y of every part from x[T,K].
+// y of every part from x[T,K], or from its norm.
 zk_status zk_linear_parts_forward(zk_stream *stream, const zk_linear_parts *parts, const void *x);
 // out[T,N] = SwiGLU of two parts of the same N without bias, gate first. Their y is room to work in, and out may be gate's: what they hold
 // afterwards is not said.

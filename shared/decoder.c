@@ -72,26 +72,35 @@ static zk_linear_part part(const zk_policy *p, zk_param_kind kind, int bias_kind
   return (zk_linear_part){(int32_t)w->rows, zk_policy_weight(p, kind, layer), zk_policy_packed(p, kind, layer), bias, y};
 }
 
-static zk_status qkv(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_layer_activations *l) {
-  const zk_linear_parts parts = {p->numerics, rows, p->config.hidden, 3,
-                                 {part(p, ZK_PARAM_Q_W, ZK_PARAM_Q_B, layer, l->q_raw), part(p, ZK_PARAM_K_W, ZK_PARAM_K_B, layer, l->k_raw),
-                                  part(p, ZK_PARAM_V_W, ZK_PARAM_V_B, layer, l->v)}};
-  return zk_linear_parts_forward(s, &parts, l->h1);
-}
-
-// A layer that keeps its activations keeps gate and up too.
-static zk_status gate_up(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_layer_activations *l) {
-  const zk_linear_parts parts = {p->numerics, rows, p->config.hidden, 2,
-                                 {part(p, ZK_PARAM_GATE, -1, layer, l->gate), part(p, ZK_PARAM_UP, -1, layer, l->up)}};
-  if (l->act == l->gate) return zk_linear_parts_swiglu(s, &parts, l->h2, l->act);
-  ZK_TRY(zk_linear_parts_forward(s, &parts, l->h2));
-  return zk_swiglu_forward(s, p->numerics, rows * p->config.intermediate, l->gate, l->up, l->act);
-}
-
 static zk_status norm(const zk_policy *p, zk_stream *s, zk_param_kind kind, int layer, int64_t rows, int per_token, int width, const void *x,
                       void *y, float *rstd) {
   zk_rmsnorm_desc desc = {p->numerics, rows, per_token, width, p->config.rms_eps};
   return zk_rmsnorm_forward(s, &desc, x, zk_policy_weight(p, kind, layer), y, rstd);
+}
+
+// A layer that keeps its activations keeps the norms' outputs, gate and up: there they are operations of their own.
+static bool keeps(const zk_layer_activations *l) { return l->act != l->gate; }
+
+static zk_status qkv(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_layer_activations *l) {
+  zk_linear_parts parts = {.numerics = p->numerics, .num_rows = rows, .in_features = p->config.hidden, .num_parts = 3,
+                           .parts = {part(p, ZK_PARAM_Q_W, ZK_PARAM_Q_B, layer, l->q_raw), part(p, ZK_PARAM_K_W, ZK_PARAM_K_B, layer, l->k_raw),
+                                     part(p, ZK_PARAM_V_W, ZK_PARAM_V_B, layer, l->v)},
+                           .norm = {zk_policy_weight(p, ZK_PARAM_ATTN_NORM, layer), p->config.rms_eps, l->h1}};
+  if (!keeps(l)) return zk_linear_parts_forward(s, &parts, l->x);
+  ZK_TRY(norm(p, s, ZK_PARAM_ATTN_NORM, layer, rows, 1, p->config.hidden, l->x, l->h1, l->rstd1));
+  parts.norm = (zk_linear_norm){0};
+  return zk_linear_parts_forward(s, &parts, l->h1);
+}
+
+static zk_status gate_up(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_layer_activations *l) {
+  zk_linear_parts parts = {.numerics = p->numerics, .num_rows = rows, .in_features = p->config.hidden, .num_parts = 2,
+                           .parts = {part(p, ZK_PARAM_GATE, -1, layer, l->gate), part(p, ZK_PARAM_UP, -1, layer, l->up)},
+                           .norm = {zk_policy_weight(p, ZK_PARAM_MLP_NORM, layer), p->config.rms_eps, l->h2}};
+  if (!keeps(l)) return zk_linear_parts_swiglu(s, &parts, l->y, l->act);
+  ZK_TRY(norm(p, s, ZK_PARAM_MLP_NORM, layer, rows, 1, p->config.hidden, l->y, l->h2, l->rstd2));
+  parts.norm = (zk_linear_norm){0};
+  ZK_TRY(zk_linear_parts_forward(s, &parts, l->h2));
+  return zk_swiglu_forward(s, p->numerics, rows * p->config.intermediate, l->gate, l->up, l->act);
 }
 
 static zk_status rope_cache(const zk_policy *p, zk_stream *s, int layer, const zk_attention_desc *attn, const zk_decoder_batch *batch,
@@ -106,17 +115,13 @@ static zk_status rope_cache(const zk_policy *p, zk_stream *s, int layer, const z
 
 zk_status zk_decoder_layer_forward(const zk_policy *p, zk_stream *s, int layer, int32_t page_tokens, const zk_decoder_batch *batch,
                                    const zk_layer_activations *l, void *k_cache, void *v_cache, void *x_out) {
-  const zk_model_config *c = &p->config;
   const int64_t t = batch->attention.num_rows;
   zk_attention_desc attn = zk_decoder_attention_desc(p, page_tokens);
 
-  ZK_TRY(norm(p, s, ZK_PARAM_ATTN_NORM, layer, t, 1, c->hidden, l->x, l->h1, l->rstd1));
   ZK_TRY(qkv(p, s, layer, t, l));
   ZK_TRY(rope_cache(p, s, layer, &attn, batch, l, k_cache, v_cache));
   ZK_TRY(zk_attention_forward(s, &attn, &batch->attention, l->q, k_cache, v_cache, l->a, l->lse));
   ZK_TRY(linear(p, s, ZK_PARAM_O_W, layer, t, l->a, l->x, l->y));
-
-  ZK_TRY(norm(p, s, ZK_PARAM_MLP_NORM, layer, t, 1, c->hidden, l->y, l->h2, l->rstd2));
   ZK_TRY(gate_up(p, s, layer, t, l));
   return linear(p, s, ZK_PARAM_DOWN, layer, t, l->act, l->y, x_out);
 }

@@ -15,8 +15,9 @@
 // In the order they run. A suite of rollout/ or trainer/ is one more line.
 static const zk_bench_suite *const cpu_suites[] = {&zk_bench_suite_linear, &zk_bench_suite_lmhead, &zk_bench_suite_tc_gemm,
                                                    &zk_bench_suite_model, NULL};
-static const zk_bench_suite *const gpu_suites[] = {&zk_bench_suite_gpu_linear, &zk_bench_suite_gpu_linear_parts, &zk_bench_suite_gpu_lmhead, &zk_bench_suite_gpu_attention,
-                                                   &zk_bench_suite_gpu_rows, &zk_bench_suite_gpu_rope_cache, &zk_bench_suite_model, NULL};
+static const zk_bench_suite *const gpu_suites[] = {&zk_bench_suite_gpu_linear, &zk_bench_suite_gpu_linear_parts, &zk_bench_suite_gpu_linear_norm,
+                                                   &zk_bench_suite_gpu_lmhead, &zk_bench_suite_gpu_attention, &zk_bench_suite_gpu_rows,
+                                                   &zk_bench_suite_gpu_rope_cache, &zk_bench_suite_model, NULL};
 
 typedef struct {
   zk_bench_options options;

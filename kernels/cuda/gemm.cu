@@ -47,7 +47,7 @@ static bool is_wgmma(zk_cuda_gemm_variant variant) { return find_wgmma(variant) 
 
 bool zk_cuda_gemm_available(zk_cuda_gemm_variant variant) {
 #ifdef ZK_SIMT
-  return !is_wgmma(variant) && variant != ZK_CUDA_GEMM_BF16_DECODE;
+  return !is_wgmma(variant) && variant != ZK_CUDA_GEMM_BF16_DECODE && variant != ZK_CUDA_GEMM_BF16_FEW;
 #else
   return variant < ZK_CUDA_NUM_GEMM;
 #endif
@@ -60,6 +60,8 @@ bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
   case ZK_CUDA_GEMM_F32_SMALL:
   case ZK_CUDA_GEMM_BF16_SMALL:
     return g->m <= 16 && !g->a_outer && !g->b_outer;
+  case ZK_CUDA_GEMM_BF16_FEW:
+    return zk_cuda_gemm_bf16_few_valid(g);
   case ZK_CUDA_GEMM_BF16_DECODE:
     return zk_cuda_gemm_bf16_decode_valid(g);
   default:
@@ -86,7 +88,7 @@ static bool is_wide(const void *p, int64_t ld, zk_numerics numerics) {
 typedef enum { ALONE, PARTS, SWIGLU } together;
 
 static bool takes(zk_cuda_gemm_variant variant, together how) {
-  if (how == ALONE || variant == ZK_CUDA_GEMM_BF16_DECODE) return true;
+  if (how == ALONE || variant == ZK_CUDA_GEMM_BF16_FEW || variant == ZK_CUDA_GEMM_BF16_DECODE) return true;
   const wgmma_tile *t = find_wgmma(variant);
   return t != NULL && (how == PARTS || t->swiglu);
 }
@@ -117,19 +119,29 @@ static zk_cuda_gemm_variant choose_wgmma(const zk_cuda_gemm *g, int num, togethe
   return best;
 }
 
-// Together: ZK_CUDA_NUM_GEMM if they must be computed one by one. A forced kernel has all it is valid for.
-static zk_cuda_gemm_variant choose(zk_cuda_gemm *g, int num, together how) {
+// Measured on an H200, in a layer's chain of products: for one row, up to so many weights, the kernel of few rows is the faster one;
+// with a norm, which is a kernel less, up to more of them.
+enum { FEW_ROWS = 1, FEW_ELEMENTS = 12 << 20, FEW_NORM_ELEMENTS = 64 << 20 };
+
+// Together: ZK_CUDA_NUM_GEMM if they must be computed one by one. A forced kernel has all it is valid for. norm: of
+// a, before them.
+static zk_cuda_gemm_variant choose(zk_cuda_gemm *g, int num, together how, bool norm) {
   int num_forced = 0;
+  int64_t elements = 0;
   for (int i = 0; i < num; i++) {
     g[i].a_wide = is_wide(g[i].a, g[i].lda, g[i].numerics);
     g[i].b_wide = is_wide(g[i].b, g[i].ldb, g[i].numerics);
+    elements += g[i].n * g[i].k;
     num_forced += forced != ZK_CUDA_NUM_GEMM && zk_cuda_gemm_valid(forced, &g[i]);
   }
   if (num_forced > 0) {
-    if (num_forced < num || !takes(forced, how)) return ZK_CUDA_NUM_GEMM;
+    if (num_forced < num || !takes(forced, how) || (norm && forced != ZK_CUDA_GEMM_BF16_FEW)) return ZK_CUDA_NUM_GEMM;
     forced_is_used = true;
     return forced;
   }
+  if (g->m <= FEW_ROWS && elements <= (norm ? FEW_NORM_ELEMENTS : FEW_ELEMENTS) && all_valid(ZK_CUDA_GEMM_BF16_FEW, g, num))
+    return ZK_CUDA_GEMM_BF16_FEW;
+  if (norm) return ZK_CUDA_NUM_GEMM;
   if (all_valid(ZK_CUDA_GEMM_BF16_DECODE, g, num)) return ZK_CUDA_GEMM_BF16_DECODE;
   const zk_cuda_gemm_variant large = choose_wgmma(g, num, how);
   if (large != ZK_CUDA_NUM_GEMM) return large;
@@ -138,20 +150,22 @@ static zk_cuda_gemm_variant choose(zk_cuda_gemm *g, int num, together how) {
   return ZK_CUDA_NUM_GEMM;
 }
 
-zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g) { return choose(g, 1, ALONE); }
+zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g) { return choose(g, 1, ALONE, false); }
 
-zk_status zk_cuda_gemm_run_parts(zk_stream *stream, zk_cuda_gemm *g, int num_parts, bool *done) {
-  const zk_cuda_gemm_variant variant = choose(g, num_parts, PARTS);
+zk_status zk_cuda_gemm_run_parts(zk_stream *stream, zk_cuda_gemm *g, int num_parts, const zk_cuda_norm *norm, bool *done) {
+  const zk_cuda_gemm_variant variant = choose(g, num_parts, PARTS, norm != NULL);
   *done = variant != ZK_CUDA_NUM_GEMM;
   if (!*done) return ZK_OK;
+  if (variant == ZK_CUDA_GEMM_BF16_FEW) return zk_cuda_gemm_bf16_few(stream, g, num_parts, norm);
   if (variant == ZK_CUDA_GEMM_BF16_DECODE) return zk_cuda_gemm_bf16_decode(stream, g, num_parts);
   return zk_cuda_gemm_wgmma(stream, variant, g, num_parts);
 }
 
-zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], bool *done) {
-  const zk_cuda_gemm_variant variant = choose(g, 2, SWIGLU);
+zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], const zk_cuda_norm *norm, bool *done) {
+  const zk_cuda_gemm_variant variant = choose(g, 2, SWIGLU, norm != NULL);
   *done = variant != ZK_CUDA_NUM_GEMM;
   if (!*done) return ZK_OK;
+  if (variant == ZK_CUDA_GEMM_BF16_FEW) return zk_cuda_gemm_bf16_few_swiglu(stream, &g[0], g[1].b, norm);
   if (variant == ZK_CUDA_GEMM_BF16_DECODE) return zk_cuda_gemm_bf16_decode_swiglu(stream, &g[0], g[1].b);
   return zk_cuda_gemm_wgmma_swiglu(stream, variant, &g[0], g[1].b);
 }
@@ -165,6 +179,8 @@ zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g) {
     return zk_cuda_gemm_f32_small(stream, &g);
   case ZK_CUDA_GEMM_F32_TILE:
     return zk_cuda_gemm_f32_tile(stream, &g);
+  case ZK_CUDA_GEMM_BF16_FEW:
+    return zk_cuda_gemm_bf16_few(stream, &g, 1, NULL);
   case ZK_CUDA_GEMM_BF16_DECODE:
     return zk_cuda_gemm_bf16_decode(stream, &g, 1);
   case ZK_CUDA_GEMM_BF16_SMALL:

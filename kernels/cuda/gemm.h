@@ -39,6 +39,7 @@ typedef struct {
 #define ZK_CUDA_GEMM_LIST(X)                                                                                           \
   X(F32_SMALL, "f32_small", ZK_F32)    /* up to 16 rows of a: an output a thread, weights through shared memory */     \
   X(F32_TILE, "f32_tile", ZK_F32)      /* 128 x 128 outputs a block, 8 x 8 a thread */                                 \
+  X(BF16_FEW, "bf16_few", ZK_BF16)       /* up to 8 rows of a, and their norm: b as early as it can be, mma */          \
   X(BF16_DECODE, "bf16_decode", ZK_BF16) /* up to 128 rows of a: b streamed once through a ring, wgmma */              \
   X(BF16_SMALL, "bf16_small", ZK_BF16) /* up to 16 rows of a: they are the mma's 8 columns, weights its 16 rows */     \
   X(BF16_TILE, "bf16_tile", ZK_BF16)   /* 128 x 128 outputs a block, 64 x 32 a warp */                                 \
@@ -76,17 +77,27 @@ zk_cuda_gemm_variant zk_cuda_gemm_choose(zk_cuda_gemm *g);
 // Queues the product; nothing when m or n is 0. Of numerics vendor: cuBLAS's (kernels/cuda/vendor.h).
 zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g);
 
+// The RMSNorm of a's rows, which are k elements apart, before the products; weight at a multiple of 16 bytes.
+typedef struct {
+  const void *weight; // [k]
+  float eps;
+} zk_cuda_norm;
+
 // Up to ZK_CUDA_GEMM_MOST_PARTS bf16 products of one a as one launch, all of them alike but for b, n, bias and c, without
-// addend, m and n above 0. *done false: no kernel does, and nothing is queued.
+// addend, m and n above 0. norm: what a goes through first, or NULL. *done false: no kernel does, and nothing is queued.
 #define ZK_CUDA_GEMM_MOST_PARTS 3
-zk_status zk_cuda_gemm_run_parts(zk_stream *stream, zk_cuda_gemm *g, int num_parts, bool *done);
+zk_status zk_cuda_gemm_run_parts(zk_stream *stream, zk_cuda_gemm *g, int num_parts, const zk_cuda_norm *norm, bool *done);
 // The same of gate and up: c of g[0] = SwiGLU of both products, which are of one n and have no bias, each rounded as it
 // would be stored.
-zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], bool *done);
+zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], const zk_cuda_norm *norm, bool *done);
 
-// The launches behind the table (gemm_f32.cu, gemm_bf16.cu, gemm_decode.cu).
+// The launches behind the table (gemm_f32.cu, gemm_bf16.cu, gemm_few.cu, gemm_decode.cu).
 zk_status zk_cuda_gemm_f32_small(zk_stream *stream, const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_f32_tile(zk_stream *stream, const zk_cuda_gemm *g);
+// As the two below, of fewer rows, with the norm if there is one.
+zk_status zk_cuda_gemm_bf16_few(zk_stream *stream, const zk_cuda_gemm *g, int num_parts, const zk_cuda_norm *norm);
+zk_status zk_cuda_gemm_bf16_few_swiglu(zk_stream *stream, const zk_cuda_gemm *gate, const void *up, const zk_cuda_norm *norm);
+bool zk_cuda_gemm_bf16_few_valid(const zk_cuda_gemm *g);
 // g[num_parts]: up to three products of one a, all of them alike but for b, n, bias and c.
 zk_status zk_cuda_gemm_bf16_decode(zk_stream *stream, const zk_cuda_gemm *g, int num_parts);
 // gate->c = SwiGLU of gate's product and of the same with `up` for b; no bias, no addend, c of bf16.

@@ -41,21 +41,24 @@ static bool describe(const zk_linear_parts *p, const void *x, zk_cuda_gemm g[ZK_
     const zk_linear_desc desc = {p->numerics, p->num_rows, p->in_features, p->parts[i].out_features};
     g[i] = forward(&desc, x, p->parts[i].weight, p->parts[i].bias, NULL, p->parts[i].y);
   }
-  return p->num_rows > 0 && p->numerics == ZK_BF16;
+  return p->num_rows > 0 && p->numerics == ZK_BF16 && (uintptr_t)p->norm.weight % 16 == 0;
 }
 
 zk_status zk_cuda_linear_parts_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, bool *done) {
   zk_cuda_gemm g[ZK_LINEAR_MOST_PARTS];
+  const zk_cuda_norm norm = {parts->norm.weight, parts->norm.eps};
   *done = false;
-  return describe(parts, x, g) ? zk_cuda_gemm_run_parts(stream, g, parts->num_parts, done) : ZK_OK;
+  if (!describe(parts, x, g)) return ZK_OK;
+  return zk_cuda_gemm_run_parts(stream, g, parts->num_parts, norm.weight != NULL ? &norm : NULL, done);
 }
 
 zk_status zk_cuda_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, void *out, bool *done) {
   zk_cuda_gemm g[ZK_LINEAR_MOST_PARTS];
+  const zk_cuda_norm norm = {parts->norm.weight, parts->norm.eps};
   *done = false;
   if (!describe(parts, x, g)) return ZK_OK;
   g[0].c = out;
-  return zk_cuda_gemm_run_swiglu(stream, g, done);
+  return zk_cuda_gemm_run_swiglu(stream, g, norm.weight != NULL ? &norm : NULL, done);
 }
 
 zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,

@@ -15,6 +15,7 @@ rows() { # SUITE FILTER ROWS: that many rows of it, in the table and in JSON
 rows linear "linear forward" 15
 rows linear "linear dX" 1
 rows linear "linear dW" 1
+rows linear_norm "norm and linear" 18
 rows linear_parts "linear parts" 2
 rows linear_parts "linear swiglu" 2
 rows lmhead "lmhead" 12

@@ -72,6 +72,7 @@ static void a_fault_shows_in_other_rows(void **state) {
     const char *fault;
     zk_status (*run)(zk_check *check);
   } cases[] = {{NULL, zk_check_linear_parts},       {"check:linear", zk_check_linear_parts}, {"check:swiglu", zk_check_linear_parts},
+               {"check:rmsnorm", zk_check_linear_parts},
                {NULL, zk_check_rope_cache},         {"check:rope", zk_check_rope_cache},     {"check:rmsnorm", zk_check_rope_cache},
                {"check:kv_write", zk_check_rope_cache},       {NULL, zk_check_attention_weights},    {"check:attention", zk_check_attention_weights}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
