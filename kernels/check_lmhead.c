@@ -21,7 +21,8 @@ typedef struct {
   double temperature, top_p;
   int32_t top_k;
 } distribution;
-static const distribution distributions[] = {{1.0, 1.0, 0},  {0.7, 1.0, 0}, {0.0, 1.0, 0},
+// At temperature 50 noise alone decides.
+static const distribution distributions[] = {{1.0, 1.0, 0},  {0.7, 1.0, 0}, {0.0, 1.0, 0},   {50.0, 1.0, 0},
                                              {1.0, 1.0, 10}, {1.0, 0.9, 0}, {0.8, 0.95, 50}};
 
 // A case's inputs on both sides.

@@ -40,6 +40,10 @@ ZK_INLINE double zk_bits_double(uint64_t u) {
 ZK_INLINE float zk_expf(float x);
 // The same bits for x <= 0, in fewer operations. A NaN gives no particular value.
 ZK_INLINE float zk_expf_below_one(float x);
+// The same for -66 <= x <= 0, in fewer still. Any other x (x < -66, NaN) may give any number, and takes a bit of ZK_EXPF_USUAL from *seen: of
+// many x, `*seen & ZK_EXPF_USUAL` tells at once whether all were usual (ones at first). For 0 < x there is no meaning at all.
+#define ZK_EXPF_USUAL 0x3f400000u
+ZK_INLINE float zk_expf_usual(float x, uint32_t *seen);
 // ln x in f32. x = 2^e m with m in [sqrt(1/2), sqrt(2)), ln(1 + f) by a degree-10 polynomial, e ln2 added with its rounding error kept.
 // Error at most 0.90 ulp over all positive inputs, subnormals included; 0 gives -inf, +inf gives +inf, negative and NaN give NaN 0x7fc00000.
 ZK_INLINE float zk_logf(float x);

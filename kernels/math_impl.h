@@ -55,6 +55,35 @@ ZK_INLINE float zk_expf_below_one(float x) { // zk_expf with the factors 2^(n + 
   return zk_bits_float(zk_float_bits(zk_math_exp_near(r)) + scale) * 0x1p-64f;
 }
 
+// To [0, 1]; a NaN to 0. One operation with the one it follows, on a GPU.
+ZK_INLINE float zk_math_saturate(float x) {
+#ifdef __CUDA_ARCH__
+  return __saturatef(x);
+#else
+  return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f;
+#endif
+}
+
+// zk_expf with t in units of 2^-24, where n + 96 is its last bits, and p in units of 2^-96: both are exact. As 0 <= t <= 3/4 + 96 2^-24, t's bits have
+// those of 3/4 exactly if t is not below it, that is, if n >= -96.
+ZK_INLINE float zk_expf_usual(float x, uint32_t *seen) {
+  const float round = 0.75f + 96 * 0x1p-24f;
+  float t = zk_math_saturate(fmaf(x, 0x1.715476p-24f, round));
+  const uint32_t bits = zk_float_bits(t);
+  *seen &= bits;
+  t = t - round;
+  float r = fmaf(t, -0x1.62e43p+23f, x);
+  r = fmaf(t, 0x1.05c61p-5f, r);
+  float p = 0x1.6a2430p-106f;
+  p = fmaf(p, r, 0x1.1239e4p-103f);
+  p = fmaf(p, r, 0x1.5558f2p-101f);
+  p = fmaf(p, r, 0x1.555492p-99f);
+  p = fmaf(p, r, 0x1.fffffcp-98f);
+  p = fmaf(p, r, 0x1p-96f);
+  p = fmaf(p, r, 0x1p-96f);
+  return zk_bits_float(zk_float_bits(p) + (bits << 23));
+}
+
 // ln(2^e m) with m in [sqrt(1/2), sqrt(2)): `bits` are those of a positive normal float, `shift` is subtracted from its exponent.
 ZK_INLINE float zk_math_logf(uint32_t bits, int32_t shift) {
   int32_t i = (int32_t)(bits - 0x3f3504f3u);

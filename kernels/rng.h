@@ -15,10 +15,20 @@
 
 typedef enum { ZK_RNG_SAMPLE = 1, ZK_RNG_INIT = 2, ZK_RNG_TASK = 3, ZK_RNG_SHUFFLE = 4, ZK_RNG_TEST = 5 } zk_rng_use;
 
+ZK_INLINE uint64_t zk_multiply_wide(uint32_t a, uint32_t b) {
+#ifdef __CUDA_ARCH__ // one instruction, which nvcc does not always find
+  uint64_t product;
+  asm("mul.wide.u32 %0, %1, %2;" : "=l"(product) : "r"(a), "r"(b));
+  return product;
+#else
+  return (uint64_t)a * b;
+#endif
+}
+
 ZK_INLINE void zk_philox4x32(const uint32_t ctr[4], const uint32_t key[2], uint32_t out[4]) {
   uint32_t c0 = ctr[0], c1 = ctr[1], c2 = ctr[2], c3 = ctr[3], k0 = key[0], k1 = key[1];
   for (int round = 0; round < 10; round++) {
-    uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
+    uint64_t p0 = zk_multiply_wide(0xD2511F53u, c0), p1 = zk_multiply_wide(0xCD9E8D57u, c2);
     uint32_t n0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, n2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
     c1 = (uint32_t)p1, c3 = (uint32_t)p0, c0 = n0, c2 = n2;
     k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
@@ -34,5 +44,13 @@ ZK_INLINE float zk_gumbel(uint32_t r) { return -zk_logf_normal(-zk_logf_normal(z
 
 // No noise is larger: the largest is 16.6355, of u = 1 - 2^-24.
 #define ZK_GUMBEL_MOST 16.64f
+// The least random number whose noise may exceed h: noise of a smaller one is at most h. With u = 1 - w, w = (j + 1/2) 2^-23, j = 2^23 - 1 - (r >> 9):
+// as -log(1 - w) >= w, the noise -log(-log(u)) is at most -log(w), which is less than h - 8e-6 when j >= 1.00001 e^-h 2^23, and zk_gumbel is off by
+// less than 2e-6 (kernels/math.h). Hence only j below that count. 0: all may.
+ZK_INLINE uint32_t zk_gumbel_least(float h) {
+  float j = zk_expf(-h) * 8388692.0f; // 1.00001 * 2^23
+  j = j < 8388606.0f ? j : 8388606.0f;
+  return 0u - (((uint32_t)j + 2u) << 9);
+}
 
 #endif

@@ -187,7 +187,7 @@ using zk_gemm_wgmma =
 //   store(args, d, m0, n0, fetched, shared)  finish 64 x N outputs of the warpgroup, the first at (m0, n0), and store
 //                                            them; `shared` is the warpgroup's
 //   end()                                    after the last tile
-// n0 is N times the column of tiles, counted over all parts.
+// n0 is N times the column of tiles, counted over all parts. WHOLE: begin and store are of all 64 BLOCKS rows at once.
 template <class Epilogue> struct zk_gemm_wgmma_args {
   CUtensorMap a, b[ZK_GEMM_MOST_PARTS];
   typename Epilogue::Args epilogue;
@@ -242,10 +242,15 @@ __global__ void __cluster_dims__(Core::CLUSTER, 1, 1) __launch_bounds__(Core::TH
       if (Core::TURNS) core.pass_turn(me);
       epilogue.begin(args.epilogue, m0, n0, fetched);
       core.finish();
+      char *store = core.store + me * Epilogue::SHARED;
+      if constexpr (Epilogue::WHOLE) {
+        epilogue.store(args.epilogue, d, m0, n0, fetched, store);
+      } else {
 #pragma unroll
-      for (int block = 0; block < Core::BLOCKS; block++) {
-        if (block > 0) epilogue.begin(args.epilogue, m0 + 64 * block, n0, fetched);
-        epilogue.store(args.epilogue, d[block], m0 + 64 * block, n0, fetched, core.store + me * Epilogue::SHARED);
+        for (int block = 0; block < Core::BLOCKS; block++) {
+          if (block > 0) epilogue.begin(args.epilogue, m0 + 64 * block, n0, fetched);
+          epilogue.store(args.epilogue, d[block], m0 + 64 * block, n0, fetched, store);
+        }
       }
       if (Core::TURNS) core.skip(args.k_slices);
     }

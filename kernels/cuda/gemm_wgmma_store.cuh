@@ -78,6 +78,7 @@ static __device__ __forceinline__ int zk_gemm_wgmma_own_column() { return (int)t
 
 template <int N> struct zk_gemm_wgmma_store {
   typedef zk_gemm_wgmma_rows<N> Rows;
+  static constexpr bool WHOLE = false;
   static constexpr int SHARED = Rows::SHARED;
   // Addends are fetched some columns at a time, the first of them before the chains are complete.
   static constexpr int F32_COLUMNS = Rows::COLUMNS, BF16_COLUMNS = N % 128 == 0 ? 128 : F32_COLUMNS, WORDS = 32;
@@ -172,6 +173,7 @@ template <int N> struct zk_gemm_wgmma_store {
 // c = SwiGLU of the two halves (kernels/swiglu.h).
 template <int N> struct zk_gemm_wgmma_swiglu {
   typedef zk_gemm_wgmma_rows<N / 2> Rows;
+  static constexpr bool WHOLE = false;
   static constexpr int SHARED = Rows::SHARED;
   struct Args {
     CUtensorMap c;

@@ -5,7 +5,7 @@
 
 #define PARTIAL_BYTES ((size_t)64 << 20) // of a block's partials
 #define LOGITS_BYTES ((size_t)128 << 20) // of a block's logits, if stored
-enum { MIN_ROWS = 16, ROW_STEP = 128 };
+enum { MIN_ROWS = 16, ROW_STEP = 256 }; // ROW_STEP: rows of a pair of blocks of the large product
 
 static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
 
@@ -48,16 +48,19 @@ static zk_status run_forward(zk_stream *stream, const zk_lmhead_desc *desc, zk_l
   const bool stored_logits = b.dist.filtered || b.numerics == ZK_VENDOR;
   const int64_t max_rows = rows_in_block(desc->num_rows, b.num_tiles, stored_logits);
   const size_t rows = (size_t)max_rows, tiles = (size_t)b.num_tiles;
+  const bool draws = b.numerics == ZK_BF16 && b.pick == ZK_CUDA_PICK_GUMBEL && !stored_logits;
+  const size_t most = draws ? round64(rows * tiles * sizeof(uint32_t)) : 0;
   const size_t logits = stored_logits ? rows * tiles * ZK_VOCAB_TILE * sizeof(float) : 0;
   void *scratch;
-  ZK_TRY(zk_stream_scratch(stream, round64(rows * tiles * sizeof(zk_lmhead_partial)) + 4 * round64(rows * 4) + logits,
-                           &scratch));
+  const size_t partials = round64(rows * tiles * sizeof(zk_lmhead_partial));
+  ZK_TRY(zk_stream_scratch(stream, partials + 4 * round64(rows * 4) + most + logits, &scratch));
   char *at = (char *)scratch;
   b.partial = (zk_lmhead_partial *)carve(&at, rows * tiles * sizeof(zk_lmhead_partial));
   b.target_z = (float *)carve(&at, rows * sizeof(float));
   b.row_best = (uint32_t *)carve(&at, rows * sizeof(uint32_t));
   b.kept_logit = (float *)carve(&at, rows * sizeof(float));
   b.kept_id = (int32_t *)carve(&at, rows * sizeof(int32_t));
+  b.most = draws ? (uint32_t *)carve(&at, most) : NULL;
   b.logits = (float *)at;
   for (int64_t row = 0; row < desc->num_rows; row += max_rows) {
     b.num_rows = desc->num_rows - row < max_rows ? desc->num_rows - row : max_rows;

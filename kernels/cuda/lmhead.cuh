@@ -1,6 +1,8 @@
 // The LM head on the GPU: what its parts tell each other (kernels/lmhead.h has the orders).
 //
-// forward, no filter:  tiles kernel: logits of (rows x 128 ids) in registers, to a partial a row and tile (f32: through shared memory)
+// forward, no filter:  bf16 alone: draw kernel: what is drawn ahead of the tiles
+//                      tiles kernel: logits of (rows x 128 ids) in registers, to a partial a row and tile (f32: through
+//                      shared memory)
 //         a filter,    logits of a block of rows are stored; filter kernel: where the kept prefix ends;
 //         or vendor:   read kernel: the same partials
 //         both:        merge kernel: a row's partials, tiles ascending, into what was asked for
@@ -37,6 +39,7 @@ typedef struct {
   zk_lmhead_partial *partial; // [rows][num_tiles]
   float *target_z;            // [rows]
   uint32_t *row_best;         // [rows]: of the tiles read so far (lmhead_fragment.cuh); 0 at first
+  uint32_t *most;             // [rows][num_tiles]: the largest random number of a tile, if drawn ahead; else NULL
   float *logits;              // [rows][num_tiles * 128], if stored
   float *kept_logit;          // [rows], with a filter
   int32_t *kept_id;
@@ -44,6 +47,8 @@ typedef struct {
 
 // The stages above; each queues one or a few kernels. num_rows > 0.
 zk_status zk_lmhead_tiles(zk_stream *stream, const zk_lmhead_block *block);
+// Before tiles that tell each other of a row's best: forgets it; draws `most`, unless that is NULL.
+zk_status zk_lmhead_draw_ahead(zk_stream *stream, const zk_lmhead_block *block);
 zk_status zk_lmhead_tiles_bf16(zk_stream *stream, const zk_lmhead_block *block, zk_cuda_gemm *product);
 zk_status zk_lmhead_read(zk_stream *stream, const zk_lmhead_block *block);
 zk_status zk_lmhead_filter(zk_stream *stream, const zk_lmhead_block *block);

@@ -6,7 +6,7 @@
 // are copied by the same formula.
 #include "kernels/cuda/lmhead_tile.cuh"
 
-enum { MOST_THREADS = 1024, FEW_THREADS = 256, FEW_ROWS = 132 };
+enum { MOST_THREADS = 1024, FEW_ROWS = 132, SOME_THREADS = 256, SOME_ROWS = 528, LEAST_THREADS = 128 };
 
 struct shared_state {
   alignas(16) float a[MOST_THREADS], l[MOST_THREADS], h[MOST_THREADS], past[32]; // a chain reads a little past the end
@@ -152,7 +152,9 @@ static __global__ void __launch_bounds__(MOST_THREADS) merge_kernel(zk_lmhead_bl
 }
 
 zk_status zk_lmhead_merge(zk_stream *stream, const zk_lmhead_block *block) {
-  const unsigned threads = block->num_rows < FEW_ROWS && block->num_tiles > FEW_THREADS ? MOST_THREADS : FEW_THREADS;
+  // One row takes longest by its chain, many by the number of blocks that run at a time.
+  const bool few = block->num_rows < FEW_ROWS && block->num_tiles > SOME_THREADS;
+  const unsigned threads = few ? MOST_THREADS : block->num_rows < SOME_ROWS ? SOME_THREADS : LEAST_THREADS;
   ZK_LAUNCH_DEPENDENT(merge_kernel, dim3((unsigned)block->num_rows), threads, sizeof(shared_state), stream, *block,
                       zk_cuda_error_word(stream));
   return ZK_OK;

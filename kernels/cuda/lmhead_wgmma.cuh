@@ -23,20 +23,28 @@ struct zk_lmhead_few_rows {
   template <class Tile> __device__ __forceinline__ void operator()(const Tile &tile, int, int first) const {
     const int32_t number = (int32_t)first / ZK_VOCAB_TILE, before = number - (int32_t)gridDim.x;
     if (number >= b.num_tiles) return;
-    zk_lmhead_read_rows(b, (int64_t)(threadIdx.x / 32 * 16), number, tile.acc, zk_lmhead_tile_before{b, before});
+    const int64_t row0 = threadIdx.x / 32 * 16;
+    const zk_lmhead_tile_before best = {b, before};
+    const auto &sums = reinterpret_cast<const float(&)[1][ZK_VOCAB_TILE / 2]>(tile.acc); // one block of 64 rows
+    zk_lmhead_read_rows<false>(b, row0, number, sums, best);
     __syncwarp(); // what one thread of a row has written, the others read at the next tile
   }
 };
 
 // Many rows: whose turn it is is another's affair, so the best value so far is kept for each row.
 struct zk_lmhead_many_rows {
+  static constexpr bool WHOLE = true;
   static constexpr int SHARED = 0;
   typedef zk_lmhead_block Args;
-  struct Fetched {};
-  __device__ __forceinline__ void begin(const Args &, int, int, Fetched &) const {}
-  template <int REGISTERS>
-  __device__ __forceinline__ void store(const Args &b, float (&d)[REGISTERS], int m0, int n0, Fetched &, char *) const {
-    zk_lmhead_read_rows(b, m0 + (int64_t)(threadIdx.x % 128 / 32 * 16), n0 / ZK_VOCAB_TILE, d, zk_lmhead_row_best(b));
+  typedef zk_lmhead_row Fetched;
+  static __device__ __forceinline__ int64_t first_row(int m0) { return m0 + (int64_t)(threadIdx.x % 128 / 32 * 16); }
+  __device__ __forceinline__ void begin(const Args &b, int m0, int n0, Fetched &first) const {
+    first = zk_lmhead_fetch(b, first_row(m0) + threadIdx.x % 32 / 4, n0 / ZK_VOCAB_TILE, zk_lmhead_row_best(b));
+  }
+  template <class Sums>
+  __device__ __forceinline__ void store(const Args &b, const Sums &d, int m0, int n0, const Fetched &first,
+                                        char *) const {
+    zk_lmhead_read_rows<true>(b, first_row(m0), n0 / ZK_VOCAB_TILE, d, zk_lmhead_row_best(b), first);
   }
   __device__ __forceinline__ void end() const {}
 };

@@ -111,17 +111,26 @@ static void another_function_differs(void **state) {
   assert_in_range(differ, 20, 1000);
 }
 
-// The shorter exponential gives zk_expf's bits; near 0, over its whole range and below it.
+// The shorter exponentials give zk_expf's bits; near 0, over their whole range and below it. The shortest says where it does not.
+static void is_usual(float x) {
+  uint32_t seen = ~0u;
+  const float y = zk_expf_usual(x, &seen);
+  const int usual = (seen & ZK_EXPF_USUAL) == ZK_EXPF_USUAL;
+  if (usual != (x >= -66.5f) && !(x < -66.0f && x > -67.0f)) fail_msg("zk_expf_usual(%a) says %d", x, usual);
+  if (usual && zk_float_bits(y) != zk_float_bits(zk_expf(x))) fail_msg("zk_expf_usual(%a)", x);
+}
 static void exponential_below_one(void **state) {
   float *x = malloc(N * sizeof *x);
   const size_t n = sample_inputs(x);
   for (size_t i = 0; i < n; i++) {
     const float v = -fabsf(x[i]);
     if (!isnan(v) && zk_float_bits(zk_expf_below_one(v)) != zk_float_bits(zk_expf(v))) fail_msg("zk_expf_below_one(%a)", v);
+    is_usual(v);
   }
   free(x);
   for (uint32_t bits = 0x80000000u; bits < 0xc3000000u; bits += 101)
-    assert_true(zk_expf_below_one(zk_bits_float(bits)) == zk_expf(zk_bits_float(bits)));
+    assert_true(zk_expf_below_one(zk_bits_float(bits)) == zk_expf(zk_bits_float(bits))), is_usual(zk_bits_float(bits));
+  is_usual(-INFINITY), is_usual(NAN), is_usual(-8713256.0f), is_usual(-17426512.0f);
 }
 
 int main(void) {

@@ -49,15 +49,18 @@ static void noise_is_finite_for_every_input(void **state) {
   assert_true(previous > 16.0f && previous < 17.0f); // -ln(2^-24)
 }
 
-// What lets a sampler leave ids out by their random number alone: noise above h needs fewer than 1.00001 e^-h 2^23 larger numbers.
+// What lets a sampler leave ids out by their random number alone: noise above h needs zk_gumbel_least(h) or more; all numbers of one noise agree.
 static void large_noise_needs_a_large_number(void **state) {
   for (uint32_t larger = 0; larger < 1u << 23; larger += larger < 1000 ? 1 : 13) {
-    const float noise = zk_gumbel(((1u << 23) - 1 - larger) << 9);
-    const float most = fminf(zk_expf(-noise) * 8388692.0f, 8388606.0f);
+    const uint32_t number = ((1u << 23) - 1 - larger) << 9;
+    const float noise = zk_gumbel(number);
     assert_true(noise <= ZK_GUMBEL_MOST);
-    assert_true(larger <= (uint32_t)most + 1);
+    assert_true(zk_gumbel_least(noise) <= number && zk_gumbel_least(noise - 1e-3f) <= number);
+    assert_true(noise > 3.0f ? zk_gumbel_least(noise + 0.1f) > number - (1 << 12) : true); // it leaves most of the others out
+    assert_true(zk_gumbel_least(noise) % 512 == 0);
   }
   assert_true(zk_gumbel(0xffffffffu) > ZK_GUMBEL_MOST - 0.01f);
+  assert_true(zk_gumbel_least(-INFINITY) == 0 && zk_gumbel_least(-4.0f) == 0 && zk_gumbel_least(INFINITY) >= 0xfffffc00u);
 }
 
 // The naive uniform rounds to 1 for the largest inputs, and its noise is infinite there.
