@@ -157,10 +157,11 @@ static zk_status write_rows(zk_bench *bench, int32_t size) {
 }
 
 static zk_status run(zk_bench *bench) {
-  static const decode_shape decodes[] = {{1, 1024, 0, 0},   {1, 32768, 0, 0},  {8, 131072, 0, 0},
-                                         {32, 4096, 0, 0},  {64, 8192, 0, 0},  {256, 1024, 0, 0},
-                                         {512, 600, 0, 0},  {256, 1126, 0, 0}, {256, 2000, 100, 0},
-                                         {256, 1280, 0, 0}, {256, 1280, 0, 1024}};
+  static const decode_shape decodes[] = {{1, 1024, 0, 0},   {1, 4096, 0, 0},   {1, 32768, 0, 0},
+                                         {8, 1024, 0, 0},   {8, 131072, 0, 0}, {32, 4096, 0, 0},
+                                         {64, 8192, 0, 0},  {256, 1024, 0, 0}, {512, 600, 0, 0},
+                                         {256, 1126, 0, 0}, {256, 2000, 100, 0}, {256, 1280, 0, 0},
+                                         {256, 1280, 0, 1024}};
   zk_status status = ZK_OK;
   for (int32_t size = 1024; size <= 8192 && status == ZK_OK && zk_bench_wants(bench, forward_group); size *= 8) {
     status = prefill(bench, size, false);

@@ -2,7 +2,7 @@
 // to the kernels of the numerics. How rows are cut into blocks, and whether a block walks all splits of its rows or
 // one, changes no bit.
 #include "kernels/backend.h"
-#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_cluster.cuh"
 #include "kernels/cuda/attention_variant.h"
 
 static_assert(ZK_ATTN_SPLIT == ZK_ATTN_SPLIT_BF16, "one split size");
@@ -98,6 +98,13 @@ void zk_cuda_attention_force(zk_cuda_attention_variant variant) { forced = varia
 
 bool zk_cuda_attention_is_idle(void) { return forced != ZK_CUDA_NUM_ATTENTION && !forced_is_used; }
 
+// Whether so few rows decide for the kernel that spreads a split over a cluster.
+static bool takes_cluster(const zk_attn &a, int32_t num_rows, bool few_rows, int num_sms) {
+  const bool wanted = forced == ZK_CUDA_NUM_ATTENTION ? few_rows && zk_attn_cluster_suits(a, num_rows, num_sms)
+                                                      : forced == ZK_CUDA_ATTENTION_CLUSTER;
+  return wanted && zk_attn_cluster_valid(a, num_rows);
+}
+
 // Whether few_rows decides for the decoding kernel; a check may have decided before.
 static bool takes_decode(const zk_attn &a, int32_t num_rows, bool few_rows) {
   const bool wanted = forced == ZK_CUDA_NUM_ATTENTION ? few_rows : forced == ZK_CUDA_ATTENTION_DECODE;
@@ -115,18 +122,22 @@ static zk_status forward(zk_stream *stream, const zk_attention_desc *desc, const
                          const T *k_cache, const T *v_cache, T *out, float *lse) {
   zk_attn a = zk_attn_of(desc, batch);
   const bool few_rows = (int64_t)batch->num_rows * a.group <= 32 * (int64_t)batch->num_seqs;
-  const bool by_decode = sizeof(T) == 2 && takes_decode(a, batch->num_rows, few_rows),
-             by_prefill = sizeof(T) == 2 && !by_decode && takes_prefill(a, few_rows);
-  forced_is_used |= sizeof(T) == 2 && forced == (by_decode    ? ZK_CUDA_ATTENTION_DECODE
+  const int32_t num_sms = zk_cuda_num_sms(zk_stream_device(stream));
+  const bool by_cluster = desc->numerics == ZK_BF16 && takes_cluster(a, batch->num_rows, few_rows, num_sms),
+             by_decode = sizeof(T) == 2 && !by_cluster && takes_decode(a, batch->num_rows, few_rows),
+             by_prefill = sizeof(T) == 2 && !by_cluster && !by_decode && takes_prefill(a, few_rows);
+  forced_is_used |= sizeof(T) == 2 && forced == (by_cluster   ? ZK_CUDA_ATTENTION_CLUSTER
+                                                 : by_decode  ? ZK_CUDA_ATTENTION_DECODE
                                                  : by_prefill ? ZK_CUDA_ATTENTION_PREFILL
                                                               : ZK_CUDA_ATTENTION_TILES);
   const int32_t units = by_prefill ? ZK_ATTN_PREFILL_UNITS : zk_attn_units<T>::forward(a.dim, few_rows);
-  const int32_t num_sms = zk_cuda_num_sms(zk_stream_device(stream));
   const int64_t enough_blocks = by_prefill ? num_sms / 2 : 2 * num_sms; // with fewer, splits become blocks of their own
   const int64_t max_keys = (int64_t)batch->max_pages * a.page_tokens;
   const int32_t num_blocks = most_blocks(batch, a.group, units);
   if (desc->numerics == ZK_VENDOR)
     a.split_keys = split_by_load(max_keys, (int64_t)num_blocks * a.num_kv_heads, enough_blocks, few_rows);
+  if constexpr (sizeof(T) == 2)
+    if (by_cluster) return zk_attn_cluster(stream, a, batch->num_rows, q, k_cache, v_cache, out, lse);
   if constexpr (sizeof(T) == 2)
     if (by_decode) return zk_attn_decode(stream, a, batch->num_rows, q, k_cache, v_cache, out, lse);
   const int64_t num_splits = (max_keys + a.split_keys - 1) / a.split_keys;

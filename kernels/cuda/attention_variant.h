@@ -11,6 +11,7 @@ extern "C" {
 
 // X(enumerator, name), the preferred first.
 #define ZK_CUDA_ATTENTION_LIST(X)                                                                                      \
+  X(CLUSTER, "cluster") /* so few rows that splits outnumber them: each on a cluster of blocks; D 64 and 128 */         \
   X(DECODE, "decode") /* few rows a sequence: K and V in a ring that the copy engine fills; D 64 and 128 */            \
   X(PREFILL,                                                                                                           \
     "prefill")      /* many rows a sequence: wgmma, K and V through rings that the copy engine fills; D 64 and 128 */  \

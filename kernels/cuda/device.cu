@@ -1,4 +1,5 @@
 // A CUDA GPU as a device: memory, copies, streams, errors. The kernels are in the other files of this folder.
+#include "kernels/cuda/arrivals.h"
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/queue.h"
 #include "kernels/cuda/vendor.h"
@@ -14,7 +15,7 @@ typedef struct {
 typedef struct {
   cudaStream_t stream;
   unsigned long long *error_word; // page-locked host memory that kernels write to: read without a copy once they are done
-  uint32_t *counters;             // device, zk_cuda_counters
+  uint32_t *counters;             // device, zk_cuda_counters, then zk_cuda_arrivals
   void *vendor_handle;
   bool overlap; // zk_cuda_overlap
 } cuda_stream_state;
@@ -32,6 +33,7 @@ extern "C" cudaStream_t zk_cuda_stream(zk_stream *stream) {
   return stream->state != NULL ? static_cast<cuda_stream_state *>(stream->state)->stream : cudaStream_t(0);
 }
 extern "C" uint32_t *zk_cuda_counters(zk_stream *stream) { return static_cast<cuda_stream_state *>(stream->state)->counters; }
+extern "C" uint32_t *zk_cuda_arrivals(zk_stream *stream) { return zk_cuda_counters(stream) + ZK_CUDA_NUM_COUNTERS; }
 extern "C" unsigned long long *zk_cuda_error_word(zk_stream *stream) { return static_cast<cuda_stream_state *>(stream->state)->error_word; }
 extern "C" void **zk_cuda_vendor_handle(zk_stream *stream) { return &static_cast<cuda_stream_state *>(stream->state)->vendor_handle; }
 extern "C" void zk_cuda_set_overlap(zk_stream *stream, bool overlap) { static_cast<cuda_stream_state *>(stream->state)->overlap = overlap; }
@@ -130,7 +132,7 @@ static zk_status cuda_stream_open(zk_stream *stream) {
   cudaError_t error = cudaStreamCreateWithFlags(&state->stream, cudaStreamNonBlocking);
   if (error == cudaSuccess)
     error = cudaHostAlloc(reinterpret_cast<void **>(&state->error_word), sizeof *state->error_word, cudaHostAllocPortable | cudaHostAllocMapped);
-  const size_t counters_bytes = ZK_CUDA_NUM_COUNTERS * sizeof *state->counters;
+  const size_t counters_bytes = (ZK_CUDA_NUM_COUNTERS + ZK_CUDA_NUM_ARRIVALS) * sizeof *state->counters;
   if (error == cudaSuccess) error = cudaMalloc(reinterpret_cast<void **>(&state->counters), counters_bytes);
   if (error == cudaSuccess) error = cudaMemset(state->counters, 0, counters_bytes);
   if (error == cudaSuccess) error = cudaDeviceSynchronize(); // they are zero before any kernel of this stream

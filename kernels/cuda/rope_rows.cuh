@@ -118,9 +118,10 @@ __global__ void __launch_bounds__(ZK_ROPE_ROWS_THREADS, DEPTH == 1 ? 8 : 6)
   const int block_head = (int)blockIdx.y * AT_ONCE * DEPTH, first = block_head + (int)threadIdx.x / PIECES,
             warp_first = block_head + (int)threadIdx.x / 32 * (32 / PIECES);
   zk_head_piece x[DEPTH];
+  if (DEPTH == 1) zk_let_next_start(); // a few tokens' attention may ask for the keys before them meanwhile
   const auto load = [&] {
     zk_wait_for_previous();
-    zk_let_next_start();
+    if (DEPTH > 1) zk_let_next_start();
 #pragma unroll
     for (int u = 0; u < DEPTH; u++) {
       const int head = first + u * AT_ONCE;

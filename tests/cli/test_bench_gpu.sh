@@ -19,7 +19,7 @@ rows linear_norm "norm and linear" 18
 rows linear_parts "linear parts" 2
 rows linear_parts "linear swiglu" 2
 rows lmhead "lmhead" 12
-rows attention "attention decode" 7
+rows attention "attention decode" 13
 rows attention "kv write" 1
 rows rows "embedding" 2
 rows rows "rmsnorm" 4
