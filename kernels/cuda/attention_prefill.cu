@@ -149,7 +149,7 @@ static __device__ __forceinline__ void compute(const zk_attn &at, const zk_attn_
   const zk_prefill_merged before = rows;
   zk_prefill_merge(weight, state, &rows);
   if (lane == 0) zk_mbar_arrive(&sm->v_empty[stage]);
-    // A row that ends before the last split keeps its total; what follows adds +0 to it anyway.
+  // A row that ends before the last split keeps its total; what follows adds +0 to it anyway.
 #pragma unroll
   for (int r = 0; r < 2; ++r)
     if (keys_seen[r] <= last_tile / split_tiles * at.split_keys)

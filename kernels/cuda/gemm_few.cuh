@@ -238,20 +238,17 @@ static __global__ void __launch_bounds__((ZK_FEW_MOST_WARPS + 1) * 32)
   const int warp = __shfl_sync(0xffffffffu, (int)threadIdx.x / 32, 0), lane = (int)threadIdx.x % 32;
   const int consumers = (int)blockDim.x / 32 - 1;
   zk_few_block<PAIR> block(plan, shared);
+  if (warp == consumers) block.open(lane, consumers);
+  zk_let_next_start();
+  if (warp != consumers) zk_few_touch(plan), zk_few_touch(outputs);
+  __syncthreads(); // one for all warps: compute-sanitizer takes two at different places for divergence
   if (warp == consumers) {
-    block.open(lane, consumers);
-    zk_let_next_start();
-    __syncthreads();
     if (lane == 0) {
       if (plan.norm != NULL) block.ask_norm();
       block.ask(maps);
     }
     return;
   }
-  zk_let_next_start();
-  zk_few_touch(plan);
-  zk_few_touch(outputs);
-  __syncthreads();
   zk_wait_for_previous();
   block.take_x(consumers * 32);
   for (int t = (int)blockIdx.x; t < plan.num_tiles; t += (int)gridDim.x) {
