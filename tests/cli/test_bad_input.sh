@@ -6,7 +6,7 @@
 one_error() {
   local text
   [ "$(grep -c 'error: ' err)" = 1 ] || fail "not one line of error"
-  for text; do grep 'error: ' err | grep -qF -- "$text" || fail "the error does not say: $text"; done
+  for text; do grep 'error: ' err | grep -F -- "$text" >/dev/null || fail "the error does not say: $text"; done
 }
 # refused COMMAND... -- TEXT...: refused as bad input, saying TEXT.
 refused() {

@@ -72,7 +72,7 @@ FAULTY=$ZK_BUILD/zerokl_faulty
   done
 }
 # A driver that is older than the toolkit of the build.
-if "$ZK" --version | grep -q 'CUDA: toolkit'; then
+if "$ZK" --version | grep 'CUDA: toolkit' >/dev/null; then
   ln -s "$ZK_BUILD/tests/libold_driver.so" libcuda.so.1
   LD_LIBRARY_PATH=. expect 2 "$ZK" train tiny.yaml device=cuda run.dir=none
   tells 'older than this build'

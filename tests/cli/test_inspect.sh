@@ -18,7 +18,8 @@ YAML
 "$zerokl" train run.yaml >/dev/null
 
 expect() { # a text in the output of a command, however it is aligned
-  tr -s ' ' <out | grep -qF -- "$1" || { echo "missing \"$1\" in:"; cat out; exit 1; }
+  # grep reads to the end: with -q it may leave while tr still writes, and pipefail makes that a failure.
+  tr -s ' ' <out | grep -F -- "$1" >/dev/null || { echo "missing \"$1\" in:"; cat out; exit 1; }
 }
 
 "$zerokl" inspect run >out

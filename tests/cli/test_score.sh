@@ -44,7 +44,7 @@ paste ours <(awk '{ print $1 + 0.0001 }' theirs) | awk '{ d = $1 - $2; if (d * d
 # A line's bits are its own: other company, other order, other cuts, other instruction sets, other thread counts.
 model=$models/llama-tied
 lines llama-tied >in.jsonl
-values bits <llama-tied.out | sort -u | head -c 8 | grep -qE '^[0-9a-f]{8}$' || fail "bits are not 8 hexadecimal digits"
+values bits <llama-tied.out | sort -u | head -c 8 | grep -E '^[0-9a-f]{8}$' >/dev/null || fail "bits are not 8 hexadecimal digits"
 awk '{ l[NR] = $0 } END { for (r = 0; r < 9; r++) for (i = NR; i > 0; i--) print l[i] }' in.jsonl >mixed.jsonl
 awk '{ l[NR] = $0 } END { for (r = 0; r < 9; r++) for (i = NR; i > 0; i--) print l[i] }' llama-tied.out >mixed.want
 for cut in 16 100 4096; do

@@ -11,7 +11,7 @@ finished() { (cd "$1" && find . -name '*.tmp' -prune -o -type f \( -name '*.h5' 
 one_error() {
   local text
   [ "$(grep -c 'error: ' log)" = 1 ] || { cat log >&2; fail "not one line of error"; }
-  for text; do grep 'error: ' log | grep -qF -- "$text" || { cat log >&2; fail "the error does not say: $text"; }; done
+  for text; do grep 'error: ' log | grep -F -- "$text" >/dev/null || { cat log >&2; fail "the error does not say: $text"; }; done
 }
 # resumes RUN WHAT [RANKS]: to the end, with the reference's bits, and over files that are as they were.
 resumes() {
