@@ -18,7 +18,7 @@ static __device__ __forceinline__ void weigh(float c, float lse, float delta, bo
 
 // Two neighbouring results; a sum that ended in -0 is +0.
 static __device__ __forceinline__ uint32_t pack_result(const float x[2], float scale) {
-  return zk_bf16_pack((x[0] + 0.0f) * scale, (x[1] + 0.0f) * scale);
+  return zk_pack_bf16((x[0] + 0.0f) * scale, (x[1] + 0.0f) * scale);
 }
 
 template <int N> static __device__ __forceinline__ void clear(float x[N][4]) {

@@ -51,10 +51,6 @@ static __device__ __forceinline__ void zk_bf16_load(zk_bf16 *tile, int32_t dim, 
   }
 }
 
-static __device__ __forceinline__ uint32_t zk_bf16_pack(float low, float high) {
-  return zk_pack_bf16(low, high);
-}
-
 // A operand: rows [row, row + 16), reduction over the tile's columns [k, k + 16).
 template <int DP>
 static __device__ __forceinline__ void zk_bf16_a(const zk_bf16 *tile, int32_t row, int32_t k, uint32_t a[4]) {
@@ -106,10 +102,10 @@ static __device__ __forceinline__ void zk_bf16_dot(const zk_bf16 *rows, int32_t 
 
 // Two neighbouring accumulators, rounded, as an A operand.
 static __device__ __forceinline__ void zk_bf16_weights(const float left[4], const float right[4], uint32_t a[4]) {
-  a[0] = zk_bf16_pack(left[0], left[1]);
-  a[1] = zk_bf16_pack(left[2], left[3]);
-  a[2] = zk_bf16_pack(right[0], right[1]);
-  a[3] = zk_bf16_pack(right[2], right[3]);
+  a[0] = zk_pack_bf16(left[0], left[1]);
+  a[1] = zk_pack_bf16(left[2], left[3]);
+  a[2] = zk_pack_bf16(right[0], right[1]);
+  a[3] = zk_pack_bf16(right[2], right[3]);
 }
 
 #endif

@@ -74,7 +74,7 @@ zk_cluster_end(const zk_cluster_item &item, const zk_cluster_row &row, int32_t r
   zk_barrier(1, ZK_CLUSTER_THREADS); // all is stored, and l of all rows is there
   if (warp < 4 && row.seen > 0 && row.all <= ZK_CLUSTER_KEYS) {
     const float l = shared->l[lane / 4];
-    *(uint32_t *)(to.out + (size_t)row.index * DIM + column) = zk_bf16_pack(weight.out(o[0], l), weight.out(o[1], l));
+    *(uint32_t *)(to.out + (size_t)row.index * DIM + column) = zk_pack_bf16(weight.out(o[0], l), weight.out(o[1], l));
   }
   if (item.num_splits == 1) return;
   if (thread == 0) {

@@ -30,7 +30,7 @@ static __device__ __forceinline__ void store_split(const zk_attn &a, const zk_at
     for (int i = 0; i < 2; ++i) {
       const size_t d = (size_t)(16 * warp + 8 * i + lane % 4 * 2);
       const float x = state.o[i][2 * r], y = state.o[i][2 * r + 1];
-      if (num_splits == 1) *(uint32_t *)(to.out + row * DIM + d) = zk_bf16_pack(weight.out(x, l), weight.out(y, l));
+      if (num_splits == 1) *(uint32_t *)(to.out + row * DIM + d) = zk_pack_bf16(weight.out(x, l), weight.out(y, l));
       else *(float2 *)(to.partials.o + part * DIM + d) = make_float2(x, y);
     }
     if (warp != 0 || lane % 4 != 0) continue;

@@ -123,7 +123,7 @@ static __global__ void __launch_bounds__(DIM / 2) zk_decode_merge_many(zk_attn_e
       O[1] = copy ? part[i].y : fmaf(O[1], Ai, part[i].y * ai);
     }
   }
-  *(uint32_t *)(to.out + row * DIM + (size_t)d) = zk_bf16_pack(weight.out(O[0], L), weight.out(O[1], L));
+  *(uint32_t *)(to.out + row * DIM + (size_t)d) = zk_pack_bf16(weight.out(O[0], L), weight.out(O[1], L));
   if (d == 0 && to.lse != NULL) to.lse[row] = weight.lse(B, L);
 }
 

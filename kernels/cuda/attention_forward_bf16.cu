@@ -109,7 +109,7 @@ static __global__ void __launch_bounds__(THREADS)
       const size_t d = (size_t)(8 * n + lane % 4 * 2);
       const float x = total_o[(4 * n + 2 * r) * THREADS], y = total_o[(4 * n + 2 * r + 1) * THREADS];
       if (partials.o != NULL) partials.o[part * (size_t)at.dim + d] = x, partials.o[part * (size_t)at.dim + d + 1] = y;
-      else *(uint32_t *)(out + row * (size_t)at.dim + d) = zk_bf16_pack(weight.out(x, L[r]), weight.out(y, L[r]));
+      else *(uint32_t *)(out + row * (size_t)at.dim + d) = zk_pack_bf16(weight.out(x, L[r]), weight.out(y, L[r]));
     }
     if (lane % 4 != 0) continue;
     if (partials.o != NULL) partials.ml[2 * part] = M[r], partials.ml[2 * part + 1] = L[r];
