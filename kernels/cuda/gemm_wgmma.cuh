@@ -1,6 +1,6 @@
 // Large bf16 products on Hopper: every output is one chain of k16 steps (wgmma.cuh), k ascending from +0, held in one
-// register from the first step to the last. Rows, columns and k beyond the product's edge are read as zeros: outputs
-// there are not stored, and a step of zero products changes nothing.
+// register from the first step to the last. Columns and k beyond the product's edge are read as zeros, rows as zeros or as
+// whatever lies there in shared memory: outputs there are not stored, and a step of zero products changes nothing.
 //
 // A block loops over tiles of M x N outputs. Its warpgroups:
 //   0     the producers: a thread for a and one for b ask the copy engine for slices of 64 DEPTH k of their operand, for
@@ -128,17 +128,22 @@ template <class Shape, int STORE_BYTES> struct zk_gemm_wgmma_core {
       zk_tma_load_2d_to(all, to, b, bar, k, n0);
     }
   }
-  // All slices of an operand of the tile whose first row or column is `first`.
-  template <bool A> __device__ __forceinline__ void load(const CUtensorMap *map, int first, int k_slices) {
+  // All slices of a of the tile whose first row is m0, `rows` to a copy, of b of the one whose first column is n0.
+  __device__ __forceinline__ void load_a(const CUtensorMap *a, int m0, int rows, int k_slices) {
     for (int i = 0; i < k_slices; i++, next()) {
-      uint64_t *bar = full + stage;
       zk_mbar_wait(empty + stage, phase ^ 1);
-      zk_mbar_arrive_expect(bar, DEPTH * (A ? A_BYTES : B_BYTES));
+      zk_mbar_arrive_expect(full + stage, DEPTH * rows * K * 2);
 #pragma unroll
-      for (int part = 0; part < DEPTH; part++) {
-        if (A) fetch_a(map, bar, part, first, (i * DEPTH + part) * K);
-        else fetch_b(map, bar, part, first, (i * DEPTH + part) * K);
-      }
+      for (int part = 0; part < DEPTH; part++)
+        if (rows > 0) fetch_a(a, full + stage, part, m0, (i * DEPTH + part) * K);
+    }
+  }
+  __device__ __forceinline__ void load_b(const CUtensorMap *b, int n0, int k_slices) {
+    for (int i = 0; i < k_slices; i++, next()) {
+      zk_mbar_wait(empty + stage, phase ^ 1);
+      zk_mbar_arrive_expect(full + stage, DEPTH * B_BYTES);
+#pragma unroll
+      for (int part = 0; part < DEPTH; part++) fetch_b(b, full + stage, part, n0, (i * DEPTH + part) * K);
     }
   }
 
@@ -189,11 +194,11 @@ using zk_gemm_wgmma =
 //   end()                                    after the last tile
 // n0 is N times the column of tiles, counted over all parts. WHOLE: begin and store are of all 64 BLOCKS rows at once.
 template <class Epilogue> struct zk_gemm_wgmma_args {
-  CUtensorMap a, b[ZK_GEMM_MOST_PARTS];
+  CUtensorMap a, a_last, b[ZK_GEMM_MOST_PARTS]; // a_last: inner a's rows of the last tile, if they are fewer than M
   typename Epilogue::Args epilogue;
   zk_gemm_tiles tiles;
   zk_gemm_parts parts;
-  int k_slices;
+  int rows, k_slices; // of a
 };
 
 template <class Core, class Epilogue>
@@ -213,7 +218,9 @@ __global__ void __cluster_dims__(Core::CLUSTER, 1, 1) __launch_bounds__(Core::TH
       zk_wait_for_previous();
       for (int t = cluster, row, column; t < args.tiles.count(); t += num_clusters) {
         args.tiles.at(t, &row, &column);
-        core.template load<true>(&args.a, (row * Core::CLUSTER + core.rank) * Core::M, args.k_slices);
+        const int m0 = (row * Core::CLUSTER + core.rank) * Core::M, left = args.rows - m0;
+        const bool whole = Core::A_OUTER || left >= Core::M;
+        core.load_a(whole ? &args.a : &args.a_last, m0, whole ? Core::M : max(left, 0), args.k_slices);
       }
       zk_let_next_start();
     } else if (warp == 1 && threadIdx.x % 32 == 0) {
@@ -221,7 +228,7 @@ __global__ void __cluster_dims__(Core::CLUSTER, 1, 1) __launch_bounds__(Core::TH
       for (int t = cluster, row, column, in_part; t < args.tiles.count(); t += num_clusters) {
         args.tiles.at(t, &row, &column);
         const int part = args.parts.at(column, &in_part);
-        core.template load<false>(&args.b[part], in_part * Core::WIDTH, args.k_slices);
+        core.load_b(&args.b[part], in_part * Core::WIDTH, args.k_slices);
       }
     }
   } else {

@@ -32,6 +32,10 @@ static zk_status zk_gemm_wgmma_launch(zk_stream *stream, const zk_cuda_gemm *g, 
   args.tiles.group = GROUP_ROWS / (Core::M * Core::CLUSTER);
   args.k_slices = (int)zk_ceil_div(g->k, Core::K * Core::DEPTH);
   ZK_TRY(zk_gemm_wgmma_map(g->a, Core::A_OUTER, g->m, g->k, g->lda, Core::M, &args.a));
+  // A box that ends outside of a takes the copy engine longer than a whole one.
+  args.rows = (int)g->m;
+  if (!Core::A_OUTER && g->m % Core::M != 0)
+    ZK_TRY(zk_gemm_wgmma_map(g->a, false, g->m, g->k, g->lda, (int)(g->m % Core::M), &args.a_last));
   for (int i = 0; i < num_weights; i++)
     ZK_TRY(zk_gemm_wgmma_map(g[i].b, Core::B_OUTER, g[i].n, g[i].k, g[i].ldb, Core::B_ROWS, &args.b[i]));
   // As many blocks as run at a time, or as there are tiles.
