@@ -19,13 +19,14 @@ static const zk_bench_suite *const gpu_suites[] = {&zk_bench_suite_gpu_linear, &
                                                    &zk_bench_suite_gpu_lmhead, &zk_bench_suite_gpu_attention, &zk_bench_suite_gpu_rows,
                                                    &zk_bench_suite_gpu_rope_cache, &zk_bench_suite_model, NULL};
 
+enum { MAX_SUITES = 8, SHRINK = 256 };
+
 typedef struct {
   zk_bench_options options;
-  const char *json, *suite;
+  const char *json, *suites[MAX_SUITES];
+  int num_suites; // 0: all
   zk_config_device device;
 } bench_args;
-
-enum { SHRINK = 256 };
 
 static error_t parse_option(int key, char *arg, struct argp_state *state) {
   bench_args *args = state->input;
@@ -58,8 +59,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
       argp_error(state, "--seconds: \"%s\" is not a time", arg);
     return 0;
   case ARGP_KEY_ARG:
-    if (state->arg_num > 0) return ARGP_ERR_UNKNOWN;
-    args->suite = arg;
+    if (args->num_suites == MAX_SUITES) argp_error(state, "more than %d suites", MAX_SUITES);
+    args->suites[args->num_suites++] = arg;
     return 0;
   default:
     return ARGP_ERR_UNKNOWN;
@@ -78,21 +79,36 @@ static const struct argp_option options[] = {
 static const struct argp parser = {
     .options = options,
     .parser = parse_option,
-    .args_doc = "[SUITE]",
+    .args_doc = "[SUITE...]",
     .doc =
         "Measures operations: shape, microseconds, rate, percentage of the machine's floor, times the rival's speed.\v"
-        "Suites: linear, lmhead, model; on a CPU tc_gemm; on a GPU attention, rope_cache, rows. The rival is OpenBLAS on the same threads and instruction set "
+        "Suites: linear, lmhead, model; on a CPU tc_gemm; on a GPU linear_parts, linear_norm, attention, rows, rope_cache. The rival is OpenBLAS on the same threads and instruction set "
         "(ZK_CPU_ISA); on a GPU cuBLAS's default, and cuBLASLt without split-K. GPU rows are of numerics bf16."};
 
-static zk_status run_suites(zk_bench *bench, const char *only) {
-  bool found = false;
-  const zk_bench_suite *const *suites = zk_device_get_kind(zk_bench_device(bench)) == ZK_DEVICE_CUDA ? gpu_suites : cpu_suites;
-  for (int i = 0; suites[i] != NULL; i++) {
-    if (only != NULL && strcmp(only, suites[i]->name) != 0) continue;
-    found = true;
-    ZK_TRY(suites[i]->run(bench));
+static bool is_wanted(const bench_args *args, const char *name) {
+  for (int i = 0; i < args->num_suites; i++)
+    if (strcmp(args->suites[i], name) == 0) return true;
+  return args->num_suites == 0;
+}
+
+static zk_status check_names(const bench_args *args, const zk_bench_suite *const *suites) {
+  for (int i = 0; i < args->num_suites; i++) {
+    bool found = false;
+    for (int j = 0; suites[j] != NULL; j++) found |= strcmp(args->suites[i], suites[j]->name) == 0;
+    if (!found) return ZK_FAIL(ZK_BAD_INPUT, "%s: no such suite; see zerokl bench --help", args->suites[i]);
   }
-  if (!found) return ZK_FAIL(ZK_BAD_INPUT, "%s: no such suite; see zerokl bench --help", only);
+  return ZK_OK;
+}
+
+// The JSON is written anew after each suite: whatever stops a later one leaves the rows that there are.
+static zk_status run_suites(zk_bench *bench, const bench_args *args) {
+  const zk_bench_suite *const *suites = zk_device_get_kind(zk_bench_device(bench)) == ZK_DEVICE_CUDA ? gpu_suites : cpu_suites;
+  ZK_TRY(check_names(args, suites));
+  for (int i = 0; suites[i] != NULL; i++) {
+    if (!is_wanted(args, suites[i]->name)) continue;
+    ZK_TRY(suites[i]->run(bench));
+    if (args->json != NULL) ZK_TRY(zk_bench_write_json(bench, args->json));
+  }
   return ZK_OK;
 }
 
@@ -108,8 +124,7 @@ static zk_status run_bench(int argc, char **argv) {
   if (!zk_bench_has_rival(bench))
     ZK_LOG(WARN, "bench", "no %s: the rival's column stays empty (%s)", gpu ? "libcublas and libcublasLt" : "libopenblas.so.0",
            gpu ? "put the CUDA toolkit's libraries on LD_LIBRARY_PATH" : "apt-get install libopenblas0-pthread");
-  zk_status status = run_suites(bench, args.suite);
-  if (status == ZK_OK && args.json != NULL) status = zk_bench_write_json(bench, args.json);
+  const zk_status status = run_suites(bench, &args);
   zk_bench_close(bench);
   return status;
 }
