@@ -72,6 +72,7 @@ typedef struct {
   uint64_t drafted, accepted; // tokens guessed ahead; of those, the ones that saved a step
   uint64_t thrown_rows; // computed before it was known that their samples had ended; in no other count
   uint64_t graph_steps; // replayed from recorded graphs
+  uint64_t late_steps;  // were queued when the one before them was done already: the device may have waited for the host
   double device_s;      // the device spent on steps, by its own clock
   uint64_t reused_rows;       // found in the prefix cache instead of being computed
   int32_t num_pages, num_free_pages, num_idle_pages; // idle: free but for what the prefix cache may find there

@@ -9,6 +9,9 @@
 
 #include "kernels/embedding.h"
 #include "rollout/engine_impl.h"
+#include "shared/clock.h"
+
+static const double DONE_ALREADY_S = 10e-6; // a wait that is shorter found the device done
 
 // Those in flight in the order they were queued, then the one to fill.
 static zk_step *step_at(zk_engine *e, int32_t i) { return &e->steps[(e->oldest + i) % (e->options.steps_ahead + 1)]; }
@@ -203,7 +206,10 @@ zk_status zk_engine_queue_step(zk_engine *e) {
 
 zk_status zk_engine_take_step(zk_engine *e) {
   zk_step *step = step_at(e, 0);
+  const bool has_next = e->num_in_flight > 1;
+  const double before = zk_clock_s();
   ZK_TRY(zk_mark_wait(step->done));
+  if (has_next && zk_clock_s() - before < DONE_ALREADY_S) e->stats.late_steps++;
   e->oldest = (e->oldest + 1) % (e->options.steps_ahead + 1);
   e->num_in_flight--;
   e->stats.device_s += zk_mark_seconds(step->begun, step->done);

@@ -62,7 +62,7 @@ static zk_status warm_up(zk_engine *engine, int32_t max_batch, int32_t max_token
 static zk_engine_stats since(const zk_engine_stats *before, const zk_engine_stats *now) {
   zk_engine_stats d = *now;
   d.steps -= before->steps, d.preemptions -= before->preemptions, d.drafted -= before->drafted, d.accepted -= before->accepted;
-  d.graph_steps -= before->graph_steps, d.thrown_rows -= before->thrown_rows, d.device_s -= before->device_s;
+  d.graph_steps -= before->graph_steps, d.late_steps -= before->late_steps, d.thrown_rows -= before->thrown_rows, d.device_s -= before->device_s;
   return d;
 }
 
@@ -82,6 +82,7 @@ static zk_status print(const zk_session *s, const zk_workload *w, const zk_engin
   zk_metrics_put_int(&line, "tokens/generated", (int64_t)generated);
   zk_metrics_put_int(&line, "engine/steps", (int64_t)stats->steps);
   zk_metrics_put_int(&line, "engine/graph_steps", (int64_t)stats->graph_steps);
+  zk_metrics_put_int(&line, "engine/late_steps", (int64_t)stats->late_steps);
   zk_metrics_put_int(&line, "engine/preemptions", (int64_t)stats->preemptions);
   zk_metrics_put_int(&line, "engine/thrown_rows", (int64_t)stats->thrown_rows);
   // Of the time, what no rank's device spent on a step: it waited for the host.
@@ -107,10 +108,10 @@ static zk_status measure(zk_session *s, zk_engine *engine, const zk_workload *w,
   zk_engine_get_stats(engine, &now);
   zk_engine_stats stats = since(&before, &now);
   uint64_t sums[] = {generated, stats.steps, stats.preemptions, stats.drafted, stats.accepted, stats.graph_steps, stats.thrown_rows,
-                     (uint64_t)(stats.device_s * 1e9)};
+                     (uint64_t)(stats.device_s * 1e9), stats.late_steps};
   ZK_TRY(zk_comm_sum_u64(s->comm, sums, sizeof sums / sizeof *sums));
   stats.steps = sums[1], stats.preemptions = sums[2], stats.drafted = sums[3], stats.accepted = sums[4];
-  stats.graph_steps = sums[5], stats.thrown_rows = sums[6], stats.device_s = (double)sums[7] * 1e-9;
+  stats.graph_steps = sums[5], stats.thrown_rows = sums[6], stats.device_s = (double)sums[7] * 1e-9, stats.late_steps = sums[8];
   if (sums[0] != (uint64_t)w->total_new)
     return ZK_FAIL(ZK_INTERNAL, "%llu tokens were generated, not %lld", (unsigned long long)sums[0], (long long)w->total_new);
   return zk_comm_agree(s->comm, zk_comm_rank(s->comm) == 0 ? print(s, w, &stats, sums[0], seconds) : ZK_OK);
