@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Joins `zerokl bench --device cuda --json` with the lines of torch_rivals.py, and writes the rows with hardware, driver and versions as
-FOLDER/<gpu>-<date>.json and .md. Usage: report.py ZEROKL_JSON RIVALS_LINES|- FOLDER"""
+FOLDER/<gpu>-<date>.json and .md, behind a table of targets if targets.py has one. Usage: report.py ZEROKL_JSON RIVALS_LINES|- FOLDER"""
 import datetime
 import json
 import pathlib
@@ -56,24 +56,53 @@ def table(rows):
         yield f"| {row['operation']} | {row['shape']} | {row['us']:.1f} | {row['rate']:.1f} {row['unit']} | {100 * row['floor']:.1f} | {' | '.join(rivals)} |"
 
 
+def target_table(targets):
+    def number(x):
+        return "" if x is None else f"{x:.2f}" if x < 100 else f"{x:,.0f}"
+
+    yield "| | measured | ours | against | ratio | must | goal | verdict |"
+    yield "|---|---|---:|---|---:|---:|---:|---|"
+    for row in targets:
+        numbers = " | ".join(number(row[key]) for key in ("ratio", "must", "goal"))
+        yield f"| {row['section']} | {row['what']} | {row['ours']} | {row['against']} | {numbers} | {row['verdict']} |"
+
+
+def tally(targets):
+    count = {verdict: sum(row["verdict"] == verdict for row in targets) for verdict in ("goal", "must", "MISSES", "not measured")}
+    return (f"{len(targets)} rows: {count['goal']} reach goal, {count['must']} more reach must, {count['MISSES']} miss it, "
+            f"{count['not measured']} not measured")
+
+
+def write(ours, lines, folder, targets=(), **more):
+    """ours: the JSON of `zerokl bench`; lines: of torch_rivals.py; more: kept in the JSON. Returns the path of the .md."""
+    gpu, date = nvidia_smi(), datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    versions = join(ours, lines)
+    name = re.sub(r"[^a-z0-9]+", "-", (gpu.get("name") or ours["device"].split(",")[0]).lower()).strip("-")
+    out = pathlib.Path(folder) / f"{name}-{date}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    head = {"date": date, "gpu": gpu, "rivals": versions}
+    if targets:
+        head["targets"] = targets
+    out.with_name(out.name + ".json").write_text(json.dumps({**head, **more, **ours}, indent=1) + "\n")
+    text = [f"# zerokl bench on {gpu.get('name') or ours['device']}", "", *facts(ours, gpu, versions, date), ""]
+    if targets:
+        text += ["## Targets", "", tally(targets) + ".", "", *target_table(targets), "", "## All rows", ""]
+    text += ["x rival: the rival's time over ours, above 1 we are faster. % of floor: max(bytes / copy bandwidth, flops / cuBLAS's rate) over our time.",
+             "cuBLAS is its default algorithm; Lt, no split-K is the fastest algorithm cuBLASLt offers without one; cuDNN is attention through PyTorch.", "",
+             *table(ours["rows"])]
+    out.with_name(out.name + ".md").write_text("\n".join(text) + "\n")
+    return f"{out}.md"
+
+
+def read_lines(path):
+    return [json.loads(line) for line in pathlib.Path(path).read_text().splitlines() if line.startswith("{")]
+
+
 def main():
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     ours = json.loads(pathlib.Path(sys.argv[1]).read_text())
-    lines = [] if sys.argv[2] == "-" else [json.loads(line) for line in pathlib.Path(sys.argv[2]).read_text().splitlines() if line.startswith("{")]
-    gpu, date = nvidia_smi(), datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    versions = join(ours, lines)
-    name = re.sub(r"[^a-z0-9]+", "-", (gpu.get("name") or ours["device"].split(",")[0]).lower()).strip("-")
-    out = pathlib.Path(sys.argv[3]) / f"{name}-{date}"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    head = {"date": date, "gpu": gpu, "rivals": versions}
-    out.with_name(out.name + ".json").write_text(json.dumps({**head, **ours}, indent=1) + "\n")
-    text = [f"# zerokl bench on {gpu.get('name') or ours['device']}", "", *facts(ours, gpu, versions, date), "",
-            "x rival: the rival's time over ours, above 1 we are faster. % of floor: max(bytes / copy bandwidth, flops / cuBLAS's rate) over our time.",
-            "cuBLAS is its default algorithm; Lt, no split-K is the fastest algorithm cuBLASLt offers without one; cuDNN is attention through PyTorch.", "",
-            *table(ours["rows"])]
-    out.with_name(out.name + ".md").write_text("\n".join(text) + "\n")
-    print(f"{out}.md")
+    print(write(ours, [] if sys.argv[2] == "-" else read_lines(sys.argv[2]), sys.argv[3]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Offline generation with a decode step built by hand in PyTorch: CUDA graphs, cuBLAS products with q, k, v and gate, up fused, a static cache that
-FlashAttention-2 reads to each sequence's length, and what lies between compiled into few kernels.
+FlashAttention-2 reads to each sequence's length, and what lies between compiled into few kernels (--eager: not compiled).
 
 Sequences are sorted by the tokens they want, longest first, so that those still running are always the first rows of the cache; a graph is
 captured for each size of batch (multiples of 32, and a few small ones) and each length of cache (multiples of 256). Prompts are prefilled sixteen at
@@ -128,7 +128,7 @@ class Model:
 
 
 def padded(batch):
-    return batch if batch <= 2 else next((size for size in (4, 8, 16) if batch <= size), -(-batch // 32) * 32)
+    return next((size for size in (2, 4, 8, 16) if batch <= size), -(-batch // 32) * 32)
 
 
 def plan(jobs):
@@ -164,7 +164,10 @@ def capture(model, keys, tokens, lengths):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
+    parser.add_argument("--eager", action="store_true", help="what lies between products and attention is not compiled")
     args = parser.parse_args()
+    if args.eager:
+        torch.compiler.set_stance("force_eager")
     jobs = sorted(workload(args.sequences, args.min, args.max), key=lambda job: -job[1])
     steps, length = plan(jobs), -(-(2 * args.max + 1) // LENGTH_ROUND) * LENGTH_ROUND
     model = Model(args.shape, len(jobs), length)
@@ -179,7 +182,8 @@ def main():
         graphs[key].replay()
     synchronize()
     seconds = time.perf_counter() - start
-    print(json.dumps(line("CUDA graphs in PyTorch", args, sum(wanted for _, wanted in jobs), seconds, graphs=len(graphs), torch=torch.__version__,
+    name = "CUDA graphs in PyTorch" + ("" if args.eager else ", compiled")
+    print(json.dumps(line(name, args, sum(wanted for _, wanted in jobs), seconds, graphs=len(graphs), torch=torch.__version__,
                           gpu=gpu_name())))
 
 

@@ -1,8 +1,6 @@
 """The workload of `zerokl rollout --bench`, for rivals in Python: prompts and lengths that random.seed(0) draws."""
 from random import randint, seed
 
-import torch
-
 DEVICE = "cuda"
 
 
@@ -11,6 +9,14 @@ def workload(num_sequences, least, most):
     seed(0)
     prompts = [[randint(0, 10000) for _ in range(randint(least, most))] for _ in range(num_sequences)]
     return [(prompt, randint(least, most)) for prompt in prompts]
+
+
+LOADS = {"shared": (100, 1024), "1k": (1024, 1024)}  # fewest and most tokens, in and out
+
+
+def lengths(load):
+    """[(tokens in, tokens out)] of its 256 sequences."""
+    return [(len(prompt), wanted) for prompt, wanted in workload(256, *LOADS[load])]
 
 
 SHAPES = {  # of Qwen3: layers, hidden, query heads, KV heads, intermediate, tied embeddings
@@ -30,11 +36,15 @@ def add_arguments(parser):
 
 def synchronize():
     if DEVICE == "cuda":
+        import torch
         torch.cuda.synchronize()
 
 
 def gpu_name():
-    return torch.cuda.get_device_name() if DEVICE == "cuda" else DEVICE
+    if DEVICE != "cuda":
+        return DEVICE
+    import torch
+    return torch.cuda.get_device_name()
 
 
 def line(rival, args, tokens, seconds, **more):

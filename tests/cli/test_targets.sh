@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# experiments/bench/targets.py with a zerokl that only says what it is told: verdicts on its rows, a piece that fails, and a second run that makes what is missing.
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+command -v python3 >/dev/null || { echo "no python3: nothing to test"; exit 0; }
+mkdir build
+cat >build/zerokl <<'END'
+#!/usr/bin/env bash
+echo "$*" >>"$ZK_TMP/calls"
+row() { printf '{"operation": "linear forward", "shape": "%s", "us": 10, "rate": 1, "unit": "GB/s", "floor": %s, "rival": "cuBLAS", "rival_us": %s, "x_rival": %s}' "$@"; }
+case $1 in
+bench)
+  [ "${*: -1}" != model ] || { echo "error: no model"; exit 1; }
+  while [ "$1" != --json ]; do shift; done
+  { printf '{"device": "a GPU", "commit": "c", "cuda_runtime": 13000, "cuda_driver": 13000, "library": "", "copy_gb_per_s": 4000, "gflop_per_s": 700000, "rows": ['
+    row "M 512 N 6144 K 4096" 0.9 11 1.1; printf ', '; row "M 512 N 4096 K 4096" 0.9 9 0.9; printf ', '; row "M 512 N 4096 K 12288" 0.9 5 0.5; printf ']}'; } >"$2" ;;
+rollout)
+  echo '{"numerics": "bf16", "sequences": 256, "perf/rollout_tokens_per_s": 25000, "engine/host_fraction": 0.2, "engine/steps": 9, "engine/graph_steps": 4}' ;;
+esac
+END
+chmod +x build/zerokl
+export ZK_TMP ZK_BUILD=$ZK_TMP/build ZK_RUNS=$ZK_TMP/runs
+targets() { expect 0 python3 "$ZK_SOURCE/experiments/bench/targets.py" "$ZK_TMP/results" --only kernels,model,0.6B-bf16 "$@"; }
+targets
+says "model: FAILED: error: no model"
+grep -q "M 512 N 6144 K 4096 | 10.0 us | cuBLAS 11.0 us | 1.10 | 0.88 | 1.00 | goal |" out || fail "a row at goal"
+grep -q "M 512 N 4096 K 4096 .* | 0.90 | 0.88 | 1.00 | must |" out || fail "a row at must"
+grep -q "M 512 N 4096 K 12288 .* | 0.50 | 0.88 | 1.00 | MISSES |" out || fail "a row below"
+grep -q "0.6B on shared | 25,000 tok/s | floor .* | 25,000 | 22,000 | 29,000 | must |" out || fail "generation"
+grep -q "device busy | 0.80 | 0.95 | 0.99 | MISSES |" out || fail "the host's share"
+says "rows: 1 reach goal, 2 more reach must, 2 miss it"
+grep -q "MISSES" results/*.md && grep -q '"verdict": "MISSES"' results/*.json || fail "what is written"
+: >calls
+targets
+[ "$(cut -d' ' -f1 calls)" = bench ] || fail "made again: $(cat calls)"
+targets --again
+[ "$(wc -l <calls)" = 4 ] || fail "not made again: $(cat calls)"
+echo ok
