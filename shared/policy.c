@@ -83,12 +83,11 @@ zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream) {
 }
 
 zk_status zk_policy_set_weights(zk_policy *policy, zk_stream *stream, const float *flat) {
-  const size_t n = (size_t)policy->params.num_elements;
-  float *host = malloc(n * sizeof *host);
+  const size_t n = (size_t)policy->params.num_elements, bytes = n * zk_numerics_bytes(policy->numerics);
+  void *host = malloc(bytes);
   if (!host) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu weights", n);
-  memcpy(host, flat, n * sizeof *host);
-  zk_weights_round(policy->numerics, host, (int64_t)n);
-  zk_status st = zk_copy_to_device(stream, policy->weights, host, n * zk_numerics_bytes(policy->numerics));
+  zk_weights_round(policy->numerics, flat, (int64_t)n, host);
+  zk_status st = zk_copy_to_device(stream, policy->weights, host, bytes);
   if (st == ZK_OK) st = zk_stream_wait(stream);
   free(host);
   return st == ZK_OK ? zk_policy_changed(policy, stream) : st;

@@ -24,27 +24,29 @@ zk_status zk_weight_source_read(const zk_weight_source *s, int64_t first, int64_
   return ZK_OK;
 }
 
-void zk_weights_round(zk_numerics numerics, float *flat, int64_t count) {
-  if (numerics == ZK_F32) return;
-  char *bytes = (char *)flat; // element i's two bytes lie at or before its four
-  for (int64_t i = 0; i < count; i++) {
-    zk_bf16 half = zk_float_to_bf16(flat[i]);
-    memcpy(bytes + 2 * i, &half, sizeof half);
+void zk_weights_round(zk_numerics numerics, const float *flat, int64_t count, void *out) {
+  zk_bf16 *half = out;
+  if (numerics == ZK_F32) {
+    memcpy(out, flat, (size_t)count * sizeof *flat);
+    return;
   }
+#pragma omp parallel for schedule(static) if (count > 1 << 16)
+  for (int64_t i = 0; i < count; i++) half[i] = zk_float_to_bf16(flat[i]);
 }
 
 zk_status zk_weight_source_copy(const zk_weight_source *s, zk_stream *stream, zk_numerics numerics, int64_t first, int64_t count, void *device) {
-  const size_t element = zk_numerics_bytes(numerics);
-  float *host = malloc((size_t)(count < BLOCK ? count + 1 : BLOCK) * sizeof *host);
-  if (!host) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to read weights");
-  zk_status st = ZK_OK;
+  const size_t element = zk_numerics_bytes(numerics), block = (size_t)(count < BLOCK ? count + 1 : BLOCK);
+  float *host = malloc(block * sizeof *host);
+  char *rounded = malloc(block * element);
+  zk_status st = host && rounded ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to read weights");
   for (int64_t at = 0; at < count && st == ZK_OK; at += BLOCK) {
     int64_t n = count - at < BLOCK ? count - at : BLOCK;
     st = zk_weight_source_read(s, first + at, n, host);
-    if (st == ZK_OK) zk_weights_round(numerics, host, n);
-    if (st == ZK_OK) st = zk_copy_to_device(stream, (char *)device + (size_t)at * element, host, (size_t)n * element);
+    if (st == ZK_OK) zk_weights_round(numerics, host, n, rounded);
+    if (st == ZK_OK) st = zk_copy_to_device(stream, (char *)device + (size_t)at * element, rounded, (size_t)n * element);
     if (st == ZK_OK) st = zk_stream_wait(stream);
   }
   free(host);
+  free(rounded);
   return st;
 }

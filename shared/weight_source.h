@@ -21,7 +21,7 @@ zk_status zk_weight_source_read(const zk_weight_source *source, int64_t first, i
 // The same to the device, rounded to what working weights of `numerics` are (bf16 but for f32); `device` is the place of element `first`.
 // ZK_F32 makes master weights of any numerics. Waits.
 zk_status zk_weight_source_copy(const zk_weight_source *source, zk_stream *stream, zk_numerics numerics, int64_t first, int64_t count, void *device);
-// Rounds flat[count] in place to the working weights of `numerics`: for all but f32, flat's first 2 x count bytes are then bf16.
-void zk_weights_round(zk_numerics numerics, float *flat, int64_t count);
+// flat[count] as the working weights of `numerics`: bf16 but for f32.
+void zk_weights_round(zk_numerics numerics, const float *flat, int64_t count, void *out);
 
 #endif

@@ -53,6 +53,12 @@ void zk_device_set_threads(zk_device *device, int num_threads) {
   describe(device);
 }
 
+zk_cpu_isa zk_cpu_isa_best(void) {
+  return zk_cpu_isa_available(ZK_CPU_AVX512) ? ZK_CPU_AVX512
+         : zk_cpu_isa_available(ZK_CPU_AVX2) ? ZK_CPU_AVX2
+                                             : ZK_CPU_SCALAR;
+}
+
 // ZK_CPU_ISA, or the best there is.
 static zk_status choose_isa(zk_cpu_isa *out) {
   if (!zk_cpu_isa_available(ZK_CPU_SCALAR))
@@ -60,9 +66,7 @@ static zk_status choose_isa(zk_cpu_isa *out) {
                    "this CPU has no fused multiply-add (FMA), which every bit depends on; use another machine");
   const char *forced = getenv("ZK_CPU_ISA");
   if (forced == NULL || forced[0] == 0) {
-    *out = zk_cpu_isa_available(ZK_CPU_AVX512) ? ZK_CPU_AVX512
-           : zk_cpu_isa_available(ZK_CPU_AVX2) ? ZK_CPU_AVX2
-                                               : ZK_CPU_SCALAR;
+    *out = zk_cpu_isa_best();
     return ZK_OK;
   }
   for (zk_cpu_isa isa = ZK_CPU_SCALAR; isa <= ZK_CPU_AVX512; isa++) {

@@ -9,6 +9,7 @@ zk_cpu_isa zk_device_isa(const zk_device *device);
 
 const char *zk_cpu_isa_name(zk_cpu_isa isa);    // "avx512"
 int zk_cpu_isa_available(zk_cpu_isa isa);        // does this CPU have it (and FMA)
+zk_cpu_isa zk_cpu_isa_best(void);               // of those it has
 zk_status zk_device_set_isa(zk_device *device, zk_cpu_isa isa); // for tests and zerokl check; ZK_UNSUPPORTED when not available
 
 #define ZK_CAT_(a, b) a##_##b

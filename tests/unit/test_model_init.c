@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/cpu/init.h"
+#include "kernels/init.h"
 #include "shared/model.h"
 
 static zk_model_config config;
@@ -44,6 +46,21 @@ static void any_range_gives_the_same_bits(void **state) {
   free(part);
 }
 
+static void any_instruction_set_gives_the_same_bits(void **state) {
+  (void)state;
+  enum { N = 40001 };
+  static float want[N], got[N];
+  const int64_t first = ((int64_t)1 << 32) - N / 2; // the index's upper word changes on the way
+  zk_init_normal(7, first, N, 0.02, want);
+  for (zk_cpu_isa isa = ZK_CPU_SCALAR; isa <= ZK_CPU_AVX512; isa++) {
+    if (!zk_cpu_isa_available(isa)) continue;
+    ZK_ISA_CALL(isa, zk_cpu_init_normal, 7, first, N, 0.02, got);
+    assert_memory_equal(want, got, sizeof want);
+  }
+  zk_init_normal(7, first + 1, N, 0.02, got); // control
+  assert_memory_not_equal(want, got, sizeof want);
+}
+
 static void distribution(void **state) {
   (void)state;
   for (int i = 0; i < params.num_params; i++) {
@@ -77,6 +94,7 @@ static void known_bits(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(any_range_gives_the_same_bits, set_up, tear_down),
+      cmocka_unit_test(any_instruction_set_gives_the_same_bits),
       cmocka_unit_test_setup_teardown(distribution, set_up, tear_down),
       cmocka_unit_test_setup_teardown(known_bits, set_up, tear_down),
   };
