@@ -140,12 +140,15 @@ def plan(jobs):
     return steps
 
 
-def prefill_all(model, jobs, tokens, lengths):
-    order = sorted(range(len(jobs)), key=lambda slot: len(jobs[slot][0]))
+def prefill_all(model, jobs, tokens, lengths, each_size_once=False):
+    order, sizes = sorted(range(len(jobs)), key=lambda slot: len(jobs[slot][0])), set()
     for i in range(0, len(order), PREFILL_BATCH):
         slots = order[i:i + PREFILL_BATCH]
         prompts = [jobs[slot][0] for slot in slots]
-        tokens[slots] = model.prefill(slots, prompts, -(-len(prompts[-1]) // PREFILL_ROUND) * PREFILL_ROUND)
+        size = len(prompts), -(-len(prompts[-1]) // PREFILL_ROUND) * PREFILL_ROUND
+        if not each_size_once or size not in sizes:
+            tokens[slots] = model.prefill(slots, prompts, size[1])
+        sizes.add(size)
     lengths.copy_(torch.tensor([len(prompt) for prompt, _ in jobs]))
 
 
@@ -173,7 +176,7 @@ def main():
     model = Model(args.shape, len(jobs), length)
     tokens = torch.zeros(len(jobs), device=DEVICE, dtype=torch.long)
     lengths = torch.zeros_like(tokens)
-    prefill_all(model, jobs, tokens, lengths)
+    prefill_all(model, jobs, tokens, lengths, each_size_once=True)
     graphs = capture(model, set(steps), tokens, lengths)
     synchronize()
     start = time.perf_counter()

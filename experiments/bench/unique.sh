@@ -59,8 +59,9 @@ while [ $# -gt 0 ]; do
   *) others+=("$1"); shift ;;
   esac
 done
-mkdir -p runs/bench
-cat >runs/bench/unique.yaml <<END
+runs=${ZK_RUNS:-runs}/bench
+mkdir -p "$runs"
+cat >"$runs/unique.yaml" <<END
 seed: 1
 device: cuda
 run: {name: unique, steps: 1}
@@ -69,5 +70,5 @@ task: {name: reverse, heldout: 16}
 rollout: {max_new_tokens: 64, prefill_chunk: 4096}
 END
 # Prompts of 130 to 260 tokens: more than a tile of keys, some more than two.
-"${ZK_BUILD:-build}/zerokl" rollout --unique --min 130 --max 260 "${options[@]}" runs/bench/unique.yaml numerics=bf16 "${others[@]}" |
-  tee -a "runs/bench/unique-$(basename "$model").jsonl"
+"${ZK_BUILD:-build}/zerokl" rollout --unique --min 130 --max 260 "${options[@]}" "$runs/unique.yaml" numerics=bf16 "${others[@]}" |
+  tee -a "$runs/unique-$(basename "$model").jsonl"
