@@ -3,18 +3,16 @@
 then a table of targets with a verdict for each row, in FOLDER/<gpu>-<date>.md and .json.
 
 Each piece is a process with a time limit, and what it printed stays in runs/bench/targets/: one that fails leaves the others, and running again makes only
-what is missing (--again: everything). PyTorch takes many seconds to be imported, so that is done once, beside the first piece, and rivals are forked from
-there. ZK_BUILD names a build other than build/, ZK_RUNS a folder other than runs/.
+what is missing (--again: everything). PyTorch takes many seconds to be imported, so each rival does that while the piece before it runs. ZK_BUILD names a
+build other than build/, ZK_RUNS a folder other than runs/.
 """
 import argparse
-import functools
-import importlib
 import json
 import os
 import pathlib
 import signal
+import subprocess
 import sys
-import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -24,6 +22,7 @@ import target_rows  # noqa: E402
 from workload import LOADS  # noqa: E402
 
 OUT = pathlib.Path(os.environ.get("ZK_RUNS", HERE.parent.parent / "runs")).resolve() / "bench/targets"
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # a pool of compilers would have to import PyTorch, too
 KERNELS = ("linear", "linear_parts", "linear_norm", "lmhead", "attention", "rows", "rope_cache")
 BENCH = ("bench", "--device", "cuda", "-s", "0.03", "--json")
 
@@ -55,79 +54,35 @@ PIECES = {
 RIVALS = ("torch_rivals", "rival_graph", "rival_transformers")
 
 
-class Rivals:
-    """Imports the rivals' modules in the background, without touching the GPU, so that a forked process has them."""
-
-    def __init__(self, names):
-        self.modules, self.errors = {}, {}
-        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # a pool of compilers would have to import PyTorch again
-        self.thread = threading.Thread(target=self.load, args=(names,))
-        self.thread.start()
-
-    def load(self, names):
-        for name in names:
-            try:
-                self.modules[name] = importlib.import_module(name)
-            except ImportError as error:
-                self.errors[name] = str(error)
-
-    def run(self, name, arguments):
-        if name not in self.modules:
-            sys.exit(self.errors[name])
-        sys.argv = [name, *arguments]
-        self.modules[name].main()
-
-
-def start(run, log):
-    """Forks a process with a group and an output of its own that calls run(); its id."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        os.setsid()
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        run()
-        code = 0
-    except SystemExit as end:
-        print(end, file=sys.stderr)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def wait(pid, seconds):
-    """The process's exit status; the process and all it started are ended after so many seconds (None)."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.05)
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        os.kill(pid, signal.SIGKILL)  # it has no group of its own yet
-    os.waitpid(pid, 0)
-    return None
-
-
-def run_piece(name, limit, what, rivals, zerokl):
-    """What it prints goes to OUT/name.out, and OUT/name.done says that it is whole."""
-    if what[0] in RIVALS:
-        rivals.thread.join()
-        run = functools.partial(rivals.run, what[0], what[1:])
-    else:
-        command = [zerokl, *what] if what[0] == "bench" else what
-        run = functools.partial(os.execvp, command[0], command)
+def start(name, zerokl):
+    """The piece's process, with a group of its own, whose output goes to OUT/name.out. A rival waits for a line before it begins."""
+    what = PIECES[name][1]
+    is_rival = what[0] in RIVALS
+    command = [sys.executable, "-W", "ignore", str(HERE / "rival_ready.py"), *what] if is_rival else [zerokl, *what] if what[0] == "bench" else what
+    for kind in ("done", "json"):
+        (OUT / f"{name}.{kind}").unlink(missing_ok=True)
     with open(OUT / f"{name}.out", "w") as log:
-        code = wait(start(run, log), limit)
-    if code == 0:
-        (OUT / f"{name}.done").touch()
-    return {0: "done", None: f"ENDED after {limit:.0f} s"}.get(code, f"FAILED: {last_line(name)}")
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def end(process):
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def finish(name, process, seconds):
+    """Lets it begin and waits; it and all it started are ended after so many seconds. OUT/name.done says that its output is whole."""
+    try:
+        process.communicate(b"begin\n", timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return f"ENDED after {seconds:.0f} s"
+    finally:
+        end(process)
+    if process.returncode:
+        return f"FAILED: {last_line(name)}"
+    (OUT / f"{name}.done").touch()
+    return "done"
 
 
 def last_line(name):
@@ -138,20 +93,25 @@ def last_line(name):
 def run_pieces(names, again, seconds, zerokl):
     begun = time.monotonic()
     todo = [name for name in names if again or not (OUT / f"{name}.done").exists()]
-    rivals = Rivals([module for module in RIVALS if any(PIECES[name][1][0] == module for name in todo)])
-    for name in todo:
-        limit, what, _ = PIECES[name]
-        left = seconds - (time.monotonic() - begun)
-        if left < 5:
-            print(f"{name}: no time left", flush=True)
-            continue
-        for kind in ("done", "json"):
-            (OUT / f"{name}.{kind}").unlink(missing_ok=True)
-        start = time.monotonic()
-        result = run_piece(name, min(limit, left), what, rivals, zerokl)
-        now = time.monotonic()
-        print(f"[{now - begun:5.0f} s] {name}: {result} after {now - start:.1f} s", flush=True)
-    rivals.thread.join()
+    rivals = [name for name in todo if PIECES[name][1][0] in RIVALS]
+    ready = {}  # the next rival: it imports PyTorch while the piece before it runs
+    try:
+        for name in todo:
+            limit, left = PIECES[name][0], seconds - (time.monotonic() - begun)
+            if left < 5:
+                print(f"{name}: no time left", flush=True)
+                continue
+            process = ready.pop(name, None) or start(name, zerokl)
+            rivals = [rival for rival in rivals if rival != name]
+            if rivals and not ready:
+                ready = {rivals[0]: start(rivals[0], zerokl)}
+            before = time.monotonic()
+            result = finish(name, process, min(limit, left))
+            now = time.monotonic()
+            print(f"[{now - begun:5.0f} s] {name}: {result} after {now - before:.1f} s", flush=True)
+    finally:
+        for process in ready.values():
+            end(process)
 
 
 def collect():
@@ -175,6 +135,7 @@ def main():
     args = parser.parse_args()
     build = pathlib.Path(os.environ.get("ZK_BUILD", HERE.parent.parent / "build")).resolve()
     os.environ["ZK_BUILD"] = str(build)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # by way of what is to be tidied up
     OUT.mkdir(parents=True, exist_ok=True)
     run_pieces([name for name in PIECES if name in args.only.split(",")], args.again, args.seconds, str(build / "zerokl"))
     ours, cudnn, lines = collect()
