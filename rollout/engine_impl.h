@@ -71,6 +71,7 @@ typedef struct {
 // One step, from when it is queued until its draws are taken in.
 typedef struct {
   int32_t num_rows, num_seqs, num_draws; // with those that pad the step
+  int32_t max_pages;                     // width of its page table: at least what its longest sequence has keys on
   bool is_decode;                        // one row of each sequence, all of them drawn from
   int32_t num_samples;
   zk_sample_draw *samples; // [max_batch]
@@ -79,13 +80,14 @@ typedef struct {
   zk_mark *begun, *done;
 } zk_step;
 
-// A recorded step of so many rows.
+// A recorded step of so many rows and so wide a page table.
 typedef struct {
+  int32_t num_rows, max_pages; // num_rows 0: the place is free
   zk_graph *graph;
   int32_t runs; // without a graph
   bool refused; // it cannot be recorded
 } zk_step_graph;
-#define ZK_MAX_STEP_GRAPHS 64
+#define ZK_MAX_STEP_GRAPHS 96
 
 struct zk_engine {
   const zk_policy *policy;
@@ -141,6 +143,8 @@ float *zk_step_logprobs(const zk_step *step, char *results);
 uint64_t *zk_step_hashes(const zk_step *step, char *results);
 // step_graph.c: rows that a decode step of `rows` sequences is padded to.
 int32_t zk_step_padded(const zk_engine *engine, int32_t rows);
+// And how wide its page table is when its longest sequence has keys on `pages` pages.
+int32_t zk_step_width(const zk_engine *engine, int32_t rows, int32_t pages);
 // Queues the step's operations on the device, from a graph where there is one.
 zk_status zk_step_run(zk_engine *engine, const zk_step *step);
 void zk_step_graphs_close(zk_engine *engine);

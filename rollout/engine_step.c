@@ -18,7 +18,7 @@ static zk_step *step_at(zk_engine *e, int32_t i) { return &e->steps[(e->oldest +
 
 static zk_status forward(zk_engine *e, const zk_step *step, const zk_step_arrays *a) {
   const zk_policy *p = e->policy;
-  zk_decoder_batch batch = {{step->num_rows, step->num_seqs, e->max_pages, a->seq_row_start, a->seq_first_pos, a->page_table, a->seq_shared_pages},
+  zk_decoder_batch batch = {{step->num_rows, step->num_seqs, step->max_pages, a->seq_row_start, a->seq_first_pos, a->page_table, a->seq_shared_pages},
                             a->positions};
   if (e->options.steps_ahead) ZK_TRY(zk_tokens_follow(e->stream, step->num_rows, zk_step_tokens(step, e->results_memory), a->tokens));
   ZK_TRY(zk_decoder_embed(p, e->stream, a->tokens, step->num_rows, e->activations.x));

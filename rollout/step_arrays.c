@@ -18,12 +18,12 @@ zk_step_arrays zk_step_layout(const zk_engine *e, const zk_step *step, int32_t *
   a.seq_shared_pages = take(base, &a.num_words, s);
   a.rows = take(base, &a.num_words, d), a.step = take(base, &a.num_words, d), a.prompt_id = take(base, &a.num_words, d);
   a.sample_idx = take(base, &a.num_words, d), a.position = take(base, &a.num_words, d);
-  a.page_table = take(base, &a.num_words, s * (size_t)e->max_pages);
+  a.page_table = take(base, &a.num_words, s * (size_t)step->max_pages);
   return a;
 }
 
 static zk_step largest(const zk_engine *e) {
-  return (zk_step){.num_rows = e->max_rows, .num_seqs = e->options.max_batch, .num_draws = e->max_draws};
+  return (zk_step){.num_rows = e->max_rows, .num_seqs = e->options.max_batch, .num_draws = e->max_draws, .max_pages = e->max_pages};
 }
 
 size_t zk_step_words(const zk_engine *e) {
@@ -43,17 +43,19 @@ uint64_t *zk_step_hashes(const zk_step *step, char *results) {
   return (uint64_t *)(void *)(results + rounded(step) * (sizeof(int32_t) + sizeof(float)));
 }
 
-// How many of each the step has. It decodes when every sequence has one row, that of its last token.
+// How many of each the step has, and pages of keys its longest sequence. It decodes when every sequence has one row, that of its last token.
 static void count(const zk_engine *e, zk_step *step) {
-  int32_t rows = 0, seqs = 0, draws = 0;
+  int32_t rows = 0, seqs = 0, draws = 0, longest = 0;
   for (int32_t i = 0; i < e->num_running; i++) {
     const zk_sequence *seq = e->running[i];
     if (!seq->batch_rows) continue;
     rows += seq->batch_rows, seqs++;
+    if (longest < seq->num_cached + seq->batch_rows) longest = seq->num_cached + seq->batch_rows;
     if (!seq->is_prefix && seq->num_cached + seq->batch_rows == seq->num_tokens + seq->num_draft) draws += 1 + seq->num_draft;
   }
   step->is_decode = rows == seqs && draws == seqs && rows > 0;
   step->num_rows = rows, step->num_seqs = seqs, step->num_draws = draws;
+  step->max_pages = (longest + e->options.page_tokens - 1) / e->options.page_tokens;
 }
 
 // Rows from `row` on belong to sequences of one token each, whose keys go to a page that nobody reads: whatever they draw is not looked at.
@@ -61,7 +63,7 @@ static void fill_padding(const zk_engine *e, const zk_step *step, int32_t row, c
   for (; row < step->num_rows; row++) {
     a->tokens[row] = a->positions[row] = a->seq_first_pos[row] = a->seq_shared_pages[row] = 0;
     a->seq_row_start[row + 1] = row + 1;
-    a->page_table[(size_t)row * (size_t)e->max_pages] = e->padding_page;
+    a->page_table[(size_t)row * (size_t)step->max_pages] = e->padding_page;
     a->rows[row] = row;
     a->step[row] = a->prompt_id[row] = a->sample_idx[row] = 0;
     a->position[row] = 1;
@@ -79,6 +81,7 @@ void zk_step_fill(zk_engine *e, zk_step *step) {
   count(e, step);
   const int32_t real_rows = step->num_rows;
   if (step->is_decode && e->padding_page >= 0) step->num_rows = step->num_seqs = step->num_draws = zk_step_padded(e, real_rows);
+  step->max_pages = step->is_decode ? zk_step_width(e, step->num_rows, step->max_pages) : e->max_pages;
   const zk_step_arrays a = zk_step_layout(e, step, step->host);
   int32_t row = 0, s = 0, n = 0;
   const zk_sequence *before = NULL; // in the step
@@ -95,7 +98,8 @@ void zk_step_fill(zk_engine *e, zk_step *step) {
     a.seq_first_pos[s] = seq->num_cached;
     a.seq_shared_pages[s] = before == NULL ? 0 : shared_pages(before, seq);
     before = seq;
-    memcpy(a.page_table + (size_t)s * (size_t)e->max_pages, seq->pages, (size_t)seq->num_pages * sizeof(int32_t));
+    const int32_t pages = seq->num_pages < step->max_pages ? seq->num_pages : step->max_pages;
+    memcpy(a.page_table + (size_t)s * (size_t)step->max_pages, seq->pages, (size_t)pages * sizeof(int32_t));
     if (!seq->is_prefix && seq->num_cached + seq->batch_rows == seq->num_tokens + seq->num_draft) {
       step->samples[step->num_samples++] = (zk_sample_draw){.seq = seq, .at = seq->num_tokens - seq->group->num_prompt};
       for (int32_t d = 0; d <= seq->num_draft; d++, n++) {

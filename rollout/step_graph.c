@@ -1,5 +1,5 @@
-// Decode steps as recorded graphs. A graph keeps its row count, so a step is padded to one of a few sizes; what changes from step to step
-// (tokens, positions, pages, names of random numbers) is in arrays at addresses that depend on the size alone.
+// Decode steps as recorded graphs. A graph keeps its row count and the width of its page table, so a step is padded to one of a few sizes; what
+// changes from step to step (tokens, positions, pages, names of random numbers) is in arrays at addresses that depend on these alone.
 #include "rollout/engine_impl.h"
 #include "shared/log.h"
 
@@ -14,19 +14,28 @@ int32_t zk_step_padded(const zk_engine *e, int32_t rows) {
   return padded < e->options.max_batch ? padded : e->options.max_batch;
 }
 
-// Where the graph of a size is kept: sizes counted from the smallest. -1: beyond the table.
-static int32_t index_of(int32_t rows) {
-  int32_t idx = 0;
-  for (int32_t size = 1; size < rows; idx++) {
-    const int32_t next = size + 1, g = granule(next);
-    size = (next + g - 1) / g * g;
+// Attention chooses its kernel by how many keys a sequence may have. Steps of a few rows, where that matters, have page tables for 512 keys, or
+// four times as many, and so on up to the longest sequence's: seldom enough for a graph each.
+int32_t zk_step_width(const zk_engine *e, int32_t rows, int32_t pages) {
+  enum { FEW_ROWS = 8, FEWEST_KEYS = 512 };
+  int32_t width = (FEWEST_KEYS + e->options.page_tokens - 1) / e->options.page_tokens;
+  while (width < pages) width *= 4;
+  return rows <= FEW_ROWS && width < e->max_pages ? width : e->max_pages;
+}
+
+// Where the step's graph is kept, or NULL when there is no place left.
+static zk_step_graph *find_graph(zk_engine *e, const zk_step *step) {
+  for (int i = 0; i < ZK_MAX_STEP_GRAPHS; i++) {
+    zk_step_graph *g = &e->graphs[i];
+    if (g->num_rows == 0) g->num_rows = step->num_rows, g->max_pages = step->max_pages;
+    if (g->num_rows == step->num_rows && g->max_pages == step->max_pages) return g;
   }
-  return idx < ZK_MAX_STEP_GRAPHS ? idx : -1;
+  return NULL;
 }
 
 static void close_graph(zk_engine *e, zk_step_graph *g) {
   zk_graph_close(g->graph);
-  *g = (zk_step_graph){0};
+  *g = (zk_step_graph){.num_rows = g->num_rows, .max_pages = g->max_pages};
 }
 
 void zk_step_graphs_close(zk_engine *e) {
@@ -44,14 +53,13 @@ static void record(zk_engine *e, const zk_step *step, zk_step_graph *g) {
   ZK_LOG(DEBUG, "engine", "steps of %d rows are not recorded: %s", step->num_rows, zk_status_message());
   zk_status_clear();
   zk_graph_close(g->graph);
-  *g = (zk_step_graph){.refused = true};
+  g->graph = NULL, g->refused = true;
 }
 
 // A size's first step runs operation by operation, so that all it needs is there; its second is recorded.
 zk_status zk_step_run(zk_engine *e, const zk_step *step) {
-  const int32_t idx = step->is_decode && e->padding_page >= 0 ? index_of(step->num_rows) : -1;
-  if (idx < 0) return zk_engine_queue_rows(e, step);
-  zk_step_graph *g = &e->graphs[idx];
+  zk_step_graph *g = step->is_decode && e->padding_page >= 0 ? find_graph(e, step) : NULL;
+  if (g == NULL) return zk_engine_queue_rows(e, step);
   if (g->graph && zk_graph_is_stale(g->graph)) close_graph(e, g);
   if (!g->graph && !g->refused && g->runs++ > 0) record(e, step, g);
   if (!g->graph) return zk_engine_queue_rows(e, step);

@@ -27,7 +27,7 @@ typedef struct {
 static void make(model *m, zk_device_kind kind, zk_numerics numerics) {
   zk_model_config c = zk_model_config_default(ZK_MODEL_QWEN3);
   c.num_layers = 1, c.hidden = 32, c.num_heads = 2, c.num_kv_heads = 1, c.head_dim = 16, c.intermediate = 32, c.vocab = VOCAB;
-  c.max_position = 128, c.tie_embeddings = 0;
+  c.max_position = 640, c.tie_embeddings = 0;
   OK(zk_device_open(kind, 0, &m->device));
   OK(zk_stream_open(m->device, ZK_SIDE_NONE, &m->stream));
   OK(zk_policy_open(m->device, numerics, &c, c.max_position, &m->policy));
@@ -124,7 +124,38 @@ static void graphs_and_steps_ahead_change_no_bit(void **state) {
   }
 }
 
+// A completion that grows past what the page tables of few rows hold at first: its steps go on in another graph, whose arrays lie elsewhere.
+static void a_sequence_grows_out_of_its_graph(void **state) {
+  (void)state;
+  enum { PROMPT = 505 };
+  model m[2];
+  zk_completion done[5];
+  int32_t prompt[PROMPT];
+  for (int i = 0; i < PROMPT; i++) prompt[i] = i * i % 5;
+  make(&m[0], ZK_DEVICE_CPU, ZK_BF16);
+  make(&m[1], ZK_DEVICE_CUDA, ZK_BF16);
+  for (int way = 0; way < 5; way++) { // the CPU; queued ahead or not, with guesses; another prompt: a negative control
+    zk_engine_options o = options();
+    zk_engine *e;
+    zk_engine_stats stats;
+    o.max_sequence = 640, o.prefill_chunk = 512, o.ignore_eos = true, o.kv_bytes = 1 << 20, o.steps_ahead = way == 2, o.speculate = way == 3 ? 2 : 0;
+    if (way == 4) prompt[1]++;
+    OK(zk_engine_open(&m[way > 0].policy, &o, &e));
+    OK(zk_engine_submit(e, &(zk_request){.step = 1, .prompt = prompt, .num_prompt = PROMPT, .num_samples = 1}));
+    while (!zk_engine_take(e, &done[way])) OK(zk_engine_step(e));
+    zk_engine_get_stats(e, &stats);
+    if (way == 1 || way == 2) assert_in_range(stats.graph_steps, 6, 11); // of 14 steps, the prompt's and the first of either graph are not
+    zk_engine_close(e);
+    assert_int_equal(done[way].num_tokens, MAX_NEW);
+    const bool equal = !memcmp(done[way].tokens, done[0].tokens, 4 * MAX_NEW) && !memcmp(done[way].logits_hash, done[0].logits_hash, 8 * MAX_NEW);
+    assert_int_equal(equal, way < 4);
+  }
+  for (int way = 0; way < 5; way++) zk_completion_free(&done[way]);
+  close_model(&m[0]);
+  close_model(&m[1]);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(graphs_and_steps_ahead_change_no_bit)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(graphs_and_steps_ahead_change_no_bit), cmocka_unit_test(a_sequence_grows_out_of_its_graph)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

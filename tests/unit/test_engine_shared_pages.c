@@ -15,11 +15,11 @@ static void submit(zk_engine *e) {
 }
 
 // Whether each sequence of the step begins with the pages that it says it shares with the one before it.
-static bool is_true(const zk_engine *e, const zk_step *step, const zk_step_arrays *a) {
+static bool is_true(const zk_step *step, const zk_step_arrays *a) {
   for (int32_t s = 0; s < step->num_seqs; s++) {
-    const int32_t shared = a->seq_shared_pages[s], *pages = a->page_table + (size_t)s * (size_t)e->max_pages;
+    const int32_t shared = a->seq_shared_pages[s], *pages = a->page_table + (size_t)s * (size_t)step->max_pages;
     if (shared < 0 || (s == 0 && shared > 0)) return false;
-    if (shared > 0 && memcmp(pages, pages - e->max_pages, (size_t)shared * sizeof *pages) != 0) return false;
+    if (shared > 0 && memcmp(pages, pages - step->max_pages, (size_t)shared * sizeof *pages) != 0) return false;
   }
   return true;
 }
@@ -38,13 +38,13 @@ static void steps_say_what_neighbours_share(void **state) {
     OK(zk_engine_step(e));
     const zk_step *step = &e->steps[0];
     const zk_step_arrays a = zk_step_layout(e, step, step->host);
-    assert_true(is_true(e, step, &a));
+    assert_true(is_true(step, &a));
     if (step->is_decode && step->num_seqs == GROUPS * SAMPLES) {
       whole++;
       for (int32_t s = 0; s < step->num_seqs; s++)
         assert_int_equal(a.seq_shared_pages[s], s % SAMPLES == 0 ? 0 : (lengths[s / SAMPLES] - 1) / PAGE);
-      a.page_table[(size_t)(SAMPLES - 1) * (size_t)e->max_pages]++; // negative control: another first page
-      assert_false(is_true(e, step, &a));
+      a.page_table[(size_t)(SAMPLES - 1) * (size_t)step->max_pages]++; // negative control: another first page
+      assert_false(is_true(step, &a));
     }
     while (zk_engine_take(e, &c)) zk_completion_free(&c);
   }
