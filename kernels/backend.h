@@ -17,7 +17,7 @@
 #include "kernels/reduce.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
-#include "kernels/rope_cache.h"
+#include "kernels/rope_attention.h"
 #include "kernels/swiglu.h"
 
 #ifdef __cplusplus
@@ -44,6 +44,7 @@ extern "C" {
   X(kv_cache_bytes)                                                                                                    \
   X(kv_write)                                                                                                          \
   X(rope_cache_fused)                                                                                                  \
+  X(rope_attention_fused)                                                                                              \
   X(kv_copy_page)                                                                                                      \
   X(attention_forward)                                                                                                 \
   X(attention_backward)                                                                                                \

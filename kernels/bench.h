@@ -76,7 +76,8 @@ typedef struct {
 } zk_bench_suite;
 extern const zk_bench_suite zk_bench_suite_linear, zk_bench_suite_lmhead, zk_bench_suite_tc_gemm; // on a CPU
 extern const zk_bench_suite zk_bench_suite_gpu_linear, zk_bench_suite_gpu_lmhead, zk_bench_suite_gpu_attention, zk_bench_suite_gpu_rows,
-    zk_bench_suite_gpu_rope_cache, zk_bench_suite_gpu_linear_parts, zk_bench_suite_gpu_linear_norm;
+    zk_bench_suite_gpu_rope_cache, zk_bench_suite_gpu_linear_parts, zk_bench_suite_gpu_linear_norm,
+    zk_bench_suite_gpu_rope_attention;
 
 // The vendor's sgemm as the rival, on the threads and instruction set of the bench's device: c[m,n] = op(a) op(b),
 // row-major. When there is none, zk_rival_sgemm is NULL and the note under the table says how to get it.

@@ -15,7 +15,7 @@
 #define BOTH (1u << ZK_F32 | 1u << ZK_BF16)
 
 typedef struct {
-  const char *operation; // as in kernels/ops.h, or "math", "linear_parts", "rope_cache", "attention_weights", "batch_sweep"
+  const char *operation; // as in kernels/ops.h, or "math", "linear_parts", "rope_cache", "rope_attention", "attention_weights", "batch_sweep"
   unsigned numerics;     // a bit for each it is run in
   zk_status (*run)(zk_check *check);
 } registered;
@@ -30,6 +30,7 @@ static const registered registry[] = {
     {"kv_write", BOTH, zk_check_kv_write},
     {"rope_cache", BOTH, zk_check_rope_cache},
     {"attention", BOTH, zk_check_attention},
+    {"rope_attention", BOTH, zk_check_rope_attention},
     {"attention_weights", BF16, zk_check_attention_weights},
     {"swiglu", BOTH, zk_check_swiglu},
     {"add", BOTH, zk_check_add},

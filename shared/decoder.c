@@ -6,7 +6,7 @@
 #include "kernels/embedding.h"
 #include "kernels/linear_parts.h"
 #include "kernels/rmsnorm.h"
-#include "kernels/rope_cache.h"
+#include "kernels/rope_attention.h"
 #include "kernels/swiglu.h"
 
 // Hands out 64-byte aligned pieces; with base NULL it only counts.
@@ -103,14 +103,16 @@ static zk_status gate_up(const zk_policy *p, zk_stream *s, int layer, int64_t ro
   return zk_swiglu_forward(s, p->numerics, rows * p->config.intermediate, l->gate, l->up, l->act);
 }
 
-static zk_status rope_cache(const zk_policy *p, zk_stream *s, int layer, const zk_attention_desc *attn, const zk_decoder_batch *batch,
-                            const zk_layer_activations *l, void *k_cache, void *v_cache) {
+static zk_status attend(const zk_policy *p, zk_stream *s, int layer, const zk_attention_desc *attn, const zk_decoder_batch *batch,
+                        const zk_layer_activations *l, void *k_cache, void *v_cache) {
   const bool norms = p->config.qk_norm;
   const zk_rope_cache_desc desc = {*attn, norms ? zk_policy_weight(p, ZK_PARAM_Q_NORM, layer) : NULL,
                                    norms ? zk_policy_weight(p, ZK_PARAM_K_NORM, layer) : NULL, p->config.rms_eps,
                                    batch->positions, p->cos_table, p->sin_table};
   const zk_rope_cache_io io = {l->q_raw, l->k_raw, l->v, l->q, l->k, l->rstd_q, l->rstd_k, k_cache, v_cache};
-  return zk_rope_cache(s, &desc, &batch->attention, &io);
+  if (!keeps(l)) return zk_rope_attention(s, &desc, &batch->attention, &io, l->a, l->lse);
+  ZK_TRY(zk_rope_cache(s, &desc, &batch->attention, &io));
+  return zk_attention_forward(s, attn, &batch->attention, l->q, k_cache, v_cache, l->a, l->lse);
 }
 
 zk_status zk_decoder_layer_forward(const zk_policy *p, zk_stream *s, int layer, int32_t page_tokens, const zk_decoder_batch *batch,
@@ -119,8 +121,7 @@ zk_status zk_decoder_layer_forward(const zk_policy *p, zk_stream *s, int layer, 
   zk_attention_desc attn = zk_decoder_attention_desc(p, page_tokens);
 
   ZK_TRY(qkv(p, s, layer, t, l));
-  ZK_TRY(rope_cache(p, s, layer, &attn, batch, l, k_cache, v_cache));
-  ZK_TRY(zk_attention_forward(s, &attn, &batch->attention, l->q, k_cache, v_cache, l->a, l->lse));
+  ZK_TRY(attend(p, s, layer, &attn, batch, l, k_cache, v_cache));
   ZK_TRY(linear(p, s, ZK_PARAM_O_W, layer, t, l->a, l->x, l->y));
   ZK_TRY(gate_up(p, s, layer, t, l));
   return linear(p, s, ZK_PARAM_DOWN, layer, t, l->act, l->y, x_out);

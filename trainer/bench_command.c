@@ -17,9 +17,9 @@ static const zk_bench_suite *const cpu_suites[] = {&zk_bench_suite_linear, &zk_b
                                                    &zk_bench_suite_model, NULL};
 static const zk_bench_suite *const gpu_suites[] = {&zk_bench_suite_gpu_linear, &zk_bench_suite_gpu_linear_parts, &zk_bench_suite_gpu_linear_norm,
                                                    &zk_bench_suite_gpu_lmhead, &zk_bench_suite_gpu_attention, &zk_bench_suite_gpu_rows,
-                                                   &zk_bench_suite_gpu_rope_cache, &zk_bench_suite_model, NULL};
+                                                   &zk_bench_suite_gpu_rope_cache, &zk_bench_suite_gpu_rope_attention, &zk_bench_suite_model, NULL};
 
-enum { MAX_SUITES = 8, SHRINK = 256 };
+enum { MAX_SUITES = 9, SHRINK = 256 };
 
 typedef struct {
   zk_bench_options options;
@@ -82,7 +82,7 @@ static const struct argp parser = {
     .args_doc = "[SUITE...]",
     .doc =
         "Measures operations: shape, microseconds, rate, percentage of the machine's floor, times the rival's speed.\v"
-        "Suites: linear, lmhead, model; on a CPU tc_gemm; on a GPU linear_parts, linear_norm, attention, rows, rope_cache. The rival is OpenBLAS on the same threads and instruction set "
+        "Suites: linear, lmhead, model; on a CPU tc_gemm; on a GPU linear_parts, linear_norm, attention, rows, rope_cache, rope_attention. The rival is OpenBLAS on the same threads and instruction set "
         "(ZK_CPU_ISA); on a GPU cuBLAS's default, and cuBLASLt without split-K. GPU rows are of numerics bf16."};
 
 static bool is_wanted(const bench_args *args, const char *name) {

@@ -96,6 +96,8 @@ const char *zk_cuda_attention_name(zk_cuda_attention_variant variant) {
 
 void zk_cuda_attention_force(zk_cuda_attention_variant variant) { forced = variant, forced_is_used = false; }
 
+bool zk_cuda_attention_is_forced(void) { return forced != ZK_CUDA_NUM_ATTENTION; }
+
 bool zk_cuda_attention_is_idle(void) { return forced != ZK_CUDA_NUM_ATTENTION && !forced_is_used; }
 
 // Whether so few rows decide for the kernel that spreads a split over a cluster.

@@ -28,6 +28,7 @@ const char *zk_cuda_attention_name(zk_cuda_attention_variant variant);
 // Checks and tests: from now on this process takes `variant` wherever it is valid, whether it suits or not, or, given
 // ZK_CUDA_NUM_ATTENTION, what it prefers.
 void zk_cuda_attention_force(zk_cuda_attention_variant variant);
+bool zk_cuda_attention_is_forced(void);
 // Whether a variant is forced and no call has taken it since: what was computed says nothing about it.
 bool zk_cuda_attention_is_idle(void);
 

@@ -55,22 +55,13 @@ static zk_status launch_rows(zk_stream *stream, int64_t rows, int32_t head_dim, 
   return head_dim == 64 ? launch_heads<64>(stream, rows, r, a) : launch_heads<128>(stream, rows, r, a);
 }
 
-// Whether rope_rows.cuh has a kernel for such heads: 16-byte pieces must lie at multiples of 16 bytes.
-static bool has_rows(zk_numerics numerics, int32_t head_dim, const zk_rope_rows &r) {
-  const void *const pointers[] = {r.q_in, r.k_in,      r.v,         r.q_weight, r.k_weight,
-                                  r.q,    r.cos_table, r.sin_table, r.k_cache,  r.v_cache};
-  uintptr_t all = 0;
-  for (const void *p : pointers) all |= (uintptr_t)p;
-  return numerics != ZK_F32 && (head_dim == 64 || head_dim == 128) && all % 16 == 0;
-}
-
 static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, float sign, const int32_t *positions,
                         const float *cos_table, const float *sin_table, void *x) {
   if (desc->num_rows == 0) return ZK_OK;
   zk_rope_rows r = {};
   r.num_heads = desc->num_heads, r.sign = sign, r.q_in = r.q = (zk_bf16 *)x;
   r.positions = positions, r.cos_table = cos_table, r.sin_table = sin_table;
-  if (has_rows(desc->numerics, desc->head_dim, r)) return launch_rows(stream, desc->num_rows, desc->head_dim, r, {});
+  if (zk_has_rope_rows(desc->numerics, desc->head_dim, r)) return launch_rows(stream, desc->num_rows, desc->head_dim, r, {});
   const int32_t half = desc->head_dim / 2, groups = desc->num_heads * (int32_t)zk_ceil_div(half, N);
   const dim3 grid((unsigned)desc->num_rows, (unsigned)zk_ceil_div(groups, THREADS));
   if (desc->numerics == ZK_F32)
@@ -95,14 +86,8 @@ zk_status zk_cuda_rope_backward(zk_stream *stream, const zk_rope_desc *desc, con
 zk_status zk_cuda_rope_cache_fused(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_attention_batch *batch,
                                    const zk_rope_cache_io *io, bool *done) {
   const zk_attention_desc *a = &desc->attention;
-  zk_rope_rows r = {};
-  r.num_heads = a->num_heads, r.num_kv_heads = a->num_kv_heads, r.eps = desc->eps, r.sign = 1.0f;
-  r.q_in = (const zk_bf16 *)io->q_raw, r.k_in = (const zk_bf16 *)io->k_raw, r.v = (const zk_bf16 *)io->v;
-  r.q_weight = (const zk_bf16 *)desc->q_weight, r.k_weight = (const zk_bf16 *)desc->k_weight;
-  r.q = (zk_bf16 *)io->q, r.rstd_q = io->rstd_q, r.rstd_k = io->rstd_k;
-  r.positions = desc->positions, r.cos_table = desc->cos_table, r.sin_table = desc->sin_table;
-  r.k_cache = (zk_bf16 *)io->k_cache, r.v_cache = (zk_bf16 *)io->v_cache;
-  *done = has_rows(a->numerics, a->head_dim, r);
+  const zk_rope_rows r = zk_rope_rows_of(desc, io);
+  *done = zk_has_rope_rows(a->numerics, a->head_dim, r);
   if (!*done || batch->num_rows == 0) return ZK_OK;
   return launch_rows(stream, batch->num_rows, a->head_dim, r, zk_attn_of(a, batch));
 }

@@ -13,6 +13,7 @@
 
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/rmsnorm_rows.cuh"
+#include "kernels/rope_cache.h"
 
 struct zk_rope_rows {
   int32_t num_heads, num_kv_heads;    // of q; of k and of v
@@ -25,6 +26,25 @@ struct zk_rope_rows {
   const float *cos_table, *sin_table; // [.., DIM / 2]
   zk_bf16 *k_cache, *v_cache;
 };
+
+static inline zk_rope_rows zk_rope_rows_of(const zk_rope_cache_desc *desc, const zk_rope_cache_io *io) {
+  zk_rope_rows r = {};
+  r.num_heads = desc->attention.num_heads, r.num_kv_heads = desc->attention.num_kv_heads, r.eps = desc->eps, r.sign = 1.0f;
+  r.q_in = (const zk_bf16 *)io->q_raw, r.k_in = (const zk_bf16 *)io->k_raw, r.v = (const zk_bf16 *)io->v;
+  r.q_weight = (const zk_bf16 *)desc->q_weight, r.k_weight = (const zk_bf16 *)desc->k_weight;
+  r.q = (zk_bf16 *)io->q, r.rstd_q = io->rstd_q, r.rstd_k = io->rstd_k;
+  r.positions = desc->positions, r.cos_table = desc->cos_table, r.sin_table = desc->sin_table;
+  r.k_cache = (zk_bf16 *)io->k_cache, r.v_cache = (zk_bf16 *)io->v_cache;
+  return r;
+}
+// Whether there is a kernel for such heads: 16-byte pieces must lie at multiples of 16 bytes.
+static inline bool zk_has_rope_rows(zk_numerics numerics, int32_t head_dim, const zk_rope_rows &r) {
+  const void *const pointers[] = {r.q_in, r.k_in,      r.v,         r.q_weight, r.k_weight,
+                                  r.q,    r.cos_table, r.sin_table, r.k_cache,  r.v_cache};
+  uintptr_t all = 0;
+  for (const void *p : pointers) all |= (uintptr_t)p;
+  return numerics != ZK_F32 && (head_dim == 64 || head_dim == 128) && all % 16 == 0;
+}
 
 enum { ZK_ROPE_ROWS_THREADS = 128 };
 

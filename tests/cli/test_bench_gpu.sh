@@ -27,6 +27,7 @@ rows rows "rope" 2
 rows rows "swiglu" 2
 rows rows "adamw" 1
 rows rope_cache "rope cache" 6
+rows rope_attention "rope attention" 3
 rows rows "weights hash" 1
 rows model "model decode" 1
 rows model "model prefill" 1

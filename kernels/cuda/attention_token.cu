@@ -1,0 +1,62 @@
+// Attention of one token, bf16: the host's side (attention_token_kernel.cuh).
+#include "kernels/cuda/attention_token_kernel.cuh"
+#include "kernels/cuda/attention_variant.h"
+#include "kernels/rope_attention.h"
+
+#ifdef ZK_SIMT
+bool zk_attn_token_valid(const zk_attn &, int32_t, const zk_rope_rows &) { return false; } // no clusters are emulated
+zk_status zk_attn_token(zk_stream *, const zk_attn &, const zk_rope_rows &, zk_bf16 *, float *) {
+  return ZK_FAIL(ZK_INTERNAL, "attention: one token by clusters needs a Hopper GPU");
+}
+#else
+
+static int32_t most_splits(const zk_attn &a) {
+  return (int32_t)(((int64_t)a.max_pages * a.page_tokens + ZK_TOKEN_KEYS - 1) / ZK_TOKEN_KEYS);
+}
+
+bool zk_attn_token_valid(const zk_attn &a, int32_t num_rows, const zk_rope_rows &r) {
+  return num_rows == 1 && a.num_seqs == 1 && a.dim == ZK_TOKEN_DIM && a.group <= ZK_TOKEN_ROWS &&
+         most_splits(a) <= ZK_TOKEN_MOST_SPLITS && r.rstd_q == NULL && r.rstd_k == NULL;
+}
+
+static zk_status make_maps(const zk_attn &a, const zk_rope_rows &r, zk_token_maps *maps) {
+  maps->box_rows = ZK_BF16_KEYS;
+  while (a.page_tokens % maps->box_rows != 0) maps->box_rows /= 2;
+  const auto make = [&](const zk_bf16 *cache, int rows, CUtensorMap *out) {
+    // the cache's length is its owner's affair: page numbers are trusted, as everywhere
+    return zk_tma_map_2d(ZK_BF16, cache, INT32_MAX, a.dim, a.dim, rows, 64, ZK_TMA_SWIZZLE_128, out);
+  };
+  ZK_TRY(make(r.k_cache, maps->box_rows, &maps->k));
+  ZK_TRY(make(r.v_cache, maps->box_rows, &maps->v));
+  ZK_TRY(make(r.k_cache, ZK_PAGE_MULTIPLE, &maps->k_end));
+  return make(r.v_cache, ZK_PAGE_MULTIPLE, &maps->v_end);
+}
+
+zk_status zk_attn_token(zk_stream *stream, const zk_attn &a, const zk_rope_rows &r, zk_bf16 *out, float *lse) {
+  zk_token_maps maps;
+  ZK_TRY(make_maps(a, r, &maps));
+  const unsigned blocks = (unsigned)(ZK_TOKEN_BLOCKS * most_splits(a));
+  ZK_CUDA(cudaFuncSetAttribute(zk_token_attention, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(zk_token_shared)));
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeClusterDimension;
+  attributes[0].val.clusterDim.x = blocks, attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(blocks, (unsigned)a.num_kv_heads), config.blockDim = ZK_TOKEN_THREADS;
+  config.dynamicSmemBytes = sizeof(zk_token_shared), config.stream = zk_cuda_stream(stream);
+  config.attrs = attributes, config.numAttrs = zk_cuda_overlap(stream) ? 2 : 1;
+  ZK_CUDA(cudaLaunchKernelEx(&config, zk_token_attention, a, zk_attn_exp_of(a), r, maps, out, lse));
+  return ZK_OK;
+}
+#endif
+
+extern "C" zk_status zk_cuda_rope_attention_fused(zk_stream *stream, const zk_rope_cache_desc *desc,
+                                                  const zk_attention_batch *batch, const zk_rope_cache_io *io, void *out,
+                                                  float *lse, bool *done) {
+  const zk_rope_rows r = zk_rope_rows_of(desc, io);
+  const zk_attn a = zk_attn_of(&desc->attention, batch);
+  *done = desc->attention.numerics == ZK_BF16 && !zk_cuda_attention_is_forced() && (uintptr_t)out % 16 == 0 &&
+          zk_has_rope_rows(ZK_BF16, a.dim, r) && zk_attn_token_valid(a, batch->num_rows, r);
+  return *done ? zk_attn_token(stream, a, r, (zk_bf16 *)out, lse) : ZK_OK;
+}
