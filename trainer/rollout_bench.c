@@ -38,15 +38,17 @@ static zk_status generate(const zk_session *s, zk_engine *engine, const zk_workl
 }
 
 // On a GPU, every size of a step runs a few times before the clock starts: kernels are loaded, graphs recorded. Sequences end one after another, eight at
-// a time; the first has the longest prompt.
-static zk_status warm_up(zk_engine *engine, int32_t max_batch, int32_t max_tokens) {
+// a time; the first ones have the longest prompts, as many as fill a step beside all the others, so that no later step wants more scratch memory: that would
+// move it, and every graph would have to be recorded anew.
+static zk_status warm_up(const zk_session *s, zk_engine *engine, int32_t max_tokens) {
   enum { STEPS = 3, AT_A_TIME = 8 };
+  const int32_t max_batch = s->config.rollout.max_batch, num_long = 1 + s->config.rollout.prefill_chunk / max_tokens;
   int32_t *prompt = calloc((size_t)max_tokens, sizeof *prompt);
   if (!prompt) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a prompt of %d tokens", max_tokens);
   zk_status st = ZK_OK;
   for (int32_t i = 0; i < max_batch && st == ZK_OK; i++) {
     const int32_t num_new = STEPS * (1 + i / AT_A_TIME);
-    zk_request r = {.prompt_id = (uint32_t)i, .prompt = prompt, .num_prompt = i == 0 ? max_tokens : 1, .num_samples = 1,
+    zk_request r = {.prompt_id = (uint32_t)i, .prompt = prompt, .num_prompt = i < num_long ? max_tokens : 1, .num_samples = 1,
                     .max_new_tokens = num_new < max_tokens ? num_new : max_tokens};
     st = zk_engine_submit(engine, &r);
   }
@@ -100,7 +102,7 @@ static zk_status print(const zk_session *s, const zk_workload *w, const zk_engin
 static zk_status measure(zk_session *s, zk_engine *engine, const zk_workload *w, int32_t max_tokens) {
   uint64_t generated = 0;
   zk_engine_stats before, now;
-  ZK_TRY(zk_comm_agree(s->comm, zk_device_has_graphs(s->device) ? warm_up(engine, s->config.rollout.max_batch, max_tokens) : ZK_OK));
+  ZK_TRY(zk_comm_agree(s->comm, zk_device_has_graphs(s->device) ? warm_up(s, engine, max_tokens) : ZK_OK));
   zk_engine_get_stats(engine, &before);
   const double start = zk_clock_s();
   ZK_TRY(zk_comm_agree(s->comm, generate(s, engine, w, &generated))); // all are done when the last one is
