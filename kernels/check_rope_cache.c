@@ -17,9 +17,12 @@ static const shape shapes[] = {{16, 8, 128, 16, 3, 3, true, true},   {9, 3, 64, 
                                {5, 1, 128, 32, 40, 37, true, false}, {32, 8, 128, 16, 9, 2, false, true},
                                {7, 7, 64, 32, 65, 40, true, false},  {4, 2, 32, 16, 20, 5, true, true},
                                {3, 1, 256, 16, 11, 2, true, false},   {16, 16, 128, 64, 521, 9, false, true},
-                               {64, 16, 64, 16, 515, 3, false, true}};
+                               {64, 16, 64, 16, 515, 3, false, true}, {32, 8, 128, 64, 1601, 3, true, true},
+                               {24, 4, 128, 16, 1540, 7, true, false}, {44, 2, 64, 16, 1600, 5, true, true},
+                               {64, 8, 64, 32, 1999, 1, false, true}};
 
-enum { POSITIONS = 700 };
+// More than any sequence has.
+static int32_t num_positions(const shape *s) { return s->rows < 600 ? 700 : s->rows + 100; }
 
 typedef struct {
   void *q_raw, *k_raw, *q, *k, *k_cache, *v_cache;
@@ -64,13 +67,13 @@ static zk_status one_by_one(zk_stream *stream, const zk_rope_cache_desc *d, cons
 
 // Rows dealt to sequences as evenly as they go, each from a position of its own on; pages in descending order.
 static zk_status make_batch(zk_check *check, const shape *s, zk_attention_batch *batch, int32_t **positions) {
-  const int32_t pages = (POSITIONS + s->page_tokens - 1) / s->page_tokens, num_pages = pages * s->seqs;
+  const int32_t pages = (num_positions(s) + s->page_tokens - 1) / s->page_tokens, num_pages = pages * s->seqs;
   int32_t *ints;
   ZK_TRY(zk_check_host(check, (size_t)(2 * s->seqs + 1 + s->rows + num_pages) * sizeof *ints, (void **)&ints));
   int32_t *start = ints, *first = start + s->seqs + 1, *pos = first + s->seqs, *table = pos + s->rows, *start_d,
           *first_d, *table_d;
   for (int32_t i = 0; i < s->seqs; i++) {
-    start[i + 1] = (int32_t)((int64_t)s->rows * (i + 1) / s->seqs), first[i] = i * 53 % (POSITIONS - s->rows);
+    start[i + 1] = (int32_t)((int64_t)s->rows * (i + 1) / s->seqs), first[i] = i * 53 % (num_positions(s) - s->rows);
     for (int32_t r = start[i]; r < start[i + 1]; r++) pos[r] = first[i] + r - start[i];
   }
   for (int32_t i = 0; i < num_pages; i++) table[i] = num_pages - 1 - i;
@@ -88,7 +91,7 @@ static zk_status run_case(zk_check *check, const shape *s) {
   zk_rope_cache_desc d = {.attention = {check->numerics, s->heads, s->kv_heads, s->dim, s->page_tokens, 0.1f},
                           .eps = 1e-6f};
   const int64_t num_q = (int64_t)s->rows * s->heads * s->dim, num_k = (int64_t)s->rows * s->kv_heads * s->dim,
-                angles = POSITIONS * s->dim / 2;
+                angles = (int64_t)num_positions(s) * s->dim / 2;
   zk_attention_batch batch;
   tensors got, want;
   float *q, *k, *v, *weight, *table;

@@ -159,7 +159,9 @@ static zk_status check_rope(zk_check *check, int backward) {
   for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
     for (int d = 0; d < (check->quick ? 1 : NUM(dims)); d++)
       ZK_TRY(rope_case(check, backward, data, dims[d], 1 + 4 * (d % 3), 67));
-  return check->quick ? ZK_OK : rope_case(check, backward, ZK_CHECK_NORMAL, 64, 3, 16384);
+  if (check->quick) return ZK_OK;
+  ZK_TRY(rope_case(check, backward, ZK_CHECK_WIDE, 128, 24, 1601));
+  return rope_case(check, backward, ZK_CHECK_NORMAL, 64, 3, 16384);
 }
 
 zk_status zk_check_rope(zk_check *check) { return check_rope(check, 0); }

@@ -1,9 +1,9 @@
 // Rotary position embedding on a GPU: a thread turns four neighbouring elements of a head's first half with their
-// partners. In bf16, heads of the usual sizes go through rope_rows.cuh, alone or with what stands around RoPE in a
-// layer.
+// partners. In bf16, heads of the usual sizes go through rope_rows.cuh, or rope_ring.cuh, alone or with what stands
+// around RoPE in a layer.
 #include "kernels/rope.h"
 
-#include "kernels/cuda/rope_rows.cuh"
+#include "kernels/cuda/rope_ring.cuh"
 #include "kernels/cuda/values.cuh"
 #include "kernels/rope_cache.h"
 
@@ -31,28 +31,47 @@ __global__ void rope_kernel(int32_t num_heads, int32_t half, float sign, const i
   zk_store_values(upper, i, half, b);
 }
 
-#define FEW_ROWS 512 // of tokens
-
-template <int DIM, int DEPTH>
-static zk_status launch_depth(zk_stream *stream, int64_t rows, int32_t heads, const zk_rope_rows &r, const zk_attn &a) {
-  const dim3 grid((unsigned)rows, (unsigned)zk_ceil_div(heads, ZK_ROPE_ROWS_THREADS * 16 / DIM * DEPTH));
-  ZK_LAUNCH_DEPENDENT((zk_rope_rows_kernel<DIM, DEPTH>), grid, ZK_ROPE_ROWS_THREADS, 0, stream, r, a);
+#ifdef ZK_SIMT
+template <int DIM>
+static zk_status launch_ring(zk_stream *stream, int64_t rows, const zk_rope_rows &r, const zk_attn &a, bool *done) {
+  *done = false; // the emulated device has no copy engine
   return ZK_OK;
 }
+#else
+// Measured on an H200. Of fewer or smaller tokens, what is done once for each of them is too much. The ring wants to be
+// small: 40 KB on their way to each multiprocessor are all that memory can use, and with more it is slower.
+enum { RING_ROWS = 1536, RING_TOKEN_BYTES = 6 << 10, RING_BYTES = 44 << 10 };
 
-// Many tokens without head norms: three heads a thread, if they fill whole blocks. Otherwise as many threads as there is
-// work for.
+// Many tokens. The stages are as many as tokens at once, so that each is always the same warps'.
 template <int DIM>
-static zk_status launch_heads(zk_stream *stream, int64_t rows, const zk_rope_rows &r, const zk_attn &a) {
+static zk_status launch_ring(zk_stream *stream, int64_t rows, const zk_rope_rows &r, const zk_attn &a, bool *done) {
+  const int32_t heads = r.num_heads + 2 * r.num_kv_heads, bytes = zk_rope_stage_bytes<DIM>(r);
+  zk_rope_ring_plan plan = {};
+  plan.rows = (int32_t)rows, plan.warps_a_token = (int32_t)zk_ceil_div(heads, ZK_ROPE_RING_HEADS(DIM));
+  *done = rows > RING_ROWS && rows < INT32_MAX && bytes >= RING_TOKEN_BYTES && 2 * bytes <= RING_BYTES &&
+          plan.warps_a_token <= ZK_ROPE_RING_WARPS;
+  if (!*done) return ZK_OK;
+  plan.tokens = zk_attn_min(RING_BYTES / bytes, ZK_ROPE_RING_WARPS / plan.warps_a_token);
+  const int num_sms = zk_cuda_num_sms(zk_stream_device(stream));
+  ZK_LAUNCH_DEPENDENT(zk_rope_ring_kernel<DIM>, (unsigned)(rows < num_sms ? rows : num_sms), ZK_ROPE_RING_THREADS,
+                      zk_rope_ring_bytes<DIM>(r, plan.tokens), stream, r, a, plan);
+  return ZK_OK;
+}
+#endif
+
+template <int DIM> static zk_status launch(zk_stream *stream, int64_t rows, const zk_rope_rows &r, const zk_attn &a) {
+  bool done;
+  ZK_TRY(launch_ring<DIM>(stream, rows, r, a, &done));
+  if (done) return ZK_OK;
   const int32_t heads = r.num_heads + 2 * r.num_kv_heads, at_once = ZK_ROPE_ROWS_THREADS * 16 / DIM;
-  if (rows > FEW_ROWS && r.q_weight == NULL && heads % (3 * at_once) == 0)
-    return launch_depth<DIM, 3>(stream, rows, heads, r, a);
-  return launch_depth<DIM, 1>(stream, rows, heads, r, a);
+  ZK_LAUNCH_DEPENDENT(zk_rope_rows_kernel<DIM>, dim3((unsigned)rows, (unsigned)zk_ceil_div(heads, at_once)),
+                      ZK_ROPE_ROWS_THREADS, 0, stream, r, a);
+  return ZK_OK;
 }
 
 static zk_status launch_rows(zk_stream *stream, int64_t rows, int32_t head_dim, const zk_rope_rows &r,
                              const zk_attn &a) {
-  return head_dim == 64 ? launch_heads<64>(stream, rows, r, a) : launch_heads<128>(stream, rows, r, a);
+  return head_dim == 64 ? launch<64>(stream, rows, r, a) : launch<128>(stream, rows, r, a);
 }
 
 static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, float sign, const int32_t *positions,
@@ -61,7 +80,8 @@ static zk_status rotate(zk_stream *stream, const zk_rope_desc *desc, float sign,
   zk_rope_rows r = {};
   r.num_heads = desc->num_heads, r.sign = sign, r.q_in = r.q = (zk_bf16 *)x;
   r.positions = positions, r.cos_table = cos_table, r.sin_table = sin_table;
-  if (zk_has_rope_rows(desc->numerics, desc->head_dim, r)) return launch_rows(stream, desc->num_rows, desc->head_dim, r, {});
+  if (zk_has_rope_rows(desc->numerics, desc->head_dim, r))
+    return launch_rows(stream, desc->num_rows, desc->head_dim, r, {});
   const int32_t half = desc->head_dim / 2, groups = desc->num_heads * (int32_t)zk_ceil_div(half, N);
   const dim3 grid((unsigned)desc->num_rows, (unsigned)zk_ceil_div(groups, THREADS));
   if (desc->numerics == ZK_F32)
