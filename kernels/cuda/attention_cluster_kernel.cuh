@@ -3,11 +3,12 @@
 #define ZK_KERNELS_CUDA_ATTENTION_CLUSTER_KERNEL_CUH
 
 #include "kernels/cuda/attention_cluster_tile.cuh"
+#include "kernels/cuda/attention_factors.cuh"
 
 #ifndef ZK_SIMT
 
 // The splits of row `row` merged, ascending, by a warp: a lane has one of the block's columns. Lane i also computes the
-// factors of split 16 j + i, from the smallest reference before it and with it; all lanes then walk the splits.
+// factors of split 16 j + i; all lanes then walk the splits.
 template <int DIM>
 static __device__ __forceinline__ void zk_cluster_merge(const zk_attn_exp_bf16 &weight, const zk_cluster_outputs &to,
                                                         size_t row, int32_t num_splits, int32_t rank) {
@@ -24,25 +25,14 @@ static __device__ __forceinline__ void zk_cluster_merge(const zk_attn_exp_bf16 &
 #pragma unroll
     for (int i = 0; i < AT_ONCE; ++i)
       if (i < count) o[i] = __ldcg(to.o + (part + (size_t)i) * DIM + column);
-    float n = bl.x; // smallest up to this split
-    for (int distance = 1; distance < AT_ONCE; distance *= 2) {
-      const float left = __shfl_up_sync(0xffffffffu, n, (unsigned)distance);
-      if (lane >= distance && left < n) n = left;
-    }
-    n = B < n ? B : n;
-    float before = __shfl_up_sync(0xffffffffu, n, 1);
-    if (lane == 0) before = B;
-    const bool copied = before == INFINITY;
-    const float A = weight(before, n), a = weight(bl.x, n);
-    B = __shfl_sync(0xffffffffu, n, count - 1);
+    const zk_merge_factors factors = zk_merge_scan<AT_ONCE, 32>(weight, bl.x, bl.y, B);
+    B = __shfl_sync(0xffffffffu, factors.n, count - 1);
 #pragma unroll
     for (int i = 0; i < AT_ONCE; ++i) {
       if (i >= count) break;
-      const float Ai = __shfl_sync(0xffffffffu, A, i), ai = __shfl_sync(0xffffffffu, a, i),
-                  li = __shfl_sync(0xffffffffu, bl.y, i);
-      const bool copy = __shfl_sync(0xffffffffu, (int)copied, i) != 0;
-      L = copy ? li : fmaf(L, Ai, li * ai);
-      O = copy ? o[i] : fmaf(O, Ai, o[i] * ai);
+      const zk_merge_factors f = zk_merge_factors_at<32>(factors, i);
+      L = zk_merge_sum(f, L, f.l);
+      O = zk_merge_sum(f, O, o[i]);
     }
   }
   to.out[row * DIM + column] = zk_float_to_bf16(weight.out(O, L));

@@ -3,7 +3,7 @@
 #ifndef ZK_KERNELS_CUDA_ATTENTION_DECODE_MERGE_CUH
 #define ZK_KERNELS_CUDA_ATTENTION_DECODE_MERGE_CUH
 
-#include "kernels/cuda/attention_bf16.cuh"
+#include "kernels/cuda/attention_factors.cuh"
 
 #define ZK_DECODE_MERGE_THREADS 128
 #define ZK_DECODE_FEW_SPLITS 16
@@ -16,8 +16,8 @@ struct zk_decode_outputs {
   uint32_t *queue; // the loader's
 };
 
-// Rows of at most 16 splits: 16 lanes a row. Lane i computes the factors of split i, from the smallest b before it and
-// with it; all lanes then walk the splits, each for DIM / 16 columns.
+// Rows of at most 16 splits: 16 lanes a row. Lane i computes the factors of split i; all lanes then walk the
+// splits, each for DIM / 16 columns.
 template <int DIM>
 static __global__ void __launch_bounds__(ZK_DECODE_MERGE_THREADS)
     zk_decode_merge_few(zk_attn_exp_bf16 weight, int32_t num_rows, zk_decode_outputs to) {
@@ -44,15 +44,8 @@ static __global__ void __launch_bounds__(ZK_DECODE_MERGE_THREADS)
   load(0);
   float2 bl = make_float2(INFINITY, 0.0f);
   if (lane < num_splits) bl = ((const float2 *)to.partials.ml)[first + (size_t)lane];
-  float n = bl.x; // smallest up to this split
-  for (int distance = 1; distance < 16; distance *= 2) {
-    const float left = __shfl_up_sync(0xffffffffu, n, (unsigned)distance, 16);
-    if (lane >= distance && left < n) n = left;
-  }
-  float before = __shfl_up_sync(0xffffffffu, n, 1, 16);
-  if (lane == 0) before = INFINITY;
-  const bool copied = before == INFINITY;
-  const float of_total = weight(before, n), of_split = weight(bl.x, n), B = __shfl_sync(0xffffffffu, n, 15, 16);
+  const zk_merge_factors factors = zk_merge_scan<16, 16>(weight, bl.x, bl.y, INFINITY);
+  const float B = __shfl_sync(0xffffffffu, factors.n, 15, 16);
   float L = 0.0f, O[COLUMNS];
 #pragma unroll
   for (int c = 0; c < COLUMNS; ++c) O[c] = 0.0f;
@@ -61,16 +54,11 @@ static __global__ void __launch_bounds__(ZK_DECODE_MERGE_THREADS)
 #pragma unroll
     for (int i = 0; i < AHEAD; ++i) {
       const int at = (begin + i) % 16;
-      const float A = __shfl_sync(0xffffffffu, of_total, at, 16), a = __shfl_sync(0xffffffffu, of_split, at, 16),
-                  l = __shfl_sync(0xffffffffu, bl.y, at, 16);
-      const bool copy = __shfl_sync(0xffffffffu, (int)copied, at, 16) != 0;
+      const zk_merge_factors f = zk_merge_factors_at<16>(factors, at);
       if (begin + i >= num_splits) continue;
-      L = copy ? l : fmaf(L, A, l * a);
+      L = zk_merge_sum(f, L, f.l);
 #pragma unroll
-      for (int c = 0; c < COLUMNS; ++c) {
-        const float x = part[i][c / 4].at[c % 4];
-        O[c] = copy ? x : fmaf(O[c], A, x * a);
-      }
+      for (int c = 0; c < COLUMNS; ++c) O[c] = zk_merge_sum(f, O[c], part[i][c / 4].at[c % 4]);
     }
   }
   if (!mine) return;
@@ -81,8 +69,8 @@ static __global__ void __launch_bounds__(ZK_DECODE_MERGE_THREADS)
   if (lane == 0 && to.lse != NULL) to.lse[row] = weight.lse(B, L);
 }
 
-// Rows of any number of splits: one block a row, one warp for 64 columns. Lane i computes the factors of split 32 j + i, from the smallest b before it
-// and with it; all lanes then walk the splits.
+// Rows of any number of splits: one block a row, one warp for 64 columns. Lane i computes the factors of split 32 j + i; all lanes then walk
+// the splits.
 template <int DIM>
 static __global__ void __launch_bounds__(DIM / 2) zk_decode_merge_many(zk_attn_exp_bf16 weight, zk_decode_outputs to) {
   const int32_t lane = (int32_t)threadIdx.x % 32, d = (int32_t)threadIdx.x * 2;
@@ -101,26 +89,15 @@ static __global__ void __launch_bounds__(DIM / 2) zk_decode_merge_many(zk_attn_e
 #pragma unroll
     for (int i = 0; i < 32; ++i)
       if (i < count) part[i] = *(const float2 *)(o + i * DIM);
-    float n = b; // smallest up to this split
-    for (int distance = 1; distance < 32; distance *= 2) {
-      const float left = __shfl_up_sync(0xffffffffu, n, (unsigned)distance);
-      if (lane >= distance && left < n) n = left;
-    }
-    n = B < n ? B : n;
-    float before = __shfl_up_sync(0xffffffffu, n, 1);
-    if (lane == 0) before = B;
-    const bool copied = before == INFINITY;
-    const float of_total = weight(before, n), of_split = weight(b, n);
-    B = __shfl_sync(0xffffffffu, n, 31);
+    const zk_merge_factors factors = zk_merge_scan<32, 32>(weight, b, l, B);
+    B = __shfl_sync(0xffffffffu, factors.n, 31);
 #pragma unroll
     for (int i = 0; i < 32; ++i) {
       if (i >= count) break;
-      const float Ai = __shfl_sync(0xffffffffu, of_total, i), ai = __shfl_sync(0xffffffffu, of_split, i),
-                  li = __shfl_sync(0xffffffffu, l, i);
-      const bool copy = __shfl_sync(0xffffffffu, (int)copied, i) != 0;
-      L = copy ? li : fmaf(L, Ai, li * ai);
-      O[0] = copy ? part[i].x : fmaf(O[0], Ai, part[i].x * ai);
-      O[1] = copy ? part[i].y : fmaf(O[1], Ai, part[i].y * ai);
+      const zk_merge_factors f = zk_merge_factors_at<32>(factors, i);
+      L = zk_merge_sum(f, L, f.l);
+      O[0] = zk_merge_sum(f, O[0], part[i].x);
+      O[1] = zk_merge_sum(f, O[1], part[i].y);
     }
   }
   *(uint32_t *)(to.out + row * DIM + (size_t)d) = zk_pack_bf16(weight.out(O[0], L), weight.out(O[1], L));
