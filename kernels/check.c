@@ -7,6 +7,7 @@
 #include "kernels/backend.h"
 #include "kernels/check_case.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/cuda/attention_backward_variant.h"
 #include "kernels/cuda/attention_variant.h"
 #include "kernels/cuda/gemm.h"
 
@@ -85,7 +86,7 @@ static zk_status run_one(const registered *entry, zk_numerics numerics, zk_devic
                             check.differing_bits,
                             check.first_difference};
 #ifdef ZK_WITH_CUDA
-  if (zk_cuda_gemm_is_idle() || zk_cuda_attention_is_idle()) return ZK_OK; // no row for a kernel that never ran
+  if (zk_cuda_gemm_is_idle() || zk_cuda_attention_is_idle() || zk_cuda_attention_backward_is_idle()) return ZK_OK; // no row for a kernel that never ran
 #endif
   if (report != NULL) report(&row, user);
   if (row.differing_bits > 0 && numerics == ZK_F32) verdict->f32_differs = 1;
@@ -126,6 +127,20 @@ static zk_status run_attention(zk_device *device, const char *only, zk_check_rep
       status = run_one(&registry[i], ZK_BF16, device, 0, zk_cuda_attention_name((zk_cuda_attention_variant)v), report, user, verdict);
     }
   zk_cuda_attention_force(ZK_CUDA_NUM_ATTENTION);
+  return status;
+}
+
+// Every kernel of bf16's attention backward, taken wherever it is valid.
+static zk_status run_attention_backward(zk_device *device, const char *only, zk_check_report report, void *user, verdict *verdict) {
+  zk_status status = ZK_OK;
+  for (int v = 0; v < ZK_CUDA_NUM_ATTENTION_BACKWARD; v++)
+    for (size_t i = 0; i < sizeof registry / sizeof registry[0] && status == ZK_OK; i++) {
+      if (strcmp(registry[i].operation, "attention_backward") != 0 || (only != NULL && strcmp(only, registry[i].operation) != 0)) continue;
+      const zk_cuda_attention_backward_variant variant = (zk_cuda_attention_backward_variant)v;
+      zk_cuda_attention_backward_force(variant);
+      status = run_one(&registry[i], ZK_BF16, device, 0, zk_cuda_attention_backward_name(variant), report, user, verdict);
+    }
+  zk_cuda_attention_backward_force(ZK_CUDA_NUM_ATTENTION_BACKWARD);
   return status;
 }
 
@@ -202,6 +217,7 @@ zk_status zk_check_full(zk_device *device, const char *only, zk_check_report rep
 #ifdef ZK_WITH_CUDA
     ZK_TRY(run_products(device, only, report, user, &verdict));
     ZK_TRY(run_attention(device, only, report, user, &verdict));
+    ZK_TRY(run_attention_backward(device, only, report, user, &verdict));
 #endif
     return judge(&verdict);
   }

@@ -340,10 +340,10 @@ static zk_status backward_case(zk_check *check, shape s, zk_check_data data, con
 }
 
 // bf16, a sequence longer than a part: sampled rows and keys, at lse and out that no forward pass made.
-static zk_status long_backward_case(zk_check *check) {
+static zk_status long_backward_case(zk_check *check, int32_t dim) {
   static const int32_t sampled[] = {0, 1, 127, 128, 4000, 4095, 4096, 4099}, length = 4100, zero = 0;
-  const shape s = {2, 1, 8, 64};
-  zk_check_case(check, "sampled rows of a sequence of %d", length);
+  const shape s = {2, 1, dim, 64};
+  zk_check_case(check, "sampled rows of a sequence of %d, head_dim %d", length, dim);
   problem p;
   zk_attention_batch batch;
   void *out, *dout, *out_d, *dout_d, *dq_d, *dk_d, *dv_d;
@@ -367,9 +367,9 @@ static zk_status long_backward_case(zk_check *check) {
   const zk_bf16 *q = (const zk_bf16 *)p.q, *k = (const zk_bf16 *)p.k, *v = (const zk_bf16 *)p.v;
   for (int i = 0; i < NUM(sampled); i++) {
     const int32_t at = sampled[i];
-    zk_bf16 dq[2 * 8], dk[8], dv[8];
+    zk_bf16 dq[2 * 128], dk[128], dv[128];
     for (int32_t h = 0; h < s.heads; h++)
-      zk_attention_reference_bf16_dq(&r, q, k, v, out, dout, lse, at, h, dq + 8 * h);
+      zk_attention_reference_bf16_dq(&r, q, k, v, out, dout, lse, at, h, dq + dim * h);
     zk_attention_reference_bf16_dkv(&r, q, k, v, out, dout, lse, at, 0, dk, dv);
     ZK_TRY(compare(check, "dq", (char *)dq_d + q_bytes(&p, at), dq, num_q(&p, 1)));
     ZK_TRY(compare(check, "dk", (char *)dk_d + kv_bytes(&p, at), dk, num_kv(&p, 1)));
@@ -379,7 +379,7 @@ static zk_status long_backward_case(zk_check *check) {
 }
 
 zk_status zk_check_attention_backward(zk_check *check) {
-  static const int32_t lengths[] = {65, 1, 130, 64}, longest[] = {4100};
+  static const int32_t lengths[] = {65, 1, 130, 64}, longest[] = {4100}, many_tiles[] = {390, 3};
   for (int data = 0; data < ZK_CHECK_NUM_DATA; data++) {
     if (data == ZK_CHECK_LARGE) continue; // products of five such values overflow
     if (check->quick && check->numerics != ZK_F32 && data % 2 == 1) continue;
@@ -387,7 +387,12 @@ zk_status zk_check_attention_backward(zk_check *check) {
       if (!is_skipped(check, i, data)) ZK_TRY(backward_case(check, shapes[i], data, lengths, NUM(lengths)));
   }
   if (check->quick) return ZK_OK;
-  if (check->numerics != ZK_F32) return long_backward_case(check);
+  if (check->numerics != ZK_F32) {
+    ZK_TRY(backward_case(check, (shape){2, 1, 128, 48}, ZK_CHECK_NORMAL, many_tiles, NUM(many_tiles)));
+    ZK_TRY(backward_case(check, (shape){6, 2, 64, 64}, ZK_CHECK_NORMAL, many_tiles, NUM(many_tiles)));
+    ZK_TRY(long_backward_case(check, 8));
+    return long_backward_case(check, 64);
+  }
   return backward_case(check, (shape){1, 1, 8, 64}, ZK_CHECK_NORMAL, longest, 1);
 }
 

@@ -82,7 +82,7 @@ def main():
     print(json.dumps({"torch": torch.__version__, "cuda": torch.version.cuda, "cudnn": version, "device": torch.cuda.get_device_name()}), flush=True)
     cases = [("attention forward", f"S {s} H {HEADS}/{KV_HEADS} D {DIM}", lambda s=s: forward(1, s, s)) for s in (1024, 8192)]
     cases += [("attention decode", f"B {b} KV {n}", lambda b=b, n=n: forward(b, 1, n)) for b, n in ((1, 1024), (1, 4096), (1, 32768), (8, 1024), (8, 131072), (32, 4096), (64, 8192), (256, 1024), (512, 600))]
-    cases += [("attention backward", f"S 4096 H {HEADS}/{KV_HEADS} D {DIM}", lambda: backward(4096))]
+    cases += [("attention backward", f"S {s} H {HEADS}/{KV_HEADS} D {DIM}", lambda s=s: backward(s)) for s in (4096, 8192, 16384)]
     for operation, shape, measure in cases:
         try:
             with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):

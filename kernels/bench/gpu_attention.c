@@ -172,8 +172,10 @@ static zk_status run(zk_bench *bench) {
     status = decode(bench, decodes[i]);
     zk_bench_release(bench);
   }
-  if (status == ZK_OK && zk_bench_wants(bench, backward_group)) status = prefill(bench, 4096, true);
-  zk_bench_release(bench);
+  for (int32_t size = 4096; size <= 16384 && status == ZK_OK && zk_bench_wants(bench, backward_group); size *= 2) {
+    status = prefill(bench, size, true);
+    zk_bench_release(bench);
+  }
   if (status == ZK_OK && zk_bench_wants(bench, write_group)) status = write_rows(bench, 8192);
   zk_bench_release(bench);
   return status;

@@ -139,9 +139,24 @@ struct zk_attn_forward_plan {
 
 // What backward reads. delta[T,Hq]: sum over d of dout * out.
 template <class T> struct zk_attn_gradient {
-  const T *q, *k_cache, *v_cache, *dout;
+  const T *q, *k_cache, *v_cache, *out, *dout;
   const float *lse, *delta;
 };
+
+// ---- the host's side of a call (attention.cu)
+
+// Blocks that a plan may hold at most: every sequence may end in a partial one.
+static inline int32_t zk_attn_most_blocks(const zk_attention_batch *b, int32_t factor, int32_t units) {
+  const int64_t seqs = b->num_seqs < b->num_rows ? b->num_seqs : b->num_rows;
+  return (int32_t)(((int64_t)b->num_rows * factor + seqs * (units - 1)) / units);
+}
+static inline size_t zk_attn_rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+static inline size_t zk_attn_plan_bytes(const zk_attention_batch *b) {
+  return zk_attn_rounded((size_t)(b->num_seqs + 1) * sizeof(int32_t));
+}
+// Fills block_start, which is device memory of _plan_bytes, for blocks of `units`, and sets a's.
+zk_status zk_attn_make_plan(zk_stream *stream, zk_attn *a, int32_t factor, int32_t units, void *block_start);
+zk_status zk_attn_check(const zk_attention_desc *desc);
 
 // How each numerics cuts its blocks: flat rows of a forward block, flat rows of a dq block, keys of a dk, dv block.
 template <class T> struct zk_attn_units;
@@ -178,6 +193,13 @@ zk_status zk_attn_prefill(zk_stream *stream, const zk_attn &a, const zk_attn_for
 bool zk_attn_decode_valid(const zk_attn &a, int32_t num_rows);
 zk_status zk_attn_decode(zk_stream *stream, const zk_attn &a, int32_t num_rows, const zk_bf16 *q,
                          const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_bf16 *out, float *lse);
+// All of bf16's backward, where it is valid (attention_backward_fused.cu). The plan is of `num_tiles` tiles of
+// ZK_ATTN_TILE_BF16 keys at most; scratch is _bytes of memory, from a multiple of 64. It makes delta itself.
+bool zk_attn_backward_fused_valid(const zk_attn &a, int32_t num_rows, int32_t num_tiles);
+size_t zk_attn_backward_fused_bytes(const zk_attn &a, int32_t num_rows, int32_t num_tiles);
+zk_status zk_attn_backward_fused(zk_stream *stream, const zk_attn &a, int32_t num_rows, int32_t num_tiles,
+                                 const zk_attn_gradient<zk_bf16> &in, void *scratch, zk_bf16 *dq, zk_bf16 *dk,
+                                 zk_bf16 *dv);
 zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks,
                                  const zk_attn_gradient<float> &in, float *dq);
 zk_status zk_attn_backward_query(zk_stream *stream, const zk_attn &a, int32_t num_blocks,

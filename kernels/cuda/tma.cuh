@@ -81,10 +81,21 @@ static __device__ __forceinline__ void zk_tma_store_2d(const CUtensorMap *map, c
                "r"(zk_shared_address(from)), "r"(x), "r"(y)
                : "memory");
 }
+// `bytes` neighbouring bytes; both addresses and the size are multiples of 16.
+static __device__ __forceinline__ void zk_tma_store(void *to, const void *from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(zk_shared_address(from)),
+               "r"(bytes)
+               : "memory");
+}
 static __device__ __forceinline__ void zk_tma_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 // Until at most GROUPS of this thread's groups have still to read their shared memory.
 template <int GROUPS> static __device__ __forceinline__ void zk_tma_wait_read() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(GROUPS) : "memory");
+}
+
+// Until at most GROUPS of this thread's groups have still to be written.
+template <int GROUPS> static __device__ __forceinline__ void zk_tma_wait_written() {
+  asm volatile("cp.async.bulk.wait_group %0;" ::"n"(GROUPS) : "memory");
 }
 
 #endif
