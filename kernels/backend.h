@@ -10,6 +10,7 @@
 #include "kernels/device.h"
 #include "kernels/embedding.h"
 #include "kernels/hash.h"
+#include "kernels/init.h"
 #include "kernels/linear.h"
 #include "kernels/linear_parts.h"
 #include "kernels/lmhead.h"
@@ -58,6 +59,7 @@ extern "C" {
   X(lmhead_backward)                                                                                                   \
   X(adamw)                                                                                                             \
   X(hash_elements)                                                                                                     \
+  X(init_normal)                                                                                                       \
   X(math_map)
 
 typedef struct {

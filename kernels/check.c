@@ -48,6 +48,7 @@ static const registered registry[] = {
     {"sum_squares", F32, zk_check_sum_squares},
     {"adamw", BOTH, zk_check_adamw},
     {"weights_hash", BOTH, zk_check_weights_hash},
+    {"init_normal", BOTH, zk_check_init_normal},
     {"batch_sweep", BOTH, zk_check_sweep}, // last: a fault is named by its own operation
 };
 

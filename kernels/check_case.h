@@ -92,6 +92,7 @@ zk_status zk_check_add(zk_check *check);
 zk_status zk_check_sum_squares(zk_check *check);
 zk_status zk_check_adamw(zk_check *check);
 zk_status zk_check_weights_hash(zk_check *check);
+zk_status zk_check_init_normal(zk_check *check);
 zk_status zk_check_kv_write(zk_check *check);
 zk_status zk_check_linear_parts(zk_check *check);
 zk_status zk_check_rope_cache(zk_check *check);

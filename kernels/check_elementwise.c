@@ -1,6 +1,7 @@
 // Checks of the operations that work element by element, of block sums and of hashes.
 #include "kernels/check_case.h"
 #include "kernels/hash.h"
+#include "kernels/init.h"
 #include "kernels/math.h"
 #include "kernels/reduce.h"
 #include "kernels/reference/rows_reference.h"
@@ -74,6 +75,23 @@ zk_status zk_check_add(zk_check *check) {
       ZK_TRY(zk_add(check->stream, check->numerics, n, a_d, b_d, b_d));
       zk_reference_add(n, a, b, want);
       ZK_TRY(zk_check_compare_elements(check, "sum", b_d, want, n));
+    }
+  return ZK_OK;
+}
+
+zk_status zk_check_init_normal(zk_check *check) {
+  static const int64_t firsts[] = {0, 12345, ((int64_t)1 << 32) - 100}; // in the last the index's upper word changes
+  for (int f = 0; f < 3; f++)
+    for (int l = 0; l < num_lengths(check); l++) {
+      const int64_t n = lengths[l];
+      float *want;
+      void *weights;
+      zk_check_case(check, "%lld elements from %lld", (long long)n, (long long)firsts[f]);
+      ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&want));
+      ZK_TRY(zk_check_device_elements(check, n, &weights));
+      ZK_TRY(zk_init_normal(check->stream, check->numerics, 0x123456789abcdefull, firsts[f], n, 0.02 / 3, weights));
+      zk_reference_init_normal(0x123456789abcdefull, firsts[f], n, 0.02 / 3, want);
+      ZK_TRY(zk_check_compare_elements(check, "weight", weights, want, n));
     }
   return ZK_OK;
 }

@@ -24,7 +24,8 @@
   X(LMHEAD_BACKWARD, "lmhead_backward")                                                                                \
   X(SUM_SQUARES, "sum_squares")                                                                                        \
   X(ADAMW, "adamw")                                                                                                    \
-  X(WEIGHTS_HASH, "weights_hash")
+  X(WEIGHTS_HASH, "weights_hash")                                                                                      \
+  X(INIT_NORMAL, "init_normal")
 
 typedef enum {
 #define X(name, text) ZK_OP_##name,

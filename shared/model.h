@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "kernels/status.h"
+#include "kernels/device.h"
 #include "shared/model_config.h"
 #include "shared/params.h"
 #include "shared/safetensors.h"
@@ -63,6 +63,9 @@ zk_status zk_model_copy(const char *from, const char *dir, zk_dtype dtype);
 // Philox words, integer sums and IEEE operations, so the same in any order, on any machine.
 void zk_model_init_range(const zk_model_config *config, const zk_params *params, uint64_t seed, double std,
                          int64_t first, int64_t count, float *out);
+// The same on the stream's device, stored as weights of `numerics` are; `device` is the place of element `first`. Waits.
+zk_status zk_model_init_device(zk_stream *stream, zk_numerics numerics, const zk_model_config *config, const zk_params *params, uint64_t seed,
+                               double std, int64_t first, int64_t count, void *device);
 // All of them: flat[params->num_elements].
 void zk_model_init(const zk_model_config *config, const zk_params *params, uint64_t seed, double std, float *flat);
 

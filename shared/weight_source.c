@@ -7,6 +7,7 @@
 #include "kernels/bf16.h"
 
 #define BLOCK ((int64_t)1 << 22) // elements
+#define INIT_STD 0.02
 
 zk_status zk_weight_source_open(const char *dir, const zk_model_config *config, const zk_params *params, uint64_t seed, zk_weight_source *out) {
   *out = (zk_weight_source){.config = config, .params = params, .seed = seed};
@@ -20,7 +21,7 @@ void zk_weight_source_close(zk_weight_source *source) {
 
 zk_status zk_weight_source_read(const zk_weight_source *s, int64_t first, int64_t count, float *flat) {
   if (s->reader) return zk_model_reader_read(s->reader, first, count, flat);
-  zk_model_init_range(s->config, s->params, s->seed, 0.02, first, count, flat);
+  zk_model_init_range(s->config, s->params, s->seed, INIT_STD, first, count, flat);
   return ZK_OK;
 }
 
@@ -35,6 +36,7 @@ void zk_weights_round(zk_numerics numerics, const float *flat, int64_t count, vo
 }
 
 zk_status zk_weight_source_copy(const zk_weight_source *s, zk_stream *stream, zk_numerics numerics, int64_t first, int64_t count, void *device) {
+  if (!s->reader) return zk_model_init_device(stream, numerics, s->config, s->params, s->seed, INIT_STD, first, count, device);
   const size_t element = zk_numerics_bytes(numerics), block = (size_t)(count < BLOCK ? count + 1 : BLOCK);
   float *host = malloc(block * sizeof *host);
   char *rounded = malloc(block * element);

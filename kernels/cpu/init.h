@@ -4,6 +4,6 @@
 
 #include "kernels/cpu/isa.h"
 
-ZK_ISA_DECLARE(void, zk_cpu_init_normal, (uint64_t seed, int64_t first, int64_t n, double scale, float *out));
+ZK_ISA_DECLARE(void, zk_cpu_init, (uint64_t seed, int64_t first, int64_t n, double scale, float *out));
 
 #endif

@@ -4,6 +4,7 @@
 #include "kernels/hash.h"
 #include "kernels/math.h"
 #include "kernels/reduce.h"
+#include "kernels/rng.h"
 
 // Lane i % 128 takes element i; then 64 lanes take the other 64, 32 the next 32, ...
 typedef struct {
@@ -178,5 +179,19 @@ void zk_reference_adamw(const zk_adamw_params *params, int decays, int64_t n, fl
     float direction = m_hat / (sqrtf(v_hat) + params->eps);
     float decayed = decays ? master[i] * params->decay : master[i];
     master[i] = fmaf(-params->lr, direction, decayed);
+  }
+}
+
+void zk_reference_init_normal(uint64_t seed, int64_t first, int64_t n, double scale, float *out) {
+  for (int64_t i = 0; i < n; i++) {
+    const uint64_t e = (uint64_t)(first + i);
+    double sum = 0; // halves of 2^-32, fewer than 2^37 of them: exact
+    for (uint32_t b = 0; b < 3; b++) {
+      uint32_t r[4];
+      zk_philox4x32((uint32_t[4]){2u << 24 | b, (uint32_t)e, (uint32_t)(e >> 32), 0}, (uint32_t[2]){(uint32_t)seed, (uint32_t)(seed >> 32)}, r);
+      for (int w = 0; w < 4; w++) sum += ((double)r[w] + 0.5) / 4294967296.0;
+    }
+    const double weight = (sum - 6) * scale;
+    out[i] = (float)weight;
   }
 }

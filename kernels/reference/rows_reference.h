@@ -32,6 +32,7 @@ void zk_reference_swiglu_backward(int64_t n, const float *gate, const float *up,
 void zk_reference_add(int64_t n, const float *a, const float *b, float *dst);
 void zk_reference_sum_squares(int64_t n, const float *x, float *block_sums);
 float zk_reference_tree(const float *values, int64_t n);
+void zk_reference_init_normal(uint64_t seed, int64_t first, int64_t n, double scale, float *out);
 uint64_t zk_reference_hash(int32_t element_bytes, int64_t n, uint64_t first_index, const void *data);
 
 void zk_reference_adamw(const zk_adamw_params *params, int decays, int64_t n, float *master, float *m, float *v,

@@ -11,6 +11,7 @@
 #include "kernels/cpu/init.h"
 #include "kernels/init.h"
 #include "shared/model.h"
+#include "shared/weight_source.h"
 
 static zk_model_config config;
 static zk_params params;
@@ -51,14 +52,41 @@ static void any_instruction_set_gives_the_same_bits(void **state) {
   enum { N = 40001 };
   static float want[N], got[N];
   const int64_t first = ((int64_t)1 << 32) - N / 2; // the index's upper word changes on the way
-  zk_init_normal(7, first, N, 0.02, want);
+  zk_init_normal_host(7, first, N, 0.02, want);
   for (zk_cpu_isa isa = ZK_CPU_SCALAR; isa <= ZK_CPU_AVX512; isa++) {
     if (!zk_cpu_isa_available(isa)) continue;
-    ZK_ISA_CALL(isa, zk_cpu_init_normal, 7, first, N, 0.02, got);
+    ZK_ISA_CALL(isa, zk_cpu_init, 7, first, N, 0.02, got);
     assert_memory_equal(want, got, sizeof want);
   }
-  zk_init_normal(7, first + 1, N, 0.02, got); // control
+  zk_init_normal_host(7, first + 1, N, 0.02, got); // control
   assert_memory_not_equal(want, got, sizeof want);
+}
+
+// What a device makes for itself is what the host makes, rounded: any range of elements, vectors and biases in it too.
+static void a_device_gives_the_same_bits(void **state) {
+  (void)state;
+  zk_device *device;
+  zk_stream *stream;
+  assert_int_equal(zk_device_open(ZK_DEVICE_CPU, 0, &device), ZK_OK);
+  assert_int_equal(zk_stream_open(device, ZK_SIDE_NONE, &stream), ZK_OK);
+  const size_t n = (size_t)params.num_elements;
+  char *want = malloc(4 * n), *got = malloc(4 * n);
+  for (int half = 0; half < 2; half++) {
+    const zk_numerics numerics = half ? ZK_BF16 : ZK_F32;
+    const size_t element = zk_numerics_bytes(numerics);
+    zk_weights_round(numerics, flat, params.num_elements, want);
+    for (int64_t first = 0, count = 1; first < params.num_elements; first += count, count = count * 3 % 5003 + 1) {
+      if (count > params.num_elements - first) count = params.num_elements - first;
+      assert_int_equal(zk_model_init_device(stream, numerics, &config, &params, 7, 0.02, first, count, got + (size_t)first * element), ZK_OK);
+    }
+    assert_memory_equal(want, got, n * element);
+    got[n / 2 * element] ^= 1; // control
+    assert_memory_not_equal(want, got, n * element);
+  }
+  free(want);
+  free(got);
+  zk_stream_close(stream);
+  zk_device_close(device);
 }
 
 static void distribution(void **state) {
@@ -95,6 +123,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(any_range_gives_the_same_bits, set_up, tear_down),
       cmocka_unit_test(any_instruction_set_gives_the_same_bits),
+      cmocka_unit_test_setup_teardown(a_device_gives_the_same_bits, set_up, tear_down),
       cmocka_unit_test_setup_teardown(distribution, set_up, tear_down),
       cmocka_unit_test_setup_teardown(known_bits, set_up, tear_down),
   };
