@@ -37,25 +37,38 @@ static zk_status generate(const zk_session *s, zk_engine *engine, const zk_workl
   return ZK_OK;
 }
 
-// On a GPU, every size of a step runs a few times before the clock starts: kernels are loaded, graphs recorded. Sequences end one after another, eight at
-// a time; the first ones have the longest prompts, as many as fill a step beside all the others, so that no later step wants more scratch memory: that would
-// move it, and every graph would have to be recorded anew.
-static zk_status warm_up(const zk_session *s, zk_engine *engine, int32_t max_tokens) {
-  enum { STEPS = 3, AT_A_TIME = 8 };
-  const int32_t max_batch = s->config.rollout.max_batch, num_long = 1 + s->config.rollout.prefill_chunk / max_tokens;
+typedef struct {
+  zk_engine *engine;
+  const int32_t *prompt;
+  int32_t max_batch, max_tokens;
+} warm_up;
+
+// A batch: num_long sequences with the longest prompts, the rest with num_prompt tokens; `at_a_time` of them end together, `steps` after those before them.
+static zk_status run_batch(const warm_up *w, int32_t num_long, int32_t num_prompt, int32_t at_a_time, int32_t steps) {
+  for (int32_t i = 0; i < w->max_batch; i++) {
+    const int32_t num_new = steps * (1 + i / at_a_time);
+    const zk_request r = {.prompt_id = (uint32_t)i, .prompt = w->prompt, .num_prompt = i < num_long ? w->max_tokens : num_prompt, .num_samples = 1,
+                          .max_new_tokens = num_new < w->max_tokens ? num_new : w->max_tokens};
+    ZK_TRY(zk_engine_submit(w->engine, &r));
+  }
+  while (zk_engine_num_open(w->engine)) {
+    ZK_TRY(zk_engine_step(w->engine));
+    for (zk_completion done; zk_engine_take(w->engine, &done);) zk_completion_free(&done);
+  }
+  return ZK_OK;
+}
+
+// On a GPU, all kinds of steps run before the clock starts. First those that are full of prompts, few long ones or many short ones: no later step wants more
+// scratch memory, which would move it, and every graph would have to be recorded anew. Then every size of a decode step, a few times: graphs are recorded.
+static zk_status warm_up_all(const zk_session *s, zk_engine *engine, int32_t max_tokens) {
+  const int32_t chunk = s->config.rollout.prefill_chunk, most = chunk < max_tokens ? chunk : max_tokens;
   int32_t *prompt = calloc((size_t)max_tokens, sizeof *prompt);
   if (!prompt) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a prompt of %d tokens", max_tokens);
-  zk_status st = ZK_OK;
-  for (int32_t i = 0; i < max_batch && st == ZK_OK; i++) {
-    const int32_t num_new = STEPS * (1 + i / AT_A_TIME);
-    zk_request r = {.prompt_id = (uint32_t)i, .prompt = prompt, .num_prompt = i < num_long ? max_tokens : 1, .num_samples = 1,
-                    .max_new_tokens = num_new < max_tokens ? num_new : max_tokens};
-    st = zk_engine_submit(engine, &r);
-  }
-  while (st == ZK_OK && zk_engine_num_open(engine)) {
-    st = zk_engine_step(engine);
-    for (zk_completion done; zk_engine_take(engine, &done);) zk_completion_free(&done);
-  }
+  const warm_up w = {engine, prompt, s->config.rollout.max_batch, max_tokens};
+  zk_status st = run_batch(&w, 1 + chunk / max_tokens, 1, w.max_batch, 1);
+  for (int32_t num_prompt = 2; st == ZK_OK && num_prompt <= most && (num_prompt - 1) * w.max_batch < chunk; num_prompt *= 2)
+    st = run_batch(&w, 0, num_prompt, w.max_batch, 1);
+  if (st == ZK_OK) st = run_batch(&w, 0, 1, 8, 3);
   free(prompt);
   return st;
 }
@@ -102,7 +115,7 @@ static zk_status print(const zk_session *s, const zk_workload *w, const zk_engin
 static zk_status measure(zk_session *s, zk_engine *engine, const zk_workload *w, int32_t max_tokens) {
   uint64_t generated = 0;
   zk_engine_stats before, now;
-  ZK_TRY(zk_comm_agree(s->comm, zk_device_has_graphs(s->device) ? warm_up(s, engine, max_tokens) : ZK_OK));
+  ZK_TRY(zk_comm_agree(s->comm, zk_device_has_graphs(s->device) ? warm_up_all(s, engine, max_tokens) : ZK_OK));
   zk_engine_get_stats(engine, &before);
   const double start = zk_clock_s();
   ZK_TRY(zk_comm_agree(s->comm, generate(s, engine, w, &generated))); // all are done when the last one is
