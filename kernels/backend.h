@@ -16,6 +16,7 @@
 #include "kernels/lmhead.h"
 #include "kernels/math_map.h"
 #include "kernels/reduce.h"
+#include "kernels/resident.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
 #include "kernels/rope_attention.h"
@@ -49,6 +50,9 @@ extern "C" {
   X(kv_copy_page)                                                                                                      \
   X(attention_forward)                                                                                                 \
   X(attention_backward)                                                                                                \
+  X(resident_make)                                                                                                     \
+  X(resident_free)                                                                                                     \
+  X(resident_step)                                                                                                     \
   X(swiglu_forward)                                                                                                    \
   X(swiglu_backward)                                                                                                   \
   X(sum_squares)                                                                                                       \

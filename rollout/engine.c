@@ -115,7 +115,8 @@ static zk_status allocate_cache(zk_engine *e) {
     ZK_TRY(zk_device_alloc(p->device, layer_bytes, "KV cache", &e->v_cache[l]));
   }
   e->stats.num_pages = e->pool.num_pages, e->stats.kv_bytes = 2 * layers * layer_bytes;
-  return ZK_OK;
+  if (e->options.one_by_one) return ZK_OK;
+  return zk_decoder_resident_open(p, e->stream, e->options.page_tokens, e->max_pages * e->options.page_tokens, e->k_cache, e->v_cache, &e->resident);
 }
 
 static zk_status allocate(zk_engine *e) {
@@ -185,6 +186,7 @@ void zk_engine_close(zk_engine *e) {
   zk_device *d = e->policy->device;
   zk_step_graphs_close(e);
   close_steps(e);
+  zk_resident_close(e->resident);
   for (int32_t i = 0; i < e->num_running; i++)
     if (!e->running[i]->is_prefix) zk_sequence_free(e->running[i]); // prefixes go with their groups
   for (zk_sequence *seq; (seq = zk_queue_pop(&e->waiting));) zk_sequence_free(seq);

@@ -37,6 +37,7 @@ typedef struct {
   int32_t speculate;     // tokens drafted ahead of a sample's last one in one step, at most; 0 = none
   bool prefix_cache;     // full pages that are no longer used are found again by sequences that begin alike, until the weights change
   int32_t steps_ahead;   // 1: a step is queued before the host knows what the one before it drew; 0: it is not. With `speculate` always 0
+  bool one_by_one;       // the layers of a step of one row, too, are run operation by operation
   int32_t max_sequence;  // longest prompt + completion that will be submitted
 } zk_engine_options;
 

@@ -99,6 +99,7 @@ struct zk_engine {
   int32_t max_pages, max_rows;      // pages of one sequence; rows of one step
   int32_t max_draws;                // tokens drawn in one step
   void **k_cache, **v_cache;        // [num_layers]
+  zk_resident *resident;            // for steps of one row; NULL: they are like others
   void *activations_memory;
   zk_layer_activations activations;
   void *gathered, *normed;          // [max_batch, hidden]

@@ -22,7 +22,9 @@ static zk_status forward(zk_engine *e, const zk_step *step, const zk_step_arrays
                             a->positions};
   if (e->options.steps_ahead) ZK_TRY(zk_tokens_follow(e->stream, step->num_rows, zk_step_tokens(step, e->results_memory), a->tokens));
   ZK_TRY(zk_decoder_embed(p, e->stream, a->tokens, step->num_rows, e->activations.x));
-  for (int l = 0; l < p->config.num_layers; l++)
+  bool done = false;
+  if (e->resident && step->num_rows == 1) ZK_TRY(zk_resident_run(e->resident, &batch.attention, a->positions, e->activations.x, &done));
+  for (int l = 0; !done && l < p->config.num_layers; l++)
     ZK_TRY(zk_decoder_layer_forward(p, e->stream, l, e->options.page_tokens, &batch, &e->activations, e->k_cache[l], e->v_cache[l],
                                     e->activations.x));
   return ZK_OK;

@@ -2,6 +2,7 @@
 #include "shared/decoder.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include "kernels/embedding.h"
 #include "kernels/linear_parts.h"
@@ -125,6 +126,33 @@ zk_status zk_decoder_layer_forward(const zk_policy *p, zk_stream *s, int layer, 
   ZK_TRY(linear(p, s, ZK_PARAM_O_W, layer, t, l->a, l->x, l->y));
   ZK_TRY(gate_up(p, s, layer, t, l));
   return linear(p, s, ZK_PARAM_DOWN, layer, t, l->act, l->y, x_out);
+}
+
+static zk_resident_layer_memory layer_memory(const zk_policy *p, int l, void *k_cache, void *v_cache) {
+  const bool norms = p->config.qk_norm;
+  return (zk_resident_layer_memory){.attn_norm = zk_policy_weight(p, ZK_PARAM_ATTN_NORM, l), .q = zk_policy_weight(p, ZK_PARAM_Q_W, l),
+                                    .k = zk_policy_weight(p, ZK_PARAM_K_W, l), .v = zk_policy_weight(p, ZK_PARAM_V_W, l),
+                                    .q_norm = norms ? zk_policy_weight(p, ZK_PARAM_Q_NORM, l) : NULL,
+                                    .k_norm = norms ? zk_policy_weight(p, ZK_PARAM_K_NORM, l) : NULL, .o = zk_policy_weight(p, ZK_PARAM_O_W, l),
+                                    .mlp_norm = zk_policy_weight(p, ZK_PARAM_MLP_NORM, l), .gate = zk_policy_weight(p, ZK_PARAM_GATE, l),
+                                    .up = zk_policy_weight(p, ZK_PARAM_UP, l), .down = zk_policy_weight(p, ZK_PARAM_DOWN, l),
+                                    .k_cache = k_cache, .v_cache = v_cache};
+}
+
+zk_status zk_decoder_resident_open(const zk_policy *p, zk_stream *s, int32_t page_tokens, int32_t max_tokens, void *const *k_cache,
+                                   void *const *v_cache, zk_resident **out) {
+  const zk_model_config *c = &p->config;
+  *out = NULL;
+  if (c->qkv_bias) return ZK_OK;
+  zk_resident_layer_memory *layers = malloc((size_t)c->num_layers * sizeof *layers);
+  if (layers == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a table of %d layers", c->num_layers);
+  for (int l = 0; l < c->num_layers; l++) layers[l] = layer_memory(p, l, k_cache[l], v_cache[l]);
+  const zk_resident_desc desc = {.attention = zk_decoder_attention_desc(p, page_tokens), .num_layers = c->num_layers, .hidden = c->hidden,
+                                 .intermediate = c->intermediate, .max_tokens = max_tokens, .eps = c->rms_eps,
+                                 .cos_table = p->cos_table, .sin_table = p->sin_table};
+  const zk_status st = zk_resident_open(s, &desc, layers, out);
+  free(layers);
+  return st;
 }
 
 zk_status zk_decoder_embed(const zk_policy *p, zk_stream *s, const int32_t *tokens, int64_t num_rows, void *x) {

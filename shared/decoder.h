@@ -8,6 +8,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/lmhead.h"
+#include "kernels/resident.h"
 #include "shared/policy.h"
 
 // One layer's activations for up to `capacity` rows, on the device. T rows, H hidden, D head_dim, I intermediate.
@@ -43,6 +44,10 @@ zk_attention_desc zk_decoder_attention_desc(const zk_policy *policy, int32_t pag
 // acts->x -> x_out [T, H] through layer `layer`; k_cache, v_cache are this layer's. x_out may be acts->y.
 zk_status zk_decoder_layer_forward(const zk_policy *policy, zk_stream *stream, int layer, int32_t page_tokens, const zk_decoder_batch *batch,
                                    const zk_layer_activations *acts, void *k_cache, void *v_cache, void *x_out);
+// All layers of a step that decodes one token in one call, over these caches; *out is NULL where the device has none for
+// this model (kernels/resident.h). The caller closes it, before the stream.
+zk_status zk_decoder_resident_open(const zk_policy *policy, zk_stream *stream, int32_t page_tokens, int32_t max_tokens, void *const *k_cache,
+                                   void *const *v_cache, zk_resident **out);
 // x [T, H] from the embedding table.
 zk_status zk_decoder_embed(const zk_policy *policy, zk_stream *stream, const int32_t *tokens, int64_t num_rows, void *x);
 // Rows `rows[n]` (int32, device) of x[num_x, H] -> gathered [n, H] -> normed [n, H], rstd [n] (may be NULL).

@@ -41,6 +41,7 @@ typedef struct {
   zk_engine *engine;
   int32_t batch, num_prompt; // of the row in hand
   double decode_alone_us;    // a step at batch 1; 0: not measured
+  bool one_by_one;           // the next engine's
 } model_bench;
 
 static model_case smollm2_135m(void) {
@@ -124,7 +125,7 @@ static double head_flops(const zk_policy *p) { return 2.0 * (double)p->config.vo
 
 static zk_status open_engine(model_bench *m) {
   const zk_engine_options o = {.seed = 1, .temperature = 1, .top_p = 1, .max_new_tokens = NEW_TOKENS, .ignore_eos = true, .max_batch = largest_batch(&m->c), .steps_ahead = is_gpu(m),
-                               .page_tokens = 64, .kv_bytes = m->c.kv_bytes, .prefill_chunk = m->c.prompt, .max_sequence = m->c.prompt + NEW_TOKENS};
+                               .page_tokens = 64, .kv_bytes = m->c.kv_bytes, .prefill_chunk = m->c.prompt, .one_by_one = m->one_by_one, .max_sequence = m->c.prompt + NEW_TOKENS};
   return zk_engine_open(&m->policy, &o, &m->engine);
 }
 
@@ -210,6 +211,16 @@ static zk_status drain(model_bench *m) {
   return open_engine(m);
 }
 
+// The same steps without the one kernel that a GPU may have for all layers of a single row.
+static zk_status time_one_by_one(model_bench *m, double *us) {
+  double none;
+  m->one_by_one = true;
+  ZK_TRY(drain(m));
+  ZK_TRY(time_steps(m, us, &none));
+  m->one_by_one = false;
+  return ZK_OK;
+}
+
 static zk_status add_decode(model_bench *m, int32_t batch) {
   if (!zk_bench_wants(m->bench, decode_group)) return ZK_OK;
   zk_bench_row row = {.items = batch, .item = "tok/s", .rival = "batch 1, tokens"};
@@ -224,8 +235,10 @@ static zk_status add_decode(model_bench *m, int32_t batch) {
   row.flops = batch * (layer_flops(&m->policy) + head_flops(&m->policy));
   snprintf(row.group, sizeof row.group, "%s", decode_group);
   snprintf(row.shape, sizeof row.shape, "%s batch %d ctx %.0f", m->c.name, batch, context);
-  if (batch == 1) m->decode_alone_us = row.us;
-  else row.rival_us = batch * m->decode_alone_us;
+  if (batch == 1) {
+    m->decode_alone_us = row.us, row.rival = "one by one";
+    if (is_gpu(m)) ZK_TRY(time_one_by_one(m, &row.rival_us));
+  } else row.rival_us = batch * m->decode_alone_us;
   ZK_TRY(zk_bench_add(m->bench, row));
   return drain(m);
 }

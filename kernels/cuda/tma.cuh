@@ -65,6 +65,13 @@ static __device__ __forceinline__ void zk_tma_load_4d(void *to, const CUtensorMa
                "l"(map), "r"(zk_shared_address(bar)), "r"(x), "r"(y), "r"(z), "r"(w)
                : "memory");
 }
+static __device__ __forceinline__ void zk_tma_load_5d(void *to, const CUtensorMap *map, uint64_t *bar, int x, int y,
+                                                      int z, int w, int v) {
+  asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, "
+               "%6, %7}], [%2];" ::"r"(zk_shared_address(to)),
+               "l"(map), "r"(zk_shared_address(bar)), "r"(x), "r"(y), "r"(z), "r"(w), "r"(v)
+               : "memory");
+}
 // The same into every block of the cluster whose bit is in `blocks`, at the same address, each counting at its own bar.
 static __device__ __forceinline__ void zk_tma_load_2d_to(uint16_t blocks, void *to, const CUtensorMap *map,
                                                          uint64_t *bar, int x, int y) {
