@@ -1,5 +1,5 @@
 // Random inputs on the GPU, and the time of calls by its events: a graph of many calls is replayed several times, and
-// the median of the later times counts.
+// the median counts.
 #include "kernels/cuda/bench.h"
 
 #include <stdlib.h>
@@ -133,9 +133,8 @@ static zk_status measure(timer *t, double seconds, double *us) {
   const double wanted = budget / (once * t->calls + 1.0);
   const int least = once < 1e5 ? 3 : 1, n = wanted > MOST_SAMPLES ? MOST_SAMPLES : wanted > least ? (int)wanted : least;
   for (int i = 0; i < n; i++) ZK_TRY(sample(t, &samples[i]));
-  const int warm = n / 2; // samples that bring the GPU to the state in which such work keeps it, and do not count
-  qsort(samples + warm, (size_t)(n - warm), sizeof *samples, by_size);
-  *us = samples[warm + (n - warm) / 2];
+  qsort(samples, (size_t)n, sizeof *samples, by_size);
+  *us = samples[n / 2];
   return ZK_OK;
 }
 
