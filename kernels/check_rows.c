@@ -86,7 +86,10 @@ zk_status zk_check_rmsnorm(zk_check *check) {
       for (int r = 0; r < (check->quick ? 1 : NUM(all_rows)); r++)
         ZK_TRY(
             rmsnorm_case(check, data, check->quick ? quick_widths[w] : widths[w], check->quick ? 3 : all_rows[r], 1));
-  return check->quick ? ZK_OK : rmsnorm_case(check, ZK_CHECK_WIDE, 576, 16384, 1023);
+  if (check->quick) return ZK_OK;
+  ZK_TRY(rmsnorm_case(check, ZK_CHECK_NORMAL, 2056, 1025, 128));
+  ZK_TRY(rmsnorm_case(check, ZK_CHECK_WIDE, 5128, 1030, 147));
+  return rmsnorm_case(check, ZK_CHECK_WIDE, 576, 16384, 1023);
 }
 
 static zk_status rmsnorm_backward_case(zk_check *check, zk_check_data data, int32_t width, int32_t heads,

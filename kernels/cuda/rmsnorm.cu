@@ -10,7 +10,7 @@
 #define TREE_COLUMNS 32    // columns of a block that adds block sums
 #define TREE_THREADS 16    // threads a column there
 #define FEW_ROWS 1024      // of bf16: so many or fewer get a block each, if they are longer than a head
-#define MANY_WIDTH 5120    // of bf16: longer rows get a block each, however many
+#define SHORT_WIDTH 1024   // of bf16: longer rows get a block each, however many
 
 // x, y [rows, width]; weight [width]; rstd [rows] or NULL.
 template <typename T, int P>
@@ -147,11 +147,11 @@ static zk_status backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const 
 }
 
 // The kernels of rmsnorm_rows.cuh where they fit. A block of few threads spreads few rows over more multiprocessors.
-template <int THREADS, int STEPS>
+template <int STEPS>
 static zk_status launch_group(zk_stream *stream, int64_t rows, int32_t width, float eps, const zk_bf16 *x,
                               const zk_bf16 *weight, zk_bf16 *y, float *rstd) {
-  const unsigned block = rows * THREADS < 132 * 1024 ? 32 : 128;
-  ZK_LAUNCH_DEPENDENT((zk_rmsnorm_group_kernel<THREADS, STEPS>), (unsigned)zk_ceil_div(rows * THREADS, block), block, 0,
+  const unsigned block = rows * ZK_RMS_GROUP < 132 * 1024 ? 32 : 128;
+  ZK_LAUNCH_DEPENDENT(zk_rmsnorm_group_kernel<STEPS>, (unsigned)zk_ceil_div(rows * ZK_RMS_GROUP, block), block, 0,
                       stream, rows, width, eps, x, weight, y, rstd);
   return ZK_OK;
 }
@@ -160,18 +160,22 @@ static bool wants_whole_rows(int32_t width, const void *x, const void *weight, c
   return width % 8 == 0 && width <= ZK_RMS_BLOCK_WIDTH && ((uintptr_t)x | (uintptr_t)weight | (uintptr_t)y) % 16 == 0;
 }
 
+template <int PIECES>
+static zk_status launch_blocks(zk_stream *stream, int64_t rows, int32_t width, float eps, const zk_bf16 *x,
+                               const zk_bf16 *weight, zk_bf16 *y, float *rstd) {
+  const int threads = (int)zk_ceil_div(width, 8 * PIECES * 32) * 32;
+  ZK_LAUNCH_DEPENDENT(zk_rmsnorm_block_kernel<PIECES>, (unsigned)rows,
+                      threads > ZK_RMS_BLOCK_MIN_THREADS ? threads : ZK_RMS_BLOCK_MIN_THREADS, (size_t)width * 2,
+                      stream, width, eps, x, weight, y, rstd);
+  return ZK_OK;
+}
+
 static zk_status forward_whole_rows(zk_stream *stream, int64_t rows, int32_t width, float eps, const zk_bf16 *x,
                                     const zk_bf16 *weight, zk_bf16 *y, float *rstd) {
-  if (width > MANY_WIDTH || (rows <= FEW_ROWS && width > 256)) {
-    const int32_t threads = (width / 8 + 31) / 32 * 32;
-    ZK_LAUNCH_DEPENDENT(zk_rmsnorm_block_kernel, (unsigned)rows, threads > ZK_LANES ? threads : ZK_LANES, 0, stream,
-                        width, eps, x, weight, y, rstd);
-    return ZK_OK;
-  }
-  if (width <= 128) return launch_group<16, 1>(stream, rows, width, eps, x, weight, y, rstd);
-  if (width <= 1024) return launch_group<16, 8>(stream, rows, width, eps, x, weight, y, rstd);
-  if (width <= 2048) return launch_group<32, 16>(stream, rows, width, eps, x, weight, y, rstd);
-  return launch_group<32, MANY_WIDTH / 128>(stream, rows, width, eps, x, weight, y, rstd);
+  if (rows <= FEW_ROWS && width > 256) return launch_blocks<1>(stream, rows, width, eps, x, weight, y, rstd);
+  if (width <= 128) return launch_group<1>(stream, rows, width, eps, x, weight, y, rstd);
+  if (width <= SHORT_WIDTH) return launch_group<8>(stream, rows, width, eps, x, weight, y, rstd);
+  return launch_blocks<2>(stream, rows, width, eps, x, weight, y, rstd);
 }
 
 zk_status zk_cuda_rmsnorm_forward(zk_stream *stream, const zk_rmsnorm_desc *desc, const void *x, const void *weight,

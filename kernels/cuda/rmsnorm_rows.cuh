@@ -13,12 +13,14 @@ static __device__ __forceinline__ float zk_rms_scale(float sum, int32_t width, f
   return 1.0f / sqrtf(sum / (float)width + eps);
 }
 
-// The halving of 128 lanes held by THREADS neighbouring threads of a warp, 128 / THREADS each; all of them get the sum.
-// A sum's two sides may stand either way round.
-template <int THREADS> __device__ __forceinline__ float zk_lanes_of_group(float (&lane)[ZK_LANES / THREADS]) {
-  constexpr int PER = ZK_LANES / THREADS;
+enum { ZK_RMS_GROUP = 16 }; // threads of a short row
+
+// The halving of 128 lanes held by 16 neighbouring threads of a warp, 8 each; all of them get the sum. A sum's two
+// sides may stand either way round.
+static __device__ __forceinline__ float zk_lanes_of_group(float (&lane)[ZK_LANES / ZK_RMS_GROUP]) {
+  constexpr int PER = ZK_LANES / ZK_RMS_GROUP;
 #pragma unroll
-  for (int away = THREADS / 2; away > 0; away /= 2)
+  for (int away = ZK_RMS_GROUP / 2; away > 0; away /= 2)
 #pragma unroll
     for (int i = 0; i < PER; i++) lane[i] = lane[i] + __shfl_xor_sync(0xffffffffu, lane[i], away);
 #pragma unroll
@@ -37,13 +39,12 @@ __device__ __forceinline__ void zk_rms_apply(zk_words<WORDS> &x, const zk_words<
                           (zk_high_bf16(x.w[i]) * scale) * zk_high_bf16(w.w[i]));
 }
 
-// Many rows: THREADS (16 or 32) threads have a row, which waits in their registers, packed, while its squares are
-// summed. Thread t holds lanes PER t .. PER t + PER - 1, PER = 128 / THREADS, of each of up to STEPS stretches of 128
-// elements. Any block size; y may be x.
-template <int THREADS, int STEPS>
+// Many short rows: 16 threads have a row, which waits in their registers, packed, while its squares are summed. Thread
+// t holds lanes 8 t .. 8 t + 7 of each of up to STEPS stretches of 128 elements. Any block size; y may be x.
+template <int STEPS>
 __global__ void __launch_bounds__(128) zk_rmsnorm_group_kernel(int64_t rows, int32_t width, float eps, const zk_bf16 *x,
                                                                const zk_bf16 *weight, zk_bf16 *y, float *rstd) {
-  constexpr int PER = ZK_LANES / THREADS, WORDS = PER / 2;
+  constexpr int THREADS = ZK_RMS_GROUP, PER = ZK_LANES / THREADS, WORDS = PER / 2;
   const int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / THREADS;
   const bool there =
       row < rows; // a row that is not there is read as zeros: its threads take part in their warp's shuffles
@@ -65,7 +66,7 @@ __global__ void __launch_bounds__(128) zk_rmsnorm_group_kernel(int64_t rows, int
       const float low = zk_low_bf16(piece[s].w[i]), high = zk_high_bf16(piece[s].w[i]);
       lane[2 * i] = fmaf(low, low, lane[2 * i]), lane[2 * i + 1] = fmaf(high, high, lane[2 * i + 1]);
     }
-  const float scale = zk_rms_scale(zk_lanes_of_group<THREADS>(lane), width, eps);
+  const float scale = zk_rms_scale(zk_lanes_of_group(lane), width, eps);
   if (!there) return;
   if (first == 0 && rstd != NULL) rstd[row] = scale;
 #pragma unroll
@@ -76,43 +77,53 @@ __global__ void __launch_bounds__(128) zk_rmsnorm_group_kernel(int64_t rows, int
   }
 }
 
-enum { ZK_RMS_BLOCK_WIDTH = 8192, ZK_RMS_BLOCK_MIN_THREADS = 128 };
+enum { ZK_RMS_BLOCK_WIDTH = 8192, ZK_RMS_BLOCK_MIN_THREADS = 64 };
 
-// Few rows: a block has a row, 8 elements a thread, at least 128 threads. The row goes through shared memory to the 128
-// threads that have a lane each; every warp then does the halving for itself.
-static __global__ void __launch_bounds__(1024) zk_rmsnorm_block_kernel(int32_t width, float eps, const zk_bf16 *x,
-                                                                       const zk_bf16 *weight, zk_bf16 *y, float *rstd) {
-  __shared__ zk_words<4> shared[ZK_RMS_BLOCK_WIDTH / 8];
+// A block has a row, PIECES times 8 elements a thread. The row goes through shared memory to the 64 threads that have
+// two lanes each; every warp then does the halving for itself. Few rows want as many threads as there is work for (one
+// piece); many rows are sooner done with two, since twice as many of them are then under way at a time, while memory
+// is still walked in about the order of its addresses.
+template <int PIECES>
+static __global__ void __launch_bounds__(ZK_RMS_BLOCK_WIDTH / 8 / PIECES)
+    zk_rmsnorm_block_kernel(int32_t width, float eps, const zk_bf16 *x, const zk_bf16 *weight, zk_bf16 *y,
+                            float *rstd) {
+  ZK_DYNAMIC_SHARED(zk_words<4>, shared);
   __shared__ float lanes[ZK_LANES];
-  const int tid = (int)threadIdx.x, warp_thread = tid % 32;
-  const int64_t row = blockIdx.x, at = row * width + tid * 8;
-  const bool there = tid * 8 < width;
-  zk_words<4> piece = {}, w = {};
-  if (there) w = *(const zk_words<4> *)(weight + tid * 8);
+  const int tid = (int)threadIdx.x, warp_thread = tid % 32, threads = (int)blockDim.x, pieces = width / 8;
+  const int64_t at = (int64_t)blockIdx.x * width;
+  zk_words<4> piece[PIECES] = {}, w = {};
+  if (PIECES == 1 && tid < pieces) w = *(const zk_words<4> *)(weight + tid * 8);
   zk_wait_for_previous();
   zk_let_next_start();
-  if (there) {
-    piece = *(const zk_words<4> *)(x + at);
-    shared[tid] = piece;
-  }
+#pragma unroll
+  for (int p = 0, i = tid; p < PIECES; p++, i += threads)
+    if (i < pieces) piece[p] = *(const zk_words<4> *)(x + at + i * 8);
+#pragma unroll
+  for (int p = 0, i = tid; p < PIECES; p++, i += threads)
+    if (i < pieces) shared[i] = piece[p];
   __syncthreads();
-  if (tid < ZK_LANES) {
-    float sum = 0.0f;
+  if (tid < ZK_LANES / 2) {
+    const uint32_t *const words = (const uint32_t *)shared;
+    float even = 0.0f, odd = 0.0f;
 #pragma unroll 8
-    for (int h = tid; h < width; h += ZK_LANES) {
-      const float v = zk_load((const zk_bf16 *)shared, h);
-      sum = fmaf(v, v, sum);
+    for (int i = tid; i < width / 2; i += ZK_LANES / 2) {
+      const float low = zk_low_bf16(words[i]), high = zk_high_bf16(words[i]);
+      even = fmaf(low, low, even), odd = fmaf(high, high, odd);
     }
-    lanes[tid] = sum;
+    lanes[2 * tid] = even, lanes[2 * tid + 1] = odd;
   }
   __syncthreads();
   float sum = (lanes[warp_thread] + lanes[warp_thread + 64]) + (lanes[warp_thread + 32] + lanes[warp_thread + 96]);
   for (int away = 16; away > 0; away /= 2) sum = sum + __shfl_xor_sync(0xffffffffu, sum, away);
   const float scale = zk_rms_scale(sum, width, eps);
-  if (tid == 0 && rstd != NULL) rstd[row] = scale;
-  if (!there) return;
-  zk_rms_apply(piece, w, scale);
-  *(zk_words<4> *)(y + at) = piece;
+  if (tid == 0 && rstd != NULL) rstd[blockIdx.x] = scale;
+#pragma unroll
+  for (int p = 0, i = tid; p < PIECES; p++, i += threads) {
+    if (i >= pieces) break;
+    if (PIECES > 1) w = *(const zk_words<4> *)(weight + i * 8);
+    zk_rms_apply(piece[p], w, scale);
+    *(zk_words<4> *)(y + at + i * 8) = piece[p];
+  }
 }
 
 #endif
