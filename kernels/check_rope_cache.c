@@ -18,7 +18,7 @@ static const shape shapes[] = {{16, 8, 128, 16, 3, 3, true, true},   {9, 3, 64, 
                                {7, 7, 64, 32, 65, 40, true, false},  {4, 2, 32, 16, 20, 5, true, true},
                                {3, 1, 256, 16, 11, 2, true, false},   {16, 16, 128, 64, 521, 9, false, true},
                                {64, 16, 64, 16, 515, 3, false, true}, {32, 8, 128, 64, 1601, 3, true, true},
-                               {24, 4, 128, 16, 1540, 7, true, false}, {44, 2, 64, 16, 1600, 5, true, true},
+                               {24, 4, 128, 16, 2310, 7, true, false}, {44, 2, 64, 16, 3130, 5, true, true},
                                {64, 8, 64, 32, 1999, 1, false, true}};
 
 // More than any sequence has.

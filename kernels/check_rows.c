@@ -163,7 +163,7 @@ static zk_status check_rope(zk_check *check, int backward) {
     for (int d = 0; d < (check->quick ? 1 : NUM(dims)); d++)
       ZK_TRY(rope_case(check, backward, data, dims[d], 1 + 4 * (d % 3), 67));
   if (check->quick) return ZK_OK;
-  ZK_TRY(rope_case(check, backward, ZK_CHECK_WIDE, 128, 24, 1601));
+  ZK_TRY(rope_case(check, backward, ZK_CHECK_WIDE, 128, 24, 3010));
   return rope_case(check, backward, ZK_CHECK_NORMAL, 64, 3, 16384);
 }
 

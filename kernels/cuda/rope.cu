@@ -38,9 +38,16 @@ static zk_status launch_ring(zk_stream *stream, int64_t rows, const zk_rope_rows
   return ZK_OK;
 }
 #else
-// Measured on an H200. Of fewer or smaller tokens, what is done once for each of them is too much. The ring wants to be
-// small: 40 KB on their way to each multiprocessor are all that memory can use, and with more it is slower.
-enum { RING_ROWS = 1536, RING_TOKEN_BYTES = 6 << 10, RING_BYTES = 44 << 10 };
+// Measured on an H200. Of fewer or smaller tokens, what is done once for each of them is too much. The ring wants to
+// be small: 40 KB on their way to each multiprocessor are all that memory can use, and with more it is slower; tokens
+// that are still in the L2 cache can use a little more.
+enum {
+  RING_LEAST = 19 << 20,
+  RING_TOKEN = 6 << 10,
+  RING_MANY = 96 << 20,
+  RING_BYTES = 44 << 10,
+  RING_CACHED = 56 << 10
+};
 
 // Many tokens. The stages are as many as tokens at once, so that each is always the same warps'.
 template <int DIM>
@@ -48,10 +55,11 @@ static zk_status launch_ring(zk_stream *stream, int64_t rows, const zk_rope_rows
   const int32_t heads = r.num_heads + 2 * r.num_kv_heads, bytes = zk_rope_stage_bytes<DIM>(r);
   zk_rope_ring_plan plan = {};
   plan.rows = (int32_t)rows, plan.warps_a_token = (int32_t)zk_ceil_div(heads, ZK_ROPE_RING_HEADS(DIM));
-  *done = rows > RING_ROWS && rows < INT32_MAX && bytes >= RING_TOKEN_BYTES && 2 * bytes <= RING_BYTES &&
+  const int ring = rows * bytes < RING_MANY ? RING_CACHED : RING_BYTES;
+  *done = rows * bytes > RING_LEAST && rows < INT32_MAX && bytes >= RING_TOKEN && 2 * bytes <= RING_BYTES &&
           plan.warps_a_token <= ZK_ROPE_RING_WARPS;
   if (!*done) return ZK_OK;
-  plan.tokens = zk_attn_min(RING_BYTES / bytes, ZK_ROPE_RING_WARPS / plan.warps_a_token);
+  plan.tokens = zk_attn_min(ring / bytes, ZK_ROPE_RING_WARPS / plan.warps_a_token);
   const int num_sms = zk_cuda_num_sms(zk_stream_device(stream));
   ZK_LAUNCH_DEPENDENT(zk_rope_ring_kernel<DIM>, (unsigned)(rows < num_sms ? rows : num_sms), ZK_ROPE_RING_THREADS,
                       zk_rope_ring_bytes<DIM>(r, plan.tokens), stream, r, a, plan);
