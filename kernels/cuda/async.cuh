@@ -92,6 +92,21 @@ static __device__ __forceinline__ void zk_barrier_arrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+// The same as zk_barrier; whether `holds` held for all of them.
+static __device__ __forceinline__ bool zk_barrier_all(int id, int threads, bool holds) {
+  uint32_t all;
+  asm volatile("{\n"
+               ".reg .pred mine, of_all;\n"
+               "setp.ne.u32 mine, %3, 0;\n"
+               "bar.red.and.pred of_all, %1, %2, mine;\n"
+               "selp.u32 %0, 1, 0, of_all;\n"
+               "}"
+               : "=r"(all)
+               : "r"(id), "r"(threads), "r"((uint32_t)holds)
+               : "memory");
+  return all != 0;
+}
+
 // Registers of a warpgroup, given back or taken; a multiple of 8. The kernel needs __launch_bounds__(threads, 1), and
 // each role is one branch of one if.
 template <int REGISTERS> static __device__ __forceinline__ void zk_registers_give() {

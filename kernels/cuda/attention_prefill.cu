@@ -8,8 +8,8 @@
 // Why the bits are the contract's: a wgmma step is its step, S's chain runs over d and O's over the tile's keys, each
 // ascending on one accumulator; a split's first O starts without an accumulator, which is +0; the scale by a comes
 // between two tiles, on the same thread's registers, and where a is 1 for all rows of a warp it is left out; splits are
-// merged ascending, the merged part of a thread waiting in shared memory. Steps of keys behind a row's last have weight
-// +0 and V of the sequence, or zeros behind the last key.
+// merged ascending, the merged part of a thread waiting in shared memory; scores that are made again are the same
+// chains. Steps of keys behind a row's last have weight +0 and V of the sequence, or zeros behind the last key.
 #include "kernels/cuda/attention_prefill.cuh"
 
 #include "kernels/cuda/attention_prefill_softmax.cuh"
@@ -73,6 +73,9 @@ static __device__ __forceinline__ void compute(const zk_attn &at, const zk_attn_
                                                const zk_prefill_work &work, const zk_attn_partials &partials,
                                                int32_t group, zk_prefill_ring *k, zk_prefill_shared<D> *sm,
                                                zk_bf16 *out, float *lse) {
+  // Whether there are registers for a tile's scores beside its weights. If not, weights take the scores' place, K stays
+  // until they stand, and the rare tile that needs its scores again has them made again by the whole warpgroup.
+  constexpr bool KEEPS = D == 64;
   const zk_attn_block &block = work.block;
   const int32_t warp = (int32_t)threadIdx.x / 32, lane = (int32_t)threadIdx.x % 32, split_tiles = at.split_keys / KEYS;
   const int32_t num_tiles = __shfl_sync(0xffffffffu, work.num_tiles, 0); // the same in all lanes, for the compiler too
@@ -107,12 +110,27 @@ static __device__ __forceinline__ void compute(const zk_attn &at, const zk_attn_
     const int32_t tile = (work.first_tile + j) * KEYS, stage = k->at;
     const bool last = j + 1 == num_tiles;
     zk_wgmma_settle(s);
-    if (lane == 0) {
-      zk_mbar_arrive(&sm->k_empty[stage]);
-      if (last) zk_mbar_arrive(&sm->q_empty);
-    }
+    const auto scores_read = [&]() {
+      if (lane == 0) {
+        zk_mbar_arrive(&sm->k_empty[stage]);
+        if (last) zk_mbar_arrive(&sm->q_empty);
+      }
+    };
+    if (KEEPS) scores_read();
     const int32_t high[2] = {zk_attn_clamp(keys_seen[0] - tile, 0, KEYS), zk_attn_clamp(keys_seen[1] - tile, 0, KEYS)};
-    const bool moved = zk_prefill_softmax(weight, all_see >= tile + KEYS, high, in_split == 0, s, &state, w, a);
+    const auto agree = [&](bool holds) {
+      return KEEPS ? (bool)__all_sync(0xffffffffu, holds) : zk_barrier_all(OWN_BARRIER(group), 128, holds);
+    };
+    const auto again = [&]() {
+      if (KEEPS) return;
+      zk_wgmma_wait<0>();
+      queue_scores<D>(sm, stage, group, s);
+      zk_wgmma_wait<0>();
+      zk_wgmma_settle(s);
+    };
+    const bool moved =
+        zk_prefill_softmax<KEEPS>(weight, all_see >= tile + KEYS, high, in_split == 0, agree, again, s, &state, w, a);
+    if (!KEEPS) scores_read();
     zk_wgmma_wait<0>();
     zk_wgmma_settle(o);
     if (j > 0 && lane == 0) zk_mbar_arrive(&sm->v_empty[stage ^ 1]);
@@ -171,6 +189,7 @@ static __global__ void __launch_bounds__(ZK_PREFILL_THREADS, 1)
             zk_attn_partials partials, zk_bf16 *out, float *lse) {
   ZK_DYNAMIC_SHARED(zk_prefill_shared<D>, sm);
   if (threadIdx.x == 0) zk_prefill_init(sm);
+  if (threadIdx.x == 32) zk_tma_prefetch_map(&maps.k), zk_tma_prefetch_map(&maps.v);
   __syncthreads();
   const int32_t role = __shfl_sync(0xffffffffu, (int32_t)threadIdx.x / 128, 0);
   if (role == COMPUTING / 128) {

@@ -71,7 +71,9 @@ static __device__ __forceinline__ bool zk_prefill_block(const zk_attn &at, int32
   const int32_t lane = (int32_t)threadIdx.x % 32;
   for (; place->seq < at.num_seqs; place->seq += 32) {
     const int32_t s = place->seq + lane;
-    const int32_t rows = s < at.num_seqs ? at.seq_row_start[s + 1] - at.seq_row_start[s] : 0;
+    const bool there = s < at.num_seqs;
+    const int32_t start = there ? at.seq_row_start[s] : 0, rows = there ? at.seq_row_start[s + 1] - start : 0,
+                  first_pos = there ? at.seq_first_pos[s] : 0;
     int32_t sum = (rows * at.group + ZK_PREFILL_ROWS - 1) / ZK_PREFILL_ROWS;
 #pragma unroll
     for (int distance = 1; distance < 32; distance *= 2) {
@@ -81,9 +83,9 @@ static __device__ __forceinline__ bool zk_prefill_block(const zk_attn &at, int32
     const int32_t all = __shfl_sync(0xffffffffu, sum, 31);
     if (item < place->before + all) {
       const int32_t who = __ffs((int)__ballot_sync(0xffffffffu, item < place->before + sum)) - 1;
-      out->row_start = at.seq_row_start[place->seq + who];
+      out->row_start = __shfl_sync(0xffffffffu, start, who);
       out->num_rows = __shfl_sync(0xffffffffu, rows, who);
-      out->first_pos = at.seq_first_pos[place->seq + who];
+      out->first_pos = __shfl_sync(0xffffffffu, first_pos, who);
       out->begin = (place->before + __shfl_sync(0xffffffffu, sum, who) - 1 - item) * ZK_PREFILL_ROWS;
       out->end = zk_attn_min(out->begin + ZK_PREFILL_ROWS, out->num_rows * at.group);
       out->pages = at.page_table + (size_t)(place->seq + who) * (size_t)at.max_pages;
@@ -171,14 +173,15 @@ static __device__ __forceinline__ void zk_prefill_keys(const zk_attn &at, const 
   } while (work.num_tiles > 0);
 }
 
-// The warp that loads V.
+// The warp that loads V. At first it waits until there are queries: they and K are needed before.
 template <int D>
 static __device__ __forceinline__ void zk_prefill_values(const zk_attn &at, const zk_prefill_maps &maps,
                                                          zk_prefill_shared<D> *sm) {
   zk_prefill_ring found = {0, 0}, ring = {0, 1};
-  for (;;) {
+  for (bool first = true;; first = false) {
     const zk_prefill_work work = zk_prefill_read(sm, &found);
     if (work.num_tiles == 0) return;
+    if (first) zk_mbar_wait(&sm->q_full, 0);
     zk_prefill_load<D>(at, work, &maps.v, maps.box_keys, sm->v, sm->v_full, sm->v_empty, &ring);
   }
 }

@@ -3,7 +3,8 @@
 // Most tiles move no row, and then b is all that the largest score is for. So a tile's weights are made from the b that
 // there is, and looked at afterwards: if all eight lanes of l of a row, the tile's weights among them, are below 2^-72,
 // then so is every weight, no score's exponent is above -72, and the contract moves nothing: the weights stand. Else, and
-// in the first tile of a split, the largest score is found; if a row of the warp moves, weights are made anew.
+// in the first tile of a split, the largest score is found and rows move before the weights are made; for scores that
+// weights have taken the place of, the product is queued again.
 //
 // Where weights stand no exponent is above -64, the most that zk_weights_usual takes: t < -72 as just said; of a row that
 // has moved the largest t is -80 but for b's rounding, at most 1/4 while b is below 2^22. A tile in which a row moves
@@ -54,9 +55,12 @@ static __device__ __forceinline__ void zk_prefill_largest(const float (&s)[64], 
     for (int r = 0; r < 2; ++r) mt[r] = zk_prefill_max(mt[r], __shfl_xor_sync(0xffffffffu, mt[r], away));
 }
 
-// Rows that see keys of the tile (sees[r]) move where they must: b and l, and *scale; a[r] is what o is scaled by. False,
-// and nothing is done: no row of the warp moves.
-static __device__ __forceinline__ bool zk_prefill_move(const zk_attn_exp_bf16 &weight, const bool sees[2],
+// Rows that see keys of the tile (sees[r]) move where they must: b and l, and *scale; a[r] is what o is scaled by.
+// False, and nothing is done: no row of the warp moves. LEAVES: in the first tile of a split (begins), where each row
+// moves, sums are left alone: they are +0, and stay so unless the factor is NaN, and then so is every weight. (The code
+// of head_dim 64 is slower with it.)
+template <bool LEAVES>
+static __device__ __forceinline__ bool zk_prefill_move(const zk_attn_exp_bf16 &weight, bool begins, const bool sees[2],
                                                        float (&s)[64], zk_softmax_state *state, zk_prefill_scale *scale,
                                                        float a[2]) {
   float mt[2], b[2];
@@ -67,15 +71,21 @@ static __device__ __forceinline__ bool zk_prefill_move(const zk_attn_exp_bf16 &w
     b[r] = weight.next(state->b[r], mt[r], &moved[r]);
     moved[r] = moved[r] && sees[r];
   }
-  if (__all_sync(0xffffffffu, !moved[0] && !moved[1])) return false;
+  if (LEAVES && begins) {
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    if (moved[r]) {
-      a[r] = zk_softmax_move(weight, r, b[r], state);
-      scale->b[r] = b[r];
-    }
-    usual = usual && fabsf(scale->b[r]) < 0x1p+22f;
+    for (int r = 0; r < 2; ++r)
+      if (sees[r]) state->b[r] = b[r], scale->b[r] = b[r];
+  } else {
+    if (__all_sync(0xffffffffu, !moved[0] && !moved[1])) return false;
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+      if (moved[r]) {
+        a[r] = zk_softmax_move(weight, r, b[r], state);
+        scale->b[r] = b[r];
+      }
   }
+#pragma unroll
+  for (int r = 0; r < 2; ++r) usual = usual && fabsf(scale->b[r]) < 0x1p+22f;
   if (!__all_sync(0xffffffffu, usual)) {
 #pragma unroll
     for (int i = 0; i < 64; ++i) s[i] = zk_prefill_min(fmaf(s[i], weight.c, scale->b[i / 2 % 2]), -64.0f);
@@ -100,31 +110,36 @@ static __device__ __forceinline__ void zk_prefill_weights(const zk_prefill_scale
 
 // Scores of a tile to weights w; row r sees the keys below high[r], all of them if `whole`. b and l move on; true: o is
 // to be scaled by a[r]. begins: the tile is the first of its split. A row that sees no key of the tile stays as it is.
-static __device__ __forceinline__ bool zk_prefill_softmax(const zk_attn_exp_bf16 &weight, bool whole,
-                                                          const int32_t high[2], bool begins, float (&s)[64],
-                                                          zk_softmax_state *state, uint32_t (&w)[32], float a[2]) {
+// agree(x): whether x holds for all who make scores anew together. again() makes them anew where weights have taken
+// their registers (KEEPS: they have not, and it does nothing).
+template <bool KEEPS, class Agree, class Again>
+static __device__ __forceinline__ bool
+zk_prefill_softmax(const zk_attn_exp_bf16 &weight, bool whole, const int32_t high[2], bool begins, const Agree &agree,
+                   const Again &again, float (&s)[64], zk_softmax_state *state, uint32_t (&w)[32], float a[2]) {
   zk_prefill_scale scale = {weight.c, {state->b[0], state->b[1]}};
   bool sees[2] = {true, true}, known = begins, moved = false; // known: the largest score has been looked at
   float l[2][2];
   if (!whole) {
-    zk_prefill_mask(high, s);
+    if (KEEPS) zk_prefill_mask(high, s);
 #pragma unroll
     for (int r = 0; r < 2; ++r)
       if (high[r] == 0) sees[r] = false, scale.b[r] = 0.0f; // b may be +inf; -inf c + 0 weighs as little
   }
 #pragma unroll 1
   for (;;) {
+    if (!KEEPS && !whole) zk_prefill_mask(high, s); // each time they have been made
     if (known) {
       a[0] = 1.0f, a[1] = 1.0f;
-      moved = zk_prefill_move(weight, sees, s, state, &scale, a);
-      if (!moved && !begins) break;
+      moved = zk_prefill_move<!KEEPS>(weight, begins, sees, s, state, &scale, a);
+      if (KEEPS && !moved && !begins) break;
     }
 #pragma unroll
     for (int r = 0; r < 2; ++r) l[r][0] = state->l[r][0], l[r][1] = state->l[r][1];
     zk_prefill_weights(scale, s, w, l);
     const float most = zk_prefill_max(zk_prefill_max(l[0][0], l[0][1]), zk_prefill_max(l[1][0], l[1][1]));
-    if (known || __all_sync(0xffffffffu, most < 0x1p-72f)) break;
+    if (known || agree(most < 0x1p-72f)) break;
     known = true;
+    again();
   }
 #pragma unroll
   for (int r = 0; r < 2; ++r) state->l[r][0] = l[r][0], state->l[r][1] = l[r][1];

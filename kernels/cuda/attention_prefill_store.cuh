@@ -4,7 +4,7 @@
 #define ZK_KERNELS_CUDA_ATTENTION_PREFILL_STORE_CUH
 
 #include "kernels/cuda/attention_merge.cuh"
-#include "kernels/cuda/attention_softmax.cuh"
+#include "kernels/cuda/attention_prefill_softmax.cuh"
 
 #ifndef ZK_SIMT
 
@@ -47,14 +47,16 @@ static __device__ __forceinline__ void zk_prefill_merge_values(const zk_prefill_
 
 // o[i] = (o[i] + 0) / l, the correctly rounded quotient. With y = 1 / l correctly rounded and q = x y, the quotient is
 // fma(fma(-q, l, x), y, q) (Markstein), as long as nothing overflows and the inner remainder is no subnormal: then three
-// operations do for a division's dozen. The bounds below see to that; beyond them a warp divides.
+// operations do for a division's dozen. The bounds below see to that; beyond them, and where o is 0, a warp divides.
 template <int N>
 static __device__ __forceinline__ void zk_prefill_divide(const zk_attn_exp_bf16 &weight, const float l[2],
                                                          float (&o)[N]) {
   const float y[2] = {1.0f / l[0], 1.0f / l[1]};
-  bool usual = l[0] > 0x1p-90f && l[0] < 0x1p+20f && l[1] > 0x1p-90f && l[1] < 0x1p+20f;
+  float most = 0.0f, least = INFINITY;
 #pragma unroll
-  for (int i = 0; i < N; ++i) usual = usual && fabsf(o[i]) < 0x1p+30f && (fabsf(o[i]) > 0x1p-100f || o[i] == 0.0f);
+  for (int i = 0; i < N; ++i) most = zk_prefill_max(most, fabsf(o[i])), least = fminf(least, fabsf(o[i]));
+  const float low = fminf(l[0], l[1]), high = zk_prefill_max(l[0], l[1]);
+  const bool usual = (low > 0x1p-90f) & (high < 0x1p+20f) & (most < 0x1p+30f) & (least > 0x1p-100f);
   if (__all_sync(0xffffffffu, usual)) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
