@@ -13,14 +13,12 @@ static __device__ __forceinline__ float zk_rms_scale(float sum, int32_t width, f
   return 1.0f / sqrtf(sum / (float)width + eps);
 }
 
-enum { ZK_RMS_GROUP = 16 }; // threads of a short row
-
-// The halving of 128 lanes held by 16 neighbouring threads of a warp, 8 each; all of them get the sum. A sum's two
-// sides may stand either way round.
-static __device__ __forceinline__ float zk_lanes_of_group(float (&lane)[ZK_LANES / ZK_RMS_GROUP]) {
-  constexpr int PER = ZK_LANES / ZK_RMS_GROUP;
+// The halving of 128 lanes held by THREADS neighbouring threads of a warp, 128 / THREADS each; all of them get the
+// sum. A sum's two sides may stand either way round.
+template <int THREADS> __device__ __forceinline__ float zk_lanes_of_group(float (&lane)[ZK_LANES / THREADS]) {
+  constexpr int PER = ZK_LANES / THREADS;
 #pragma unroll
-  for (int away = ZK_RMS_GROUP / 2; away > 0; away /= 2)
+  for (int away = THREADS / 2; away > 0; away /= 2)
 #pragma unroll
     for (int i = 0; i < PER; i++) lane[i] = lane[i] + __shfl_xor_sync(0xffffffffu, lane[i], away);
 #pragma unroll
@@ -38,6 +36,8 @@ __device__ __forceinline__ void zk_rms_apply(zk_words<WORDS> &x, const zk_words<
     x.w[i] = zk_pack_bf16((zk_low_bf16(x.w[i]) * scale) * zk_low_bf16(w.w[i]),
                           (zk_high_bf16(x.w[i]) * scale) * zk_high_bf16(w.w[i]));
 }
+
+enum { ZK_RMS_GROUP = 16 }; // threads of a short row
 
 // Many short rows: 16 threads have a row, which waits in their registers, packed, while its squares are summed. Thread
 // t holds lanes 8 t .. 8 t + 7 of each of up to STEPS stretches of 128 elements. Any block size; y may be x.
@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(128) zk_rmsnorm_group_kernel(int64_t rows, int
       const float low = zk_low_bf16(piece[s].w[i]), high = zk_high_bf16(piece[s].w[i]);
       lane[2 * i] = fmaf(low, low, lane[2 * i]), lane[2 * i + 1] = fmaf(high, high, lane[2 * i + 1]);
     }
-  const float scale = zk_rms_scale(zk_lanes_of_group(lane), width, eps);
+  const float scale = zk_rms_scale(zk_lanes_of_group<THREADS>(lane), width, eps);
   if (!there) return;
   if (first == 0 && rstd != NULL) rstd[row] = scale;
 #pragma unroll
