@@ -28,11 +28,12 @@ static __device__ __forceinline__ void zk_prefill_merge(const zk_attn_exp_bf16 &
                                   &rows->B[r]);
 }
 
-// o = the total with o merged into it. Where no row of the warp copies, no selection is needed. total: this thread's,
-// its pieces THREADS apart.
+// o = the total with o merged into it. Where all rows of the warp copy, the total is not read; where none does, no
+// selection is needed. total: this thread's, its pieces THREADS apart.
 template <int THREADS, int N>
 static __device__ __forceinline__ void zk_prefill_merge_values(const zk_prefill_merged &rows, const zk_float4 *total,
                                                                float (&o)[N]) {
+  if (__all_sync(0xffffffffu, rows.copy[0] && rows.copy[1])) return;
   const bool any = __any_sync(0xffffffffu, rows.copy[0] || rows.copy[1]);
 #pragma unroll
   for (int i = 0; i < N / 4; ++i) {
