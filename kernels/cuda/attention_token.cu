@@ -5,6 +5,7 @@
 
 #ifdef ZK_SIMT
 bool zk_attn_token_valid(const zk_attn &, int32_t, const zk_rope_rows &) { return false; } // no clusters are emulated
+zk_status zk_attn_token_fits(const zk_attn &, bool *fits) { return *fits = false, ZK_OK; }
 zk_status zk_attn_token(zk_stream *, const zk_attn &, const zk_rope_rows &, zk_bf16 *, float *) {
   return ZK_FAIL(ZK_INTERNAL, "attention: one token by clusters needs a Hopper GPU");
 }
@@ -32,21 +33,46 @@ static zk_status make_maps(const zk_attn &a, const zk_rope_rows &r, zk_token_map
   return make(r.v_cache, ZK_PAGE_MULTIPLE, &maps->v_end);
 }
 
-zk_status zk_attn_token(zk_stream *stream, const zk_attn &a, const zk_rope_rows &r, zk_bf16 *out, float *lse) {
-  zk_token_maps maps;
-  ZK_TRY(make_maps(a, r, &maps));
+// A cluster of so many blocks for each KV head, with its attributes.
+struct launch_shape {
+  cudaLaunchAttribute attributes[2];
+  cudaLaunchConfig_t config;
+};
+static zk_status make_shape(const zk_attn &a, launch_shape *out) {
   const unsigned blocks = (unsigned)(ZK_TOKEN_BLOCKS * most_splits(a));
   ZK_CUDA(cudaFuncSetAttribute(zk_token_attention, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(zk_token_shared)));
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim.x = blocks, attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(blocks, (unsigned)a.num_kv_heads), config.blockDim = ZK_TOKEN_THREADS;
-  config.dynamicSmemBytes = sizeof(zk_token_shared), config.stream = zk_cuda_stream(stream);
-  config.attrs = attributes, config.numAttrs = zk_cuda_overlap(stream) ? 2 : 1;
-  ZK_CUDA(cudaLaunchKernelEx(&config, zk_token_attention, a, zk_attn_exp_of(a), r, maps, out, lse));
+  *out = {};
+  out->attributes[0].id = cudaLaunchAttributeClusterDimension;
+  out->attributes[0].val.clusterDim.x = blocks, out->attributes[0].val.clusterDim.y = out->attributes[0].val.clusterDim.z = 1;
+  out->attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  out->attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  out->config.gridDim = dim3(blocks, (unsigned)a.num_kv_heads), out->config.blockDim = ZK_TOKEN_THREADS;
+  out->config.dynamicSmemBytes = sizeof(zk_token_shared);
+  out->config.attrs = out->attributes, out->config.numAttrs = 1;
+  return ZK_OK;
+}
+
+zk_status zk_attn_token_fits(const zk_attn &a, bool *fits) {
+  static int found[ZK_TOKEN_MOST_SPLITS + 1]; // 1 + clusters at a time; the same whoever asks first
+  int *n = &found[most_splits(a)];
+  if (*n == 0) {
+    launch_shape shape;
+    int clusters = 0;
+    ZK_TRY(make_shape(a, &shape));
+    if (cudaOccupancyMaxActiveClusters(&clusters, zk_token_attention, &shape.config) != cudaSuccess) (void)cudaGetLastError();
+    *n = 1 + clusters;
+  }
+  *fits = *n > 1;
+  return ZK_OK;
+}
+
+zk_status zk_attn_token(zk_stream *stream, const zk_attn &a, const zk_rope_rows &r, zk_bf16 *out, float *lse) {
+  zk_token_maps maps;
+  launch_shape shape;
+  ZK_TRY(make_maps(a, r, &maps));
+  ZK_TRY(make_shape(a, &shape));
+  shape.config.stream = zk_cuda_stream(stream), shape.config.numAttrs = zk_cuda_overlap(stream) ? 2 : 1;
+  ZK_CUDA(cudaLaunchKernelEx(&shape.config, zk_token_attention, a, zk_attn_exp_of(a), r, maps, out, lse));
   return ZK_OK;
 }
 #endif
@@ -58,5 +84,6 @@ extern "C" zk_status zk_cuda_rope_attention_fused(zk_stream *stream, const zk_ro
   const zk_attn a = zk_attn_of(&desc->attention, batch);
   *done = desc->attention.numerics == ZK_BF16 && !zk_cuda_attention_is_forced() && (uintptr_t)out % 16 == 0 &&
           zk_has_rope_rows(ZK_BF16, a.dim, r) && zk_attn_token_valid(a, batch->num_rows, r);
+  if (*done) ZK_TRY(zk_attn_token_fits(a, done));
   return *done ? zk_attn_token(stream, a, r, (zk_bf16 *)out, lse) : ZK_OK;
 }

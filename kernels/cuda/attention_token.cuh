@@ -25,8 +25,10 @@
 #include "kernels/cuda/rope_rows.cuh"
 #include "kernels/cuda/tma.cuh"
 
-// Whether it can be: one row, heads of 128, as many splits as a cluster holds. Queues it.
+// Whether it can be: one row, heads of 128, as many splits as a cluster holds; and whether this GPU has room for such a
+// cluster, which one cut into parts may not. Queues it.
 bool zk_attn_token_valid(const zk_attn &a, int32_t num_rows, const zk_rope_rows &r);
+zk_status zk_attn_token_fits(const zk_attn &a, bool *fits);
 zk_status zk_attn_token(zk_stream *stream, const zk_attn &a, const zk_rope_rows &r, zk_bf16 *out, float *lse);
 
 #ifndef ZK_SIMT

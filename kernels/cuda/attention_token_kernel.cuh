@@ -91,13 +91,11 @@ static __device__ __forceinline__ void zk_token_weigh(int32_t group, int32_t num
   }
 }
 
-// 64 keys of the split as operands: of row g, and of columns 8 warp + g. V is read as 0 from the split's end on.
+// 64 keys of the split as operands: of row g, and of columns 8 warp + g.
 struct zk_token_operands {
   uint32_t p[4][2], v[2][4];
-  float a;
 };
-static __device__ __forceinline__ zk_token_operands zk_token_load(const zk_token_shared *shared, int32_t first,
-                                                                  int32_t num_keys) {
+static __device__ __forceinline__ zk_token_operands zk_token_load(const zk_token_shared *shared, int32_t first) {
   const int32_t lane = (int32_t)threadIdx.x % 32, warp = (int32_t)threadIdx.x / 32, g = lane / 4 % ZK_TOKEN_ROWS, t = lane % 4;
   const uint32_t *row = (const uint32_t *)&shared->p[g][first] + t;
   zk_token_operands x;
@@ -108,32 +106,36 @@ static __device__ __forceinline__ zk_token_operands zk_token_load(const zk_token
   }
 #pragma unroll
   for (int k = 0; k < 4; ++k) x.p[k][0] = row[8 * k], x.p[k][1] = row[8 * k + 4];
-  x.a = shared->a[g][first / ZK_BF16_KEYS];
-  if (first + 64 > num_keys)
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const int32_t left = num_keys - (first + 8 * i + 2 * t); // keys from this word's on
-      uint32_t *v = &x.v[i / 4][i % 4];
-      *v = left >= 2 ? *v : left == 1 ? *v & 0xffffu : 0u;
-    }
   return x;
 }
 
-// o of columns 8 warp + 2 t, + 1 of row g. Operands are loaded while the chain goes through those before.
+// o of columns 8 warp + 2 t, + 1 of row g. Operands are loaded while the chain goes through those before; the loop is written
+// out, so that addresses are constants and no registers are copied.
 static __device__ __forceinline__ void zk_token_values(const zk_token_shared *shared, int32_t num_keys, float o[4]) {
-  zk_token_operands x = zk_token_load(shared, 0, num_keys);
+  const float *a = shared->a[(int32_t)threadIdx.x % 32 / 4 % ZK_TOKEN_ROWS];
+  zk_token_operands x[2];
+  x[0] = zk_token_load(shared, 0);
   o[0] = o[1] = o[2] = o[3] = 0.0f;
-#pragma unroll 1
-  for (int32_t first = 0; first < num_keys; first += 64) {
-    const zk_token_operands next = zk_token_load(shared, (first + 64) % ZK_TOKEN_KEYS, num_keys);
-    if (first > 0 && first % ZK_BF16_KEYS == 0) o[0] = o[0] * x.a, o[1] = o[1] * x.a;
+#pragma unroll
+  for (int i = 0; i < ZK_TOKEN_KEYS / 64; ++i) {
+    if (64 * i >= num_keys) break;
+    if (64 * (i + 1) < ZK_TOKEN_KEYS) x[(i + 1) % 2] = zk_token_load(shared, 64 * (i + 1));
+    if (i > 0 && 64 * i % ZK_BF16_KEYS == 0) o[0] = o[0] * a[64 * i / ZK_BF16_KEYS], o[1] = o[1] * a[64 * i / ZK_BF16_KEYS];
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      const uint32_t p[4] = {x.p[k][0], 0, x.p[k][1], 0};
-      zk_mma_bf16(o, p, &x.v[k / 2][k % 2 * 2]);
+      const uint32_t p[4] = {x[i % 2].p[k][0], 0, x[i % 2].p[k][1], 0};
+      zk_mma_bf16(o, p, &x[i % 2].v[k / 2][k % 2 * 2]);
     }
-    x = next;
   }
+}
+
+// V is 0 from the split's end to the next multiple of 64, by the warp that does not compute: weights are 0 there, but what a
+// page holds may not be finite.
+static __device__ __forceinline__ void zk_token_end_values(zk_token_shared *shared, int32_t num_keys) {
+  zk_mbar_wait(&shared->v_full, 0);
+  const int32_t end = (num_keys + 63) / 64 * 64;
+  for (int32_t i = num_keys * 8 + (int32_t)threadIdx.x % 32; i < end * 8; i += 32)
+    *(uint4 *)&shared->v[i / 8][i % 8 * 8] = make_uint4(0, 0, 0, 0);
 }
 
 // l of row lane / 8, in every lane of these 8: a lane's chain over every 8th key, then their sum.
@@ -159,8 +161,9 @@ static __device__ __forceinline__ void zk_token_merge(const zk_attn &a, const zk
   const int32_t row = (int32_t)threadIdx.x / ZK_TOKEN_COLUMNS, column = (int32_t)threadIdx.x % ZK_TOKEN_COLUMNS;
   float B = INFINITY, L = 0.0f, O = 0.0f, A, b;
   if (row >= a.group) return;
-#pragma unroll 1
-  for (int32_t i = 0; i < w.num_splits; ++i) {
+#pragma unroll
+  for (int32_t i = 0; i < ZK_TOKEN_MOST_SPLITS; ++i) {
+    if (i >= w.num_splits) break;
     const float o = shared->o[i][row][column];
     const bool copy = zk_attn_merge(weight, shared->bl[i][row].x, shared->bl[i][row].y, &B, &L, &A, &b);
     O = copy ? o : fmaf(O, A, o * b);
@@ -237,7 +240,7 @@ static __global__ void __launch_bounds__(ZK_TOKEN_THREADS, 1)
     zk_token_scores(a.group, w, shared);
     zk_mbar_wait(&shared->s_full, 0);
     zk_token_weigh(a.group, w.num_keys, weight, shared);
-  }
+  } else zk_token_end_values(shared, w.num_keys);
   zk_barrier(2, ZK_TOKEN_THREADS); // weights are there
   if (computes) {
     float o[4];
