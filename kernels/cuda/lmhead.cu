@@ -5,13 +5,20 @@
 
 #define PARTIAL_BYTES ((size_t)64 << 20) // of a block's partials
 #define LOGITS_BYTES ((size_t)128 << 20) // of a block's logits, if stored
-enum { MIN_ROWS = 16, ROW_STEP = 256 }; // ROW_STEP: rows of a pair of blocks of the large product
+enum { MIN_ROWS = 16, ROW_STEP = 256 };  // ROW_STEP: rows of a pair of blocks of the large product
 
 static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
 
+// Bytes that wait for the merge, of a row and tile.
+static size_t partial_bytes(const zk_lmhead_block *b) {
+  return sizeof(zk_lmhead_sum) + (b->out.entropy != NULL ? sizeof(float) : 0) +
+         (b->pick != ZK_CUDA_PICK_NOTHING ? sizeof(float) : 0) +
+         (b->out.logits_hash != NULL ? sizeof(unsigned long long) : 0);
+}
+
 // Rows of a block: whole tiles of the product where there is room for more than one.
-static int64_t rows_in_block(int64_t num_rows, int32_t num_tiles, bool stored_logits) {
-  int64_t rows = (int64_t)(PARTIAL_BYTES / ((size_t)num_tiles * sizeof(zk_lmhead_partial)));
+static int64_t rows_in_block(int64_t num_rows, int32_t num_tiles, size_t partial, bool stored_logits) {
+  int64_t rows = (int64_t)(PARTIAL_BYTES / ((size_t)num_tiles * partial));
   const int64_t stored = (int64_t)(LOGITS_BYTES / ((size_t)num_tiles * ZK_VOCAB_TILE * sizeof(float)));
   if (stored_logits && stored < rows) rows = stored;
   if (rows > ROW_STEP) rows = rows / ROW_STEP * ROW_STEP;
@@ -46,21 +53,25 @@ static zk_status run_forward(zk_stream *stream, const zk_lmhead_desc *desc, zk_l
   b.dist = zk_lmhead_make_dist(desc);
   b.x = x, b.weight = weight, b.out = *out;
   const bool stored_logits = b.dist.filtered || b.numerics == ZK_VENDOR;
-  const int64_t max_rows = rows_in_block(desc->num_rows, b.num_tiles, stored_logits);
+  const int64_t max_rows = rows_in_block(desc->num_rows, b.num_tiles, partial_bytes(&b), stored_logits);
   const size_t rows = (size_t)max_rows, tiles = (size_t)b.num_tiles;
   const bool draws = b.numerics == ZK_BF16 && b.pick == ZK_CUDA_PICK_GUMBEL && !stored_logits;
-  const size_t most = draws ? round64(rows * tiles * sizeof(uint32_t)) : 0;
+  const size_t partials = rows * tiles * partial_bytes(&b) + 4 * 64;
+  const size_t most = draws ? round64(rows * tiles * sizeof(float)) : 0;
   const size_t logits = stored_logits ? rows * tiles * ZK_VOCAB_TILE * sizeof(float) : 0;
   void *scratch;
-  const size_t partials = round64(rows * tiles * sizeof(zk_lmhead_partial));
-  ZK_TRY(zk_stream_scratch(stream, partials + 4 * round64(rows * 4) + most + logits, &scratch));
+  ZK_TRY(zk_stream_scratch(stream, partials + 5 * round64(rows * 4) + most + logits, &scratch));
   char *at = (char *)scratch;
-  b.partial = (zk_lmhead_partial *)carve(&at, rows * tiles * sizeof(zk_lmhead_partial));
+  b.partial.sum = (zk_lmhead_sum *)carve(&at, rows * tiles * sizeof(zk_lmhead_sum));
+  if (out->entropy != NULL) b.partial.h = (float *)carve(&at, rows * tiles * sizeof(float));
+  if (b.pick != ZK_CUDA_PICK_NOTHING) b.partial.z = (float *)carve(&at, rows * tiles * sizeof(float));
+  if (out->logits_hash != NULL)
+    b.partial.hash = (unsigned long long *)carve(&at, rows * tiles * sizeof(unsigned long long));
   b.target_z = (float *)carve(&at, rows * sizeof(float));
-  b.row_best = (uint32_t *)carve(&at, rows * sizeof(uint32_t));
+  b.row_best = (unsigned long long *)carve(&at, rows * sizeof(unsigned long long));
   b.kept_logit = (float *)carve(&at, rows * sizeof(float));
   b.kept_id = (int32_t *)carve(&at, rows * sizeof(int32_t));
-  b.most = draws ? (uint32_t *)carve(&at, most) : NULL;
+  b.most = draws ? (float *)carve(&at, most) : NULL;
   b.logits = (float *)at;
   for (int64_t row = 0; row < desc->num_rows; row += max_rows) {
     b.num_rows = desc->num_rows - row < max_rows ? desc->num_rows - row : max_rows;

@@ -1,8 +1,8 @@
 // The LM head on the GPU: what its parts tell each other (kernels/lmhead.h has the orders).
 //
 // forward, no filter:  bf16 alone: draw kernel: what is drawn ahead of the tiles
-//                      tiles kernel: logits of (rows x 128 ids) in registers, to a partial a row and tile (f32: through
-//                      shared memory)
+//                      tiles kernel: logits of (rows x 128 ids) in registers, to partials a row and tile (f32: through
+//                      shared memory), and the row's best
 //         a filter,    logits of a block of rows are stored; filter kernel: where the kept prefix ends;
 //         or vendor:   read kernel: the same partials
 //         both:        merge kernel: a row's partials, tiles ascending, into what was asked for
@@ -17,12 +17,16 @@
 
 typedef enum { ZK_CUDA_PICK_NOTHING, ZK_CUDA_PICK_GREEDY, ZK_CUDA_PICK_GUMBEL } zk_cuda_pick;
 
-// What a tile of 128 ids says of a row. m NaN: a logit spoils the row; best_id -1: nothing to pick.
-struct alignas(16) zk_lmhead_partial {
-  float m, l, h, best_value, best_z;
-  int32_t best_id;
-  unsigned long long hash;
+// What a tile of 128 ids says of a row; arrays of [rows][num_tiles], NULL where nobody asks.
+struct alignas(8) zk_lmhead_sum {
+  float m, l; // m NaN: a logit spoils the row
 };
+typedef struct {
+  zk_lmhead_sum *sum;
+  float *h; // for the entropy
+  float *z; // if something is picked: of the tile's best id, if it was the row's best when it was found
+  unsigned long long *hash;
+} zk_lmhead_partials;
 
 // A block of rows on its way through the forward pass; every array begins with the block's first row.
 typedef struct {
@@ -36,18 +40,19 @@ typedef struct {
   zk_sample_ids ids;     // when ZK_CUDA_PICK_GUMBEL
   int32_t *token;        // [rows], what was picked
   zk_lmhead_out out;
-  zk_lmhead_partial *partial; // [rows][num_tiles]
-  float *target_z;            // [rows]
-  uint32_t *row_best;         // [rows]: of the tiles read so far (lmhead_fragment.cuh); 0 at first
-  uint32_t *most;             // [rows][num_tiles]: the largest random number of a tile, if drawn ahead; else NULL
-  float *logits;              // [rows][num_tiles * 128], if stored
-  float *kept_logit;          // [rows], with a filter
+  zk_lmhead_partials partial;
+  float *target_z; // [rows]
+  unsigned long long
+      *row_best;     // [rows]: value and id of the best of the tiles read so far (lmhead_rows.cuh); 0 at first
+  float *most;       // [rows][num_tiles]: a tile has no more noise than that; if drawn ahead, else NULL
+  float *logits;     // [rows][num_tiles * 128], if stored
+  float *kept_logit; // [rows], with a filter
   int32_t *kept_id;
 } zk_lmhead_block;
 
 // The stages above; each queues one or a few kernels. num_rows > 0.
 zk_status zk_lmhead_tiles(zk_stream *stream, const zk_lmhead_block *block);
-// Before tiles that tell each other of a row's best: forgets it; draws `most`, unless that is NULL.
+// Before tiles are read, if something is picked: forgets the rows' best; draws `most`, unless that is NULL.
 zk_status zk_lmhead_draw_ahead(zk_stream *stream, const zk_lmhead_block *block);
 zk_status zk_lmhead_tiles_bf16(zk_stream *stream, const zk_lmhead_block *block, zk_cuda_gemm *product);
 zk_status zk_lmhead_read(zk_stream *stream, const zk_lmhead_block *block);

@@ -29,8 +29,7 @@ static __global__ void __launch_bounds__(32 * WARPS) fragments_kernel(zk_cuda_ge
       zk_mma_bf16(acc[0] + 4 * j, a, w.w);
     }
   }
-  const zk_lmhead_row_best best(b);
-  zk_lmhead_read_rows<false>(b, row0, (int32_t)blockIdx.y, acc, best);
+  zk_lmhead_read_rows(b, row0, (int32_t)blockIdx.y, acc, zk_lmhead_fetch_rows<2>(b, row0, (int32_t)blockIdx.y));
 }
 
 #ifdef ZK_SIMT
@@ -41,6 +40,7 @@ static zk_status launch_few(zk_stream *stream, zk_lmhead_block block, const zk_c
   const zk_decode_product product = {p->a, p->m, p->k, p->lda, p->ldb, 1, {p->b}, {p->n}};
   const zk_decode_tuning tuning = {ZK_VOCAB_TILE, p->m <= 64 ? ZK_DECODE_HALF_KIB : ZK_DECODE_ALL_KIB};
   block.most = NULL;
+  ZK_TRY(zk_lmhead_draw_ahead(stream, &block));
   return zk_decode_launch<ZK_VOCAB_TILE>(stream, product, tuning, zk_lmhead_few_rows{block});
 }
 
@@ -51,7 +51,7 @@ static zk_status launch_many(zk_stream *stream, zk_lmhead_block block, const zk_
   if (ROWS == 64) block.most = NULL;
   ZK_TRY(zk_lmhead_draw_ahead(stream, &block));
   typedef zk_gemm_wgmma_core<zk_gemm_wgmma_shape<ROWS, ZK_VOCAB_TILE, CLUSTER, DEPTH, true>, 0> Core;
-  return zk_gemm_wgmma_launch<Core, zk_lmhead_many_rows>(stream, p, block);
+  return zk_gemm_wgmma_launch<Core, zk_lmhead_many_rows<ROWS / 64>>(stream, p, block);
 }
 
 // False: there is none for this product, or another kernel was asked for.

@@ -1,20 +1,23 @@
 // LM head forward, the last step: a row's tiles into one log-sum-exp, token and hash (kernels/lmhead.h).
 //
 // The running (m, l, h) is a chain over tiles, but its maxima are not: a thread a tile, their prefix maxima are found
-// at once, each tile's two factors with them, and what is left in order is l = fma(l, a, lt * b) and the same for h. A
-// tile that is skipped has a = 1 and adds -0, which changes no value; the sums begin at -0, so that the first tile's
-// are copied by the same formula.
+// at once, each tile's factor with them, and what is left in order is l = fma(l, a, lt * b) and the same for h. One of a
+// and b is e^0 = 1. A tile that is skipped has a = 1 and adds -0, which changes no value; the sums begin at -0, so that
+// the first tile's are copied by the same formula.
 #include "kernels/cuda/lmhead_tile.cuh"
 
-enum { MOST_THREADS = 1024, FEW_ROWS = 132, SOME_THREADS = 256, SOME_ROWS = 528, LEAST_THREADS = 128 };
+enum { MOST_THREADS = 1024, FEW_ROWS = 132, SOME_THREADS = 256, SOME_ROWS = 528, LEAST_THREADS = 128, FINDER = 64 };
 
+struct wanted_id {
+  int32_t id;
+  float z;
+};
 struct shared_state {
   alignas(16) float a[MOST_THREADS], l[MOST_THREADS], h[MOST_THREADS], past[32]; // a chain reads a little past the end
   float most[32];                                                                // of each warp
-  zk_lmhead_best best[32];
   unsigned long long hash[32];
-  int bad;
   float sum_l, sum_h;
+  wanted_id wanted;
 };
 
 // The largest of the elements before this thread's; *all: of all. One barrier. (Which of two equal zeros it is makes no
@@ -59,53 +62,49 @@ static __device__ __forceinline__ float chain(float sum, const float *a, const f
   return sum;
 }
 
-static __device__ void write_row(const zk_lmhead_block &b, int64_t row, const shared_state *s, float m,
+// The id whose log-probability is wanted, and its z; -1: there is none. Asked for at the beginning by a thread that has
+// no chain, since behind the next kernel's weights these loads take their time.
+static __device__ __forceinline__ wanted_id find_id(const zk_lmhead_block &b, int64_t row) {
+  if (b.pick == ZK_CUDA_PICK_NOTHING) return {b.target[row], b.target_z[row]};
+  const int32_t id = (int32_t) ~(uint32_t)b.row_best[row];
+  return {id, id >= 0 ? b.partial.z[row * b.num_tiles + id / ZK_VOCAB_TILE] : 0.0f};
+}
+
+static __device__ void write_row(const zk_lmhead_block &b, int64_t row, const shared_state *s, float m, bool bad,
                                  unsigned long long *error) {
-  const float nan = zk_bits_float(0x7fc00000u), lse = m + zk_logf(s->sum_l);
-  bool bad = s->bad || !(lse > -INFINITY && lse < INFINITY);
-  float z = s->best[0].z;
-  if (b.pick == ZK_CUDA_PICK_NOTHING) {
-    const int32_t target = b.target[row];
-    if (target < 0 || target >= b.vocab) {
-      zk_cuda_raise(error, ZK_CUDA_BAD_TARGET, b.first_row + row);
-      bad = true;
-    } else {
-      z = b.target_z[row];
-    }
+  const float nan = zk_bits_float(0x7fc00000u), lse = m + zk_logf(s->sum_l), z = s->wanted.z;
+  const int32_t id = s->wanted.id;
+  bad = bad || !(lse > -INFINITY && lse < INFINITY);
+  if (b.pick == ZK_CUDA_PICK_NOTHING && (id < 0 || id >= b.vocab)) {
+    zk_cuda_raise(error, ZK_CUDA_BAD_TARGET, b.first_row + row);
+    bad = true;
   }
   b.out.logprob[row] = bad ? nan : z - lse;
-  if (b.token != NULL) b.token[row] = bad ? -1 : s->best[0].id;
+  if (b.token != NULL) b.token[row] = bad ? -1 : id;
   if (b.out.lse != NULL) b.out.lse[row] = bad ? nan : lse;
   if (b.out.entropy != NULL) b.out.entropy[row] = bad ? nan : lse - s->sum_h / s->sum_l;
-  if (b.out.logits_hash != NULL) b.out.logits_hash[row] = s->hash[0];
+  if (b.out.logits_hash == NULL) return;
+  unsigned long long hash = 0;
+  for (int w = 0; w < (int)blockDim.x / 32; w++) hash += s->hash[w];
+  b.out.logits_hash[row] = hash;
 }
 
-// What the threads have seen, to s->..[0]; of best and hash only what is wanted.
-static __device__ __forceinline__ void gather(const zk_lmhead_block &b, shared_state *s, zk_lmhead_best best,
-                                              unsigned long long hash, int bad) {
-  const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
-  bad = __syncthreads_or(bad);
-  for (int level = 0; level < 2; level++) {
-    for (int half = 16; half > 0 && b.pick != ZK_CUDA_PICK_NOTHING; half /= 2) {
-      const zk_lmhead_best other = {__shfl_xor_sync(ZK_WARP, best.value, half), __shfl_xor_sync(ZK_WARP, best.z, half),
-                                    __shfl_xor_sync(ZK_WARP, best.id, half)};
-      zk_lmhead_better(best, other);
-    }
-    for (int half = 16; half > 0 && b.out.logits_hash != NULL; half /= 2) hash += __shfl_xor_sync(ZK_WARP, hash, half);
-    if (level == 0) {
-      if (lane == 0) s->best[warp] = best, s->hash[warp] = hash;
-      __syncthreads();
-      if (warp > 0) return;
-      best = {-INFINITY, -INFINITY, -1}, hash = 0;
-      if (lane < warps) best = s->best[lane], hash = s->hash[lane];
-    }
-  }
-  if (lane == 0) s->best[0] = best, s->hash[0] = hash, s->bad = bad;
+static __device__ void add_hashes(const zk_lmhead_block &b, int64_t row, shared_state *s) {
+  unsigned long long hash = 0;
+  for (int32_t tile = (int32_t)threadIdx.x; tile < b.num_tiles; tile += (int32_t)blockDim.x)
+    hash += b.partial.hash[row * b.num_tiles + tile];
+  for (int half = 16; half > 0; half /= 2) hash += __shfl_xor_sync(ZK_WARP, hash, half);
+  if (threadIdx.x % 32 == 0) s->hash[threadIdx.x / 32] = hash;
 }
 
-static __device__ __forceinline__ zk_lmhead_partial read_partial(const zk_lmhead_block &b, int64_t row, int32_t tile) {
-  if (tile < b.num_tiles) return b.partial[row * b.num_tiles + tile];
-  return {-INFINITY, 0.0f, 0.0f, -INFINITY, -INFINITY, -1, 0}; // skipped
+struct tile_sums {
+  float m, l, h;
+};
+static __device__ __forceinline__ tile_sums read_tile(const zk_lmhead_block &b, int64_t row, int32_t tile) {
+  const int64_t place = row * b.num_tiles + tile;
+  if (tile >= b.num_tiles) return {-INFINITY, 0.0f, 0.0f}; // skipped
+  const zk_lmhead_sum sum = b.partial.sum[place];
+  return {sum.m, sum.l, b.partial.h != NULL ? b.partial.h[place] : 0.0f};
 }
 
 // A block a row, a thread a tile.
@@ -114,41 +113,39 @@ static __global__ void __launch_bounds__(MOST_THREADS) merge_kernel(zk_lmhead_bl
   const int tid = (int)threadIdx.x, threads = (int)blockDim.x;
   const int64_t row = blockIdx.x;
   float m = -INFINITY, sum = -0.0f; // sum: l in thread 0, h in thread 32
-  zk_lmhead_best best = {-INFINITY, -INFINITY, -1};
-  unsigned long long hash = 0;
   int bad = 0;
   zk_wait_for_previous();
   zk_let_next_start();
-  zk_lmhead_partial p = read_partial(b, row, tid);
+  wanted_id wanted = {-1, 0.0f};
+  if (tid == FINDER) wanted = find_id(b, row);
+  tile_sums p = read_tile(b, row, tid);
   for (int32_t tile0 = 0; tile0 < b.num_tiles; tile0 += threads) {
-    const zk_lmhead_best tile_best = {p.best_value, p.best_z, p.best_id};
-    zk_lmhead_better(best, tile_best);
-    hash += p.hash;
     bad |= p.m != p.m;
     float all;
     const float earlier = maximum_before(s, p.m, &all), before = earlier > m ? earlier : m;
     float a = 1.0f, l = -0.0f, h = -0.0f;
-    if (p.m != -INFINITY && before == -INFINITY) {
-      l = p.l, h = p.h;
-    } else if (p.m != -INFINITY) {
-      const float n = p.m > before ? p.m : before, scale = zk_expf(p.m - n);
-      a = zk_expf(before - n), l = p.l * scale, h = p.h * scale;
+    if (p.m != -INFINITY) {
+      const bool larger = p.m > before;
+      const float scale = zk_expf(larger ? before - p.m : p.m - before);
+      a = larger && before != -INFINITY ? scale : 1.0f;
+      l = larger ? p.l : p.l * scale, h = larger ? p.h : p.h * scale;
     }
     s->a[tid] = a, s->l[tid] = l, s->h[tid] = h;
     m = all > m ? all : m;
-    p = read_partial(b, row, tile0 + threads + tid); // on its way while the chains run
+    p = read_tile(b, row, tile0 + threads + tid); // on its way while the chains run
     __syncthreads();
     const int left = b.num_tiles - tile0,
               num = left < threads ? (left + 4 * AHEAD - 1) / (4 * AHEAD) * (4 * AHEAD) : threads;
     if (tid == 0) sum = chain(sum, s->a, s->l, num);
-    if (tid == 32 && b.out.entropy != NULL) sum = chain(sum, s->a, s->h, num);
+    if (tid == 32 && b.partial.h != NULL) sum = chain(sum, s->a, s->h, num);
     __syncthreads();
   }
   if (tid == 0) s->sum_l = sum;
   if (tid == 32) s->sum_h = sum;
-  gather(b, s, best, hash, bad);
-  __syncthreads();
-  if (tid == 0) write_row(b, row, s, m, error);
+  if (tid == FINDER) s->wanted = wanted;
+  if (b.partial.hash != NULL) add_hashes(b, row, s);
+  bad = __syncthreads_or(bad);
+  if (tid == 0) write_row(b, row, s, m, bad, error);
 }
 
 zk_status zk_lmhead_merge(zk_stream *stream, const zk_lmhead_block *block) {

@@ -39,6 +39,21 @@ __device__ __forceinline__ void zk_lmhead_better(zk_lmhead_best &best, const zk_
     best = other;
 }
 
+// The best of a row's tiles so far, whichever blocks read them, is one integer: its upper word orders as values do (the
+// two zeros as one), its lower one is larger for lower ids, and 0 when only a value is known that some id reaches.
+__device__ __forceinline__ uint32_t zk_lmhead_ordered(float value) {
+  const uint32_t u = zk_float_bits(value + 0.0f);
+  return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+__device__ __forceinline__ float zk_lmhead_value_of(uint32_t ordered) {
+  return ordered == 0 ? -INFINITY : zk_bits_float(ordered & 0x80000000u ? ordered & 0x7fffffffu : ~ordered);
+}
+__device__ __forceinline__ void zk_lmhead_keep(const zk_lmhead_block &b, int64_t row, int32_t tile,
+                                               const zk_lmhead_best &best) {
+  b.partial.z[row * b.num_tiles + tile] = best.z;
+  atomicMax(b.row_best + row, (unsigned long long)zk_lmhead_ordered(best.value) << 32 | (uint32_t)~best.id);
+}
+
 // Philox numbers the ids by fours: thread `lane` takes ids first + 4 lane and the three after it.
 __device__ __forceinline__ zk_lmhead_best zk_lmhead_pick(const zk_lmhead_block &b, int64_t row, const float *logit,
                                                          int count, int32_t first) {
@@ -104,15 +119,15 @@ __device__ __forceinline__ void zk_lmhead_read_tile(const zk_lmhead_block &b, in
     e[i] = z[i] == -INFINITY ? 0.0f : zk_expf(z[i] - m);
     ez[i] = z[i] == -INFINITY ? 0.0f : fmaf(e[i], z[i], 0.0f);
   }
-  zk_lmhead_partial out;
-  out.m = bad ? zk_bits_float(0x7fc00000u) : m;
-  out.l = zk_lmhead_sum_lanes(e);
-  out.h = zk_lmhead_sum_lanes(ez);
-  out.hash = hash;
+  const float l = zk_lmhead_sum_lanes(e), h = zk_lmhead_sum_lanes(ez);
   zk_lmhead_best best = {-INFINITY, -INFINITY, -1};
   if (b.pick != ZK_CUDA_PICK_NOTHING) best = zk_lmhead_pick(b, row, logit, count, first);
-  out.best_value = best.value, out.best_z = best.z, out.best_id = best.id;
-  if (lane == 0) b.partial[row * b.num_tiles + tile] = out;
+  if (lane != 0) return;
+  const int64_t at = row * b.num_tiles + tile;
+  b.partial.sum[at] = {bad ? zk_bits_float(0x7fc00000u) : m, l};
+  if (b.partial.h != NULL) b.partial.h[at] = h;
+  if (best.id >= 0) zk_lmhead_keep(b, row, tile, best);
+  if (b.partial.hash != NULL) b.partial.hash[at] = hash;
 }
 
 #endif

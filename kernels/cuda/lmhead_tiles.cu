@@ -39,6 +39,7 @@ static zk_cuda_gemm logits_product(const zk_lmhead_block *block) {
 zk_status zk_lmhead_tiles(zk_stream *stream, const zk_lmhead_block *block) {
   zk_cuda_gemm g = logits_product(block);
   if (block->numerics == ZK_BF16) return zk_lmhead_tiles_bf16(stream, block, &g);
+  ZK_TRY(zk_lmhead_draw_ahead(stream, block));
   switch (zk_cuda_gemm_choose(&g)) {
   case ZK_CUDA_GEMM_F32_SMALL:
     return launch<zk_gemm_f32_small<ZK_VOCAB_TILE, 8>>(stream, &g, block);
@@ -63,6 +64,7 @@ zk_status zk_lmhead_read(zk_stream *stream, const zk_lmhead_block *block) {
   g.c = block->logits, g.ldc = (int64_t)block->num_tiles * ZK_VOCAB_TILE;
   ZK_TRY(zk_cuda_gemm_run(stream, g));
   if (block->dist.filtered) ZK_TRY(zk_lmhead_filter(stream, block));
+  ZK_TRY(zk_lmhead_draw_ahead(stream, block));
   const dim3 grid((unsigned)((block->num_tiles + READ_WARPS - 1) / READ_WARPS), (unsigned)block->num_rows);
   ZK_LAUNCH(read_kernel, grid, READ_WARPS * 32, 0, stream, *block);
   return ZK_OK;
