@@ -75,9 +75,9 @@ static zk_status map_pairs(const void *gate, const void *up, int64_t n, int64_t 
   const uint32_t box[] = {64, 8, 2, (uint32_t)rows / 8, (uint32_t)boxes};
   return zk_tma_map(ZK_BF16, 5, gate, dims, strides, box, ZK_TMA_SWIZZLE_128, out);
 }
-// The cache's length is its owner's affair: page numbers are trusted, as everywhere.
-static zk_status map_cache(const void *cache, CUtensorMap *out) {
-  return map_rows(cache, INT32_MAX, ZK_RESIDENT_DIM, ZK_RESIDENT_KEYS, 2, out);
+// 64 keys of all columns, or of half of them. The cache's length is its owner's affair: page numbers are trusted, as everywhere.
+static zk_status map_cache(const void *cache, int32_t halves, CUtensorMap *out) {
+  return map_rows(cache, INT32_MAX, ZK_RESIDENT_DIM, ZK_RESIDENT_KEYS, halves, out);
 }
 
 static zk_status fill_layer(const way &by, const zk_resident_layer_memory &w, zk_resident_layer *out) {
@@ -88,8 +88,8 @@ static zk_status fill_layer(const way &by, const zk_resident_layer_memory &w, zk
   ZK_TRY(map_rows(w.o, by.hidden, q_rows, by.o.rows, by.o.boxes, &out->o));
   ZK_TRY(map_pairs(w.gate, w.up, by.inner, by.hidden, by.gate_up.rows, by.gate_up.boxes, &out->gate_up));
   ZK_TRY(map_rows(w.down, by.hidden, by.inner, by.down.rows, by.down.boxes, &out->down));
-  ZK_TRY(map_cache(w.k_cache, &out->k));
-  ZK_TRY(map_cache(w.v_cache, &out->v));
+  ZK_TRY(map_cache(w.k_cache, 2, &out->k));
+  ZK_TRY(map_cache(w.v_cache, 1, &out->v));
   out->vectors = {(const zk_bf16 *)w.attn_norm, (const zk_bf16 *)w.mlp_norm, (const zk_bf16 *)w.q_norm,
                   (const zk_bf16 *)w.k_norm,    (zk_bf16 *)w.k_cache,        (zk_bf16 *)w.v_cache};
   return ZK_OK;

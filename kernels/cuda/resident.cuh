@@ -4,9 +4,9 @@
 //
 // Roles. Each block owns rows of every product for the whole launch: a tile of q, k and v's rows, one of the attention
 // output's, one or more of gate and up's (8 rows of gate, then the same 8 of up), one of down's; and items of attention, a split
-// of the keys for one KV head. Its last warp asks the copy engine for all that the block will ever read in the order in which
-// it will be read, weights and cached keys of all layers, into one ring of slots: it runs ahead of the arithmetic as far as
-// the ring goes, most of a layer, and never waits for another block. The other eight warps compute.
+// of the keys for one KV head and half of V's columns. Its last warp asks the copy engine for all that the block will ever
+// read in the order in which it will be read, weights and cached keys of all layers, into one ring of slots: it runs ahead of
+// the arithmetic as far as the ring goes, most of a layer, and never waits for another block. The other eight warps compute.
 //
 // Mail. What one block makes and others read goes through global memory word by word: each word has its value beside the
 // number of its layer (its epoch), written and read as one, so a reader that sees the number has the value. No flag, no fence
@@ -113,6 +113,7 @@ template <int SLOTS> struct zk_resident_ring {
   }
   __device__ __forceinline__ char *at() const { return base + slot * ZK_RESIDENT_SLOT; }
   __device__ __forceinline__ void wait() const { zk_mbar_wait(&full[slot], parity); }
+  __device__ __forceinline__ bool is_there() const { return zk_mbar_try(&full[slot], parity); }
   // By a warp: it has read the slot, and so have `share` of the computing warps, which are all counted.
   __device__ __forceinline__ void pass(uint32_t share) const {
     __syncwarp();
@@ -177,12 +178,17 @@ struct zk_mail_spin {
 #endif
 };
 
-// N values of mail as they come, to shared memory, by the computing threads.
+// The computing threads meet.
+static __device__ __forceinline__ void zk_resident_meet() { zk_barrier(1, ZK_RESIDENT_THREADS); }
+
+// N values of mail as they come, to shared memory, by the computing threads. They meet first: warps that have no
+// rows to multiply would ask again and again meanwhile, and be in the way of those who write.
 template <int N>
 static __device__ __forceinline__ void zk_mail_take(const uint32_t *mail, uint32_t epoch, zk_bf16 *to) {
   constexpr int STRIDE = ZK_RESIDENT_THREADS * 4, PIECES = N / STRIDE, AT_ONCE = PIECES < 3 ? PIECES : 3;
   static_assert(PIECES % AT_ONCE == 0, "rounds alike");
   const int32_t first = (int32_t)threadIdx.x * 4;
+  zk_resident_meet();
   mail += (int32_t)blockIdx.x % ZK_RESIDENT_COPIES * N + first;
 #pragma unroll
   for (int round = 0; round < PIECES; round += AT_ONCE) {
@@ -201,8 +207,6 @@ static __device__ __forceinline__ void zk_mail_take(const uint32_t *mail, uint32
     for (int i = 0; i < AT_ONCE; i++) *(zk_words<2> *)(to + first + (round + i) * STRIDE) = zk_mail_values(v[i]);
   }
 }
-
-static __device__ __forceinline__ void zk_resident_meet() { zk_barrier(1, ZK_RESIDENT_THREADS); }
 
 // A thread's part of a norm's weight, read before what is normalised is there.
 template <int WIDTH> struct zk_resident_norm_weight {

@@ -1,11 +1,12 @@
 // Attention in the one-kernel decode step (resident.cuh): one split of the keys for the query heads of one KV head, by a block's
 // eight computing warps. Here its first half, up to the weights; resident_values.cuh has the second.
 //
-// A split is at most 8 slots of 64 keys of K, then as many of V. Warp w computes the scores of slot w, keys being mma.sync's 16
-// rows and query heads its columns; then a warp takes a tile of a head and makes weights of its scores; then warps 0 to 3
-// walk the chains of 32 columns of o each, columns being the rows of mma.sync, while warps 4 and 5 sum the weights. The token's
-// own key and value come by mail, not from the cache: the block of the last split turns the key, writes both to the cache,
-// and puts them into its slots itself.
+// Two blocks have a split: each all of its scores, and half of V's columns. So a split is at most 8 slots of 64 keys of K, then
+// 4 of 128 keys of V, which the ring holds before the queries are there. The last warp, which had no rows of them to multiply,
+// turns the queries; warp w computes the scores of slot w, keys being mma.sync's 16 rows and query heads its columns; then a
+// warp takes a tile of a head and makes weights of its scores; then warps 0 to 3 walk the chains of 16 columns of o each,
+// columns being the rows of mma.sync, while warps 4 and 5 sum the weights. The token's own key and value come by mail, not
+// from the cache: the blocks of the last split put them into their slots, and one of the two writes the cache.
 #ifndef ZK_KERNELS_CUDA_RESIDENT_ATTENTION_CUH
 #define ZK_KERNELS_CUDA_RESIDENT_ATTENTION_CUH
 
@@ -25,15 +26,16 @@ template <int GROUP> struct zk_resident_attention {
   float a[GROUP][4], b[GROUP];
 };
 
+// A split of the keys for one KV head, and half of V's columns.
 struct zk_resident_item {
-  int32_t kv_head, split, num_keys, num_splits; // keys of the split
-  int32_t own;                                  // the token's own key in it; -1: in another split
+  int32_t kv_head, half, split, num_keys, num_splits; // keys of the split
+  int32_t own;                                        // the token's own key in it; -1: in another split
 };
 
 template <class Shape>
 static __device__ __forceinline__ zk_resident_item zk_resident_find(int32_t position, int32_t i) {
   zk_resident_item item;
-  item.kv_head = i % Shape::KV_HEADS, item.split = i / Shape::KV_HEADS;
+  item.kv_head = i / 2 % Shape::KV_HEADS, item.half = i % 2, item.split = i / (2 * Shape::KV_HEADS);
   item.num_splits = position / ZK_RESIDENT_SPLIT + 1;
   const int32_t left = position + 1 - item.split * ZK_RESIDENT_SPLIT;
   item.num_keys = zk_attn_min(left, ZK_RESIDENT_SPLIT);
@@ -41,9 +43,19 @@ static __device__ __forceinline__ zk_resident_item zk_resident_find(int32_t posi
   return item;
 }
 
-// Elements of a slot: 16-byte piece `piece` of a key.
+static __device__ __forceinline__ int32_t zk_resident_k_slots(const zk_resident_item &item) {
+  return (item.num_keys + ZK_RESIDENT_KEYS - 1) / ZK_RESIDENT_KEYS;
+}
+static __device__ __forceinline__ int32_t zk_resident_v_slots(const zk_resident_item &item) {
+  return (item.num_keys + ZK_BF16_KEYS - 1) / ZK_BF16_KEYS;
+}
+
+// 16-byte piece `piece` of a key in a slot of K; of V.
 static __device__ __forceinline__ char *zk_resident_piece(char *slot, int32_t key, int32_t piece) {
   return slot + piece / 8 * (ZK_RESIDENT_SLOT / 2) + key * 128 + (piece % 8 ^ key % 8) * 16;
+}
+static __device__ __forceinline__ char *zk_resident_v_piece(char *slot, int32_t key, int32_t piece) {
+  return slot + key * 128 + (piece ^ key % 8) * 16;
 }
 
 // A thread's share of a head, as it comes.
@@ -82,7 +94,7 @@ static __device__ __forceinline__ void zk_resident_heads(const zk_resident_plan 
                                                          const zk_resident_item &item, int32_t position, uint32_t epoch,
                                                          Ring k_ring, zk_resident_attention<Shape::GROUP> *shared) {
   constexpr int GROUP = Shape::GROUP;
-  const int32_t piece = (int32_t)threadIdx.x % 8, head = (int32_t)threadIdx.x / 8;
+  const int32_t piece = (int32_t)threadIdx.x % 8, head = (int32_t)threadIdx.x % 32 / 8;
   zk_resident_angles angles;
   angles.load(p, position);
   zk_head_piece w = {}, x = {};
@@ -103,7 +115,7 @@ static __device__ __forceinline__ void zk_resident_heads(const zk_resident_plan 
       (((int64_t)page * Shape::KV_HEADS + item.kv_head) * p.page_tokens + position % p.page_tokens) * ZK_RESIDENT_DIM;
   if (head > GROUP) {
     zk_store_head<ZK_RESIDENT_DIM>(shared->v, piece, x);
-    zk_store_head<ZK_RESIDENT_DIM>(layer.v_cache + slot, piece, x);
+    if (item.half == 0) zk_store_head<ZK_RESIDENT_DIM>(layer.v_cache + slot, piece, x);
     return;
   }
   k_ring.skip(item.own / ZK_RESIDENT_KEYS);
@@ -112,7 +124,7 @@ static __device__ __forceinline__ void zk_resident_heads(const zk_resident_plan 
   *(zk_words<4> *)zk_resident_piece(k_ring.at(), key, piece) = turned.low;
   *(zk_words<4> *)zk_resident_piece(k_ring.at(), key, piece + 8) = turned.high;
   zk_fence_async();
-  zk_store_head<ZK_RESIDENT_DIM>(layer.k_cache + slot, piece, turned);
+  if (item.half == 0) zk_store_head<ZK_RESIDENT_DIM>(layer.k_cache + slot, piece, turned);
 }
 
 // Scores of the warp's slot, and the largest of each head's.

@@ -35,17 +35,36 @@ static __device__ __forceinline__ void zk_resident_ask(Ring &ring, const CUtenso
   }
 }
 
-// Keys of the split: a slot of them lies in one page. What a slot has behind the last key is somebody else's, and not used.
+// Where 64 keys of the split, from `first` on, lie in a cache: they are in one page. What is there behind the last key is
+// somebody else's, and not used.
+template <class Shape>
+static __device__ __forceinline__ int32_t zk_resident_cache_row(const zk_resident_plan &p, const zk_resident_item &item,
+                                                                int32_t first) {
+  const int32_t key = item.split * ZK_RESIDENT_SPLIT + first, page = key / p.page_tokens;
+  return (p.page_table[page] * Shape::KV_HEADS + item.kv_head - page) * p.page_tokens + key;
+}
 template <class Shape, class Ring>
-static __device__ __forceinline__ void zk_resident_ask_keys(Ring &ring, const zk_resident_plan &p,
-                                                            const CUtensorMap *map, const zk_resident_item &item) {
+static __device__ __forceinline__ void zk_resident_ask_k(Ring &ring, const zk_resident_plan &p, const CUtensorMap *map,
+                                                         const zk_resident_item &item) {
 #pragma unroll 1
   for (int32_t first = 0; first < item.num_keys; first += ZK_RESIDENT_KEYS, ring.next()) {
-    const int32_t key = item.split * ZK_RESIDENT_SPLIT + first, page = key / p.page_tokens;
-    const int32_t row = (p.page_table[page] * Shape::KV_HEADS + item.kv_head - page) * p.page_tokens + key;
+    const int32_t row = zk_resident_cache_row<Shape>(p, item, first);
     zk_mbar_wait(&ring.empty[ring.slot], ring.parity ^ 1);
     zk_mbar_arrive_expect(&ring.full[ring.slot], ZK_RESIDENT_SLOT);
     zk_tma_load_3d(ring.at(), map, &ring.full[ring.slot], 0, row, 0);
+  }
+}
+template <class Shape, class Ring>
+static __device__ __forceinline__ void zk_resident_ask_v(Ring &ring, const zk_resident_plan &p, const CUtensorMap *map,
+                                                         const zk_resident_item &item) {
+#pragma unroll 1
+  for (int32_t first = 0; first < item.num_keys; first += ZK_BF16_KEYS, ring.next()) {
+    const int32_t boxes = item.num_keys - first > ZK_RESIDENT_KEYS ? 2 : 1;
+    zk_mbar_wait(&ring.empty[ring.slot], ring.parity ^ 1);
+    zk_mbar_arrive_expect(&ring.full[ring.slot], (uint32_t)boxes * (ZK_RESIDENT_SLOT / 2));
+    for (int32_t b = 0; b < boxes; b++)
+      zk_tma_load_3d(ring.at() + b * (ZK_RESIDENT_SLOT / 2), map, &ring.full[ring.slot], 0,
+                     zk_resident_cache_row<Shape>(p, item, first + b * ZK_RESIDENT_KEYS), item.half);
   }
 }
 
@@ -71,7 +90,7 @@ static __device__ __forceinline__ int32_t zk_resident_first_item() { return (int
 
 template <class Shape, class Ring> static __device__ void zk_resident_load_all(const zk_resident_plan &p, Ring ring) {
   const int32_t block = (int32_t)blockIdx.x, blocks = (int32_t)gridDim.x, position = *p.position,
-                items = Shape::KV_HEADS * (position / ZK_RESIDENT_SPLIT + 1);
+                items = 2 * Shape::KV_HEADS * (position / ZK_RESIDENT_SPLIT + 1);
   const int32_t row = block * Shape::qkv::ROWS,
                 part = row < Shape::Q_ROWS                   ? 0
                        : row < Shape::Q_ROWS + Shape::K_ROWS ? 1
@@ -86,8 +105,8 @@ template <class Shape, class Ring> static __device__ void zk_resident_load_all(c
 #pragma unroll 1
     for (int32_t i = zk_resident_first_item(); i < items; i += blocks) {
       const zk_resident_item item = zk_resident_find<Shape>(position, i);
-      zk_resident_ask_keys<Shape>(ring, p, &layer.k, item);
-      zk_resident_ask_keys<Shape>(ring, p, &layer.v, item);
+      zk_resident_ask_k<Shape>(ring, p, &layer.k, item);
+      zk_resident_ask_v<Shape>(ring, p, &layer.v, item);
     }
     if (block >= ZK_RESIDENT_BLOCKS) continue;
     zk_resident_ask<typename Shape::o, false>(ring, &layer.o, block * Shape::o::ROWS);
@@ -166,7 +185,7 @@ static __device__ __forceinline__ void zk_resident_gate_up(const zk_resident_pla
 template <class Shape, class Ring>
 static __device__ void zk_resident_compute(const zk_resident_plan &p, Ring ring, zk_resident_memory<Shape> *memory) {
   const int32_t block = (int32_t)blockIdx.x, blocks = (int32_t)gridDim.x, position = *p.position,
-                items = Shape::KV_HEADS * (position / ZK_RESIDENT_SPLIT + 1);
+                items = 2 * Shape::KV_HEADS * (position / ZK_RESIDENT_SPLIT + 1);
   const uint32_t base = p.epochs[block];
   float residual[2] = {0.0f, 0.0f}; // the block's rows of the hidden state: o's and down's tiles are alike
   if (threadIdx.x == 0) memory->vectors[0] = p.layers[0].vectors;
@@ -199,7 +218,7 @@ static __device__ void zk_resident_compute(const zk_resident_plan &p, Ring ring,
 #pragma unroll 1
     for (int32_t i = zk_resident_first_item(); i < items; i += blocks) {
       const zk_resident_item item = zk_resident_find<Shape>(position, i);
-      if (item.own >= 0) zk_resident_merge<Shape>(p, item.kv_head, item.num_splits, epoch);
+      if (item.own >= 0) zk_resident_merge<Shape>(p, item, epoch);
     }
     if (block >= ZK_RESIDENT_BLOCKS) continue;
     zk_mail_take<Shape::Q_ROWS>(p.a_mail, epoch, memory->wide);
