@@ -1,6 +1,6 @@
-// All layers of a one-token step in one call give what the operations give one by one: every byte of the hidden state and of all
-// layers' caches, which are dirty behind the token. It runs where no fault reaches: a fault is named by its own operation.
-// Each case takes several steps at growing positions, as a sequence does.
+// All layers of a one-token step in one call give what the operations give one by one: every byte of the hidden state
+// and of all layers' caches, which are dirty behind the token. It runs where no fault reaches: a fault is named by its
+// own operation. Each case takes several steps at growing positions, as a sequence does.
 #include <string.h>
 
 #include "kernels/check_case.h"

@@ -1,5 +1,5 @@
-// The one-kernel decode step: the host's side (resident.cuh): which models it is for, maps of all that the copy engine reads, and the
-// launch.
+// The one-kernel decode step: the host's side (resident.cuh): which models it is for, maps of all that the copy engine
+// reads, and the launch.
 #include <stdlib.h>
 
 #include "kernels/backend.h"
@@ -75,7 +75,8 @@ static zk_status map_pairs(const void *gate, const void *up, int64_t n, int64_t 
   const uint32_t box[] = {64, 8, 2, (uint32_t)rows / 8, (uint32_t)boxes};
   return zk_tma_map(ZK_BF16, 5, gate, dims, strides, box, ZK_TMA_SWIZZLE_128, out);
 }
-// 64 keys of all columns, or of half of them. The cache's length is its owner's affair: page numbers are trusted, as everywhere.
+// 64 keys of all columns, or of half of them. The cache's length is its owner's affair: page numbers are trusted, as
+// everywhere.
 static zk_status map_cache(const void *cache, int32_t halves, CUtensorMap *out) {
   return map_rows(cache, INT32_MAX, ZK_RESIDENT_DIM, ZK_RESIDENT_KEYS, halves, out);
 }

@@ -1,22 +1,24 @@
-// All layers of one decoded token as one kernel, whose blocks stay on their multiprocessors: what a step of a small model
-// waits for is not memory but the way from each operation to the next, and there are six of them a layer. Sizes are known
-// when it is compiled, for a warp that is alone with its work waits for each instruction: an index is not worked out anew.
+// All layers of one decoded token as one kernel, whose blocks stay on their multiprocessors: what a step of a small
+// model waits for is not memory but the way from each operation to the next, and there are six of them a layer. Sizes
+// are known when it is compiled, for a warp that is alone with its work waits for each instruction: an index is not
+// worked out anew.
 //
 // Roles. Each block owns rows of every product for the whole launch: a tile of q, k and v's rows, one of the attention
-// output's, one or more of gate and up's (8 rows of gate, then the same 8 of up), one of down's; and items of attention, a split
-// of the keys for one KV head and half of V's columns. Its last warp asks the copy engine for all that the block will ever
-// read in the order in which it will be read, weights and cached keys of all layers, into one ring of slots: it runs ahead of
-// the arithmetic as far as the ring goes, most of a layer, and never waits for another block. The other eight warps compute.
+// output's, one or more of gate and up's (8 rows of gate, then the same 8 of up), one of down's; and items of
+// attention, a split of the keys for one KV head and half of V's columns. Its last warp asks the copy engine for all
+// that the block will ever read in the order in which it will be read, weights and cached keys of all layers, into one
+// ring of slots: it runs ahead of the arithmetic as far as the ring goes, most of a layer, and never waits for another
+// block. The other eight warps compute.
 //
-// Mail. What one block makes and others read goes through global memory word by word: each word has its value beside the
-// number of its layer (its epoch), written and read as one, so a reader that sees the number has the value. No flag, no fence
-// and no counter stands between them. A word is written once a layer. Nobody writes it again before all have read it: who
-// writes a mailbox in the next layer has, through the layer's other mail, waited for every block that reads this one. What
-// all blocks read has several copies: 128 readers of one cache line wait for each other.
-// Epochs go on from launch to launch: each block keeps its last one in memory for itself.
+// Mail. What one block makes and others read goes through global memory word by word: each word has its value beside
+// the number of its layer (its epoch), written and read as one, so a reader that sees the number has the value. No
+// flag, no fence and no counter stands between them. A word is written once a layer. Nobody writes it again before all
+// have read it: who writes a mailbox in the next layer has, through the layer's other mail, waited for every block that
+// reads this one. What all blocks read has several copies: 128 readers of one cache line wait for each other. Epochs go
+// on from launch to launch: each block keeps its last one in memory for itself.
 //
-// The bits are those of the operations one by one: an output is one chain of k16 steps in one warp's accumulators, a norm is
-// that of rmsnorm_rows.cuh, heads are turned by rope_rows.cuh's functions, a split is computed and merged as in
+// The bits are those of the operations one by one: an output is one chain of k16 steps in one warp's accumulators, a
+// norm is that of rmsnorm_rows.cuh, heads are turned by rope_rows.cuh's functions, a split is computed and merged as in
 // attention_cluster_tile.cuh, and each value is rounded where it would have been stored.
 //
 // The launch is cooperative: all blocks run at once, and none waits for anything but blocks of its own launch.

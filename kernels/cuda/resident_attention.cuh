@@ -1,12 +1,13 @@
-// Attention in the one-kernel decode step (resident.cuh): one split of the keys for the query heads of one KV head, by a block's
-// eight computing warps. Here its first half, up to the weights; resident_values.cuh has the second.
+// Attention in the one-kernel decode step (resident.cuh): one split of the keys for the query heads of one KV head, by
+// a block's eight computing warps. Here its first half, up to the weights; resident_values.cuh has the second.
 //
-// Two blocks have a split: each all of its scores, and half of V's columns. So a split is at most 8 slots of 64 keys of K, then
-// 4 of 128 keys of V, which the ring holds before the queries are there. The last warp, which had no rows of them to multiply,
-// turns the queries; warp w computes the scores of slot w, keys being mma.sync's 16 rows and query heads its columns; then a
-// warp takes a tile of a head and makes weights of its scores; then warps 0 to 3 walk the chains of 16 columns of o each,
-// columns being the rows of mma.sync, while warps 4 and 5 sum the weights. The token's own key and value come by mail, not
-// from the cache: the blocks of the last split put them into their slots, and one of the two writes the cache.
+// Two blocks have a split: each all of its scores, and half of V's columns. So a split is at most 8 slots of 64 keys of
+// K, then 4 of 128 keys of V, which the ring holds before the queries are there. The last warp, which had no rows of
+// them to multiply, turns the queries; warp w computes the scores of slot w, keys being mma.sync's 16 rows and query
+// heads its columns; then a warp takes a tile of a head and makes weights of its scores; then warps 0 to 3 walk the
+// chains of 16 columns of o each, columns being the rows of mma.sync, while warps 4 and 5 sum the weights. The token's
+// own key and value come by mail, not from the cache: the blocks of the last split put them into their slots, and one
+// of the two writes the cache.
 #ifndef ZK_KERNELS_CUDA_RESIDENT_ATTENTION_CUH
 #define ZK_KERNELS_CUDA_RESIDENT_ATTENTION_CUH
 
@@ -88,7 +89,8 @@ struct zk_resident_angles {
   }
 };
 
-// The item's heads, by one warp, 8 threads a head: two queries, then the token's key and value, if they are of this split.
+// The item's heads, by one warp, 8 threads a head: two queries, then the token's key and value, if they are of this
+// split.
 template <class Shape, class Ring>
 static __device__ __forceinline__ void zk_resident_heads(const zk_resident_plan &p, const zk_resident_vectors &layer,
                                                          const zk_resident_item &item, int32_t position, uint32_t epoch,
@@ -171,8 +173,8 @@ static __device__ __forceinline__ void zk_resident_scores(const zk_resident_item
   }
 }
 
-// Scores to weights; a warp takes a tile of a head at a time. The warp that has a head's first tile also leaves its b, and by
-// what l and o are scaled before each tile: 1 where b has not moved.
+// Scores to weights; a warp takes a tile of a head at a time. The warp that has a head's first tile also leaves its b,
+// and by what l and o are scaled before each tile: 1 where b has not moved.
 template <int GROUP>
 static __device__ __forceinline__ void zk_resident_weigh(const zk_resident_plan &p, const zk_resident_item &item,
                                                          zk_resident_attention<GROUP> *shared) {

@@ -35,8 +35,8 @@ static __device__ __forceinline__ void zk_resident_ask(Ring &ring, const CUtenso
   }
 }
 
-// Where 64 keys of the split, from `first` on, lie in a cache: they are in one page. What is there behind the last key is
-// somebody else's, and not used.
+// Where 64 keys of the split, from `first` on, lie in a cache: they are in one page. What is there behind the last key
+// is somebody else's, and not used.
 template <class Shape>
 static __device__ __forceinline__ int32_t zk_resident_cache_row(const zk_resident_plan &p, const zk_resident_item &item,
                                                                 int32_t first) {
@@ -68,8 +68,8 @@ static __device__ __forceinline__ void zk_resident_ask_v(Ring &ring, const zk_re
   }
 }
 
-// The loader is ahead of those who will need them: a layer's maps, to where the copy engine looks for them; and the norms'
-// weights to L2, by one block for all.
+// The loader is ahead of those who will need them: a layer's maps, to where the copy engine looks for them; and the
+// norms' weights to L2, by one block for all.
 template <class Shape>
 static __device__ __forceinline__ void zk_resident_fetch(const zk_resident_plan &p, const zk_resident_layer &layer) {
   const CUtensorMap *const maps[] = {&layer.qkv[0],  &layer.qkv[1], &layer.qkv[2], &layer.o,
@@ -120,7 +120,8 @@ template <class Shape, class Ring> static __device__ void zk_resident_load_all(c
 
 // ---- the layers, by the computing warps
 
-// This lane's outputs of a tile: rows `in` and in + 8, alike in the four lanes of a row, each of which puts one of the copies.
+// This lane's outputs of a tile: rows `in` and in + 8, alike in the four lanes of a row, each of which puts one of the
+// copies.
 template <class Tile> struct zk_resident_rows {
   int32_t in;
   bool there[2];

@@ -1,5 +1,5 @@
-// A tile's chains in the one-kernel decode step (resident.cuh): weights from the ring, x from shared memory. Lane 4 g of warp w
-// gets rows 16 w + g and 16 w + g + 8 of the tile's weights; the other lanes get the same.
+// A tile's chains in the one-kernel decode step (resident.cuh): weights from the ring, x from shared memory. Lane 4 g
+// of warp w gets rows 16 w + g and 16 w + g + 8 of the tile's weights; the other lanes get the same.
 #ifndef ZK_KERNELS_CUDA_RESIDENT_PRODUCT_CUH
 #define ZK_KERNELS_CUDA_RESIDENT_PRODUCT_CUH
 
@@ -8,8 +8,8 @@
 
 #ifndef ZK_SIMT
 
-// Operands of 64 k, four steps: weights as mma.sync's A, x as its B, the same in all eight columns. Of 8 rows of weights the
-// other 8 of A are zeros.
+// Operands of 64 k, four steps: weights as mma.sync's A, x as its B, the same in all eight columns. Of 8 rows of
+// weights the other 8 of A are zeros.
 template <int ROWS> struct zk_resident_box {
   uint32_t w[ROWS == 8 ? 2 : 4][4], x[2][4];
 
@@ -37,8 +37,8 @@ template <int ROWS> struct zk_resident_box {
   }
 };
 
-// A warp walks 16 rows (or the only 8). A box's operands are loaded while the steps before it run: a warp issues in order, and
-// a step waits for the one before it. Slots of many boxes:
+// A warp walks 16 rows (or the only 8). A box's operands are loaded while the steps before it run: a warp issues in
+// order, and a step waits for the one before it. Slots of many boxes:
 template <class Tile, class Ring>
 static __device__ __forceinline__ void zk_resident_walk(Ring &ring, int32_t row, const char *of_x, uint32_t share,
                                                         float (&acc)[4]) {
@@ -67,8 +67,8 @@ static __device__ __forceinline__ void zk_resident_walk(Ring &ring, int32_t row,
   }
 }
 
-// Slots of two boxes: the next slot is looked at before the steps that it is needed after, and a slot is passed when its last
-// steps are queued.
+// Slots of two boxes: the next slot is looked at before the steps that it is needed after, and a slot is passed when
+// its last steps are queued.
 template <class Tile, class Ring>
 static __device__ __forceinline__ void zk_resident_walk_pairs(Ring &ring, int32_t row, const char *of_x, uint32_t share,
                                                               float (&acc)[4]) {

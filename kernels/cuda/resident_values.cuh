@@ -1,5 +1,5 @@
-// Attention in the one-kernel decode step, its second half: values by weights, a split as a whole (resident_attention.cuh), and
-// the merge of a head's splits.
+// Attention in the one-kernel decode step, its second half: values by weights, a split as a whole
+// (resident_attention.cuh), and the merge of a head's splits.
 #ifndef ZK_KERNELS_CUDA_RESIDENT_VALUES_CUH
 #define ZK_KERNELS_CUDA_RESIDENT_VALUES_CUH
 
@@ -7,8 +7,8 @@
 
 #ifndef ZK_SIMT
 
-// Operands of warps 0 to 3 for half a slot: V's columns 16 warp .. of the item's half as rows, weights as columns. What lies
-// behind the last key is not looked at.
+// Operands of warps 0 to 3 for half a slot: V's columns 16 warp .. of the item's half as rows, weights as columns. What
+// lies behind the last key is not looked at.
 struct zk_resident_values {
   uint32_t v[4][4], p[4][2];
 
@@ -55,7 +55,8 @@ static __device__ __forceinline__ void zk_resident_wait_values(const zk_resident
   __syncwarp();
 }
 
-// Warps 0 to 3: o, in mail; a slot is a tile. Operands of half a slot are loaded while the steps of the half before run.
+// Warps 0 to 3: o, in mail; a slot is a tile. Operands of half a slot are loaded while the steps of the half before
+// run.
 template <int GROUP, class Ring>
 static __device__ __forceinline__ void zk_resident_columns(const zk_resident_plan &p, const zk_resident_item &item,
                                                            Ring ring, uint32_t epoch,
@@ -133,7 +134,8 @@ zk_resident_attend(const zk_resident_plan &p, const zk_resident_vectors &layer, 
   zk_resident_meet(); // before the next item's queries
 }
 
-// The splits of the heads of one KV head, merged, ascending: a thread has a column of a head, of the item's half. Out, in mail.
+// The splits of the heads of one KV head, merged, ascending: a thread has a column of a head, of the item's half. Out,
+// in mail.
 template <class Shape>
 static __device__ __forceinline__ void zk_resident_merge(const zk_resident_plan &p, const zk_resident_item &item,
                                                          uint32_t epoch) {
