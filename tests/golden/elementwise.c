@@ -2,6 +2,7 @@
 #include "golden.h"
 #include "kernels/adamw.h"
 #include "kernels/hash.h"
+#include "kernels/init.h"
 #include "kernels/reduce.h"
 #include "kernels/swiglu.h"
 
@@ -82,8 +83,18 @@ static zk_status weights_hash(golden *g, golden_kind kind, int64_t n) {
   return ZK_OK;
 }
 
+static zk_status init_normal(golden *g, int64_t first, int64_t n) {
+  void *weights;
+  if (!golden_case(g, ZK_OP_INIT_NORMAL, "%lld elements from %lld", (long long)n, (long long)first)) return ZK_OK;
+  ZK_TRY(golden_zeros(g, golden_bytes(g, n), &weights));
+  ZK_TRY(zk_init_normal(g->stream, g->numerics, 0x123456789abcdefull, first, n, 0.02, weights));
+  return golden_elements_line(g, "weights", weights, n);
+}
+
 zk_status golden_elementwise(golden *g) {
   static const int64_t sizes[] = {1, 131, 9001};
+  for (int i = 0; i < GOLDEN_NUM(sizes); i++)
+    ZK_TRY(init_normal(g, ((int64_t)1 << 32) - 100, sizes[i])); // the index's upper word changes in the longer ones
   for (golden_kind kind = 0; kind < GOLDEN_NUM_KINDS; kind++)
     for (int i = 0; i < GOLDEN_NUM(sizes); i++) {
       ZK_TRY(swiglu(g, kind, sizes[i]));

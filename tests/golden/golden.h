@@ -64,7 +64,7 @@ void golden_host_line(golden *g, const char *what, int element_bytes, const void
 
 // The cases, in the numerics g->numerics.
 zk_status golden_rows(golden *g);        // embedding, rmsnorm, rope
-zk_status golden_elementwise(golden *g); // swiglu, add, sum_squares, adamw, weights_hash
+zk_status golden_elementwise(golden *g); // init_normal, swiglu, add, sum_squares, adamw, weights_hash
 zk_status golden_linear(golden *g);
 zk_status golden_attention(golden *g); // and kv_write
 zk_status golden_lmhead(golden *g);
