@@ -19,8 +19,9 @@ static __global__ void __launch_bounds__(DELTA_THREADS)
   delta[i] = acc;
 }
 
-static zk_cuda_attention_backward_variant forced = ZK_CUDA_NUM_ATTENTION_BACKWARD; // written by checks and tests, before they launch anything
-static bool forced_is_used;                                                           // some call has taken it
+static zk_cuda_attention_backward_variant forced =
+    ZK_CUDA_NUM_ATTENTION_BACKWARD; // written by checks and tests, before they launch anything
+static bool forced_is_used;         // some call has taken it
 
 const char *zk_cuda_attention_backward_name(zk_cuda_attention_backward_variant variant) {
   static const char *const names[] = {
@@ -44,8 +45,7 @@ static zk_status by_tiles(zk_stream *stream, zk_attn a, const zk_attention_batch
   const int32_t n = batch->num_rows * a.num_heads, row_units = zk_attn_units<T>::query(a.dim),
                 key_units = zk_attn_units<T>::key(a.dim);
   const size_t delta_bytes = zk_attn_rounded((size_t)n * sizeof(float)),
-               kv_bytes =
-                   zk_attn_rounded((size_t)batch->num_rows * (size_t)(a.num_kv_heads * a.dim) * sizeof(float));
+               kv_bytes = zk_attn_rounded((size_t)batch->num_rows * (size_t)(a.num_kv_heads * a.dim) * sizeof(float));
   const bool parts_wait = sizeof(T) == 2 && batch->num_rows > ZK_ATTN_PART, heads_wait = sizeof(T) == 2 && a.group > 1;
   char *scratch;
   ZK_TRY(zk_stream_scratch(stream,
@@ -72,7 +72,8 @@ static zk_status by_tiles(zk_stream *stream, zk_attn a, const zk_attention_batch
 static zk_status backward(zk_stream *stream, zk_attn a, const zk_attention_batch *batch,
                           const zk_attn_gradient<zk_bf16> &in, zk_bf16 *dq, zk_bf16 *dk, zk_bf16 *dv) {
   const int32_t key_units = zk_attn_units<zk_bf16>::key(a.dim), num_tiles = zk_attn_most_blocks(batch, 1, key_units);
-  const bool fused = forced != ZK_CUDA_ATTENTION_BACKWARD_TILES && zk_attn_backward_fused_valid(a, batch->num_rows, num_tiles);
+  const bool fused =
+      forced != ZK_CUDA_ATTENTION_BACKWARD_TILES && zk_attn_backward_fused_valid(a, batch->num_rows, num_tiles);
   forced_is_used |= forced == (fused ? ZK_CUDA_ATTENTION_BACKWARD_FUSED : ZK_CUDA_ATTENTION_BACKWARD_TILES);
   if (!fused) return by_tiles(stream, a, batch, in, dq, dk, dv);
   char *scratch;

@@ -13,69 +13,16 @@
 #ifndef ZK_KERNELS_CUDA_ATTENTION_BACKWARD_COMPUTE_CUH
 #define ZK_KERNELS_CUDA_ATTENTION_BACKWARD_COMPUTE_CUH
 
-#include "kernels/cuda/attention_backward_fused.cuh"
+#include "kernels/cuda/attention_backward_store.cuh"
 
 #ifndef ZK_SIMT
 
-// zk_exp2f of x <= 127: its operations, but the largest of two is one instruction, and the last product, by a power of
-// two whose exponent is that of the result, an addition to the exponent. Neither changes a bit.
+// zk_exp2f's operations, the largest of two and the shift by one instruction each; the bits are the same for all x.
 static __device__ __forceinline__ float zk_fused_exp2(float x) {
-  asm("max.f32 %0, %0, 0fC2FC0000;" : "+f"(x)); // -126
+  asm("max.NaN.f32 %0, %0, 0fC2FC0000;" : "+f"(x)); // -126
   const float t = x + ZK_MATH_ROUND_F;
   const float p = zk_math_exp2_near(x - (t - ZK_MATH_ROUND_F), ZK_MATH_EXP2_SLOPE);
-  return zk_bits_float((zk_float_bits(t) << 23) + zk_float_bits(p)); // the low bits of ROUND are 0
-}
-
-// dk or dv as it stands, to its place in `to`; added to what lies there if `more`.
-template <int N> static __device__ __forceinline__ void zk_fused_put(float *to, const float (&x)[N], bool more) {
-#pragma unroll
-  for (int r = 0; r < N / 4; ++r) {
-    float4 y = make_float4(x[4 * r], x[4 * r + 1], x[4 * r + 2], x[4 * r + 3]);
-    float4 *at = (float4 *)(to + 512 * r);
-    if (more) {
-      const float4 z = *at;
-      y = make_float4(z.x + y.x, z.y + y.y, z.z + y.z, z.w + y.w);
-    }
-    *at = y;
-  }
-}
-
-// Whether this unit is the last of its tile whose sums have been put away. By all computing threads.
-template <int D>
-static __device__ __forceinline__ bool zk_fused_joins(const zk_fused &f, const zk_fused_unit &u,
-                                                      zk_fused_shared<D> *shared) {
-  __threadfence();
-  zk_barrier(1, ZK_FUSED_COMPUTING);
-  if (threadIdx.x == 128) {
-    shared->joins = atomicAdd(f.num_heads_done + u.head / f.at.group * f.num_tiles + u.tile, 1u) + 1 == (uint32_t)f.at.group;
-    __threadfence();
-  }
-  zk_barrier(1, ZK_FUSED_COMPUTING);
-  return shared->joins != 0;
-}
-
-// dk or dv of a unit's tile: the group's sums, heads added ascending. A thread has of each 16 bytes what it has of its
-// own.
-template <int D>
-static __device__ __forceinline__ void zk_fused_join(const zk_fused &f, const zk_fused_unit &u, const float *sums,
-                                                     float scale, zk_bf16 *out) {
-  const int w = (int)threadIdx.x / 128 - 1, t = (int)threadIdx.x % 128, kv_head = u.head / f.at.group;
-  const int key = u.key + 64 * w + t / 32 * 16 + t % 32 / 4;
-  const size_t head = (size_t)f.num_tiles * (ZK_FUSED_KEYS * D), row = (size_t)f.at.num_kv_heads * D;
-  const float *from = sums + (size_t)(kv_head * f.at.group) * head + (size_t)u.tile * (ZK_FUSED_KEYS * D) +
-                      (size_t)(w * (64 * D) + t * 4);
-  zk_bf16 *to = out + (size_t)(u.row_start + key) * row + (size_t)(kv_head * D + t % 4 * 2);
-#pragma unroll 4
-  for (int r = 0; r < D / 8; ++r) {
-    float4 x = __ldcg((const float4 *)(from + 512 * r));
-    for (int g = 1; g < f.at.group; ++g) {
-      const float4 y = __ldcg((const float4 *)(from + (size_t)g * head + 512 * r));
-      x = make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
-    }
-    if (key < u.num_rows) *(uint32_t *)(to + 8 * r) = zk_pack_bf16((x.x + 0.0f) * scale, (x.y + 0.0f) * scale);
-    if (key + 8 < u.num_rows)
-      *(uint32_t *)(to + 8 * row + 8 * r) = zk_pack_bf16((x.z + 0.0f) * scale, (x.w + 0.0f) * scale);
-  }
+  return p * zk_bits_float((zk_float_bits(t) << 23) + 0x3f800000u); // the low bits of ROUND are 0
 }
 
 // Zeros in rows `first` .. of a pair of tiles of `rows` rows: what lies behind a sequence is another's, and takes no
@@ -102,43 +49,6 @@ static __device__ __forceinline__ void zk_fused_scores(float (&x)[32], uint64_t 
   zk_wgmma_commit();
 }
 
-// This warpgroup's columns of a step's dq, to the sum of the tiles before.
-template <int D>
-static __device__ __forceinline__ void zk_fused_add_dq(const zk_fused &f, const zk_fused_unit &u, int step, int i,
-                                                       float (&dq)[D / 4], zk_fused_shared<D> *shared) {
-  const int w = __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0) - 1, t = (int)threadIdx.x % 128, lane = t % 32;
-  const int stage = (step + i) & 1, pos = u.key + i * ZK_FUSED_ROWS;
-  zk_mbar_wait(&shared->dq_full[stage][w], (uint32_t)((step + i) >> 1 & 1));
-  float4 *sum = (float4 *)(shared->dq[stage][w] + t * 4);
-  if (u.key > 0) {
-#pragma unroll
-    for (int r = 0; r < D / 16; ++r) {
-      const float4 z = sum[128 * r];
-      dq[4 * r] = z.x + dq[4 * r], dq[4 * r + 1] = z.y + dq[4 * r + 1];
-      dq[4 * r + 2] = z.z + dq[4 * r + 2], dq[4 * r + 3] = z.w + dq[4 * r + 3];
-    }
-  }
-  if (i >= 2) {
-#pragma unroll
-    for (int r = 0; r < D / 16; ++r)
-      sum[128 * r] = make_float4(dq[4 * r], dq[4 * r + 1], dq[4 * r + 2], dq[4 * r + 3]);
-    zk_fence_async();
-  } else { // this is the last tile that these rows see
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const int row = pos + t / 32 * 16 + lane / 4 + 8 * e;
-      uint32_t *to = (uint32_t *)(f.dq + ((size_t)(u.row_start + row) * (size_t)f.at.num_heads + (size_t)u.head) * D +
-                                  D / 2 * w + lane % 4 * 2);
-      if (row >= u.num_rows) continue;
-#pragma unroll
-      for (int r = 0; r < D / 16; ++r)
-        to[4 * r] = zk_pack_bf16((dq[4 * r + 2 * e] + 0.0f) * f.at.scale, (dq[4 * r + 2 * e + 1] + 0.0f) * f.at.scale);
-    }
-  }
-  __syncwarp();
-  if (lane == 0) zk_mbar_arrive(&shared->dq_done[stage][w]);
-}
-
 // One unit, the block's number `turn`; `step` counts the block's steps before it.
 template <int D>
 static __device__ __forceinline__ void zk_fused_compute(const zk_fused &f, const zk_fused_unit &u, int turn, int step,
@@ -147,7 +57,8 @@ static __device__ __forceinline__ void zk_fused_compute(const zk_fused &f, const
   const int first_key = u.key + 64 * w + t / 32 * 16 + lane / 4; // of the thread's, the other is 8 on
   const size_t mine =
       ((size_t)u.head * (size_t)f.num_tiles + (size_t)u.tile) * (ZK_FUSED_KEYS * D) + (size_t)(w * (64 * D) + t * 4);
-  const uint64_t k_rows = zk_wgmma_inner(shared->k[0] + 64 * 64 * w), v_rows = zk_wgmma_inner(shared->v[0] + 64 * 64 * w),
+  const uint64_t k_rows = zk_wgmma_inner(shared->k[0] + 64 * 64 * w),
+                 v_rows = zk_wgmma_inner(shared->v[0] + 64 * 64 * w),
                  k_columns = zk_wgmma_outer(shared->k[0] + w * (D == 128 ? ZK_FUSED_KEYS * 64 : 32), 0);
   float dk[D / 2], dv[D / 2], s[32], dp[32], dq[D / 4];
 #pragma unroll
@@ -187,24 +98,13 @@ static __device__ __forceinline__ void zk_fused_compute(const zk_fused &f, const
     zk_mbar_wait(&shared->dout_full[stage], parity_of(i));
     zk_fused_scores<D>(dp, v_rows, shared->dout[stage][0]);
 
-    // s: weights. Hardly ever is an argument beyond 127, or no number.
-    const float4 *lse_delta = (const float4 *)shared->lse_delta[stage] + lane % 4; // of rows 8 j + c and the next
-    float most = 0.0f;
+    // s: weights
+    const float2 *lse = (const float2 *)shared->lse_delta[stage] + lane % 4; // of rows 8 j + c and the next
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
-      const float4 x = lse_delta[4 * j];
+      const float2 x = lse[4 * j];
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        s[4 * j + e] = fmaf(s[4 * j + e], f.c, -(e % 2 ? x.z : x.x));
-        asm("max.NaN.f32 %0, %0, %1;" : "+f"(most) : "f"(s[4 * j + e]));
-      }
-    }
-    if (__all_sync(0xffffffffu, most <= 127.0f)) {
-#pragma unroll
-      for (int e = 0; e < 32; ++e) s[e] = zk_fused_exp2(s[e]);
-    } else {
-#pragma unroll
-      for (int e = 0; e < 32; ++e) s[e] = zk_exp2f(s[e]);
+      for (int e = 0; e < 4; ++e) s[4 * j + e] = zk_fused_exp2(fmaf(s[4 * j + e], f.c, -(e % 2 ? x.y : x.x)));
     }
     const bool edge = i < 2 || pos + ZK_FUSED_ROWS > u.num_rows;
     auto hide = [&](float(&x)[32]) { // pairs that are not visible
@@ -220,9 +120,9 @@ static __device__ __forceinline__ void zk_fused_compute(const zk_fused &f, const
     uint32_t p[16], ds[16];
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
-      const float4 x = lse_delta[4 * j];
+      const float2 x = lse[ZK_FUSED_ROWS / 2 + 4 * j]; // delta
 #pragma unroll
-      for (int e = 0; e < 4; ++e) dp[4 * j + e] = s[4 * j + e] * (dp[4 * j + e] - (e % 2 ? x.w : x.y));
+      for (int e = 0; e < 4; ++e) dp[4 * j + e] = s[4 * j + e] * (dp[4 * j + e] - (e % 2 ? x.y : x.x));
     }
     if (edge) hide(dp);
 #pragma unroll
@@ -275,7 +175,8 @@ static __device__ __forceinline__ void zk_fused_compute(const zk_fused &f, const
     zk_wgmma_wait<1>();
     zk_wgmma_settle(dv), zk_wgmma_settle(dk), zk_wgmma_settle(dq);
 #pragma unroll
-    for (int x = 0; x < 16; ++x) asm volatile("" : "+r"(p[x])); // operands stay where they are until they have been read
+    for (int x = 0; x < 16; ++x)
+      asm volatile("" : "+r"(p[x])); // operands stay where they are until they have been read
     if (lane == 0) {
       zk_mbar_arrive(&shared->dout_empty[stage]);
       if (more) zk_mbar_arrive(&shared->q_empty[stage]);

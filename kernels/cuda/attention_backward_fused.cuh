@@ -39,12 +39,12 @@ struct zk_fused {
   zk_attn at;                  // its plan: tiles of 128 keys
   float c;                     // scale * log2 e
   int32_t num_rows, num_tiles; // of the batch; of the plan, at most
-  float2 *lse_delta;           // [Hq][tile][ZK_FUSED_KEYS], as rows lie in tiles of their sequence
-  float *dq_sums;              // [Hq][tile][2 steps][2 warpgroups][ZK_FUSED_ROWS * D / 2]
-  float *dk_sums, *dv_sums;    // [Hq][tile][ZK_FUSED_KEYS * D]
-  uint32_t *next;              // units drawn
-  uint32_t *num_added;         // [Hq][tile][2 steps]: tiles in dq_sums, times 2 warpgroups
-  uint32_t *num_heads_done;    // [KV head][tile]: heads of the group in dk_sums and dv_sums
+  float *lse_delta;         // [Hq][tile][2 steps][2: lse, delta][ZK_FUSED_ROWS], as rows lie in tiles of their sequence
+  float *dq_sums;           // [Hq][tile][2 steps][2 warpgroups][ZK_FUSED_ROWS * D / 2]
+  float *dk_sums, *dv_sums; // [Hq][tile][ZK_FUSED_KEYS * D]
+  uint32_t *next;           // units drawn
+  uint32_t *num_added;      // [Hq][tile][2 steps]: tiles in dq_sums, times 2 warpgroups
+  uint32_t *num_heads_done; // [KV head][tile]: heads of the group in dk_sums and dv_sums
   zk_bf16 *dq, *dk, *dv;
 };
 
@@ -54,8 +54,8 @@ template <int D> struct zk_fused_shared {
   zk_bf16 k[D / 64][ZK_FUSED_KEYS * 64], v[D / 64][ZK_FUSED_KEYS * 64];
   zk_bf16 q[2][D / 64][ZK_FUSED_ROWS * 64], dout[2][D / 64][ZK_FUSED_ROWS * 64];
   zk_bf16 ds[2][ZK_FUSED_KEYS * ZK_FUSED_ROWS]; // [key][row]
-  float dq[2][2][ZK_FUSED_ROWS * D / 2]; // of step, of warpgroup
-  float2 lse_delta[2][ZK_FUSED_ROWS];
+  float dq[2][2][ZK_FUSED_ROWS * D / 2];        // of step, of warpgroup
+  float lse_delta[2][2 * ZK_FUSED_ROWS];
   uint64_t q_full[2], q_empty[2]; // and lse_delta
   uint64_t dout_full[2], dout_empty[2];
   uint64_t ds_full[2], ds_empty[2];

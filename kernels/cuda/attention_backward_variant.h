@@ -11,7 +11,7 @@ extern "C" {
 
 // X(enumerator, name), the preferred first.
 #define ZK_CUDA_ATTENTION_BACKWARD_LIST(X)                                                                             \
-  X(FUSED, "fused") /* one kernel for dq, dk and dv: wgmma, tiles of dq added in their order; D 64, 128 */                 \
+  X(FUSED, "fused") /* one kernel for dq, dk and dv: wgmma, tiles of dq added in their order; D 64, 128 */             \
   X(TILES, "tiles") /* any shape: mma.sync, dq apart from dk and dv */
 
 typedef enum {
