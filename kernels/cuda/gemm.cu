@@ -34,7 +34,6 @@ static const wgmma_tile wgmma_tiles[] = {{ZK_CUDA_GEMM_BF16_WGMMA_SMALL, 2 * 64,
                                          {ZK_CUDA_GEMM_BF16_WGMMA_96, 2 * 128, 96, 410, 0, true},
                                          {ZK_CUDA_GEMM_BF16_WGMMA_128, 2 * 128, 128, 495, 0, true},
                                          {ZK_CUDA_GEMM_BF16_WGMMA_192, 2 * 128, 192, 760, 0, false},
-                                         {ZK_CUDA_GEMM_BF16_WGMMA_256, 2 * 128, 256, 1010, 0, false},
                                          {ZK_CUDA_GEMM_BF16_WGMMA_TURNS, 2 * 128, 128, 490, 8, true}};
 enum { NUM_WGMMA_TILES = sizeof wgmma_tiles / sizeof wgmma_tiles[0] };
 

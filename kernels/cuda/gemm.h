@@ -48,7 +48,6 @@ typedef struct {
   X(BF16_WGMMA_96, "bf16_wgmma_96", ZK_BF16)   /* 128 x 96 */                                                          \
   X(BF16_WGMMA_128, "bf16_wgmma_128", ZK_BF16) /* 128 x 128 */                                                         \
   X(BF16_WGMMA_192, "bf16_wgmma_192", ZK_BF16) /* 128 x 192 */                                                         \
-  X(BF16_WGMMA_256, "bf16_wgmma_256", ZK_BF16) /* 128 x 256 */                                                         \
   X(BF16_WGMMA_TURNS, "bf16_wgmma_turns", ZK_BF16) /* 128 x 128, two tiles by turns */
 
 typedef enum {

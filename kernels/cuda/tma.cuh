@@ -58,13 +58,6 @@ static __device__ __forceinline__ void zk_tma_load_3d(void *to, const CUtensorMa
                "l"(map), "r"(zk_shared_address(bar)), "r"(x), "r"(y), "r"(z)
                : "memory");
 }
-static __device__ __forceinline__ void zk_tma_load_4d(void *to, const CUtensorMap *map, uint64_t *bar, int x, int y,
-                                                      int z, int w) {
-  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, "
-               "%6}], [%2];" ::"r"(zk_shared_address(to)),
-               "l"(map), "r"(zk_shared_address(bar)), "r"(x), "r"(y), "r"(z), "r"(w)
-               : "memory");
-}
 static __device__ __forceinline__ void zk_tma_load_5d(void *to, const CUtensorMap *map, uint64_t *bar, int x, int y,
                                                       int z, int w, int v) {
   asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, "
