@@ -32,9 +32,8 @@ struct zk_attn_exp_bf16 {
   } // a chain may have ended in -0
   __device__ __forceinline__ float lse(float b, float l) const { return zk_log2f(l * 0x1p+80f) - (b + 80.0f); }
 };
-static inline zk_attn_exp_bf16 zk_attn_exp_of(const zk_attn &a) {
-  return {(float)((double)a.scale * 1.4426950408889634)};
-}
+static inline zk_attn_exp_bf16 zk_attn_exp_of(float scale) { return {(float)((double)scale * 1.4426950408889634)}; }
+static inline zk_attn_exp_bf16 zk_attn_exp_of(const zk_attn &a) { return zk_attn_exp_of(a.scale); }
 
 // A tile's row is DP elements (D rounded up to 64, 128 or 256) and 16 bytes that spread rows over the banks.
 static __host__ __device__ constexpr int32_t zk_bf16_tile(int32_t rows, int32_t dp) { return rows * (dp + 8); }

@@ -23,7 +23,6 @@ static int64_t most_blocks(const zk_attn &a, int32_t num_rows) {
 static int64_t most_items(const zk_attn &a, int32_t num_rows) {
   return most_blocks(a, num_rows) * a.num_kv_heads * most_splits(a);
 }
-static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // Scratch memory for o of splits, and in all. None when no row has two.
 struct partial_bytes {
@@ -32,7 +31,7 @@ struct partial_bytes {
 static partial_bytes partial_bytes_of(const zk_attn &a, int32_t num_rows) {
   if (most_splits(a) == 1) return {0, 0};
   const size_t parts = (size_t)num_rows * (size_t)a.num_heads * (size_t)most_splits(a);
-  const size_t o = rounded(parts * (size_t)a.dim * sizeof(float));
+  const size_t o = zk_attn_rounded(parts * (size_t)a.dim * sizeof(float));
   return {o, o + parts * (size_t)(a.dim / ZK_CLUSTER_COLUMNS) * sizeof(float2)};
 }
 

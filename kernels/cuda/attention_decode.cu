@@ -127,8 +127,6 @@ static zk_status make_maps(const zk_attn &a, const zk_bf16 *k_cache, const zk_bf
   return make_map(a, v_cache, maps->end_box_rows, &maps->v_end);
 }
 
-static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
 static int32_t most_splits(const zk_attn &a) {
   return (int32_t)(((int64_t)a.max_pages * a.page_tokens + a.split_keys - 1) / a.split_keys);
 }
@@ -140,8 +138,8 @@ struct partial_bytes {
 static partial_bytes partial_bytes_of(const zk_attn &a, int32_t num_rows) {
   if (most_splits(a) == 1) return {0, 0, 0};
   const size_t rows = (size_t)num_rows * (size_t)a.num_heads, parts = rows * (size_t)most_splits(a);
-  return {rounded(parts * (size_t)a.dim * sizeof(float)), rounded(parts * 2 * sizeof(float)),
-          rounded(rows * sizeof(int32_t))};
+  return {zk_attn_rounded(parts * (size_t)a.dim * sizeof(float)), zk_attn_rounded(parts * 2 * sizeof(float)),
+          zk_attn_rounded(rows * sizeof(int32_t))};
 }
 
 bool zk_attn_decode_valid(const zk_attn &a, int32_t num_rows) {

@@ -152,12 +152,13 @@ zk_status zk_cuda_resident_make(zk_stream *stream, const zk_resident_desc *desc,
   const way *by = find_way(desc, num_sms);
   if (by == NULL || !weights_fit(desc, layers)) return ZK_OK;
   resident *r = (resident *)calloc(1, sizeof *r);
-  zk_resident_layer *host = (zk_resident_layer *)calloc((size_t)desc->num_layers, sizeof *host);
+  zk_resident_layer *host =
+      (zk_resident_layer *)aligned_alloc(alignof(zk_resident_layer), (size_t)desc->num_layers * sizeof *host);
   zk_status st = r != NULL && host != NULL ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a decode step");
   if (st == ZK_OK) {
     r->stream = stream, r->by = by, r->blocks = num_sms;
     r->plan.num_layers = desc->num_layers, r->plan.page_tokens = desc->attention.page_tokens, r->plan.eps = desc->eps;
-    r->plan.weight = {(float)((double)desc->attention.scale * 1.4426950408889634)};
+    r->plan.weight = zk_attn_exp_of(desc->attention.scale);
     r->plan.cos_table = desc->cos_table, r->plan.sin_table = desc->sin_table;
     r->plan.most_splits = (desc->max_tokens + ZK_RESIDENT_SPLIT - 1) / ZK_RESIDENT_SPLIT;
     st = fill_memory(r, layers, host);

@@ -74,21 +74,6 @@ static __device__ __forceinline__ zk_head_piece zk_mail_take_head(const uint32_t
   return {{{a.w[0], a.w[1], b.w[0], b.w[1]}}, {{c.w[0], c.w[1], d.w[0], d.w[1]}}};
 }
 
-// What turns the token's heads, of this thread's share: the same in every layer.
-struct zk_resident_angles {
-  float c[8], s[8];
-  __device__ __forceinline__ void load(const zk_resident_plan &p, int32_t position) {
-    const int64_t angle = (int64_t)position * (ZK_RESIDENT_DIM / 2) + (int32_t)threadIdx.x % 8 * 8;
-#pragma unroll
-    for (int i = 0; i < 8; i += 4) {
-      const zk_float4 cosines = *(const zk_float4 *)(p.cos_table + angle + i),
-                      sines = *(const zk_float4 *)(p.sin_table + angle + i);
-#pragma unroll
-      for (int j = 0; j < 4; j++) c[i + j] = cosines.at[j], s[i + j] = sines.at[j];
-    }
-  }
-};
-
 // The item's heads, by one warp, 8 threads a head: two queries, then the token's key and value, if they are of this
 // split.
 template <class Shape, class Ring>
@@ -97,8 +82,9 @@ static __device__ __forceinline__ void zk_resident_heads(const zk_resident_plan 
                                                          Ring k_ring, zk_resident_attention<Shape::GROUP> *shared) {
   constexpr int GROUP = Shape::GROUP;
   const int32_t piece = (int32_t)threadIdx.x % 8, head = (int32_t)threadIdx.x % 32 / 8;
-  zk_resident_angles angles;
-  angles.load(p, position);
+  const int64_t angle = (int64_t)position * (ZK_RESIDENT_DIM / 2) + piece * 8;
+  float c[8], s[8]; // the same in every layer
+  zk_load_angles(p.cos_table + angle, p.sin_table + angle, 1.0f, c, s);
   zk_head_piece w = {}, x = {};
   if (layer.q_norm != NULL) w = zk_load_head<ZK_RESIDENT_DIM>(head == GROUP ? layer.k_norm : layer.q_norm, piece);
   if (head < GROUP || item.own >= 0) {
@@ -109,7 +95,7 @@ static __device__ __forceinline__ void zk_resident_heads(const zk_resident_plan 
   }
   zk_head_piece turned = x;
   if (layer.q_norm != NULL) zk_head_norm<ZK_RESIDENT_DIM>(turned, w, p.eps, NULL);
-  zk_rotate(turned, angles.c, angles.s);
+  zk_rotate(turned, c, s);
   if (head < GROUP) zk_store_head<ZK_RESIDENT_DIM>(shared->q[head], piece, turned);
   if (head < GROUP || item.own < 0) return;
   const int32_t page = p.page_table[position / p.page_tokens];
