@@ -1,7 +1,7 @@
 // Attention and its KV cache: checks a description, counts the call, and hands over to the device.
 #include "kernels/backend.h"
 
-static zk_status check(const zk_attention_desc *d) {
+zk_status zk_attention_require(const zk_attention_desc *d) {
   if (d->num_kv_heads < 1 || d->num_heads < 1 || d->num_heads % d->num_kv_heads != 0)
     return ZK_FAIL(ZK_BAD_INPUT, "attention: %d heads cannot share %d KV heads", d->num_heads, d->num_kv_heads);
   if (d->head_dim < 8 || d->head_dim % 8 != 0)
@@ -36,20 +36,20 @@ static zk_status write_faulty(zk_stream *stream, const zk_attention_desc *desc, 
 
 zk_status zk_kv_write(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *k, const void *v,
                       void *k_cache, void *v_cache) {
-  ZK_TRY(check(desc));
+  ZK_TRY(zk_attention_require(desc));
   zk_stream_count(stream, ZK_OP_KV_WRITE);
   if (zk_stream_is_faulty(stream, ZK_OP_KV_WRITE)) return write_faulty(stream, desc, batch, k, v, k_cache, v_cache);
   return stream->device->kernels->kv_write(stream, desc, batch, k, v, k_cache, v_cache);
 }
 
 zk_status zk_kv_copy_page(zk_stream *stream, const zk_attention_desc *desc, int32_t src, int32_t dst, void *k_cache, void *v_cache) {
-  ZK_TRY(check(desc));
+  ZK_TRY(zk_attention_require(desc));
   return stream->device->kernels->kv_copy_page(stream, desc, src, dst, k_cache, v_cache);
 }
 
 zk_status zk_attention_forward(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *q,
                                const void *k_cache, const void *v_cache, void *out, float *lse) {
-  ZK_TRY(check(desc));
+  ZK_TRY(zk_attention_require(desc));
   zk_stream_count(stream, ZK_OP_ATTENTION);
   if (batch->num_rows == 0) return ZK_OK;
   ZK_TRY(stream->device->kernels->attention_forward(stream, desc, batch, q, k_cache, v_cache, out, lse));
@@ -59,7 +59,7 @@ zk_status zk_attention_forward(zk_stream *stream, const zk_attention_desc *desc,
 zk_status zk_attention_backward(zk_stream *stream, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *q,
                                 const void *k_cache, const void *v_cache, const void *out, const void *dout, const float *lse, void *dq,
                                 void *dk, void *dv) {
-  ZK_TRY(check(desc));
+  ZK_TRY(zk_attention_require(desc));
   zk_stream_count(stream, ZK_OP_ATTENTION_BACKWARD);
   if (batch->num_rows == 0) return ZK_OK;
   ZK_TRY(stream->device->kernels->attention_backward(stream, desc, batch, q, k_cache, v_cache, out, dout, lse, dq, dk, dv));

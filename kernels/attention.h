@@ -86,6 +86,9 @@ zk_status zk_attention_backward(zk_stream *stream, const zk_attention_desc *desc
                                 const void *k_cache, const void *v_cache, const void *out, const void *dout, const float *lse, void *dq,
                                 void *dk, void *dv);
 
+// For kernels/ only: whether this is attention at all, before a device is asked for a kernel of its own for it.
+zk_status zk_attention_require(const zk_attention_desc *desc);
+
 #ifdef __cplusplus
 }
 #endif

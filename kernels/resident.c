@@ -15,6 +15,7 @@ struct zk_resident {
 zk_status zk_resident_open(zk_stream *stream, const zk_resident_desc *desc, const zk_resident_layer_memory *layers,
                            zk_resident **out) {
   *out = NULL;
+  ZK_TRY(zk_attention_require(&desc->attention));
   if (desc->num_layers < 1 || desc->hidden < 1 || desc->intermediate < 1 || desc->max_tokens < 1)
     return ZK_FAIL(ZK_INTERNAL, "resident: bad shape, layers %d, hidden %d, intermediate %d", desc->num_layers,
                    desc->hidden, desc->intermediate);

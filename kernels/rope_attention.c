@@ -7,6 +7,7 @@ zk_status zk_rope_attention(zk_stream *stream, const zk_rope_cache_desc *desc, c
                             const zk_rope_cache_io *io, void *out, float *lse) {
   static const zk_op ops[] = {ZK_OP_RMSNORM, ZK_OP_ROPE, ZK_OP_KV_WRITE, ZK_OP_ATTENTION};
   bool done = false, faulty = false;
+  ZK_TRY(zk_attention_require(&desc->attention));
   for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) faulty |= zk_stream_is_faulty(stream, ops[i]);
   if (!faulty) ZK_TRY(stream->device->kernels->rope_attention_fused(stream, desc, batch, io, out, lse, &done));
   if (!done) {
