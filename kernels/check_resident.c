@@ -161,7 +161,7 @@ static zk_status run_step(zk_check *check, const shape *s, const sequence *seq, 
   ZK_TRY(zk_check_device_elements(check, s->inner, &t.up));
   bool done;
   ZK_TRY(zk_resident_run(r, &batch, position, got, &done));
-  if (!done) return ZK_OK;
+  if (!done) return ZK_FAIL(ZK_INTERNAL, "resident: nothing is queued, and no fault is meant for it");
   for (int32_t l = 0; l < s->layers; l++)
     ZK_TRY(layer_one_by_one(check, s, seq, &layers[l], &batch, position, &t, want));
   ZK_TRY(zk_stream_wait(check->fused));

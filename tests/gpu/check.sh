@@ -6,9 +6,16 @@ expect 0 "$ZK" check --device cuda $(size "" --quick)
 cat out
 ! grep -q DIFFERS out || fail "an operation differs"
 for numerics in f32 bf16; do
-  for operation in embedding linear rmsnorm rope kv_write attention swiglu lmhead_logprob lmhead_sample lmhead_backward embedding_backward \
-    linear_backward_input linear_backward_weight rmsnorm_backward rope_backward attention_backward swiglu_backward adamw weights_hash; do
+  for operation in embedding linear linear_parts rmsnorm rope kv_write rope_cache attention rope_attention swiglu lmhead_logprob lmhead_sample \
+    lmhead_backward embedding_backward linear_backward_input linear_backward_weight rmsnorm_backward rope_backward attention_backward \
+    swiglu_backward adamw weights_hash init_normal; do
     grep -Eq "^$operation +$numerics +cuda +[a-z0-9_]+ +[1-9][0-9]* +0 ok$" out || fail "no row for $operation in $numerics"
   done
 done
 grep -Eq "^attention_weights +bf16 +cuda +[a-z0-9_]+ +[1-9][0-9]* +0 ok$" out || fail "no row for attention_weights"
+# A step of one token as one kernel wants 128 multiprocessors.
+if [ -z "$EMULATED" ]; then
+  sms=$(sed -n 's/.* \([0-9]\{1,\}\) SMs.*/\1/p' err)
+  [ -n "$sms" ] || fail "the number of multiprocessors is not told"
+  [ "$sms" -lt 128 ] || grep -Eq "^resident +bf16 +cuda +[a-z0-9_]+ +[1-9][0-9]* +0 ok$" out || fail "no row for resident"
+fi
