@@ -69,8 +69,8 @@ static __global__ void __launch_bounds__(ZK_DECODE_MERGE_THREADS)
   if (lane == 0 && to.lse != NULL) to.lse[row] = weight.lse(B, L);
 }
 
-// Rows of any number of splits: one block a row, one warp for 64 columns. Lane i computes the factors of split 32 j + i; all lanes then walk
-// the splits.
+// Rows of any number of splits: one block a row, one warp for 64 columns. Lane i computes the factors of split 32 j + i;
+// all lanes then walk the splits.
 template <int DIM>
 static __global__ void __launch_bounds__(DIM / 2) zk_decode_merge_many(zk_attn_exp_bf16 weight, zk_decode_outputs to) {
   const int32_t lane = (int32_t)threadIdx.x % 32, d = (int32_t)threadIdx.x * 2;

@@ -90,8 +90,8 @@ struct zk_resident_plan {
   zk_bf16 *x;
   const int32_t *position, *page_table;
   const float *cos_table, *sin_table;
-  // Mail: bf16 values beside 16 bits of an epoch, or f32 beside 32. a, y, act, x: [COPIES][values], which the blocks read by turns;
-  // part: [head][split][D]; bl: [head][split] of (b, l).
+  // Mail: bf16 values beside 16 bits of an epoch, or f32 beside 32. a, y, act, x: [COPIES][values], which the blocks
+  // read by turns; part: [head][split][D]; bl: [head][split] of (b, l).
   uint32_t *qkv_mail, *a_mail, *y_mail, *act_mail, *x_mail;
   uint64_t *part_mail;
   ulonglong2 *bl_mail;

@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "kernels/resident.h"
+#include "kernels/rope_attention.h"
 #include "tests/unit/attention_cases.h"
 
 static const int32_t lengths[] = {1, 15, 16, 17, 63, 64, 65, 511, 512, 513, 700, 1100};
@@ -197,8 +199,15 @@ static void refuses_what_it_cannot_do(void **state) {
                                    {ZK_F32, 2, 1, 16, 16, -1.0f}};
   const zk_attention_batch none = {0};
   for (int i = 0; i < 5; ++i) {
-    const zk_status status = zk_attention_forward(p.stream, &bad[i], &none, NULL, p.k_cache, p.v_cache, NULL, NULL);
-    assert_true(status == ZK_BAD_INPUT || status == ZK_UNSUPPORTED);
+    const zk_rope_cache_desc rope = {.attention = bad[i]};
+    const zk_rope_cache_io io = {.k_cache = p.k_cache, .v_cache = p.v_cache};
+    const zk_resident_desc step = {.attention = bad[i], .num_layers = 1, .hidden = 64, .intermediate = 64, .max_tokens = 16};
+    const zk_resident_layer_memory layer = {0};
+    zk_resident *resident;
+    const zk_status statuses[] = {zk_attention_forward(p.stream, &bad[i], &none, NULL, p.k_cache, p.v_cache, NULL, NULL),
+                                  zk_rope_attention(p.stream, &rope, &none, &io, NULL, NULL),
+                                  zk_resident_open(p.stream, &step, &layer, &resident)};
+    for (int s = 0; s < 3; ++s) assert_true(statuses[s] == ZK_BAD_INPUT || statuses[s] == ZK_UNSUPPORTED);
   }
   assert_int_equal(zk_attention_forward(p.stream, &p.desc, &none, NULL, p.k_cache, p.v_cache, NULL, NULL), ZK_OK);
   assert_int_equal(zk_stream_calls(p.stream, ZK_OP_ATTENTION), 1);
