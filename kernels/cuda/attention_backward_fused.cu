@@ -12,7 +12,8 @@ zk_status zk_attn_backward_fused(zk_stream *, const zk_attn &, int32_t, int32_t,
 #else
 
 #define PREPARE_THREADS 128
-#define MOST_BYTES ((size_t)4 << 30) // of scratch memory: short sequences fill their tiles badly
+// Of scratch memory: a run sets 2 GiB aside for all there is of it, and short sequences fill their tiles badly.
+#define MOST_BYTES ((size_t)7 << 28)
 
 template <int D> static __device__ __forceinline__ void make_barriers(zk_fused_shared<D> *shared) {
   const int computing = ZK_FUSED_COMPUTING / 32; // warps
