@@ -124,38 +124,71 @@ static void graphs_and_steps_ahead_change_no_bit(void **state) {
   }
 }
 
-// A completion that grows past what the page tables of few rows hold at first: its steps go on in another graph, whose arrays lie elsewhere.
-static void a_sequence_grows_out_of_its_graph(void **state) {
-  (void)state;
-  enum { PROMPT = 505 };
-  model m[2];
-  zk_completion done[5];
+enum { PROMPT = 505, WIDE = 9 }; // rows of a step, from which on all page tables hold the longest sequence
+
+// Samples of one long prompt, all at once, `times` times under the same names; the last time's are out[num_samples].
+static zk_engine_stats grow(const model *m, zk_engine_options o, int32_t second_token, int32_t num_samples, int times, zk_completion *out) {
   int32_t prompt[PROMPT];
   for (int i = 0; i < PROMPT; i++) prompt[i] = i * i % 5;
-  make(&m[0], ZK_DEVICE_CPU, ZK_BF16);
-  make(&m[1], ZK_DEVICE_CUDA, ZK_BF16);
-  for (int way = 0; way < 5; way++) { // the CPU; queued ahead or not, with guesses; another prompt: a negative control
-    zk_engine_options o = options();
-    zk_engine *e;
-    zk_engine_stats stats;
-    o.max_sequence = 640, o.prefill_chunk = 512, o.ignore_eos = true, o.kv_bytes = 1 << 20, o.steps_ahead = way == 2, o.speculate = way == 3 ? 2 : 0;
-    if (way == 4) prompt[1]++;
-    OK(zk_engine_open(&m[way > 0].policy, &o, &e));
-    OK(zk_engine_submit(e, &(zk_request){.step = 1, .prompt = prompt, .num_prompt = PROMPT, .num_samples = 1}));
-    while (!zk_engine_take(e, &done[way])) OK(zk_engine_step(e));
-    zk_engine_get_stats(e, &stats);
-    if (way == 1 || way == 2) assert_in_range(stats.graph_steps, 6, 11); // of 14 steps, the prompt's and the first of either graph are not
-    zk_engine_close(e);
-    assert_int_equal(done[way].num_tokens, MAX_NEW);
-    const bool equal = !memcmp(done[way].tokens, done[0].tokens, 4 * MAX_NEW) && !memcmp(done[way].logits_hash, done[0].logits_hash, 8 * MAX_NEW);
-    assert_int_equal(equal, way < 4);
+  prompt[1] = second_token;
+  zk_engine *e;
+  zk_engine_stats stats;
+  o.max_sequence = 640, o.prefill_chunk = 512, o.ignore_eos = true, o.kv_bytes = 1 << 20;
+  OK(zk_engine_open(&m->policy, &o, &e));
+  for (int time = 0; time < times; time++) {
+    OK(zk_engine_submit(e, &(zk_request){.step = 1, .prompt = prompt, .num_prompt = PROMPT, .num_samples = num_samples}));
+    zk_completion c;
+    while (zk_engine_num_open(e)) {
+      OK(zk_engine_step(e));
+      while (zk_engine_take(e, &c)) {
+        assert_int_equal(c.num_tokens, MAX_NEW);
+        if (time + 1 == times) out[c.sample] = c;
+        else zk_completion_free(&c);
+      }
+    }
   }
-  for (int way = 0; way < 5; way++) zk_completion_free(&done[way]);
-  close_model(&m[0]);
-  close_model(&m[1]);
+  zk_engine_get_stats(e, &stats);
+  zk_engine_close(e);
+  return stats;
+}
+
+// Completions that grow past what the page tables of few rows hold at first: their steps go on in another graph, whose arrays lie elsewhere.
+// They are what the CPU draws with tables of one width.
+static void sequences_grow_out_of_their_graph(void **state) {
+  (void)state;
+  static const struct {
+    int32_t num_samples, steps_ahead, speculate, second_token;
+    int times;
+  } ways[] = {{1, 0, 0, 1, 1}, {1, 1, 0, 1, 1}, {5, 0, 0, 1, 1}, {5, 1, 0, 1, 1}, // padded
+              {1, 0, 2, 1, 2}, {2, 0, 2, 1, 2},                                   // guesses, which the first time gives
+              {1, 0, 0, 2, 1}};                                                   // another prompt: a negative control
+  const int num_ways = sizeof ways / sizeof *ways;
+  model cpu, gpu;
+  zk_completion want[WIDE], got[WIDE];
+  make(&cpu, ZK_DEVICE_CPU, ZK_BF16);
+  make(&gpu, ZK_DEVICE_CUDA, ZK_BF16);
+  zk_engine_options o = options();
+  o.max_batch = WIDE;
+  grow(&cpu, o, 1, WIDE, 1, want);
+  o.max_batch = 7;
+  for (int way = 0; way < num_ways; way++) {
+    o.steps_ahead = ways[way].steps_ahead, o.speculate = ways[way].speculate;
+    const zk_engine_stats stats = grow(&gpu, o, ways[way].second_token, ways[way].num_samples, ways[way].times, got);
+    if (o.speculate) assert_true(stats.accepted > 0);
+    else assert_int_equal(stats.graph_steps, stats.steps - 3); // all but the prompt's and the first of either graph
+    for (int32_t i = 0; i < ways[way].num_samples; i++) {
+      const bool equal = !memcmp(got[i].tokens, want[i].tokens, 4 * MAX_NEW) && !memcmp(got[i].logprob, want[i].logprob, 4 * MAX_NEW) &&
+                         !memcmp(got[i].logits_hash, want[i].logits_hash, 8 * MAX_NEW);
+      if (equal != (way + 1 < num_ways)) fail_msg("way %d, sample %d: %s", way, i, equal ? "equal" : "differs");
+      zk_completion_free(&got[i]);
+    }
+  }
+  for (int i = 0; i < WIDE; i++) zk_completion_free(&want[i]);
+  close_model(&cpu);
+  close_model(&gpu);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(graphs_and_steps_ahead_change_no_bit), cmocka_unit_test(a_sequence_grows_out_of_its_graph)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(graphs_and_steps_ahead_change_no_bit), cmocka_unit_test(sequences_grow_out_of_their_graph)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
