@@ -40,12 +40,12 @@ static zk_status generate(const zk_session *s, zk_engine *engine, const zk_workl
 typedef struct {
   zk_engine *engine;
   const int32_t *prompt;
-  int32_t max_batch, max_tokens;
+  int32_t max_tokens;
 } warm_up;
 
-// A batch: num_long sequences with the longest prompts, the rest with num_prompt tokens; `at_a_time` of them end together, `steps` after those before them.
-static zk_status run_batch(const warm_up *w, int32_t num_long, int32_t num_prompt, int32_t at_a_time, int32_t steps) {
-  for (int32_t i = 0; i < w->max_batch; i++) {
+// num sequences, num_long of them with the longest prompts, the rest with num_prompt tokens; `at_a_time` end together, `steps` after those before them.
+static zk_status run_batch(const warm_up *w, int32_t num, int32_t num_long, int32_t num_prompt, int32_t at_a_time, int32_t steps) {
+  for (int32_t i = 0; i < num; i++) {
     const int32_t num_new = steps * (1 + i / at_a_time);
     const zk_request r = {.prompt_id = (uint32_t)i, .prompt = w->prompt, .num_prompt = i < num_long ? w->max_tokens : num_prompt, .num_samples = 1,
                           .max_new_tokens = num_new < w->max_tokens ? num_new : w->max_tokens};
@@ -59,16 +59,21 @@ static zk_status run_batch(const warm_up *w, int32_t num_long, int32_t num_promp
 }
 
 // On a GPU, all kinds of steps run before the clock starts. First those that are full of prompts, few long ones or many short ones: no later step wants more
-// scratch memory, which would move it, and every graph would have to be recorded anew. Then every size of a decode step, a few times: graphs are recorded.
+// scratch memory, which would move it, and every graph would have to be recorded anew. Then every size of a decode step, a few times, so that graphs are
+// recorded; those of few rows at every context that has graphs of its own (step_graph.c).
 static zk_status warm_up_all(const zk_session *s, zk_engine *engine, int32_t max_tokens) {
+  enum { AT_A_TIME = 8, STEPS = 3 };
+  const int32_t batch = s->config.rollout.max_batch, few = batch < AT_A_TIME ? batch : AT_A_TIME;
   const int32_t chunk = s->config.rollout.prefill_chunk, most = chunk < max_tokens ? chunk : max_tokens;
   int32_t *prompt = calloc((size_t)max_tokens, sizeof *prompt);
   if (!prompt) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a prompt of %d tokens", max_tokens);
-  const warm_up w = {engine, prompt, s->config.rollout.max_batch, max_tokens};
-  zk_status st = run_batch(&w, 1 + chunk / max_tokens, 1, w.max_batch, 1);
-  for (int32_t num_prompt = 2; st == ZK_OK && num_prompt <= most && (num_prompt - 1) * w.max_batch < chunk; num_prompt *= 2)
-    st = run_batch(&w, 0, num_prompt, w.max_batch, 1);
-  if (st == ZK_OK) st = run_batch(&w, 0, 1, 8, 3);
+  const warm_up w = {engine, prompt, max_tokens};
+  zk_status st = run_batch(&w, batch, 1 + chunk / max_tokens, 1, batch, 1);
+  for (int32_t num_prompt = 2; st == ZK_OK && num_prompt <= most && (num_prompt - 1) * batch < chunk; num_prompt *= 2)
+    st = run_batch(&w, batch, 0, num_prompt, batch, 1);
+  if (st == ZK_OK) st = run_batch(&w, batch, 0, 1, AT_A_TIME, STEPS);
+  for (int32_t num_prompt = 1; st == ZK_OK && num_prompt <= max_tokens; num_prompt = num_prompt == 1 ? 512 : 4 * num_prompt)
+    st = run_batch(&w, few, 0, num_prompt, 1, STEPS);
   free(prompt);
   return st;
 }
