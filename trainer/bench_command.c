@@ -19,7 +19,7 @@ static const zk_bench_suite *const gpu_suites[] = {&zk_bench_suite_gpu_linear, &
                                                    &zk_bench_suite_gpu_lmhead, &zk_bench_suite_gpu_attention, &zk_bench_suite_gpu_rows,
                                                    &zk_bench_suite_gpu_rope_cache, &zk_bench_suite_gpu_rope_attention, &zk_bench_suite_model, NULL};
 
-enum { MAX_SUITES = 9, SHRINK = 256 };
+enum { MAX_SUITES = sizeof gpu_suites / sizeof *gpu_suites - 1, SHRINK = 256 };
 
 typedef struct {
   zk_bench_options options;

@@ -33,6 +33,15 @@ rows model "model decode" 1
 rows model "model prefill" 1
 grep -q "no libcublas" "$dir/err" || fail "the missing rival is not told"
 
+# Several suites, in the table's order; the JSON is written after each, and has the rows that there are by then.
+out=$("$ZK_BUILD/zerokl_simt" bench rope_cache rows --device cuda --quick --shrink 64 -s 0 -f rope --json /dev/stdout 2>"$dir/err") || fail "two suites: exit code $?: $(cat "$dir/err")"
+[ "$(grep -c '^]}$' <<<"$out")" = 2 ] || fail "the JSON of two suites is not written twice: $out"
+first=$(sed '/^]}$/q' <<<"$out")
+[ "$(grep -c '"operation": "rope"' <<<"$first")" = 2 ] && ! grep '"operation": "rope cache"' <<<"$first" >/dev/null || fail "JSON after the first suite: $first"
+[ "$(grep -c '"operation": "rope cache"' <<<"$out")" = 6 ] && [ "$(grep -c '"operation": "rope"' <<<"$out")" = 4 ] || fail "JSON after the second suite: $out"
+"$ZK_BUILD/zerokl_simt" bench rows nonsense --device cuda --shrink 64 -s 0 -f rope >"$dir/out" 2>"$dir/err"; [ $? = 2 ] || fail "an unknown second suite does not exit 2"
+grep -q "nonsense: no such suite" "$dir/err" && ! grep '^rope' "$dir/out" >/dev/null || fail "an unknown suite is not told before others run"
+
 "$ZK_BUILD/zerokl_simt" bench tc_gemm --device cuda --shrink 64 -s 0 >/dev/null 2>&1; [ $? = 2 ] || fail "a CPU's suite does not exit 2 on a GPU"
 "$ZK_BUILD/zerokl_simt" bench --device cuda --shrink 0 >/dev/null 2>&1; [ $? = 2 ] || fail "--shrink 0 does not exit 2"
 echo ok
