@@ -8,12 +8,9 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 shape=${1:-0.6B} load=${2:-shared} build=${ZK_BUILD:-build} python=${ZK_PYTHON:-python3}
-case $shape in
-0.6B) model="layers: 28, hidden: 1024, heads: 16, kv_heads: 8, intermediate: 3072, tie: true" ;;
-1.7B) model="layers: 28, hidden: 2048, heads: 16, kv_heads: 8, intermediate: 6144, tie: true" ;;
-8B) model="layers: 36, hidden: 4096, heads: 32, kv_heads: 8, intermediate: 12288, tie: false" ;;
-*) echo "shape $shape: one of 0.6B, 1.7B, 8B" >&2; exit 2 ;;
-esac
+# shellcheck source=shapes.sh
+. "$here/shapes.sh"
+model=$(qwen3_init "$shape") || { echo "shape $shape: one of 0.6B, 1.7B, 8B" >&2; exit 2; }
 case $load in
 shared) least=100 ;;
 1k) least=1024 ;;
@@ -31,7 +28,7 @@ cat >"$runs/generation.yaml" <<END
 seed: 1
 device: cuda
 run: {name: generation, steps: 1}
-model: {init: {architecture: qwen3, $model, head_dim: 128, vocab: 151936, max_positions: 4096, rope_theta: 1000000}}
+model: {init: {$model, rope_theta: 1000000}}
 task: {name: reverse, heldout: 16}
 rollout: {max_new_tokens: 1024, max_batch: 256, prefill_chunk: 4096}
 END

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # What guessing ahead (rollout.speculate) saves in real RL runs on one GPU, in bf16: the same GRPO steps with 0, 2, 4 and 8 guesses, which must end in
 # the same weights. Usage: speculation.sh [MODEL]: two small models that are warmed up here, and SmolLM2-135M-Instruct if MODEL names its folder
-# (experiments/smollm2/setup.sh makes it). One JSON object a run, in runs/bench/speculation.jsonl too. ZK_BUILD names a build other than build/,
+# (experiments/smollm2/setup.sh makes it). One JSON object a run, in runs/bench/speculation.jsonl too (ZK_RUNS: elsewhere than runs/). ZK_BUILD names a build other than build/,
 # ZK_STEPS another number of steps (20), ZK_DEVICE another device.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 zerokl=${ZK_BUILD:-build}/zerokl steps=${ZK_STEPS:-20} device=${ZK_DEVICE:-cuda} smollm2=${1:-}
-runs=runs/bench/speculation rows=runs/bench/speculation.jsonl
+runs=${ZK_RUNS:-runs}/bench/speculation
+rows=$runs.jsonl
 mkdir -p "$runs"
 : >"$rows"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # One prompt under one name, sampled a thousand times beside other traffic, greedily and at temperature 1: one completion in bf16, whatever the batch;
 # more than one in vendor. Usage: unique.sh MODEL [--sequences N] [--batch N]... [KEY=VALUE]...
-#   MODEL: 0.6B or 8B (Qwen3's shape, random weights), or a model's folder. Without --batch: 1, 7, 64, 256 and 1,000.
+#   MODEL: 0.6B, 1.7B or 8B (Qwen3's shape, random weights), or a model's folder. Without --batch: 1, 7, 64, 256 and 1,000.
 # Lines are added to runs/bench/unique-MODEL.jsonl, so that a long experiment can be made in pieces, in any order: they must agree, too.
-#   unique.sh --judge FILE...   exits 0 if all bf16 lines of one temperature and length have one and the same completion, and vendor's
+#   unique.sh --judge FILE...   exits 0 if all bf16 lines of one model, temperature and length have one and the same completion, and vendor's
 #                               (if there are any) more than one in some batch
 # ZK_BUILD names a build other than build/. Completions have 64 tokens; rollout.max_new_tokens=16 makes an 8B model's piece of batch 1 four times shorter.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cd "$here/../.."
+# shellcheck source=shapes.sh
+. "$here/shapes.sh"
 
 judge() {
   awk '
@@ -18,14 +19,18 @@ judge() {
       sub(/.*: "?/, "", found)
       return found
     }
-    { kind = "temperature " field("temperature") ", " field("tokens/completion") " tokens" }
+    {
+      kind = "temperature " field("temperature") ", " field("tokens/completion") " tokens"
+      if (field("model") != "") kind = field("model") ", " kind
+      unique = field("unique") + 0
+    }
     field("numerics") == "bf16" {
       completions[kind] += field("completions"); batches[kind] = batches[kind] " " field("batch")
       if (!((kind, field("completion/hash")) in seen)) different[kind]++
       seen[kind, field("completion/hash")] = 1
-      if (field("unique") > 1) different[kind] += field("unique") - 1
+      if (unique > 1) different[kind] += unique - 1
     }
-    field("numerics") == "vendor" && field("unique") > vendor[kind] { vendor[kind] = field("unique") }
+    field("numerics") == "vendor" && unique > vendor[kind] { vendor[kind] = unique }
     END {
       for (kind in different) {
         printf "%s: bf16 %d unique of %d in batches of%s", kind, different[kind], completions[kind], batches[kind]
@@ -46,12 +51,14 @@ if [ "$1" = --judge ]; then
 fi
 model=$1
 shift
-case $model in
-0.6B) keys="init: {architecture: qwen3, layers: 28, hidden: 1024, heads: 16, kv_heads: 8, intermediate: 3072, tie: true, head_dim: 128, vocab: 151936, max_positions: 4096}" ;;
-8B) keys="init: {architecture: qwen3, layers: 36, hidden: 4096, heads: 32, kv_heads: 8, intermediate: 12288, tie: false, head_dim: 128, vocab: 151936, max_positions: 4096}" ;;
-*) [ -d "$model" ] || { echo "$model: neither 0.6B nor 8B nor a folder" >&2; exit 2; }
-   keys="path: $model" ;;
-esac
+if keys=$(qwen3_init "$model"); then
+  keys="init: {$keys}"
+elif [ -d "$model" ]; then
+  keys="path: $(cd "$model" && pwd)"
+else
+  echo "$model: none of 0.6B, 1.7B, 8B, and no folder" >&2
+  exit 2
+fi
 options=() others=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -59,6 +66,7 @@ while [ $# -gt 0 ]; do
   *) others+=("$1"); shift ;;
   esac
 done
+cd "$here/../.."
 runs=${ZK_RUNS:-runs}/bench
 mkdir -p "$runs"
 cat >"$runs/unique.yaml" <<END
