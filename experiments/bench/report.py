@@ -73,10 +73,9 @@ def tally(targets):
             f"{count['not measured']} not measured")
 
 
-def write(ours, lines, folder, targets=(), **more):
-    """ours: the JSON of `zerokl bench`; lines: of torch_rivals.py; more: kept in the JSON. Returns the path of the .md."""
+def write(ours, versions, folder, targets=(), **more):
+    """ours: the JSON of `zerokl bench`, joined with its rivals; versions: of these; more: kept in the JSON. Returns the path of the .md."""
     gpu, date = nvidia_smi(), datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    versions = join(ours, lines)
     name = re.sub(r"[^a-z0-9]+", "-", (gpu.get("name") or ours["device"].split(",")[0]).lower()).strip("-")
     out = pathlib.Path(folder) / f"{name}-{date}"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +101,8 @@ def main():
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     ours = json.loads(pathlib.Path(sys.argv[1]).read_text())
-    print(write(ours, [] if sys.argv[2] == "-" else read_lines(sys.argv[2]), sys.argv[3]))
+    versions = join(ours, [] if sys.argv[2] == "-" else read_lines(sys.argv[2]))
+    print(write(ours, versions, sys.argv[3]))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def bench_row(target, rows):
 
 def generation_floor(shape, load, bytes_per_s, flops_per_s):
     """Tokens a second if the bytes of decoding (weights once a step, each sequence's cache for each token) and the products of prefilling took all the time."""
-    layers, hidden, heads, kv_heads, inner, tied = SHAPES[shape]
+    layers, hidden, heads, kv_heads, inner, _ = SHAPES[shape]
     weights = layers * hidden * HEAD_DIM * (2 * heads + 2 * kv_heads) + layers * 3 * hidden * inner
     cache = 2 * layers * kv_heads * HEAD_DIM * 2  # bytes of a token's keys and values
     jobs = lengths(load)

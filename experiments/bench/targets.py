@@ -3,8 +3,8 @@
 then a table of targets with a verdict for each row, in FOLDER/<gpu>-<date>.md and .json.
 
 Each piece is a process with a time limit, and what it printed stays in runs/bench/targets/: one that fails leaves the others, and running again makes only
-what is missing (--again: everything). PyTorch takes many seconds to be imported, so each rival does that while the piece before it runs. ZK_BUILD names a
-build other than build/, ZK_RUNS a folder other than runs/.
+what is missing, or what another build of zerokl made (--again: everything). PyTorch takes many seconds to be imported, so each rival does that while the
+piece before it runs. ZK_BUILD names a build other than build/, ZK_RUNS a folder other than runs/.
 """
 import argparse
 import json
@@ -22,8 +22,8 @@ import target_rows  # noqa: E402
 from workload import LOADS  # noqa: E402
 
 OUT = pathlib.Path(os.environ.get("ZK_RUNS", HERE.parent.parent / "runs")).resolve() / "bench/targets"
-KERNELS = ("linear", "linear_parts", "linear_norm", "lmhead", "attention", "rows", "rope_cache")
-BENCH = ("bench", "--device", "cuda", "-s", "0.03", "--json")
+KERNELS = ("linear", "linear_parts", "linear_norm", "lmhead", "attention", "rows", "rope_cache", "rope_attention")
+BENCH = ("bench", "--device", "cuda", "--json")
 
 
 def generation(shape, load, numerics, *settings):
@@ -53,13 +53,30 @@ PIECES = {
 RIVALS = ("torch_rivals", "rival_graph", "rival_transformers")
 
 
+def is_rival(name):
+    return PIECES[name][1][0] in RIVALS
+
+
+def forget(name):
+    for kind in ("done", "json"):
+        (OUT / f"{name}.{kind}").unlink(missing_ok=True)
+
+
+def forget_other_builds(version):
+    """What zerokl of another version made is not put beside what this one makes; rivals stay."""
+    made_by = OUT / "version"
+    if not made_by.exists() or made_by.read_text() != version:
+        for name in PIECES:
+            if not is_rival(name):
+                forget(name)
+    made_by.write_text(version)
+
+
 def start(name, zerokl):
     """The piece's process, with a group of its own, whose output goes to OUT/name.out. A rival waits for a line before it begins."""
     what = PIECES[name][1]
-    is_rival = what[0] in RIVALS
-    command = [sys.executable, "-W", "ignore", str(HERE / "rival_ready.py"), *what] if is_rival else [zerokl, *what] if what[0] == "bench" else what
-    for kind in ("done", "json"):
-        (OUT / f"{name}.{kind}").unlink(missing_ok=True)
+    command = [sys.executable, "-W", "ignore", str(HERE / "rival_ready.py"), *what] if is_rival(name) else [zerokl, *what] if what[0] == "bench" else what
+    forget(name)
     with open(OUT / f"{name}.out", "w") as log:
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
@@ -92,7 +109,7 @@ def last_line(name):
 def run_pieces(names, again, seconds, zerokl):
     begun = time.monotonic()
     todo = [name for name in names if again or not (OUT / f"{name}.done").exists()]
-    rivals = [name for name in todo if PIECES[name][1][0] in RIVALS]
+    rivals = [name for name in todo if is_rival(name)]
     ready = {}  # the next rival: it imports PyTorch while the piece before it runs
     try:
         for name in todo:
@@ -132,20 +149,25 @@ def main():
     parser.add_argument("--again", action="store_true", help="also what an earlier run made")
     parser.add_argument("--seconds", type=float, default=420, help="for everything: what does not fit is left for the next run (default 420)")
     args = parser.parse_args()
+    names = args.only.split(",")
+    if unknown := set(names) - set(PIECES):
+        parser.error("no such piece: " + ", ".join(sorted(unknown)))
     build = pathlib.Path(os.environ.get("ZK_BUILD", HERE.parent.parent / "build")).resolve()
     os.environ["ZK_BUILD"] = str(build)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # by way of what is to be tidied up
     OUT.mkdir(parents=True, exist_ok=True)
-    run_pieces([name for name in PIECES if name in args.only.split(",")], args.again, args.seconds, str(build / "zerokl"))
+    zerokl = str(build / "zerokl")
+    forget_other_builds(subprocess.run([zerokl, "--version"], capture_output=True, text=True, check=True).stdout)
+    run_pieces([name for name in PIECES if name in names], args.again, args.seconds, zerokl)
     ours, cudnn, lines = collect()
     if ours is None:
         sys.exit("no `zerokl bench` ran: no table")
-    report.join(ours, cudnn)
+    versions = report.join(ours, cudnn)
     ceilings = ours["copy_gb_per_s"] * 1e9, ours["gflop_per_s"] * 1e9
     targets = target_rows.judge({(row["operation"], row["shape"]): row for row in ours["rows"]}, lines, ceilings if all(ceilings) else None)
     print("\n".join(report.target_table(targets)))
     print(report.tally(targets))
-    print(report.write(ours, cudnn, args.folder, targets, generation=[{"piece": "-".join(about), **line} for about, line in lines.items()]))
+    print(report.write(ours, versions, args.folder, targets, generation=[{"piece": "-".join(about), **line} for about, line in lines.items()]))
 
 
 if __name__ == "__main__":

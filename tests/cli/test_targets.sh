@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# experiments/bench/targets.py with a zerokl that only says what it is told: verdicts on its rows, a piece that fails, and a second run that makes what is missing.
+# experiments/bench/targets.py with a zerokl that only says what it is told: verdicts on its rows, a piece that fails, and a second run that makes what
+# is missing or was made by another build.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 command -v python3 >/dev/null || { echo "no python3: nothing to test"; exit 0; }
 mkdir build
 cat >build/zerokl <<'END'
 #!/usr/bin/env bash
+[ "$1" != --version ] || { cat "$ZK_TMP/version"; exit; }
 echo "$*" >>"$ZK_TMP/calls"
 row() { printf '{"operation": "linear forward", "shape": "%s", "us": 10, "rate": 1, "unit": "GB/s", "floor": %s, "rival": "cuBLAS", "rival_us": %s, "x_rival": %s}' "$@"; }
 case $1 in
@@ -18,6 +20,7 @@ rollout)
 esac
 END
 chmod +x build/zerokl
+echo one >version
 export ZK_TMP ZK_BUILD=$ZK_TMP/build ZK_RUNS=$ZK_TMP/runs
 targets() { expect 0 python3 "$ZK_SOURCE/experiments/bench/targets.py" "$ZK_TMP/results" --only kernels,model,0.6B-bf16 "$@"; }
 targets
@@ -34,4 +37,21 @@ targets
 [ "$(cut -d' ' -f1 calls)" = bench ] || fail "made again: $(cat calls)"
 targets --again
 [ "$(wc -l <calls)" = 4 ] || fail "not made again: $(cat calls)"
+: >calls
+echo two >version
+targets
+[ "$(wc -l <calls)" = 3 ] || fail "pieces of another build are kept: $(cat calls)"
+targets --seconds 1 # the piece that fails
+says "model: no time left"
+echo three >version
+expect 1 python3 "$ZK_SOURCE/experiments/bench/targets.py" results --only kernels --seconds 1
+tells "no \`zerokl bench\` ran: no table"
+expect 2 python3 "$ZK_SOURCE/experiments/bench/targets.py" results --only kernels,modell
+tells "no such piece: modell"
+
+# All of a GPU's suites are among the pieces.
+suites=$("$ZK" bench --help | tr -s ' \n' ' ' | sed -n 's/.*Suites: \([a-z, ]*\), model; .* on a GPU \([a-z_, ]*\)\. The.*/\1, \2/p' | tr -d ,)
+for suite in ${suites:?}; do
+  grep -q "^bench .* $suite\( \|\$\)" calls || fail "targets.py leaves the suite $suite out"
+done
 echo ok
