@@ -83,6 +83,7 @@ static zk_engine_stats since(const zk_engine_stats *before, const zk_engine_stat
   zk_engine_stats d = *now;
   d.steps -= before->steps, d.preemptions -= before->preemptions, d.drafted -= before->drafted, d.accepted -= before->accepted;
   d.graph_steps -= before->graph_steps, d.late_steps -= before->late_steps, d.thrown_rows -= before->thrown_rows, d.device_s -= before->device_s;
+  d.reused_rows -= before->reused_rows;
   return d;
 }
 
@@ -128,10 +129,10 @@ static zk_status measure(zk_session *s, zk_engine *engine, const zk_workload *w,
   zk_engine_get_stats(engine, &now);
   zk_engine_stats stats = since(&before, &now);
   uint64_t sums[] = {generated, stats.steps, stats.preemptions, stats.drafted, stats.accepted, stats.graph_steps, stats.thrown_rows,
-                     (uint64_t)(stats.device_s * 1e9), stats.late_steps};
+                     (uint64_t)(stats.device_s * 1e9), stats.late_steps, stats.reused_rows};
   ZK_TRY(zk_comm_sum_u64(s->comm, sums, sizeof sums / sizeof *sums));
   stats.steps = sums[1], stats.preemptions = sums[2], stats.drafted = sums[3], stats.accepted = sums[4];
-  stats.graph_steps = sums[5], stats.thrown_rows = sums[6], stats.device_s = (double)sums[7] * 1e-9, stats.late_steps = sums[8];
+  stats.graph_steps = sums[5], stats.thrown_rows = sums[6], stats.device_s = (double)sums[7] * 1e-9, stats.late_steps = sums[8], stats.reused_rows = sums[9];
   if (sums[0] != (uint64_t)w->total_new)
     return ZK_FAIL(ZK_INTERNAL, "%llu tokens were generated, not %lld", (unsigned long long)sums[0], (long long)w->total_new);
   return zk_comm_agree(s->comm, zk_comm_rank(s->comm) == 0 ? print(s, w, &stats, sums[0], seconds) : ZK_OK);
