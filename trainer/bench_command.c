@@ -82,8 +82,8 @@ static const struct argp parser = {
     .args_doc = "[SUITE...]",
     .doc =
         "Measures operations: shape, microseconds, rate, percentage of the machine's floor, times the rival's speed.\v"
-        "Suites: linear, lmhead, model; on a CPU tc_gemm; on a GPU linear_parts, linear_norm, attention, rows, rope_cache, rope_attention. The rival is OpenBLAS on the same threads and instruction set "
-        "(ZK_CPU_ISA); on a GPU cuBLAS's default, and cuBLASLt without split-K. GPU rows are of numerics bf16."};
+        "Suites: linear, lmhead, model; on a CPU tc_gemm; on a GPU linear_parts, linear_norm, attention, rows, rope_cache, rope_attention. The rival is OpenBLAS "
+        "on the same threads and instruction set (ZK_CPU_ISA); on a GPU cuBLAS's default, and cuBLASLt without split-K. GPU rows are of numerics bf16."};
 
 static bool is_wanted(const bench_args *args, const char *name) {
   for (int i = 0; i < args->num_suites; i++)
