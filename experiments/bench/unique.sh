@@ -4,7 +4,7 @@
 #   MODEL: 0.6B, 1.7B or 8B (Qwen3's shape, random weights), or a model's folder. Without --batch: 1, 7, 64, 256 and 1,000.
 # Lines are added to runs/bench/unique-MODEL.jsonl, so that a long experiment can be made in pieces, in any order: they must agree, too.
 #   unique.sh --judge FILE...   exits 0 if all bf16 lines of one model, temperature and length have one and the same completion, and vendor's
-#                               (if there are any) more than one in some batch
+#                               (if there are any) more than one
 # ZK_BUILD names a build other than build/. Completions have 64 tokens; rollout.max_new_tokens=16 makes an 8B model's piece of batch 1 four times shorter.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -34,7 +34,7 @@ judge() {
     END {
       for (kind in different) {
         printf "%s: bf16 %d unique of %d in batches of%s", kind, different[kind], completions[kind], batches[kind]
-        if (vendor[kind]) printf "; vendor %d in one batch", vendor[kind]
+        if (vendor[kind]) printf "; vendor %d", vendor[kind]
         bad = different[kind] > 1 || vendor[kind] == 1
         print bad ? ": NOT as it should be" : ""
         failed += bad; some = 1

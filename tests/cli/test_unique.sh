@@ -9,14 +9,14 @@ judge() { expect "$1" "$unique" --judge pieces; }
 
 { piece bf16 7 1.0 16 1 aa; piece bf16 64 1.0 16 1 aa; piece vendor 7 1.0 16 9 bb; piece vendor 64 1.0 16 172 bb; } >pieces
 judge 0
-says "temperature 1.0, 16 tokens: bf16 1 unique of 2000 in batches of 7 64; vendor 172 in one batch"
+says "temperature 1.0, 16 tokens: bf16 1 unique of 2000 in batches of 7 64; vendor 172"
 piece bf16 256 0.0 16 1 cc >>pieces # another temperature has another completion
 judge 0
 [ "$(wc -l <out)" = 2 ] || fail "not a line for each temperature"
 cp pieces good
 piece bf16 1 1.0 16 1 dd >>pieces # one in each batch, and not the same
 judge 1
-says "bf16 2 unique of 3000 in batches of 7 64 1; vendor 172 in one batch: NOT as it should be"
+says "bf16 2 unique of 3000 in batches of 7 64 1; vendor 172: NOT as it should be"
 { cat good; piece bf16 1 1.0 16 3 aa; } >pieces
 judge 1
 says "bf16 3 unique of 3000"
