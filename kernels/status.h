@@ -16,7 +16,7 @@
   X(MISMATCH, 1, "bits differ")                                                                                        \
   X(NOT_FINITE, 1, "not finite")             /* NaN or infinity where a number must be */                              \
   X(COMM, 1, "communication failed")                                                                                   \
-  X(INTERRUPTED, 1, "interrupted")                                                                                     \
+  X(INTERRUPTED, 3, "interrupted")           /* a signal asked a run to stop; its checkpoint is written */              \
   X(INTERNAL, 1, "internal error")
 
 typedef enum {
@@ -67,7 +67,7 @@ const char *zk_status_message(void);
 const char *zk_status_frames(void);
 void zk_status_clear(void);
 const char *zk_status_text(zk_status status);   // "bad input"
-int zk_status_exit_code(zk_status status);      // 0, 1 or 2
+int zk_status_exit_code(zk_status status);      // 0 to 3
 
 #ifdef __cplusplus
 }

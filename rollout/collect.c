@@ -6,6 +6,7 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "shared/watch.h"
 
 // What one rank has to tell of one finished sample; bytes follow: prompt tokens (of sample 0 only), tokens, logprobs.
 typedef struct {
@@ -111,7 +112,9 @@ static zk_status take_finished(collection *c) {
 }
 
 static zk_status sample_all(collection *c) {
+  int rank;
   while (!c->exhausted || zk_engine_num_open(c->engine)) {
+    if (c->request->may_stop && zk_watch_stop(&rank)) return ZK_FAIL(ZK_INTERRUPTED, "step %u was dropped while sampling", c->request->step);
     ZK_TRY(refill(c));
     ZK_TRY(zk_engine_step(c->engine));
     zk_comm_counter_progress(c->session->comm);

@@ -12,6 +12,7 @@ typedef struct {
   int32_t num_prompts, samples_per_prompt;
   uint32_t step;            // names the random numbers
   const char *what;         // for the progress line
+  bool may_stop;            // ends with ZK_INTERRUPTED, its samples dropped, when a signal asks for a stop (shared/stop.h)
 } zk_collect_request;
 
 typedef struct {

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "shared/log.h"
+#include "shared/watch.h"
 
 #define BUCKET_BYTES ((size_t)256 << 20) // of one MPI message: counts are ints
 
@@ -39,11 +40,13 @@ static zk_status fail_mpi(int code, const char *what) {
 }
 
 static zk_status wait_request(MPI_Request *request, const char *what) {
+  zk_watch_waiting(what);
   for (int done = 0, round = 0; !done;) {
     int code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
     if (code != MPI_SUCCESS) return fail_mpi(code, what);
     if (!done) nap(&round);
   }
+  zk_watch_waiting(NULL);
   return ZK_OK;
 }
 
@@ -83,6 +86,11 @@ static zk_status start_mpi(zk_comm *c) {
                           &c->counter_window);
   if (code != MPI_SUCCESS) return fail_mpi(code, "MPI_Win_allocate");
   MPI_Win_lock_all(0, c->counter_window);
+  zk_log_set_rank(c->rank, c->size);
+  zk_watch_place place = {0};
+  if (c->rank == 0) zk_watch_listen(c->size, &place);
+  ZK_TRY(zk_comm_broadcast(c, 0, &place, sizeof place));
+  zk_watch_join(c->rank, c->size, &place);
   return ZK_OK;
 }
 
@@ -92,7 +100,6 @@ zk_status zk_comm_open(zk_comm **out) {
   c->size = c->local_size = 1;
   *out = c;
   if (launched_by_mpi()) ZK_TRY(start_mpi(c));
-  zk_log_set_rank(c->rank, c->size);
   return ZK_OK;
 }
 
@@ -103,6 +110,7 @@ void zk_comm_close(zk_comm *c) {
     MPI_Win_free(&c->counter_window);
     MPI_Comm_free(&c->world);
     MPI_Finalize();
+    zk_watch_leave(false);
   }
   free(c);
 }
@@ -141,6 +149,7 @@ bool zk_comm_cores_are_shared(zk_comm *c) {
 
 _Noreturn void zk_comm_abort(zk_comm *c, int exit_code) {
   fflush(NULL);
+  zk_watch_leave(true);
   if (c && c->uses_mpi) MPI_Abort(c->world, exit_code);
   _Exit(exit_code);
 }
@@ -296,11 +305,13 @@ zk_status zk_comm_all_to_all(zk_comm *c, const void *send, const size_t *send_by
       code = MPI_Isend((const char *)send + send_offsets[q], (int)send_bytes[q], MPI_BYTE, q, 2, c->world, &requests[n++]);
     if (code != MPI_SUCCESS) st = fail_mpi(code, "all-to-all");
   }
+  zk_watch_waiting("all-to-all");
   for (int done = 0, round = 0; !done && st == ZK_OK;) {
     int code = MPI_Testall(n, requests, &done, MPI_STATUSES_IGNORE);
     if (code != MPI_SUCCESS) st = fail_mpi(code, "all-to-all");
     if (!done) nap(&round);
   }
+  zk_watch_waiting(NULL);
   free(requests);
   return st;
 }

@@ -37,7 +37,7 @@ static void print_help(FILE *out) {
                "On-policy reinforcement learning whose sampler and trainer agree bit for bit.\n\nCommands:\n");
   for (int i = 0; i < NUM_COMMANDS; i++) fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
   fprintf(out, "\n`zerokl COMMAND --help` explains a command, `zerokl --version` the build. Workers: `mpirun -n N zerokl train ...`.\n"
-               "ZK_LOG=debug tells more. Exit codes: 0 success; 1 failed or differs; 2 bad input, or could not be checked.\n");
+               "ZK_LOG=debug tells more. Exit codes: 0 success; 1 failed or differs; 2 bad input, or could not be checked;\n3 stopped by a signal, with a checkpoint.\n");
 }
 
 static zk_status dispatch(int argc, char **argv) {

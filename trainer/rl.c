@@ -8,6 +8,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/version.h"
+#include "shared/watch.h"
 #include "trainer/evaluate.h"
 #include "trainer/policy_loss.h"
 
@@ -51,7 +52,7 @@ zk_status zk_rl_sample(zk_session *s, zk_engine *engine, const char *identity, i
   const zk_config *c = &s->config;
   zk_collect_request q = {.split = ZK_SPLIT_TRAIN, .first_index = (uint64_t)(step - 1) * (uint64_t)c->rollout.prompts_per_step,
                           .num_prompts = c->rollout.prompts_per_step, .samples_per_prompt = c->rollout.samples_per_prompt, .step = (uint32_t)step,
-                          .what = "sample"};
+                          .what = "sample", .may_stop = true};
   ZK_TRY(zk_collect(s, engine, &q, t, collect));
   ZK_TRY(zk_rl_describe(s, identity, step, weights_hash, t));
   ZK_TRY(zk_rewards_shuffle(c, t));
@@ -156,6 +157,7 @@ static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line
   if (!wants_evaluation(c, step)) return ZK_OK;
   zk_evaluation e;
   double start = zk_clock_s();
+  zk_watch_doing("evaluating after step %lld", (long long)step);
   ZK_TRY(zk_evaluate(&run->session, run->engine, c->eval.prompts, c->eval.samples, (uint32_t)step, &e));
   zk_evaluation_put(&e, line);
   zk_metrics_put_double(line, "time/eval", zk_clock_s() - start);
@@ -166,14 +168,17 @@ static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line
 static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_line *line) {
   const zk_config *c = &run->session.config;
   x->start_s = zk_clock_s();
+  zk_watch_doing("sampling step %lld", (long long)step);
   ZK_TRY(zk_rl_sample(&run->session, run->engine, run->identity, step, run->weights_hash, &x->t, &x->collect, &x->advantage));
   ZK_TRY(zk_comm_agree(run->session.comm, refuse(run, &x->t)));
   double sampled = zk_clock_s();
   x->rollout_s = sampled - x->start_s;
+  zk_watch_doing("computing the gradient of step %lld", (long long)step);
   ZK_TRY(gradient(run, x));
   double trained = zk_clock_s();
   ZK_TRY(write_trajectory(run, step, x));
   double written = zk_clock_s();
+  zk_watch_doing("updating in step %lld", (long long)step);
   x->lr = zk_learning_rate(c, step);
   ZK_TRY(zk_updater_apply(&run->updater, x->lr, &x->update));
   x->write_s = written - trained;
@@ -201,12 +206,14 @@ static zk_status begin(zk_run *run) {
 zk_status zk_rl_train(zk_run *run) {
   if (zk_run_is_new(run)) ZK_TRY(begin(run));
   for (int64_t step = run->step + 1; step <= run->session.config.run.steps; step++) {
+    ZK_TRY(zk_run_check_stop(run));
     step_state x = {0};
     zk_metrics_line line;
     zk_metrics_line_init(&line, step);
     zk_status st = run_step(run, step, &x, &line);
     zk_metrics_line_free(&line);
     free_step(&x);
+    if (st == ZK_INTERRUPTED) return zk_run_stop(run);
     if (st != ZK_OK) return st;
   }
   return ZK_OK;

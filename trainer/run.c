@@ -6,6 +6,8 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "shared/stop.h"
+#include "shared/watch.h"
 #include "trainer/plan.h"
 #include "trainer/run_folder.h"
 
@@ -21,6 +23,15 @@ static zk_status open_directory(zk_run *run, const zk_config *config, int64_t *f
   if (*from < 0 && config->run.resume == ZK_CONFIG_RESUME_MUST)
     return ZK_FAIL(ZK_BAD_INPUT, "%s holds no complete checkpoint and run.resume is must", config->run.dir);
   return zk_metrics_open(zk_run_dir_metrics_path(run->dir).s, &run->metrics);
+}
+
+static zk_path checkpoint_path(const zk_run *run, int64_t step) {
+  return zk_path_make("%s/checkpoints/step_%06lld", run->session.config.run.dir, (long long)step);
+}
+
+static void note_checkpoint(zk_run *run, int64_t step) {
+  run->checkpoint_step = step;
+  zk_watch_checkpoint(checkpoint_path(run, step).s);
 }
 
 static zk_status open_parts(zk_run *run, const zk_config *config, zk_comm *comm, int64_t from) {
@@ -41,14 +52,19 @@ static zk_status open_parts(zk_run *run, const zk_config *config, zk_comm *comm,
   ZK_TRY(zk_checkpoint_read_optimizer(&run->updater, dir.s, &state));
   if (strcmp(state.kind, run->kind)) return ZK_FAIL(ZK_BAD_INPUT, "%s is a run of `zerokl %s`, not of `zerokl %s`", config->run.dir, state.kind, run->kind);
   run->step = state.step, run->weights_hash = state.weights_hash, run->state_hash = state.state_hash;
+  note_checkpoint(run, from);
+  // Later checkpoints copy the tokenizer's files: from the one that is never removed.
+  zk_path first = zk_path_make("%s/checkpoints/step_000000", config->run.dir);
+  if (zk_checkpoint_is_complete(first.s)) snprintf(s->model_dir, sizeof s->model_dir, "%s", first.s);
   if (from > 0) ZK_LOG(INFO, "run", "%s: going on after step %lld", config->run.dir, (long long)from);
   return ZK_OK;
 }
 
 zk_status zk_run_open(const zk_config *config, zk_comm *comm, const char *kind, zk_run *out) {
   memset(out, 0, sizeof *out);
-  out->kind = kind;
+  out->kind = kind, out->checkpoint_step = -1;
   int64_t from = -1;
+  zk_stop_catch();
   ZK_TRY(zk_updater_check_workers(config, comm));
   zk_status st = zk_config_identity_text(config, &out->identity);
   if (st == ZK_OK && zk_comm_rank(comm) == 0) st = open_directory(out, config, &from);
@@ -75,8 +91,10 @@ static zk_status checkpoint(zk_run *run, int64_t step) {
   zk_checkpoint_state state = {.step = step, .weights_hash = run->weights_hash, .state_hash = run->state_hash};
   memcpy(state.kind, run->kind, strlen(run->kind) + 1);
   double start = zk_clock_s();
+  zk_watch_doing("writing the checkpoint of step %lld", (long long)step);
   zk_status st = zk_checkpoint_write(&run->updater, run->dir, &state, run->session.config.checkpoint.keep);
   run->checkpoint_s = zk_clock_s() - start;
+  if (st == ZK_OK) note_checkpoint(run, step);
   return st;
 }
 
@@ -101,4 +119,25 @@ zk_status zk_run_finish_step(zk_run *run, int64_t step, const zk_update_result *
   run->step = step;
   if (step == c->run.steps || (c->checkpoint.every && step % c->checkpoint.every == 0)) return checkpoint(run, step);
   return ZK_OK;
+}
+
+zk_status zk_run_stop(zk_run *run) {
+  zk_comm *comm = run->session.comm;
+  int rank;
+  uint64_t who[2] = {(uint64_t)zk_watch_stop(&rank), 0}; // of several ranks' signals, the largest and one of its ranks
+  uint64_t mine = who[0];
+  ZK_TRY(zk_comm_max_u64(comm, who, 1));
+  if (mine == who[0]) who[1] = (uint64_t)rank;
+  ZK_TRY(zk_comm_max_u64(comm, who + 1, 1));
+  if (run->checkpoint_step != run->step) ZK_TRY(checkpoint(run, run->step));
+  return zk_comm_agree(comm, ZK_FAIL(ZK_INTERRUPTED, "%s reached rank %d; stopped after step %lld with a checkpoint, %s: start the same command again, with any "
+                                     "number of workers, and it goes on from there", zk_stop_name((int)who[0]), (int)who[1], (long long)run->step,
+                                     checkpoint_path(run, run->step).s));
+}
+
+zk_status zk_run_check_stop(zk_run *run) {
+  int rank;
+  uint64_t asked = zk_watch_stop(&rank) != 0;
+  ZK_TRY(zk_comm_max_u64(run->session.comm, &asked, 1));
+  return asked ? zk_run_stop(run) : ZK_OK;
 }

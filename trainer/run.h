@@ -17,6 +17,7 @@ typedef struct zk_run {
   zk_metrics *metrics;     // rank 0; NULL elsewhere
   char *identity;          // the config's identity text
   int64_t step;            // steps done
+  int64_t checkpoint_step; // the newest complete checkpoint; -1: none
   double checkpoint_s;     // what the last checkpoint took; a step's line is written before its own
   uint64_t weights_hash, state_hash; // after `step`
 } zk_run;
@@ -30,5 +31,10 @@ bool zk_run_is_new(const zk_run *run); // nothing is on disk yet but config.yaml
 zk_status zk_run_begin(zk_run *run, zk_metrics_line *line);
 // After an update: appends the step's line (rank 0), writes a checkpoint when one is due. `line` is complete but for hashes and memory. Collective.
 zk_status zk_run_finish_step(zk_run *run, int64_t step, const zk_update_result *result, zk_metrics_line *line);
+// Between steps: goes on, unless a signal that some rank caught asks for a stop; then as zk_run_stop. Collective.
+zk_status zk_run_check_stop(zk_run *run);
+// Writes a checkpoint of the state after run->step when there is none yet, and returns ZK_INTERRUPTED, saying which signal and how to go on. For a
+// stop that all ranks know of, at a moment when weights and moments are those of run->step. Collective.
+zk_status zk_run_stop(zk_run *run);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "shared/watch.h"
 #include "trainer/evaluate.h"
 
 // One demonstration appended to tokens; *num_prompt: its prompt's length.
@@ -87,6 +88,8 @@ static zk_status run_step(zk_run *run, int64_t step, const zk_sequences *seqs, z
 
 zk_status zk_sft_train(zk_run *run) {
   for (int64_t step = zk_run_is_new(run) ? 0 : run->step + 1; step <= run->session.config.run.steps; step++) {
+    if (step) ZK_TRY(zk_run_check_stop(run));
+    zk_watch_doing("training in step %lld", (long long)step);
     zk_sequences seqs = {0};
     zk_metrics_line line;
     zk_metrics_line_init(&line, step);

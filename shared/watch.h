@@ -1,0 +1,33 @@
+// Ranks that watch each other: a rank that dies or stops ends the job with one message, in place of others that wait for it for ever.
+//
+// A thread a rank, beside MPI, and a TCP link from every rank to rank 0. A rank says once a second that it is there and what it does. A link that
+// closes without a word is a death, noticed at once; silence for ZK_WATCH_LIMIT_S seconds (default 30, 0: for ever) is a rank that hangs, or a host
+// that is gone. Rank 0 then says which rank, what it did, and where the last good checkpoint is, and the job ends with exit code 1. If rank 0
+// is lost, rank 1 says so. A rank whose threads all stand still is seen; one whose main thread alone waits for ever (a kernel that does not
+// return) still answers.
+//
+// Signals that ask for a stop (shared/stop.h) go the same way to all ranks.
+#ifndef ZK_SHARED_WATCH_H
+#define ZK_SHARED_WATCH_H
+
+#include <stdbool.h>
+
+#include "shared/watch_link.h"
+
+// Before the watch: rank 0 opens its socket; then *place goes to all ranks. Failure: place->num_addresses is 0, and nobody watches.
+void zk_watch_listen(int size, zk_watch_place *place);
+// Joins, and starts the thread. A rank that cannot join warns and goes on unwatched. Rank 0 does not wait for the others.
+void zk_watch_join(int rank, int size, const zk_watch_place *place);
+// This rank ends on purpose, or has failed alone and said so itself (has_spoken): nobody else is to speak. Stops the thread.
+void zk_watch_leave(bool has_spoken);
+
+// What this rank does now ("sampling step 7"), for the message. Cheap; a no-op without a watch.
+void zk_watch_doing(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+// The collective this rank waits in, a constant text; NULL: in none.
+void zk_watch_waiting(const char *operation);
+// Rank 0: the last good checkpoint.
+void zk_watch_checkpoint(const char *path);
+// The signal that some rank has caught, and that rank; 0: none. Other ranks know within a second, not at the same moment.
+int zk_watch_stop(int *rank);
+
+#endif

@@ -1,0 +1,125 @@
+// Listening, connecting and whole frames over TCP (IPv4).
+#define _GNU_SOURCE // accept4
+#include "shared/watch_link.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "shared/clock.h"
+
+enum { CONNECT_MS = 3000, ANSWER_S = 5, HELLO_S = 1 };
+
+// Loopback first, for ranks of this host: elsewhere it is refused at once, or answers without the token.
+static void list_addresses(zk_watch_place *place) {
+  struct ifaddrs *all = NULL;
+  const uint16_t room = sizeof place->addresses / sizeof *place->addresses;
+  place->addresses[place->num_addresses++] = htonl(INADDR_LOOPBACK);
+  if (getifaddrs(&all)) return;
+  for (const struct ifaddrs *i = all; i && place->num_addresses < room; i = i->ifa_next) {
+    if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !(i->ifa_flags & IFF_UP) || i->ifa_flags & IFF_LOOPBACK) continue;
+    place->addresses[place->num_addresses++] = ((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr.s_addr;
+  }
+  freeifaddrs(all);
+}
+
+zk_status zk_watch_link_listen(int backlog, zk_watch_place *place, int *fd) {
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY)};
+  socklen_t bytes = sizeof at;
+  memset(place, 0, sizeof *place);
+  *fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  bool ok = *fd >= 0 && !bind(*fd, (const struct sockaddr *)&at, sizeof at) && !listen(*fd, backlog) &&
+            !getsockname(*fd, (struct sockaddr *)&at, &bytes) && getrandom(&place->token, sizeof place->token, 0) == (ssize_t)sizeof place->token;
+  if (!ok) {
+    zk_status st = ZK_FAIL(ZK_COMM, "cannot listen for other ranks: %s", strerror(errno));
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+    return st;
+  }
+  place->port = at.sin_port;
+  list_addresses(place);
+  return ZK_OK;
+}
+
+static void set_timeout(int fd, int seconds) {
+  struct timeval limit = {.tv_sec = seconds};
+  (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+}
+
+// A connected socket, or -1.
+static int reach(uint32_t address, uint16_t port) {
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = address, .sin_port = port};
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error = 0;
+  socklen_t bytes = sizeof error;
+  if (fd < 0) return -1;
+  bool ok = !connect(fd, (const struct sockaddr *)&to, sizeof to);
+  if (!ok && errno == EINPROGRESS) {
+    struct pollfd wait = {.fd = fd, .events = POLLOUT};
+    ok = poll(&wait, 1, CONNECT_MS) == 1 && !getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &bytes) && !error;
+  }
+  if (ok) return fd;
+  close(fd);
+  return -1;
+}
+
+// A whole first frame within so many seconds; a blocking read, which does not last.
+static bool first_frame(int fd, int seconds, uint64_t token, zk_watch_frame *out) {
+  struct pollfd wait = {.fd = fd, .events = POLLIN};
+  set_timeout(fd, seconds);
+  return poll(&wait, 1, seconds * 1000) == 1 && recv(fd, out, sizeof *out, MSG_WAITALL) == (ssize_t)sizeof *out && out->token == token;
+}
+
+zk_status zk_watch_link_connect(const zk_watch_place *place, const zk_watch_frame *hello, zk_watch_frame *answer, int *fd) {
+  for (int i = 0; i < place->num_addresses; i++) {
+    *fd = reach(place->addresses[i], place->port);
+    if (*fd >= 0 && zk_watch_link_send(*fd, hello) && first_frame(*fd, ANSWER_S, place->token, answer)) return ZK_OK;
+    if (*fd >= 0) close(*fd);
+  }
+  *fd = -1;
+  return ZK_FAIL(ZK_COMM, "rank 0 on port %d answers at none of its %d addresses", ntohs(place->port), place->num_addresses);
+}
+
+int zk_watch_link_accept(int listen_fd, uint64_t token, zk_watch_frame *hello) {
+  int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+  if (fd < 0) return -1;
+  if (first_frame(fd, HELLO_S, token, hello)) return fd;
+  close(fd);
+  return -1;
+}
+
+bool zk_watch_link_send(int fd, const zk_watch_frame *frame) {
+  ssize_t n = send(fd, frame, sizeof *frame, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return n == (ssize_t)sizeof *frame || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+void zk_watch_link_farewell(int fd, const zk_watch_frame *frame) {
+  (void)zk_watch_link_send(fd, frame);
+  (void)shutdown(fd, SHUT_WR);
+}
+
+void zk_watch_link_drain(int fd, double until_s) {
+  char unread[4096];
+  for (double left_s; (left_s = until_s - zk_clock_s()) > 0;) {
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    if (poll(&wait, 1, (int)(left_s * 1000) + 1) != 1 || recv(fd, unread, sizeof unread, MSG_DONTWAIT) <= 0) break;
+  }
+  close(fd);
+}
+
+int zk_watch_link_receive(int fd, zk_watch_frame *buffer, size_t *used) {
+  ssize_t n = recv(fd, (char *)buffer + *used, sizeof *buffer - *used, MSG_DONTWAIT);
+  if (n < 0) return errno == EAGAIN || errno == EINTR ? 0 : -1;
+  if (n == 0) return -1;
+  *used += (size_t)n;
+  if (*used < sizeof *buffer) return 0;
+  *used = 0;
+  return 1;
+}
