@@ -1,5 +1,6 @@
 // Devices and streams: what is common to every kind of device. The kind's own part is its zk_backend.
 #include "kernels/backend.h"
+#include "kernels/faults.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,14 @@ int zk_device_count(zk_device_kind kind) {
   if (kind == ZK_DEVICE_CUDA) return zk_backend_cuda.count();
 #endif
   return kind == ZK_DEVICE_CPU ? zk_backend_cpu.count() : 0;
+}
+
+bool zk_faults_are_built(void) {
+#ifdef ZK_WITH_FAULTS
+  return true;
+#else
+  return false;
+#endif
 }
 
 zk_status zk_device_open(zk_device_kind kind, int ordinal, zk_device **out) {

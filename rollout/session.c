@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "kernels/check.h"
+#include "shared/comm_same.h"
 #include "shared/device_choice.h"
 #include "shared/file_util.h"
 #include "shared/log.h"
@@ -127,10 +128,12 @@ static zk_status open_session(const zk_config *config, zk_comm *comm, const char
   zk_progress_set_enabled(config->log.progress);
   zk_status st = zk_comm_agree(comm, open_local(out, model_dir, with_task, zk_comm_cores_are_shared(comm)));
   uint64_t hash = 0;
+  const char *copy = "give every host the same files";
+  if (st == ZK_OK) st = zk_comm_require_same_device(comm, out->device);
   if (st == ZK_OK) st = zk_comm_agree(comm, zk_policy_hash(&out->policy, out->stream, 0, out->policy.params.num_elements, &hash));
-  if (st == ZK_OK) st = zk_comm_require_equal(comm, hash, "the model's weights");
-  if (st == ZK_OK && with_task) st = zk_comm_require_equal(comm, zk_tokenizer_hash(out->tokenizer), "the tokenizer");
-  if (st == ZK_OK && with_task) st = zk_comm_require_equal(comm, zk_task_hash(out->task), "the task's data");
+  if (st == ZK_OK) st = zk_comm_require_same_hash(comm, "the model's weights", hash, copy);
+  if (st == ZK_OK && with_task) st = zk_comm_require_same_hash(comm, "the tokenizer", zk_tokenizer_hash(out->tokenizer), copy);
+  if (st == ZK_OK && with_task) st = zk_comm_require_same_hash(comm, "the task's data", zk_task_hash(out->task), copy);
   if (st != ZK_OK) zk_session_close(out);
   return st;
 }

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "shared/comm_same.h"
 #include "shared/log.h"
 #include "shared/watch.h"
 
@@ -118,9 +120,10 @@ void zk_comm_close(zk_comm *c) {
 static zk_comm *world;
 
 zk_status zk_comm_world(zk_comm **out) {
-  if (!world) ZK_TRY(zk_comm_open(&world));
+  bool is_new = !world;
+  if (is_new) ZK_TRY(zk_comm_open(&world));
   *out = world;
-  return ZK_OK;
+  return is_new ? zk_comm_require_same_build(world) : ZK_OK;
 }
 
 bool zk_comm_speaks(void) { return !world || world->rank == 0 || !world->agreed; }
@@ -193,24 +196,16 @@ zk_status zk_comm_agree(zk_comm *c, zk_status local) {
   c->agreed = 1;
   struct {
     int32_t status;
-    char text[1024];
+    char host[64], text[1024];
   } verdict = {0};
   if (c->rank == root) {
     verdict.status = (int32_t)local;
+    gethostname(verdict.host, sizeof verdict.host - 1);
     memcpy(verdict.text, note, sizeof note);
   }
   ZK_TRY(zk_comm_broadcast(c, root, &verdict, sizeof verdict));
   if (root == 0) return ZK_FAIL((zk_status)verdict.status, "%s", verdict.text);
-  return ZK_FAIL((zk_status)verdict.status, "rank %d: %s", root, verdict.text);
-}
-
-zk_status zk_comm_require_equal(zk_comm *c, uint64_t value, const char *what) {
-  uint64_t first = value;
-  ZK_TRY(zk_comm_broadcast(c, 0, &first, sizeof first));
-  zk_status st = value == first ? ZK_OK
-                                : ZK_FAIL(ZK_BAD_INPUT, "%s differs between workers: %016llx here, %016llx on rank 0", what,
-                                          (unsigned long long)value, (unsigned long long)first);
-  return zk_comm_agree(c, st);
+  return ZK_FAIL((zk_status)verdict.status, "rank %d on %s: %s", root, verdict.host, verdict.text);
 }
 
 // Gathers sizes, then bytes; *counts and *offsets are of `size` and `size + 1` elements.

@@ -17,7 +17,7 @@ typedef struct zk_comm zk_comm;
 // Starts MPI when the process was launched by mpirun (or srun with PMI), else makes a world of one. Collective.
 zk_status zk_comm_open(zk_comm **out);
 void zk_comm_close(zk_comm *comm); // collective
-// The process's one communicator, opened at first use; main closes it through zk_comm_leave. Collective.
+// The process's one communicator, opened at first use, among workers of the same build; main closes it through zk_comm_leave. Collective.
 zk_status zk_comm_world(zk_comm **out);
 // Leaves the world at the end of the process. After a failure that all ranks agreed on (or after success) MPI is finalised, and only rank 0
 // should speak: zk_comm_speaks says so. A rank that failed alone speaks, and its zk_comm_leave ends the whole job.
@@ -34,8 +34,6 @@ _Noreturn void zk_comm_abort(zk_comm *comm, int exit_code);
 
 // All ranks get the status of the lowest rank that failed (with its message, which says which rank), or ZK_OK. Collective.
 zk_status zk_comm_agree(zk_comm *comm, zk_status local);
-// ZK_BAD_INPUT naming the first rank whose `value` differs from rank 0's. Collective.
-zk_status zk_comm_require_equal(zk_comm *comm, uint64_t value, const char *what);
 
 zk_status zk_comm_barrier(zk_comm *comm);                                          // collective
 zk_status zk_comm_broadcast(zk_comm *comm, int root, void *data, size_t bytes);    // collective

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "shared/comm_same.h"
 #include "shared/command_line.h"
 
 zk_status zk_config_command(int argc, char **argv, const char *about, const struct argp *own, zk_plan_kind kind, zk_config_work *work, void *arg) {
@@ -17,6 +18,7 @@ zk_status zk_config_command(int argc, char **argv, const char *about, const stru
   zk_config *config = malloc(sizeof *config);
   zk_status st = config ? zk_config_load(line.config_path, line.num_overrides, line.overrides, config) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a config");
   st = zk_comm_agree(comm, st);
+  if (st == ZK_OK) st = zk_comm_require_same_config(comm, config);
   if (st == ZK_OK && line.dry_run) {
     if (zk_comm_rank(comm) == 0) st = zk_plan_print(config, kind, comm, stdout);
     st = zk_comm_agree(comm, st);

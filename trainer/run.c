@@ -55,7 +55,8 @@ static zk_status open_parts(zk_run *run, const zk_config *config, zk_comm *comm,
   note_checkpoint(run, from);
   // Later checkpoints copy the tokenizer's files: from the one that is never removed.
   zk_path first = zk_path_make("%s/checkpoints/step_000000", config->run.dir);
-  if (zk_checkpoint_is_complete(first.s)) snprintf(s->model_dir, sizeof s->model_dir, "%s", first.s);
+  const size_t length = strlen(first.s);
+  if (zk_checkpoint_is_complete(first.s) && length < sizeof s->model_dir) memcpy(s->model_dir, first.s, length + 1);
   if (from > 0) ZK_LOG(INFO, "run", "%s: going on after step %lld", config->run.dir, (long long)from);
   return ZK_OK;
 }
