@@ -70,6 +70,8 @@ static int launched_by_mpi(void) {
 }
 
 static zk_status start_mpi(zk_comm *c) {
+  // Debian's Open MPI has no component for windows among several hosts unless it is asked for; the caller's own choice stays.
+  (void)setenv("OMPI_MCA_osc", "^ucx", 0);
   int provided = 0, code = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
   if (code != MPI_SUCCESS) return fail_mpi(code, "MPI_Init_thread");
   c->uses_mpi = 1;
