@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# label: slow
 # A rank of four that is killed at twenty random moments, or stops answering: the job ends with one message that names it, what it did and the
 # last good checkpoint, and the run goes on to the bits of one that nothing happened to.
 . "$(dirname "$0")/common.sh"

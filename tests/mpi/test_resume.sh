@@ -47,4 +47,8 @@ zerokl train tiny.yaml run.dir=reference run.resume=never 2>log && fail "run.res
 zerokl train tiny.yaml run.dir=reference run.steps=7 2>log || { cat log >&2; fail "more steps"; }
 zerokl train tiny.yaml run.dir=longer run.steps=7 2>/dev/null
 same longer "resumed for two more steps"
+# The checkpoint that it went on from is removed in time; those after it are whole all the same.
+zerokl train tiny.yaml run.dir=longer run.steps=12 2>log || { cat log >&2; fail "five more steps"; }
+[ ! -e longer/checkpoints/step_000007 ] || fail "the checkpoint of step 7 was kept"
+cmp longer/checkpoints/step_000000/tokenizer.json longer/checkpoints/step_000012/tokenizer.json || fail "a checkpoint after a resume has another tokenizer, or none"
 echo "all kills: the same bits"
