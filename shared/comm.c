@@ -15,6 +15,7 @@
 #include "shared/watch.h"
 
 #define BUCKET_BYTES ((size_t)256 << 20) // of one MPI message: counts are ints
+#define ABORT_S 15 // that MPI and drivers may take to end a process; a signal does after that
 
 struct zk_comm {
   int rank, size, local_rank, local_size;
@@ -130,6 +131,10 @@ zk_status zk_comm_world(zk_comm **out) {
 
 bool zk_comm_speaks(void) { return !world || world->rank == 0 || !world->agreed; }
 
+void zk_comm_check_loss(zk_status st) {
+  if ((st == ZK_COMM || st == ZK_DEVICE) && world && world->size > 1 && !world->agreed) zk_comm_lost(world, st);
+}
+
 void zk_comm_leave(int exit_code) {
   if (!world) return;
   if (exit_code && !world->agreed && world->size > 1) zk_comm_abort(world, exit_code);
@@ -153,10 +158,19 @@ bool zk_comm_cores_are_shared(zk_comm *c) {
 }
 
 _Noreturn void zk_comm_abort(zk_comm *c, int exit_code) {
+  alarm(ABORT_S);
   fflush(NULL);
   zk_watch_leave(true);
   if (c && c->uses_mpi) MPI_Abort(c->world, exit_code);
   _Exit(exit_code);
+}
+
+_Noreturn void zk_comm_lost(zk_comm *c, zk_status st) {
+  char where[960];
+  zk_watch_yield();
+  zk_watch_describe(where, sizeof where);
+  ZK_LOG(ERROR, "comm", "%s: %s%s", zk_status_text(st), zk_status_message(), where);
+  zk_comm_abort(c, zk_status_exit_code(st));
 }
 
 zk_status zk_comm_barrier(zk_comm *c) {

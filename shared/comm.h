@@ -22,6 +22,8 @@ zk_status zk_comm_world(zk_comm **out);
 // Leaves the world at the end of the process. After a failure that all ranks agreed on (or after success) MPI is finalised, and only rank 0
 // should speak: zk_comm_speaks says so. A rank that failed alone speaks, and its zk_comm_leave ends the whole job.
 bool zk_comm_speaks(void);
+// Before main speaks: a transfer or a device that failed on this rank alone ends the job by zk_comm_lost.
+void zk_comm_check_loss(zk_status status);
 void zk_comm_leave(int exit_code);
 int zk_comm_rank(const zk_comm *comm);
 int zk_comm_size(const zk_comm *comm);
@@ -31,6 +33,9 @@ int zk_comm_local_size(const zk_comm *comm);
 bool zk_comm_cores_are_shared(zk_comm *comm);
 // Ends the whole job at once with this exit code; for a rank that cannot go on while others wait for it. Does not return.
 _Noreturn void zk_comm_abort(zk_comm *comm, int exit_code);
+// For a transfer that failed here and perhaps nowhere else: a rank that is lost is named by the watch (shared/watch.h); else this says the last
+// error, what was being done and the last good checkpoint. Ends the whole job. Does not return.
+_Noreturn void zk_comm_lost(zk_comm *comm, zk_status status);
 
 // All ranks get the status of the lowest rank that failed (with its message, which says which rank), or ZK_OK. Collective.
 zk_status zk_comm_agree(zk_comm *comm, zk_status local);

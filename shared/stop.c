@@ -2,12 +2,14 @@
 #include "shared/stop.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 
-static volatile sig_atomic_t caught;
+static atomic_int caught; // written by a handler, read by two threads
 
 static void note(int signal) {
-  if (!caught) caught = signal;
+  int none = 0;
+  (void)atomic_compare_exchange_strong(&caught, &none, signal);
 }
 
 void zk_stop_catch(void) {
@@ -17,6 +19,6 @@ void zk_stop_catch(void) {
   sigaction(SIGUSR1, &action, NULL);
 }
 
-int zk_stop_caught(void) { return caught; }
+int zk_stop_caught(void) { return atomic_load(&caught); }
 
 const char *zk_stop_name(int signal) { return signal == SIGTERM ? "SIGTERM" : signal == SIGUSR1 ? "SIGUSR1" : "a signal"; }

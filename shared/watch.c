@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shared/clock.h"
@@ -16,6 +17,8 @@
 #include "shared/stop.h"
 
 enum { TICK_MS = 100, LIMIT_S = 30, JOIN_S = 30, HEIR_S = 10 };
+#define YIELD_S 2.5 // for what zk_watch_yield is there: a link is torn at once, silence is noticed within one and a half
+#define YIELD_RANK_S 0.25
 #define FAREWELL_S 0.3 // a launcher that ends us gives a second
 
 typedef struct {
@@ -32,45 +35,57 @@ static struct {
   double limit_s;
   peer *peers;
   pthread_t thread;
-  pthread_mutex_t lock; // of `mine`
+  pthread_mutex_t lock; // of `mine`, and of what peers last said
   zk_watch_frame mine;
   _Atomic(const char *) waiting;
-  atomic_int stop_signal, stop_rank, is_leaving, has_news;
+  atomic_int stop_signal, stop_rank, is_leaving, is_ending, has_news;
 } watch = {.listen_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
 
 // ---- what a person reads ----------------------------------------------------------------------------------------------
 
 // A last word to everyone.
 static void say_farewell(zk_watch_kind kind) {
+  pthread_mutex_lock(&watch.lock);
   watch.mine.kind = kind;
   for (int i = 0; i < watch.num_peers; i++)
     if (watch.peers[i].fd >= 0) zk_watch_link_farewell(watch.peers[i].fd, &watch.mine);
+  pthread_mutex_unlock(&watch.lock);
   const double until_s = zk_clock_s() + FAREWELL_S;
   for (int i = 0; i < watch.num_peers; i++)
     if (watch.peers[i].fd >= 0) zk_watch_link_drain(watch.peers[i].fd, until_s);
 }
 
-// The job's end, as seen from here; the others are told that it has been said.
+// The job's end, as seen from here; the others are told that it has been said. Files are left as a SIGKILL would leave them: what the main thread
+// writes just now may hold their locks.
 static _Noreturn void give_up(void) {
   say_farewell(ZK_WATCH_FAILED);
-  fflush(NULL);
   _exit(1);
+}
+
+static const char *doing(const zk_watch_frame *f) { return f->doing[0] ? f->doing : "starting"; }
+
+// What to do next. The lock is held.
+static void way_on(char *text, size_t room) {
+  const char *checkpoint = watch.rank == 0 ? watch.mine.checkpoint : watch.peers[0].last.checkpoint;
+  if (checkpoint[0]) snprintf(text, room, "the last good checkpoint is %s: start the same command again, and it goes on from there", checkpoint);
+  else snprintf(text, room, "there is no checkpoint yet: start the same command again");
 }
 
 static _Noreturn void speak(const peer *lost, const char *what) {
   const zk_watch_frame *f = &lost->last;
-  const char *waiting = atomic_load(&watch.waiting), *checkpoint = watch.rank == 0 ? watch.mine.checkpoint : f->checkpoint;
-  char here[160] = "";
+  const char *waiting = atomic_load(&watch.waiting);
+  char here[160] = "", way[512];
   if (waiting) snprintf(here, sizeof here, " (rank %d waits in %s)", watch.rank, waiting);
   pthread_mutex_lock(&watch.lock);
-  ZK_LOG(ERROR, "watch", "rank %d (pid %d on %s) %s while %s%s; %s%s%s", f->rank, f->pid, f->host, what, f->doing[0] ? f->doing : "starting", here,
-         checkpoint[0] ? "the last good checkpoint is " : "there is no checkpoint yet", checkpoint,
-         checkpoint[0] ? ": start the same command again, and it goes on from there" : ": start the same command again");
+  way_on(way, sizeof way);
+  pthread_mutex_unlock(&watch.lock);
+  ZK_LOG(ERROR, "watch", "rank %d (pid %d on %s) %s while %s%s; %s", f->rank, f->pid, f->host, what, doing(f), here, way);
   give_up();
 }
 
 // Rank 0 speaks of others, rank 1 of rank 0; the rest wait for that, and leave without a word when nobody ended them.
 static void lose(peer *p, const char *what) {
+  atomic_store(&watch.is_ending, 1);
   if (watch.rank > 1) {
     sleep(HEIR_S);
     give_up();
@@ -90,15 +105,20 @@ static void merge_stop(int signal, int rank) {
 static void take(peer *p) {
   const zk_watch_frame *f = &p->next;
   if (f->token != watch.mine.token) return;
+  pthread_mutex_lock(&watch.lock);
   p->last = *f;
   p->last.doing[sizeof f->doing - 1] = p->last.host[sizeof f->host - 1] = p->last.checkpoint[sizeof f->checkpoint - 1] = 0;
+  p->last.waiting[sizeof f->waiting - 1] = 0;
+  pthread_mutex_unlock(&watch.lock);
   merge_stop(f->stop_signal, f->stop_rank);
   if (f->kind == ZK_WATCH_ENDS) p->has_ended = true;
   if (f->kind != ZK_WATCH_FAILED) return;
+  atomic_store(&watch.is_ending, 1);
   close(p->fd);
   p->fd = -1;
+  say_farewell(ZK_WATCH_FAILED);
   sleep(watch.rank == 0 ? 1 : HEIR_S); // it has spoken, and its launcher ends us before this does
-  give_up();
+  _exit(1);
 }
 
 static void hear(peer *p, double now) {
@@ -119,6 +139,8 @@ static void tell(double now, double *told_s) {
   *told_s = now;
   pthread_mutex_lock(&watch.lock);
   watch.mine.stop_signal = atomic_load(&watch.stop_signal), watch.mine.stop_rank = atomic_load(&watch.stop_rank);
+  const char *waiting = atomic_load(&watch.waiting);
+  snprintf(watch.mine.waiting, sizeof watch.mine.waiting, "%s", waiting ? waiting : "");
   for (int i = 0; i < watch.num_peers; i++)
     if (watch.peers[i].fd >= 0) (void)zk_watch_link_send(watch.peers[i].fd, &watch.mine);
   pthread_mutex_unlock(&watch.lock);
@@ -202,7 +224,17 @@ static bool prepare(int rank, int size, const zk_watch_place *place) {
   return true;
 }
 
+// Not watched: a link that is there already is no death.
+static void stay_out(void) {
+  if (watch.peers) say_farewell(ZK_WATCH_ENDS);
+  if (watch.listen_fd >= 0) close(watch.listen_fd);
+  watch.listen_fd = -1;
+  free(watch.peers);
+  watch.peers = NULL;
+}
+
 void zk_watch_join(int rank, int size, const zk_watch_place *place) {
+  watch.rank = rank;
   if (size < 2 || !place->num_addresses) return;
   sigset_t all, before;
   bool ok = prepare(rank, size, place);
@@ -213,6 +245,7 @@ void zk_watch_join(int rank, int size, const zk_watch_place *place) {
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (watch.is_running) return;
   free(set);
+  stay_out();
   ZK_LOG(WARN, "watch", "%s: this rank is not watched; if it hangs, the job hangs with it", ok ? "no thread" : zk_status_message());
 }
 
@@ -224,6 +257,27 @@ void zk_watch_leave(bool has_spoken) {
   if (watch.listen_fd >= 0) close(watch.listen_fd);
   free(watch.peers);
   watch.is_running = false;
+}
+
+void zk_watch_yield(void) {
+  const double until_s = zk_clock_s() + YIELD_S + YIELD_RANK_S * (watch.rank < 40 ? watch.rank : 40);
+  while (watch.is_running && (zk_clock_s() < until_s || atomic_load(&watch.is_ending))) nanosleep(&(struct timespec){0, 10000000L}, NULL);
+}
+
+void zk_watch_describe(char *text, size_t room) {
+  const char *mine = atomic_load(&watch.waiting);
+  char other[320] = "", way[512];
+  text[0] = 0;
+  if (!watch.is_running) return;
+  pthread_mutex_lock(&watch.lock);
+  for (int i = watch.num_peers - 1; i >= 0 && mine; i--) {
+    const zk_watch_frame *f = &watch.peers[i].last;
+    if (watch.peers[i].fd < 0 || !strncmp(f->waiting, mine, sizeof f->waiting - 1)) continue;
+    snprintf(other, sizeof other, "; rank %d (pid %d on %s) is not in it: %s", f->rank, f->pid, f->host, doing(f));
+  }
+  way_on(way, sizeof way);
+  snprintf(text, room, " while %s%s; %s", doing(&watch.mine), other, way);
+  pthread_mutex_unlock(&watch.lock);
 }
 
 void zk_watch_doing(const char *fmt, ...) {

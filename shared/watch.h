@@ -11,6 +11,7 @@
 #define ZK_SHARED_WATCH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "shared/watch_link.h"
 
@@ -20,6 +21,11 @@ void zk_watch_listen(int size, zk_watch_place *place);
 void zk_watch_join(int rank, int size, const zk_watch_place *place);
 // This rank ends on purpose, or has failed alone and said so itself (has_spoken): nobody else is to speak. Stops the thread.
 void zk_watch_leave(bool has_spoken);
+// Before this rank says itself that a transfer or its device failed: a lost rank makes those of the others fail, and it is named by the watch
+// while this waits some seconds, and does not return. When several ranks fail at once and none is lost, the lowest gets out of here first.
+void zk_watch_yield(void);
+// For what this rank says then: " while DOING", a rank that is not in the same collective, and the last good checkpoint. "" without a watch.
+void zk_watch_describe(char *text, size_t room);
 
 // What this rank does now ("sampling step 7"), for the message. Cheap; a no-op without a watch.
 void zk_watch_doing(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "shared/clock.h"
@@ -49,11 +48,6 @@ zk_status zk_watch_link_listen(int backlog, zk_watch_place *place, int *fd) {
   return ZK_OK;
 }
 
-static void set_timeout(int fd, int seconds) {
-  struct timeval limit = {.tv_sec = seconds};
-  (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-}
-
 // A connected socket, or -1.
 static int reach(uint32_t address, uint16_t port) {
   struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = address, .sin_port = port};
@@ -70,11 +64,16 @@ static int reach(uint32_t address, uint16_t port) {
   return -1;
 }
 
-// A whole first frame within so many seconds; a blocking read, which does not last.
+// A whole first frame within so many seconds.
 static bool first_frame(int fd, int seconds, uint64_t token, zk_watch_frame *out) {
-  struct pollfd wait = {.fd = fd, .events = POLLIN};
-  set_timeout(fd, seconds);
-  return poll(&wait, 1, seconds * 1000) == 1 && recv(fd, out, sizeof *out, MSG_WAITALL) == (ssize_t)sizeof *out && out->token == token;
+  const double until_s = zk_clock_s() + seconds;
+  size_t used = 0;
+  int got = 0;
+  for (double left_s; got == 0 && (left_s = until_s - zk_clock_s()) > 0;) {
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    if (poll(&wait, 1, (int)(left_s * 1000) + 1) == 1) got = zk_watch_link_receive(fd, out, &used);
+  }
+  return got == 1 && out->token == token;
 }
 
 zk_status zk_watch_link_connect(const zk_watch_place *place, const zk_watch_frame *hello, zk_watch_frame *answer, int *fd) {
@@ -88,7 +87,7 @@ zk_status zk_watch_link_connect(const zk_watch_place *place, const zk_watch_fram
 }
 
 int zk_watch_link_accept(int listen_fd, uint64_t token, zk_watch_frame *hello) {
-  int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+  int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (fd < 0) return -1;
   if (first_frame(fd, HELLO_S, token, hello)) return fd;
   close(fd);

@@ -24,6 +24,7 @@ typedef struct {
   int32_t kind, rank, pid;
   int32_t stop_signal, stop_rank; // a signal that asks the job to stop, and whom it reached; 0: none
   char host[64], doing[96];
+  char waiting[32];               // the collective it waits in; "": none
   char checkpoint[328];           // rank 0: the last good one; "": none
 } zk_watch_frame;
 

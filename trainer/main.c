@@ -37,7 +37,8 @@ static void print_help(FILE *out) {
                "On-policy reinforcement learning whose sampler and trainer agree bit for bit.\n\nCommands:\n");
   for (int i = 0; i < NUM_COMMANDS; i++) fprintf(out, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
   fprintf(out, "\n`zerokl COMMAND --help` explains a command, `zerokl --version` the build. Workers: `mpirun -n N zerokl train ...`.\n"
-               "ZK_LOG=debug tells more. Exit codes: 0 success; 1 failed or differs; 2 bad input, or could not be checked;\n3 stopped by a signal, with a checkpoint.\n");
+               "ZK_LOG=debug tells more. Exit codes: 0 success; 1 failed or differs; 2 bad input, or could not be checked;\n"
+               "3 SIGTERM or SIGUSR1 stopped a run, and its checkpoint is written.\n");
 }
 
 static zk_status dispatch(int argc, char **argv) {
@@ -72,6 +73,7 @@ int main(int argc, char **argv) {
   argp_err_exit_status = zk_status_exit_code(ZK_BAD_INPUT); // an option that no command knows
   zk_status st = dispatch(argc, argv);
   int code = zk_status_exit_code(st);
+  zk_comm_check_loss(st);
   if (st != ZK_OK && zk_comm_speaks()) {
     ZK_LOG(ERROR, "main", "%s: %s", zk_status_text(st), zk_status_message());
     ZK_LOG(DEBUG, "main", "\n%s", zk_status_frames());
