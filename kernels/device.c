@@ -65,6 +65,11 @@ zk_status zk_device_require(const zk_device *device, zk_numerics numerics) {
 const char *zk_device_describe(const zk_device *device) { return device->description; }
 size_t zk_device_memory_free(const zk_device *device) { return device->backend->memory_free(device); }
 size_t zk_device_memory_peak(const zk_device *device) { return device->bytes_peak; }
+void zk_device_memory_reset_peak(zk_device *device) {
+  pthread_mutex_lock(&device->lock);
+  device->bytes_peak = device->bytes_now;
+  pthread_mutex_unlock(&device->lock);
+}
 
 // Notes an allocation; 0 when the list itself finds no memory.
 static int remember(zk_device *device, void *memory, size_t bytes) {

@@ -39,7 +39,8 @@ void zk_device_free(zk_device *device, void *memory);
 // Host memory that the device copies to and from while the host goes on; zero-filled.
 zk_status zk_host_alloc(zk_device *device, size_t bytes, const char *what, void **out);
 void zk_host_free(zk_device *device, void *memory);
-size_t zk_device_memory_peak(const zk_device *device); // most bytes held at once so far
+size_t zk_device_memory_peak(const zk_device *device);  // most bytes held at once since the device was opened, or since this:
+void zk_device_memory_reset_peak(zk_device *device);
 
 // OpenMP threads a CPU device's kernels use: at open OMP_NUM_THREADS, else the cores this process may run on. Changes no bit.
 int zk_device_threads(const zk_device *device);

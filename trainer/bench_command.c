@@ -2,22 +2,26 @@
 #include "trainer/bench_command.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/bench.h"
+#include "shared/comm.h"
 #include "shared/command_line.h"
 #include "shared/device_choice.h"
 #include "shared/log.h"
 #include "shared/version.h"
 #include "trainer/bench_model.h"
+#include "trainer/bench_train.h"
 
 // In the order they run. A suite of rollout/ or trainer/ is one more line.
 static const zk_bench_suite *const cpu_suites[] = {&zk_bench_suite_linear, &zk_bench_suite_lmhead, &zk_bench_suite_tc_gemm,
-                                                   &zk_bench_suite_model, NULL};
+                                                   &zk_bench_suite_model, &zk_bench_suite_train, NULL};
 static const zk_bench_suite *const gpu_suites[] = {&zk_bench_suite_gpu_linear, &zk_bench_suite_gpu_linear_parts, &zk_bench_suite_gpu_linear_norm,
-                                                   &zk_bench_suite_gpu_lmhead, &zk_bench_suite_gpu_attention, &zk_bench_suite_gpu_rows,
-                                                   &zk_bench_suite_gpu_rope_cache, &zk_bench_suite_gpu_rope_attention, &zk_bench_suite_model, NULL};
+                                                   &zk_bench_suite_gpu_lmhead, &zk_bench_suite_gpu_attention, &zk_bench_suite_gpu_attention_backward, &zk_bench_suite_gpu_rows,
+                                                   &zk_bench_suite_gpu_rope_cache, &zk_bench_suite_gpu_rope_attention, &zk_bench_suite_model,
+                                                   &zk_bench_suite_train, NULL};
 
 enum { MAX_SUITES = sizeof gpu_suites / sizeof *gpu_suites - 1, SHRINK = 256 };
 
@@ -81,8 +85,9 @@ static const struct argp parser = {
     .parser = parse_option,
     .args_doc = "[SUITE...]",
     .doc =
-        "Measures operations: shape, microseconds, rate, percentage of the machine's floor, times the rival's speed.\v"
-        "Suites: linear, lmhead, model; on a CPU tc_gemm; on a GPU linear_parts, linear_norm, attention, rows, rope_cache, rope_attention. The rival is OpenBLAS "
+        "Measures operations: shape, microseconds, rate, percentage of the machine's floor, times the rival's speed. Under mpirun the suite "
+        "train is one step of all workers, a GPU each.\v"
+        "Suites: linear, lmhead, train, model; on a CPU tc_gemm; on a GPU linear_parts, linear_norm, attention, attention_backward, rows, rope_cache, rope_attention. The rival is OpenBLAS "
         "on the same threads and instruction set (ZK_CPU_ISA); on a GPU cuBLAS's default, and cuBLASLt without split-K. GPU rows are of numerics bf16."};
 
 static bool is_wanted(const bench_args *args, const char *name) {
@@ -116,7 +121,13 @@ static zk_status run_bench(int argc, char **argv) {
   bench_args args = {.options = {.device = ZK_DEVICE_CPU, .seconds = -1.0, .shrink = 1, .commit = zk_version_commit(), .out = stdout}};
   args.device = ZK_CONFIG_DEVICE_CPU;
   argp_parse(&parser, argc, argv, 0, NULL, &args);
-  ZK_TRY(zk_device_choose(args.device, 0, 1, &args.options.device, &args.options.ordinal));
+  zk_comm *comm;
+  ZK_TRY(zk_comm_world(&comm));
+  ZK_TRY(zk_device_choose(args.device, zk_comm_local_rank(comm), zk_comm_local_size(comm), &args.options.device, &args.options.ordinal));
+  if (zk_comm_rank(comm) > 0) {
+    args.json = NULL;
+    if (!(args.options.out = fopen("/dev/null", "w"))) return ZK_FAIL(ZK_IO, "/dev/null: %s", strerror(errno));
+  }
   const bool gpu = args.options.device == ZK_DEVICE_CUDA;
   if (args.options.seconds < 0.0) args.options.seconds = gpu ? 0.03 : 1.0;
   zk_bench *bench;
@@ -126,6 +137,7 @@ static zk_status run_bench(int argc, char **argv) {
            gpu ? "put the CUDA toolkit's libraries on LD_LIBRARY_PATH" : "apt-get install libopenblas0-pthread");
   const zk_status status = run_suites(bench, &args);
   zk_bench_close(bench);
+  if (args.options.out != stdout) fclose(args.options.out);
   return status;
 }
 

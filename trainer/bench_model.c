@@ -1,5 +1,5 @@
-// Rows of a model: decode against memory bandwidth and against itself at batch 1, prefill, and a training step. On a CPU a 135M Llama in f32, its
-// prefill against a square matrix product, its training step against experiments/bench/pytorch_cpu.py; on a GPU Qwen3 shapes in bf16.
+// Rows of a model that samples: decode against memory bandwidth and against itself at batch 1, prefill. On a CPU a 135M Llama in f32, its prefill against a
+// square matrix product; on a GPU Qwen3 shapes in bf16.
 #include "trainer/bench_model.h"
 
 #include <stdio.h>
@@ -9,16 +9,13 @@
 #include "kernels/linear.h"
 #include "rollout/engine.h"
 #include "shared/clock.h"
-#include "shared/log.h"
-#include "trainer/update.h"
+#include "trainer/bench_shapes.h"
 
 enum {
   NEW_TOKENS = 1000, // a decode row begins anew after so many
   SQUARE = 1024,     // the matrix product that prefill is compared with
   MAX_PROMPT = 4096,
   MAX_BATCHES = 4,
-  MAX_TRAIN_SEQUENCES = 4,
-  MAX_TRAIN_TOKENS = 4096,
 };
 
 // What is measured on a kind of device.
@@ -29,10 +26,9 @@ typedef struct {
   int32_t prompt;  // tokens of the prefill row, at most MAX_PROMPT
   int32_t context; // tokens that a decode row's rows attend to, on average
   int32_t batches[MAX_BATCHES]; // of the decode rows, ascending from 1; 0 ends them
-  int32_t train_sequences, train_length;
   uint64_t kv_bytes;
 } model_case;
-static const char decode_group[] = "model decode", prefill_group[] = "model prefill", train_group[] = "model train step";
+static const char decode_group[] = "model decode", prefill_group[] = "model prefill";
 
 typedef struct {
   zk_bench *bench;
@@ -45,25 +41,15 @@ typedef struct {
 } model_bench;
 
 static model_case smollm2_135m(void) {
-  model_case c = {.name = "135M f32", .numerics = ZK_F32, .prompt = 512, .context = 16, .batches = {1, 16}, .train_sequences = 4, .train_length = 256,
-                  .kv_bytes = (uint64_t)1 << 30};
-  zk_model_config *m = &c.config;
-  *m = zk_model_config_default(ZK_MODEL_LLAMA);
-  m->num_layers = 30, m->hidden = 576, m->num_heads = 9, m->num_kv_heads = 3, m->head_dim = 64, m->intermediate = 1536, m->vocab = 49152;
-  m->tie_embeddings = 1, m->rms_eps = 1e-5f, m->rope.theta = 100000, m->max_position = 2048;
-  return c;
+  return (model_case){.name = "135M f32", .numerics = ZK_F32, .config = zk_bench_llama_135m(), .prompt = 512, .context = 16, .batches = {1, 16}, .kv_bytes = (uint64_t)1 << 30};
 }
 
-// Qwen3's sizes: 0.6B, 1.7B (sampled and trained), 8B (sampled).
+// Qwen3's sizes that are sampled.
 static const struct {
-  const char *name;
-  int32_t layers, hidden, heads, kv_heads, intermediate;
-  bool tied, trains;
+  int shape;
   int32_t largest_batch;
-} qwen3_shapes[] = {{"0.6B bf16", 28, 1024, 16, 8, 3072, true, true, 256},
-                    {"1.7B bf16", 28, 2048, 16, 8, 6144, true, true, 64},
-                    {"8B bf16", 36, 4096, 32, 8, 12288, false, false, 256}};
-#define NUM_QWEN3 ((int)(sizeof qwen3_shapes / sizeof qwen3_shapes[0]))
+} sampled[] = {{ZK_BENCH_QWEN3_06B, 256}, {ZK_BENCH_QWEN3_17B, 64}, {ZK_BENCH_QWEN3_8B, 256}};
+#define NUM_SAMPLED ((int)(sizeof sampled / sizeof sampled[0]))
 
 static int32_t largest_batch(const model_case *c) {
   int32_t most = 0;
@@ -72,54 +58,20 @@ static int32_t largest_batch(const model_case *c) {
   return most;
 }
 
-static model_case qwen3(const zk_bench *bench, int shape) {
-  model_case c = {.numerics = ZK_BF16, .train_sequences = qwen3_shapes[shape].trains};
-  snprintf(c.name, sizeof c.name, "%s", qwen3_shapes[shape].name);
-  c.prompt = c.train_length = zk_bench_size(bench, 4096, 16), c.context = zk_bench_size(bench, 1024, 16);
+static model_case qwen3(const zk_bench *bench, int i) {
+  model_case c = {.numerics = ZK_BF16, .config = zk_bench_qwen3(bench, sampled[i].shape)};
+  snprintf(c.name, sizeof c.name, "%s bf16", zk_bench_qwen3_name(sampled[i].shape));
+  c.prompt = zk_bench_size(bench, 4096, 16), c.context = zk_bench_size(bench, 1024, 16);
   c.batches[0] = 1, c.batches[1] = zk_bench_size(bench, 8, 2), c.batches[2] = zk_bench_size(bench, 64, 2);
-  if (qwen3_shapes[shape].largest_batch > 64) c.batches[3] = zk_bench_size(bench, qwen3_shapes[shape].largest_batch, 4);
-  zk_model_config *m = &c.config;
-  *m = zk_model_config_default(ZK_MODEL_QWEN3);
-  m->num_layers = zk_bench_size(bench, qwen3_shapes[shape].layers, 1), m->hidden = zk_bench_size(bench, qwen3_shapes[shape].hidden, 16);
-  m->intermediate = zk_bench_size(bench, qwen3_shapes[shape].intermediate, 16);
-  m->num_kv_heads = zk_bench_size(bench, qwen3_shapes[shape].kv_heads, 1);
-  m->num_heads = m->num_kv_heads * (qwen3_shapes[shape].heads / qwen3_shapes[shape].kv_heads);
-  m->head_dim = 128, m->vocab = zk_bench_size(bench, 151936, 16);
-  m->tie_embeddings = qwen3_shapes[shape].tied, m->rms_eps = 1e-6f, m->rope.theta = 1e6, m->max_position = 8192;
+  if (sampled[i].largest_batch > 64) c.batches[3] = zk_bench_size(bench, sampled[i].largest_batch, 4);
+  const zk_model_config *m = &c.config;
   const uint64_t sequence = (uint64_t)(c.context + NEW_TOKENS + 64), token = (uint64_t)m->num_layers * (uint64_t)m->num_kv_heads * 128 * 2 * 2;
   const uint64_t longest = (uint64_t)(c.prompt + NEW_TOKENS + 64), batched = sequence * (uint64_t)largest_batch(&c);
   c.kv_bytes = token * (batched > longest ? batched : longest);
   return c;
 }
 
-static zk_status fill_from_host(model_bench *m) {
-  const size_t n = (size_t)m->policy.params.num_elements;
-  float *random;
-  ZK_TRY(zk_bench_floats(m->bench, n, "weights", &random));
-  float *host = malloc(n * sizeof *host);
-  zk_status st = host ? zk_copy_to_host(zk_bench_stream(m->bench), host, random, n * sizeof *host) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a model");
-  if (st == ZK_OK) st = zk_stream_wait(zk_bench_stream(m->bench));
-  zk_device_free(zk_bench_device(m->bench), random);
-  for (size_t i = 0; st == ZK_OK && i < n; i++) host[i] *= 0.03f; // of a trained model's size
-  if (st == ZK_OK) st = zk_policy_set_weights(&m->policy, zk_bench_stream(m->bench), host);
-  free(host);
-  return st;
-}
-
 static bool is_gpu(const model_bench *m) { return zk_device_get_kind(zk_bench_device(m->bench)) == ZK_DEVICE_CUDA; }
-
-static zk_status open_policy(model_bench *m) {
-  ZK_TRY(zk_policy_open(zk_bench_device(m->bench), m->c.numerics, &m->c.config, m->c.config.max_position, &m->policy));
-  if (!is_gpu(m)) return fill_from_host(m);
-  ZK_TRY(zk_bench_fill(m->bench, m->c.numerics, m->policy.params.num_elements, 0.03f, m->policy.weights));
-  return zk_policy_changed(&m->policy, zk_bench_stream(m->bench));
-}
-
-// Multiply-adds x 2 of the linear layers for one row; the head's for one row.
-static double layer_flops(const zk_policy *p) {
-  return 2.0 * ((double)p->params.num_elements - (double)p->config.vocab * (double)p->config.hidden);
-}
-static double head_flops(const zk_policy *p) { return 2.0 * (double)p->config.vocab * (double)p->config.hidden; }
 
 // ---- sampling
 
@@ -228,11 +180,11 @@ static zk_status add_decode(model_bench *m, int32_t batch) {
   m->batch = batch, m->num_prompt = is_gpu(m) ? prompt_before_context(m) : m->c.context; // a CPU's least time is an early step's
   if (is_gpu(m)) ZK_TRY(time_steps(m, &row.us, &context));
   else ZK_TRY(zk_bench_time(m->bench, decode, NULL, m, &row.us, &none));
-  // Every weight is read once a step (the embedding as the head), and the keys and values of every sequence.
+  // Every weight of a product is read once a step (a tied embedding as the head), and the keys and values of every sequence.
   const zk_model_config *config = &m->c.config;
   const double cached = 2.0 * batch * context * (double)config->num_layers * config->num_kv_heads * config->head_dim;
-  row.bytes = (double)zk_numerics_bytes(m->c.numerics) * ((double)m->policy.params.num_elements + cached);
-  row.flops = batch * (layer_flops(&m->policy) + head_flops(&m->policy));
+  row.flops = batch * (zk_bench_layer_flops(&m->policy) + zk_bench_head_flops(&m->policy));
+  row.bytes = (double)zk_numerics_bytes(m->c.numerics) * (row.flops / 2 / batch + cached);
   snprintf(row.group, sizeof row.group, "%s", decode_group);
   snprintf(row.shape, sizeof row.shape, "%s batch %d ctx %.0f", m->c.name, batch, context);
   if (batch == 1) {
@@ -278,7 +230,7 @@ static zk_status add_prefill(model_bench *m) {
   if (!zk_bench_wants(m->bench, prefill_group)) return ZK_OK;
   m->batch = 1, m->num_prompt = m->c.prompt;
   zk_bench_row row = {.items = m->num_prompt, .item = "tok/s", .rival = "GEMM 1024^3"};
-  row.flops = m->num_prompt * layer_flops(&m->policy) + head_flops(&m->policy); // attention's are not counted: they are no excuse
+  row.flops = m->num_prompt * zk_bench_layer_flops(&m->policy) + zk_bench_head_flops(&m->policy); // attention's are not counted: they are no excuse
   row.bytes = (double)zk_numerics_bytes(m->c.numerics) * (double)m->policy.params.num_elements;
   snprintf(row.group, sizeof row.group, "%s", prefill_group);
   snprintf(row.shape, sizeof row.shape, "%s %d tokens", m->c.name, m->num_prompt);
@@ -291,70 +243,12 @@ static zk_status add_prefill(model_bench *m) {
   return zk_bench_add(m->bench, row);
 }
 
-// ---- training
-
-typedef struct {
-  zk_updater updater;
-  zk_sequences seqs;
-  float *logprob, *entropy;
-} train_arg;
-
-static zk_status mean_loss(void *context, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob) {
-  (void)seq, (void)logprob, (void)entropy;
-  for (int64_t i = 0; i < num_targets; i++) dlogprob[i] = *(const float *)context;
-  return ZK_OK;
-}
-
-// Forward, backward, gradient norm and clipping, AdamW, the weights packed anew, both hashes: all that a step of a run does.
-static zk_status train_step(void *arg) {
-  train_arg *a = arg;
-  float slope = -1.0f / (float)a->seqs.target_offsets[a->seqs.num_seqs];
-  zk_update_result result;
-  ZK_TRY(zk_updater_gradient(&a->updater, &a->seqs, mean_loss, &slope, a->logprob, a->entropy));
-  return zk_updater_apply(&a->updater, 1e-6, &result);
-}
-
-static zk_status measure_training(zk_bench *bench, const model_case *c, train_arg *a, zk_bench_row *row) {
-  static int32_t tokens[MAX_TRAIN_TOKENS], first[MAX_TRAIN_SEQUENCES];
-  static int64_t offsets[MAX_TRAIN_SEQUENCES + 1], targets[MAX_TRAIN_SEQUENCES + 1];
-  static float logprob[MAX_TRAIN_TOKENS], entropy[MAX_TRAIN_TOKENS];
-  for (int i = 0; i < c->train_sequences * c->train_length; i++) tokens[i] = (int32_t)((int64_t)i * 7919 % c->config.vocab);
-  for (int i = 0; i < c->train_sequences; i++)
-    first[i] = 1, offsets[i + 1] = (i + 1) * c->train_length, targets[i + 1] = (i + 1) * (c->train_length - 1);
-  a->seqs = (zk_sequences){c->train_sequences, offsets, tokens, first, targets};
-  a->logprob = logprob, a->entropy = entropy;
-  double none;
-  return zk_bench_time(bench, train_step, NULL, a, &row->us, &none);
-}
-
-static zk_status add_training(model_bench *m) {
-  if (!zk_bench_wants(m->bench, train_group)) return ZK_OK;
-  zk_session session = {.device = zk_bench_device(m->bench), .stream = zk_bench_stream(m->bench), .policy = m->policy};
-  zk_config_defaults(&session.config);
-  session.config.trainer.grad_leaves = 1; // one batch, one sum: what the rival does
-  ZK_TRY(zk_comm_world(&session.comm));
-  zk_progress_set_enabled(0);
-  const double tokens = m->c.train_sequences * m->c.train_length;
-  zk_bench_row row = {.items = tokens, .item = "tok/s", .flops = 3 * tokens * (layer_flops(&m->policy) + head_flops(&m->policy))};
-  snprintf(row.group, sizeof row.group, "%s", train_group);
-  snprintf(row.shape, sizeof row.shape, "%s %d x %d", m->c.name, m->c.train_sequences, m->c.train_length);
-  train_arg a = {0};
-  zk_status st = zk_updater_open(&session, 1, 0, 1, &a.updater);
-  if (st == ZK_OK && m->c.numerics != ZK_F32) st = zk_bench_fill(m->bench, ZK_F32, a.updater.optimizer.count, 0.03f, a.updater.optimizer.master);
-  if (st == ZK_OK) st = measure_training(m->bench, &m->c, &a, &row);
-  if (a.updater.session) zk_updater_close(&a.updater);
-  return st == ZK_OK ? zk_bench_add(m->bench, row) : st;
-}
-
 static zk_status run_rows(model_bench *m) {
-  ZK_TRY(open_policy(m));
+  ZK_TRY(zk_bench_policy_open(m->bench, m->c.numerics, &m->c.config, &m->policy));
   ZK_TRY(open_engine(m));
   for (int i = 0; i < (zk_bench_is_quick(m->bench) ? 1 : MAX_BATCHES); i++)
     if (m->c.batches[i]) ZK_TRY(add_decode(m, m->c.batches[i]));
-  ZK_TRY(add_prefill(m));
-  zk_engine_close(m->engine);
-  m->engine = NULL;
-  return zk_bench_is_quick(m->bench) || m->c.train_sequences == 0 ? ZK_OK : add_training(m);
+  return add_prefill(m);
 }
 
 static zk_status run_case(zk_bench *bench, const model_case *c) {
@@ -366,16 +260,16 @@ static zk_status run_case(zk_bench *bench, const model_case *c) {
 }
 
 static zk_status run(zk_bench *bench) {
-  if (!zk_bench_wants(bench, decode_group) && !zk_bench_wants(bench, prefill_group) && !zk_bench_wants(bench, train_group)) return ZK_OK;
+  if (!zk_bench_wants(bench, decode_group) && !zk_bench_wants(bench, prefill_group)) return ZK_OK;
   if (zk_device_get_kind(zk_bench_device(bench)) == ZK_DEVICE_CPU) {
     const model_case c = smollm2_135m();
     return run_case(bench, &c);
   }
-  for (int shape = 0; shape < (zk_bench_is_quick(bench) ? 1 : NUM_QWEN3); shape++) {
+  for (int shape = 0; shape < (zk_bench_is_quick(bench) ? 1 : NUM_SAMPLED); shape++) {
     const model_case c = qwen3(bench, shape);
     ZK_TRY(run_case(bench, &c));
   }
   return ZK_OK;
 }
 
-const zk_bench_suite zk_bench_suite_model = {"model", "a whole model: decode, prefill, training step", run};
+const zk_bench_suite zk_bench_suite_model = {"model", "a whole model that samples: decode, prefill", run};

@@ -34,6 +34,7 @@ struct zk_gradient {
   const zk_policy *policy;
   zk_gradient_options options;
   zk_stream *stream;
+  zk_phases *phases;
   buffers b;
   float *embed_grad; // [V, H], only for a tied head
 };
@@ -159,6 +160,7 @@ zk_status zk_gradient_open(const zk_policy *policy, const zk_gradient_options *o
   if (!g) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the trainer");
   g->policy = policy, g->options = *options;
   zk_status st = zk_stream_open(policy->device, ZK_SIDE_TRAINER, &g->stream);
+  if (st == ZK_OK) st = zk_phases_open(g->stream, &g->phases);
   if (st != ZK_OK) {
     zk_gradient_close(g);
     return st;
@@ -171,11 +173,13 @@ void zk_gradient_close(zk_gradient *g) {
   if (!g) return;
   free_buffers(g);
   zk_device_free(g->policy->device, g->embed_grad);
+  zk_phases_close(g->phases);
   zk_stream_close(g->stream);
   free(g);
 }
 
 zk_stream *zk_gradient_stream(zk_gradient *g) { return g->stream; }
+zk_phases *zk_gradient_phases(zk_gradient *g) { return g->phases; }
 
 // Fills the int32 arrays of a microbatch and sends them.
 static zk_status pack(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m) {
@@ -230,10 +234,12 @@ static zk_status forward(zk_gradient *g, const zk_microbatch *m, bool want_hash)
   buffers *b = &g->b;
   zk_decoder_batch batch = batch_of(g, m);
   int last = p->config.num_layers - 1;
+  ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_FORWARD));
   ZK_TRY(zk_decoder_embed(p, g->stream, b->tokens, m->num_rows, b->layers[0].x));
   for (int l = 0; l <= last; l++)
     // Without a backward pass all layers share one set, whose x is then the next layer's x too.
     ZK_TRY(layer_forward(g, &batch, l, l < last ? b->layers[l + 1].x : b->x_last));
+  ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_HEAD));
   if (!m->num_targets) return ZK_OK;
   ZK_TRY(zk_decoder_gather_norm(p, g->stream, b->x_last, m->num_rows, b->target_rows, m->num_targets, b->gathered, b->normed, b->rstd));
   zk_lmhead_desc desc = zk_decoder_lmhead_desc(p, m->num_targets, g->options.temperature, g->options.top_k, g->options.top_p);
@@ -279,6 +285,7 @@ static zk_status backward(zk_gradient *g, const zk_microbatch *m, float *grad) {
   zk_decoder_batch batch = batch_of(g, m);
   zk_chunks chunks = {m->num_chunks, m->row_start};
   ZK_TRY(head_backward(g, m, grad));
+  ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_BACKWARD));
   int last = p->config.num_layers - 1;
   for (int l = last; l >= 0; l--) {
     if (g->options.recompute && l < last) ZK_TRY(layer_forward(g, &batch, l, b->x_last)); // the output is known; only its parts are wanted
@@ -307,6 +314,7 @@ zk_status zk_gradient_forward(zk_gradient *g, const zk_sequences *s, int64_t fir
     if (st == ZK_OK) st = forward(g, m, out->logits_hash != NULL);
     if (st == ZK_OK) st = fetch(g, m, s->target_offsets[m->first_seq], out);
   }
+  if (st == ZK_OK) st = zk_phases_end(g->phases);
   zk_microbatch_plan_destroy(&plan);
   return st;
 }
@@ -352,6 +360,7 @@ zk_status zk_gradient_leaf(zk_gradient *g, const zk_sequences *s, int64_t first,
   for (int32_t i = 0; i < plan.num && st == ZK_OK; i++)
     st = run_microbatch(g, s, &plan.microbatches[i], loss, context, grad, host, host + n, host + 2 * n, out);
   if (st == ZK_OK && is_tied(p)) st = join_tied(g, grad);
+  if (st == ZK_OK) st = zk_phases_end(g->phases);
   if (st == ZK_OK) st = zk_stream_wait(g->stream);
   free(host);
   zk_microbatch_plan_destroy(&plan);

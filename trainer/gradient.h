@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "shared/decoder.h"
+#include "trainer/phases.h"
 #include "trainer/sequences.h"
 
 typedef struct zk_gradient zk_gradient;
@@ -22,6 +23,7 @@ typedef struct {
 zk_status zk_gradient_open(const zk_policy *policy, const zk_gradient_options *options, zk_gradient **out);
 void zk_gradient_close(zk_gradient *gradient);
 zk_stream *zk_gradient_stream(zk_gradient *gradient);
+zk_phases *zk_gradient_phases(zk_gradient *gradient); // of all that is queued on that stream
 // Bytes of activations and scratch for microbatches of num_rows tokens, num_targets of them trained, with or without a backward pass; for
 // the memory plan.
 size_t zk_gradient_bytes(const zk_policy *policy, const zk_gradient_options *options, int64_t num_rows, int64_t num_targets, bool backward);

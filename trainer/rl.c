@@ -11,6 +11,7 @@
 #include "shared/watch.h"
 #include "trainer/evaluate.h"
 #include "trainer/policy_loss.h"
+#include "trainer/step_times.h"
 
 static char *hex(uint64_t value) {
   char text[17];
@@ -137,12 +138,10 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x,
   zk_metrics_put_int(line, "tokens/prompt", (int64_t)prompt_tokens);
   zk_metrics_put_int(line, "tokens/trained", x->seqs.offsets[x->seqs.num_seqs]);
   zk_metrics_put_double(line, "perf/rollout_tokens_per_s", (double)t->num_sample_tokens / (x->rollout_s + 1e-9));
-  zk_metrics_put_double(line, "perf/train_tokens_per_s", (double)x->seqs.offsets[x->seqs.num_seqs] / (x->train_s + 1e-9));
   zk_collect_put_speculation(&run->session.config, &x->collect, line);
   zk_metrics_put_double(line, "time/rollout", x->collect.rollout_s);
   zk_metrics_put_double(line, "time/reward", x->collect.reward_s);
   zk_metrics_put_double(line, "time/verify", x->verify_s);
-  zk_metrics_put_double(line, "time/train", x->train_s);
   zk_metrics_put_double(line, "time/checkpoint", run->checkpoint_s);
   zk_metrics_put_double(line, "time/trajectory", x->write_s);
   zk_metrics_put_double(line, "time/step", zk_clock_s() - x->start_s);
@@ -186,6 +185,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   uint64_t prompt_tokens = x->collect.prompt_tokens; // of all ranks, after the sum
   ZK_TRY(zk_comm_sum_u64(run->session.comm, &prompt_tokens, 1));
   put_metrics(run, line, x, prompt_tokens);
+  ZK_TRY(zk_comm_agree(run->session.comm, zk_step_times_put(&run->updater, &x->seqs, x->train_s, line)));
   if (c->log.every && step % c->log.every == 0)
     ZK_LOG(INFO, "train", "step %lld/%d  reward %.3f  length %.1f  entropy %.3f  grad %.3g  mismatch %lld of %lld  %.2f s", (long long)step, c->run.steps,
            x->advantage.reward_mean, (double)x->t.num_sample_tokens / (double)x->t.num_samples, x->policy.entropy, (double)x->update.grad_norm,

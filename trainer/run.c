@@ -100,7 +100,9 @@ static zk_status checkpoint(zk_run *run, int64_t step) {
 }
 
 static zk_status append_line(zk_run *run, zk_metrics_line *line) {
-  zk_metrics_put_int(line, "perf/memory_peak_bytes", (int64_t)zk_device_memory_peak(run->session.device));
+  uint64_t peak = zk_device_memory_peak(run->session.device);
+  ZK_TRY(zk_comm_max_u64(run->session.comm, &peak, 1));
+  zk_metrics_put_int(line, "perf/memory_peak_bytes", (int64_t)peak);
   zk_metrics_put_hash(line, "weights/hash", run->weights_hash);
   zk_metrics_put_hash(line, "state/hash", run->state_hash);
   return zk_comm_agree(run->session.comm, run->metrics ? zk_metrics_append(run->metrics, line) : ZK_OK);

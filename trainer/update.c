@@ -56,7 +56,9 @@ static zk_status own_leaves(zk_updater *u, const zk_sequences *seqs, zk_loss_fn 
     zk_leaf_range(seqs->num_seqs, leaves, leaf, &from, &to);
     ZK_TRY(zk_leaf_tree_buffer(u->tree, &grad));
     ZK_TRY(zk_gradient_leaf(u->gradient, seqs, from, to, loss, context, grad, out));
+    ZK_TRY(zk_phases_begin(zk_gradient_phases(u->gradient), ZK_PHASE_REDUCE));
     ZK_TRY(zk_leaf_tree_push(u->tree, zk_gradient_stream(u->gradient), leaf, grad));
+    ZK_TRY(zk_phases_end(zk_gradient_phases(u->gradient)));
     zk_progress_update("train", leaf + 1 - first, last - first, "leaves");
   }
   return ZK_OK;
@@ -84,7 +86,12 @@ zk_status zk_updater_gradient(zk_updater *u, const zk_sequences *seqs, zk_loss_f
 
 zk_status zk_updater_apply(zk_updater *u, double lr, zk_update_result *out) {
   zk_stream *stream = zk_gradient_stream(u->gradient);
+  zk_phases *phases = zk_gradient_phases(u->gradient);
+  ZK_TRY(zk_phases_begin(phases, ZK_PHASE_REDUCE));
   ZK_TRY(zk_comm_agree(u->session->comm, zk_leaf_tree_reduce(u->tree, stream, u->optimizer.grad)));
+  ZK_TRY(zk_phases_begin(phases, ZK_PHASE_OPTIMIZER));
   ZK_TRY(zk_comm_agree(u->session->comm, zk_optimizer_update(&u->optimizer, stream, &u->session->config, lr, &out->grad_norm)));
-  return zk_optimizer_hashes(&u->optimizer, stream, &out->weights_hash, &out->state_hash);
+  ZK_TRY(zk_phases_begin(phases, ZK_PHASE_HASH));
+  ZK_TRY(zk_optimizer_hashes(&u->optimizer, stream, &out->weights_hash, &out->state_hash));
+  return zk_phases_end(phases);
 }

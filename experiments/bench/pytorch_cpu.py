@@ -86,7 +86,7 @@ def main():
         if i:  # the first makes the optimiser's state
             least = min(least, clock() - start)
     rate = SEQUENCES * LENGTH / least
-    row = {"operation": "model train step", "shape": f"135M f32 {SEQUENCES} x {LENGTH}", "us": least * 1e6, "rate": rate, "unit": "tok/s",
+    row = {"operation": "train 135M f32", "shape": f"step {SEQUENCES} x {LENGTH}", "us": least * 1e6, "rate": rate, "unit": "tok/s",
            "rival": f"PyTorch {torch.__version__}", "threads": args.threads}
     print(f"{row['operation']:22} {row['shape']:24} {row['us']:12.1f} {rate:8.1f} tok/s   {row['rival']}, {args.threads} threads, loss {loss.item():.3f}")
     if args.json:

@@ -34,6 +34,6 @@ if ! "$python" -c 'import torch' 2>/dev/null; then
   exit 0
 fi
 "$python" "$here/pytorch_cpu.py" --threads "$threads" --json "$runs/pytorch.json"
-us() { sed -n 's|.*"operation": "model train step".*"us": \([0-9.]*\).*|\1|p' "$1"; }
+us() { sed -n 's|.*"operation": "train 135M f32", "shape": "step[^}]*"us": \([0-9.]*\).*|\1|p' "$1"; }
 awk -v ours="$(us "$runs/zerokl.json")" -v theirs="$(us "$runs/pytorch.json")" \
   'BEGIN { printf "training step: %.2f times the speed of PyTorch eager\n", theirs / ours }'

@@ -22,7 +22,7 @@ import target_rows  # noqa: E402
 from workload import LOADS  # noqa: E402
 
 OUT = pathlib.Path(os.environ.get("ZK_RUNS", HERE.parent.parent / "runs")).resolve() / "bench/targets"
-KERNELS = ("linear", "linear_parts", "linear_norm", "lmhead", "attention", "rows", "rope_cache", "rope_attention")
+KERNELS = ("linear", "linear_parts", "linear_norm", "lmhead", "attention", "attention_backward", "rows", "rope_cache", "rope_attention")
 BENCH = ("bench", "--device", "cuda", "--json")
 
 
@@ -39,6 +39,7 @@ def rival(module, shape, load, *options):
 PIECES = {
     "kernels": (120, (*BENCH, str(OUT / "kernels.json"), *KERNELS), None),
     "model": (90, (*BENCH, str(OUT / "model.json"), "model"), None),
+    "train": (90, (*BENCH, str(OUT / "train.json"), "train"), None),
     "cudnn": (45, ("torch_rivals",), None),
     "0.6B-bf16": (40, generation("0.6B", "shared", "bf16"), ("0.6B", "shared", "bf16")),
     "0.6B-vendor": (40, generation("0.6B", "shared", "vendor"), ("0.6B", "shared", "vendor")),
@@ -132,7 +133,7 @@ def run_pieces(names, again, seconds, zerokl):
 
 def collect():
     """What there is, of this run or of those before it: the bench as one, cuDNN's lines, generation's lines by what they are about."""
-    benches = [json.loads(path.read_text()) for name in ("kernels", "model") if (path := OUT / f"{name}.json").exists()]
+    benches = [json.loads(path.read_text()) for name in ("kernels", "model", "train") if (path := OUT / f"{name}.json").exists()]
     ours = {**benches[0], "rows": [row for bench in benches for row in bench["rows"]]} if benches else None
     cudnn = report.read_lines(path) if (path := OUT / "cudnn.out").exists() else []
     lines = {}

@@ -173,6 +173,7 @@ zk_status zk_bench_add(zk_bench *bench, zk_bench_row row) {
   if (row.rival_us > 0.0) fprintf(bench->options.out, " %6.2f %s", row.rival_us / row.us, row.rival);
   else fprintf(bench->options.out, " %6s", "-");
   if (row.second_us > 0.0) fprintf(bench->options.out, ", %.2f %s", row.second_us / row.us, row.second);
+  if (row.memory_bytes > 0.0) fprintf(bench->options.out, ", %.2f GB", row.memory_bytes * 1e-9);
   fputc('\n', bench->options.out);
   fflush(bench->options.out);
   return ZK_OK;
@@ -210,6 +211,7 @@ zk_status zk_bench_write_json(const zk_bench *bench, const char *path) {
     if (row->second_us > 0.0)
       fprintf(f, ", \"second\": \"%s\", \"second_us\": %.3f, \"x_second\": %.4f", row->second, row->second_us,
               row->second_us / row->us);
+    if (row->memory_bytes > 0.0) fprintf(f, ", \"memory_peak_bytes\": %.0f", row->memory_bytes);
     fputc('}', f);
   }
   fputs("\n]}\n", f);

@@ -31,6 +31,8 @@ rows rope_attention "rope attention" 3
 rows rows "weights hash" 1
 rows model "model decode" 1
 rows model "model prefill" 1
+rows train "train 0.6B bf16" 7 # a step and its phases
+grep -q '"shape": "step 4 x 64".*"memory_peak_bytes": [1-9]' "$dir/rows.json" || fail "a training step does not tell its memory: $(cat "$dir/rows.json")"
 grep -q "no libcublas" "$dir/err" || fail "the missing rival is not told"
 
 # Several suites, in the table's order; the JSON is written after each, and has the rows that there are by then.

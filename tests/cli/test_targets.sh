@@ -22,7 +22,7 @@ END
 chmod +x build/zerokl
 echo one >version
 export ZK_TMP ZK_BUILD=$ZK_TMP/build ZK_RUNS=$ZK_TMP/runs
-targets() { expect 0 python3 "$ZK_SOURCE/experiments/bench/targets.py" "$ZK_TMP/results" --only kernels,model,0.6B-bf16 "$@"; }
+targets() { expect 0 python3 "$ZK_SOURCE/experiments/bench/targets.py" "$ZK_TMP/results" --only kernels,model,train,0.6B-bf16 "$@"; }
 targets
 says "model: FAILED: error: no model"
 grep -q "M 512 N 6144 K 4096 | 10.0 us | cuBLAS 11.0 us | 1.10 | 0.88 | 1.00 | goal |" out || fail "a row at goal"
@@ -36,11 +36,11 @@ grep -q "MISSES" results/*.md && grep -q '"verdict": "MISSES"' results/*.json ||
 targets
 [ "$(cut -d' ' -f1 calls)" = bench ] || fail "made again: $(cat calls)"
 targets --again
-[ "$(wc -l <calls)" = 4 ] || fail "not made again: $(cat calls)"
+[ "$(wc -l <calls)" = 5 ] || fail "not made again: $(cat calls)"
 : >calls
 echo two >version
 targets
-[ "$(wc -l <calls)" = 3 ] || fail "pieces of another build are kept: $(cat calls)"
+[ "$(wc -l <calls)" = 4 ] || fail "pieces of another build are kept: $(cat calls)"
 targets --seconds 1 # the piece that fails
 says "model: no time left"
 echo three >version

@@ -1,0 +1,12 @@
+// What a line of metrics says of a training step's time: its phases, tokens a second, MFU.
+#ifndef ZK_TRAINER_STEP_TIMES_H
+#define ZK_TRAINER_STEP_TIMES_H
+
+#include "shared/metrics.h"
+#include "trainer/update.h"
+
+// Puts time/train (seconds, from the host), time/<phase> of trainer/phases.h (this rank's since the last call, by its device's clock), perf/train_tokens_per_s,
+// and on GPUs perf/mfu: trainer/flops.h over seconds x ranks x 989 TFLOP/s. Waits for the device.
+zk_status zk_step_times_put(zk_updater *updater, const zk_sequences *seqs, double seconds, zk_metrics_line *line);
+
+#endif
