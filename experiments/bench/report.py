@@ -73,11 +73,11 @@ def tally(targets):
             f"{count['not measured']} not measured")
 
 
-def write(ours, versions, folder, targets=(), **more):
-    """ours: the JSON of `zerokl bench`, joined with its rivals; versions: of these; more: kept in the JSON. Returns the path of the .md."""
+def write(ours, versions, folder, targets=(), about="", **more):
+    """ours: the JSON of `zerokl bench`, joined with its rivals; versions: of these; about: the end of the name; more: kept in the JSON. Returns the path of the .md."""
     gpu, date = nvidia_smi(), datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     name = re.sub(r"[^a-z0-9]+", "-", (gpu.get("name") or ours["device"].split(",")[0]).lower()).strip("-")
-    out = pathlib.Path(folder) / f"{name}-{date}"
+    out = pathlib.Path(folder) / f"{name}-{date}{about}"
     out.parent.mkdir(parents=True, exist_ok=True)
     head = {"date": date, "gpu": gpu, "rivals": versions}
     if targets:

@@ -37,6 +37,23 @@ def bench_targets():
         yield "decode step", "model decode", f"{shape} bf16 batch {batch} ctx ", "floor", must, goal  # the context that was measured follows
 
 
+# A training step: shape, sequences, MFU that is wanted and hoped for.
+TRAINED = (("0.6B", 4, 0.38, 0.48), ("1.7B", 4, 0.45, 0.58), ("4B", 4, 0.48, 0.62), ("8B", 16, 0.45, 0.58))
+PEAK_FLOPS = 989e12
+
+
+def training_targets():
+    """As bench_targets, of what is trained on a GPU; the floor of a step is MFU."""
+    for keys in (4096, 8192, 16384):
+        yield "training", "attention backward", f"S {keys} H 32/8 D 128", "rival", 0.80, 1.0
+    for rows in (4096, 16384):
+        for hidden in (1024, 2048, 4096):
+            yield "training", "lmhead loss", f"M {rows} V {VOCAB} K {hidden}", "rival", 0.75, 0.90
+    for shape, sequences, must, goal in TRAINED:
+        yield "training", f"train {shape} bf16", f"step {sequences} x 4096", "mfu", must, goal
+        yield "training", f"train {shape} bf16", f"step {sequences} x 4096", "rival", 0.95, 1.0
+
+
 RATES = (("0.6B", "shared", 22e3, 29e3), ("8B", "1k", 6.7e3, 9e3))  # tokens a second, wanted and hoped for
 
 
@@ -49,10 +66,10 @@ def verdict(ratio, must, goal):
 def bench_row(target, rows):
     section, operation, shape, kind, must, goal = target
     row = next((row for (group, text), row in rows.items() if group == operation and (text == shape or shape.endswith(" ") and text.startswith(shape))), {})
-    ratio = row.get("floor" if kind == "floor" else "x_" + kind)
-    against = {"floor": "floor", "rival": row.get("rival") or ("cuDNN" if "attention" in operation else "cuBLAS"), "second": "Lt, no split-K"}[kind]
+    ratio = row.get("floor" if kind in ("floor", "mfu") else "x_" + kind)
+    against = {"floor": "floor", "mfu": f"MFU: {PEAK_FLOPS / 1e12:.0f} TFLOP/s", "rival": row.get("rival") or ("cuDNN" if "attention" in operation else "cuBLAS"), "second": "Lt, no split-K"}[kind]
     us = f"{row['us']:.1f} us" if row else ""
-    theirs = f"{row['us'] * row['floor']:.1f} us" if row and kind == "floor" else f"{row[kind + '_us']:.1f} us" if ratio else ""
+    theirs = f"{row['us'] * row['floor']:.1f} us" if row and kind in ("floor", "mfu") else f"{row[kind + '_us']:.1f} us" if ratio else ""
     return {"section": section, "what": f"{operation}, {row.get('shape', shape)}", "ours": us, "against": f"{against} {theirs}".strip(), "ratio": ratio,
             "must": must, "goal": goal}
 
@@ -102,9 +119,20 @@ def busy_row(what, line):
     return {"section": "host", "what": what, "ours": mixed, "against": "device busy", "ratio": busy, "must": 0.95, "goal": 0.99}
 
 
-def judge(rows, generation, ceilings):
-    """rows: of `zerokl bench` by (operation, shape); generation: {piece: line}; ceilings: bytes and flops a second. All rows with their verdicts."""
-    table = [bench_row(target, rows) for target in bench_targets()]
+def trained_row(shape, sequences, rows, lines):
+    """Tokens a second of a step against PyTorch's of the same batch."""
+    ours = rows.get((f"train {shape} bf16", f"step {sequences} x 4096"))
+    theirs = next((line for line in lines if (line["shape"], line["sequences"], line["length"]) == (shape, sequences, 4096)), None)
+    against = f"PyTorch, {theirs['attention']} attention, {theirs['tokens_per_s']:,.0f} tok/s, MFU {theirs['mfu']:.2f}" if theirs else "PyTorch"
+    return {"section": "training", "what": f"step of {shape}, {sequences} x 4096", "ours": f"{ours['rate']:,.0f} tok/s" if ours else "", "against": against,
+            "ratio": ours["rate"] / theirs["tokens_per_s"] if ours and theirs else None, "must": 1.0, "goal": 1.3}
+
+
+def judge(rows, generation, ceilings, trained=()):
+    """rows: of `zerokl bench` by (operation, shape); generation: {piece: line}; ceilings: bytes and flops a second; trained: lines of rival_train.py.
+    All rows with their verdicts."""
+    table = [bench_row(target, rows) for target in (*bench_targets(), *training_targets())]
+    table += [trained_row(shape, sequences, rows, trained) for shape, sequences, _, _ in TRAINED[:3]]
     for shape, load, *rate in RATES:
         table += generation_rows(shape, load, [line for (s, l, _), line in generation.items() if (s, l) == (shape, load)], ceilings, rate)
     table.append(busy_row("generation, 0.6B on shared", generation.get(("0.6B", "shared", "bf16"))))

@@ -22,8 +22,8 @@ import target_rows  # noqa: E402
 from workload import LOADS  # noqa: E402
 
 OUT = pathlib.Path(os.environ.get("ZK_RUNS", HERE.parent.parent / "runs")).resolve() / "bench/targets"
-KERNELS = ("linear", "linear_parts", "linear_norm", "lmhead", "attention", "attention_backward", "rows", "rope_cache", "rope_attention")
-BENCH = ("bench", "--device", "cuda", "--json")
+KERNELS = ("linear", "linear_parts", "linear_norm", "lmhead", "attention", "rows", "rope_cache", "rope_attention")
+BENCH = ("zerokl", "bench", "--device", "cuda", "--json")
 
 
 def generation(shape, load, numerics, *settings):
@@ -39,8 +39,13 @@ def rival(module, shape, load, *options):
 PIECES = {
     "kernels": (120, (*BENCH, str(OUT / "kernels.json"), *KERNELS), None),
     "model": (90, (*BENCH, str(OUT / "model.json"), "model"), None),
-    "train": (90, (*BENCH, str(OUT / "train.json"), "train"), None),
-    "cudnn": (45, ("torch_rivals",), None),
+    "cudnn": (45, ("torch_rivals", "forward", "decode"), None),
+    "train-steps": (90, (*BENCH, str(OUT / "train-steps.json"), "train"), None),
+    "train-torch": (120, ("rival_train", "--shapes", "0.6B,1.7B"), None),
+    "train-torch4B": (90, ("rival_train", "--shapes", "4B", "--microbatch", "2"), None),
+    "train-kernels": (60, (*BENCH, str(OUT / "train-kernels.json"), "attention_backward"), None),
+    "train-cudnn": (30, ("torch_rivals", "backward"), None),
+    "train-8B": (90, ("mpirun", "-n", "4", *BENCH, str(OUT / "train-8B.json"), "--filter", "train 8B", "train"), None),
     "0.6B-bf16": (40, generation("0.6B", "shared", "bf16"), ("0.6B", "shared", "bf16")),
     "0.6B-vendor": (40, generation("0.6B", "shared", "vendor"), ("0.6B", "shared", "vendor")),
     "0.6B-chunks": (40, generation("0.6B", "shared", "bf16", "rollout.prefill_chunk=128"), ("0.6B", "chunks", "bf16")),
@@ -51,7 +56,8 @@ PIECES = {
     "8B-compiled": (120, rival("rival_graph", "8B", "1k"), ("8B", "1k", "compiled")),
     "0.6B-transformers": (90, rival("rival_transformers", "0.6B", "shared", "--sequences", "32"), ("0.6B", "shared", "transformers")),
 }
-RIVALS = ("torch_rivals", "rival_graph", "rival_transformers")
+NUM_GPUS = {"train-8B": 4}  # others: one
+RIVALS = ("torch_rivals", "rival_train", "rival_graph", "rival_transformers")
 
 
 def is_rival(name):
@@ -76,7 +82,7 @@ def forget_other_builds(version):
 def start(name, zerokl):
     """The piece's process, with a group of its own, whose output goes to OUT/name.out. A rival waits for a line before it begins."""
     what = PIECES[name][1]
-    command = [sys.executable, "-W", "ignore", str(HERE / "rival_ready.py"), *what] if is_rival(name) else [zerokl, *what] if what[0] == "bench" else what
+    command = [sys.executable, "-W", "ignore", str(HERE / "rival_ready.py"), *what] if is_rival(name) else [zerokl if word == "zerokl" else word for word in what]
     forget(name)
     with open(OUT / f"{name}.out", "w") as log:
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
@@ -107,6 +113,13 @@ def last_line(name):
     return lines[-1][:200] if lines else "no output"
 
 
+def has_gpus(number):
+    try:
+        return number == 1 or subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout.count("UUID") >= number
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
 def run_pieces(names, again, seconds, zerokl):
     begun = time.monotonic()
     todo = [name for name in names if again or not (OUT / f"{name}.done").exists()]
@@ -114,6 +127,9 @@ def run_pieces(names, again, seconds, zerokl):
     ready = {}  # the next rival: it imports PyTorch while the piece before it runs
     try:
         for name in todo:
+            if not has_gpus(NUM_GPUS.get(name, 1)):
+                print(f"{name}: needs {NUM_GPUS[name]} GPUs", flush=True)
+                continue
             limit, left = PIECES[name][0], seconds - (time.monotonic() - begun)
             if left < 5:
                 print(f"{name}: no time left", flush=True)
@@ -131,44 +147,55 @@ def run_pieces(names, again, seconds, zerokl):
             end(process)
 
 
-def collect():
-    """What there is, of this run or of those before it: the bench as one, cuDNN's lines, generation's lines by what they are about."""
-    benches = [json.loads(path.read_text()) for name in ("kernels", "model", "train") if (path := OUT / f"{name}.json").exists()]
+def collect(names):
+    """What there is of these pieces, of this run or of those before it: the bench as one, the lines of cuDNN and of PyTorch's training steps, generation's
+    lines by what they are about."""
+    benches = [json.loads(path.read_text()) for name in names if (path := OUT / f"{name}.json").exists()]
     ours = {**benches[0], "rows": [row for bench in benches for row in bench["rows"]]} if benches else None
-    cudnn = report.read_lines(path) if (path := OUT / "cudnn.out").exists() else []
+    cudnn, trained = ([line for name in names if PIECES[name][1][0] == module and (path := OUT / f"{name}.out").exists() for line in report.read_lines(path)]
+                      for module in ("torch_rivals", "rival_train"))
     lines = {}
-    for name, (_, _, about) in PIECES.items():
+    for name in names:
+        about = PIECES[name][2]
         if about and (OUT / f"{name}.done").exists():
             lines[about] = report.read_lines(OUT / f"{name}.out")[-1]
-    return ours, cudnn, lines
+    return ours, cudnn, trained, lines
+
+
+def pieces_of(text):
+    """Pieces by name, or by the beginning of several names: train is all that begin with train-."""
+    names = [name for word in text.split(",") for name in PIECES if name == word or name.startswith(word + "-")]
+    if unknown := [word for word in text.split(",") if not any(name == word or name.startswith(word + "-") for name in PIECES)]:
+        raise argparse.ArgumentTypeError("no such piece: " + ", ".join(unknown))
+    return names
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", default=str(HERE / "results"), help="where the table goes (default: results/)")
-    parser.add_argument("--only", default=",".join(PIECES), metavar="PIECE,...", help="of " + ", ".join(PIECES))
+    parser.add_argument("--only", type=pieces_of, default=list(PIECES), metavar="PIECE,...", help="of " + ", ".join(PIECES) + "; train: all that begin with train-")
     parser.add_argument("--again", action="store_true", help="also what an earlier run made")
-    parser.add_argument("--seconds", type=float, default=420, help="for everything: what does not fit is left for the next run (default 420)")
+    parser.add_argument("--seconds", type=float, default=600, help="for everything: what does not fit is left for the next run (default 600)")
     args = parser.parse_args()
-    names = args.only.split(",")
-    if unknown := set(names) - set(PIECES):
-        parser.error("no such piece: " + ", ".join(sorted(unknown)))
     build = pathlib.Path(os.environ.get("ZK_BUILD", HERE.parent.parent / "build")).resolve()
     os.environ["ZK_BUILD"] = str(build)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # by way of what is to be tidied up
     OUT.mkdir(parents=True, exist_ok=True)
     zerokl = str(build / "zerokl")
     forget_other_builds(subprocess.run([zerokl, "--version"], capture_output=True, text=True, check=True).stdout)
-    run_pieces([name for name in PIECES if name in names], args.again, args.seconds, zerokl)
-    ours, cudnn, lines = collect()
+    run_pieces([name for name in PIECES if name in args.only], args.again, args.seconds, zerokl)
+    sorts = {name.startswith("train-") for name in args.only}  # training alone, or everything else, or both
+    ours, cudnn, trained, lines = collect([name for name in PIECES if name.startswith("train-") in sorts])
     if ours is None:
         sys.exit("no `zerokl bench` ran: no table")
     versions = report.join(ours, cudnn)
     ceilings = ours["copy_gb_per_s"] * 1e9, ours["gflop_per_s"] * 1e9
-    targets = target_rows.judge({(row["operation"], row["shape"]): row for row in ours["rows"]}, lines, ceilings if all(ceilings) else None)
+    targets = target_rows.judge({(row["operation"], row["shape"]): row for row in ours["rows"]}, lines, ceilings if all(ceilings) else None, trained)
+    targets = [row for row in targets if (row["section"] == "training") in sorts]
     print("\n".join(report.target_table(targets)))
     print(report.tally(targets))
-    print(report.write(ours, versions, args.folder, targets, generation=[{"piece": "-".join(about), **line} for about, line in lines.items()]))
+    print(report.write(ours, versions, args.folder, targets, "-training" if sorts == {True} else "", training=trained,
+                       generation=[{"piece": "-".join(about), **line} for about, line in lines.items()]))
 
 
 if __name__ == "__main__":

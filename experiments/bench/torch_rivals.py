@@ -76,7 +76,9 @@ def backward(keys):
 
 
 def main():
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("operations", nargs="*", metavar="forward|decode|backward", help="what to measure (default: all)")
+    wanted = parser.parse_args().operations
     torch.manual_seed(0)
     version = torch.backends.cudnn.version()
     print(json.dumps({"torch": torch.__version__, "cuda": torch.version.cuda, "cudnn": version, "device": torch.cuda.get_device_name()}), flush=True)
@@ -84,6 +86,8 @@ def main():
     cases += [("attention decode", f"B {b} KV {n}", lambda b=b, n=n: forward(b, 1, n)) for b, n in ((1, 1024), (1, 4096), (1, 32768), (8, 1024), (8, 131072), (32, 4096), (64, 8192), (256, 1024), (512, 600))]
     cases += [("attention backward", f"S {s} H {HEADS}/{KV_HEADS} D {DIM}", lambda s=s: backward(s)) for s in (4096, 8192, 16384)]
     for operation, shape, measure in cases:
+        if wanted and operation.split()[1] not in wanted:
+            continue
         try:
             with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
                 us = measure()

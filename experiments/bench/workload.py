@@ -22,6 +22,7 @@ def lengths(load):
 SHAPES = {  # of Qwen3: layers, hidden, query heads, KV heads, intermediate, tied embeddings
     "0.6B": (28, 1024, 16, 8, 3072, True),
     "1.7B": (28, 2048, 16, 8, 6144, True),
+    "4B": (36, 2560, 32, 8, 9728, True),
     "8B": (36, 4096, 32, 8, 12288, False),
 }
 HEAD_DIM, VOCAB, ROPE_THETA = 128, 151936, 1e6
