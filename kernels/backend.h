@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "kernels/adamw.h"
+#include "kernels/add_tree.h"
 #include "kernels/attention.h"
 #include "kernels/device.h"
 #include "kernels/embedding.h"
@@ -57,6 +58,7 @@ extern "C" {
   X(swiglu_backward)                                                                                                   \
   X(sum_squares)                                                                                                       \
   X(add)                                                                                                               \
+  X(add_tree)                                                                                                          \
   X(require_finite)                                                                                                    \
   X(lmhead_logprob)                                                                                                    \
   X(lmhead_sample)                                                                                                     \
@@ -127,6 +129,7 @@ struct zk_device {
   const zk_kernels *kernels;
   void *state; // the backend's own
   char description[96];
+  uint64_t id; // zk_device_id
   pthread_mutex_t lock; // guards what follows
   zk_allocation *allocations;
   size_t num_allocations, max_allocations;

@@ -16,7 +16,7 @@
 #define BOTH (1u << ZK_F32 | 1u << ZK_BF16)
 
 typedef struct {
-  const char *operation; // as in kernels/ops.h, or "math", "linear_parts", "rope_cache", "rope_attention", "attention_weights", "resident", "batch_sweep"
+  const char *operation; // as in kernels/ops.h, or "math", "add_tree", "linear_parts", "rope_cache", "rope_attention", "attention_weights", "resident", "batch_sweep"
   unsigned numerics;     // a bit for each it is run in
   zk_status (*run)(zk_check *check);
 } registered;
@@ -36,6 +36,7 @@ static const registered registry[] = {
     {"swiglu", BOTH, zk_check_swiglu},
     {"resident", BF16, zk_check_resident},
     {"add", BOTH, zk_check_add},
+    {"add_tree", F32, zk_check_add_tree},
     {"lmhead_logprob", BOTH, zk_check_lmhead_logprob},
     {"lmhead_sample", BOTH, zk_check_lmhead_sample},
     {"lmhead_backward", BOTH, zk_check_lmhead_backward},

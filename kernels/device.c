@@ -62,6 +62,7 @@ zk_device_kind zk_device_get_kind(const zk_device *device) { return device->kind
 zk_status zk_device_require(const zk_device *device, zk_numerics numerics) {
   return numerics == ZK_VENDOR ? device->backend->load_vendor(device) : ZK_OK;
 }
+uint64_t zk_device_id(const zk_device *device) { return device->id; }
 const char *zk_device_describe(const zk_device *device) { return device->description; }
 size_t zk_device_memory_free(const zk_device *device) { return device->backend->memory_free(device); }
 size_t zk_device_memory_peak(const zk_device *device) { return device->bytes_peak; }

@@ -30,6 +30,7 @@ void zk_device_close(zk_device *device);
 zk_device_kind zk_device_get_kind(const zk_device *device);
 // Whether every operation has a kernel for these numerics there; ZK_UNSUPPORTED, saying what to install, where `vendor` finds no library.
 zk_status zk_device_require(const zk_device *device, zk_numerics numerics);
+uint64_t zk_device_id(const zk_device *device);          // of a GPU: the same in every process, and no other GPU's; else 0
 const char *zk_device_describe(const zk_device *device); // "cpu avx512, 2 threads"
 size_t zk_device_memory_free(const zk_device *device);   // bytes that can be allocated now, an estimate on CPUs
 

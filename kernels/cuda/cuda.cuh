@@ -7,6 +7,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/bf16.h"
+#include "kernels/cuda/native.h"
 
 // Returns ZK_DEVICE with CUDA's text from a function that returns zk_status.
 #define ZK_CUDA(call)                                                                                                  \
@@ -16,8 +17,7 @@
   } while (0)
 
 extern "C" zk_status zk_cuda_fail(cudaError_t error, const char *call, const char *file, int line, const char *func);
-// The CUDA stream behind a stream, and its error word, in host memory that kernels can write: 0, or what a kernel found wrong (zk_cuda_raise).
-extern "C" cudaStream_t zk_cuda_stream(zk_stream *stream);
+// A stream's error word, in host memory that kernels can write: 0, or what a kernel found wrong (zk_cuda_raise).
 extern "C" unsigned long long *zk_cuda_error_word(zk_stream *stream);
 extern "C" void **zk_cuda_vendor_handle(zk_stream *stream); // the stream's cuBLAS handle, NULL until one is made
 // Counters in device memory for kernels whose blocks share out their work as they go: 0 between kernels, each leaves them so.

@@ -75,6 +75,9 @@ static zk_status cuda_open(zk_device *device, int ordinal) {
   state->ordinal = ordinal;
   state->num_sms = prop.multiProcessorCount;
   device->state = state;
+  uint64_t halves[2];
+  memcpy(halves, &prop.uuid, sizeof halves);
+  device->id = zk_mix64(halves[0], halves[1]);
   snprintf(device->description, sizeof device->description, "cuda:%d %.40s, %d SMs, %.0f GiB", ordinal, prop.name, state->num_sms,
            (double)prop.totalGlobalMem / 1073741824.0);
   return ZK_OK;

@@ -161,6 +161,7 @@ struct cudaDeviceProp {
   char name[64];
   int major, minor, multiProcessorCount;
   size_t totalGlobalMem;
+  struct { char bytes[16]; } uuid;
 };
 cudaError_t cudaMalloc(void **out, size_t bytes);
 template <typename T> static inline cudaError_t cudaMalloc(T **out, size_t bytes) { return cudaMalloc(reinterpret_cast<void **>(out), bytes); }
