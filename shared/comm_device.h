@@ -1,27 +1,50 @@
 // Device memory between workers: data moves, nothing is ever added on the way, so that any transport gives the same bits.
 //
-// Here blocks are staged through host memory and MPI: at most ZK_COMM_DEVICE_BLOCK bytes a direction, whatever is sent. A transport that
-// reaches device memory itself takes the place of comm_device.c.
+// Where each worker has a GPU of its own, NCCL moves it from GPU to GPU: point-to-point transfers and gathers, on a stream of the link's own, so that
+// the next exchange is under way while the last one is being summed. MPI tells the workers NCCL's address, and brings them together before they queue
+// anything: from then on every transfer ends soon, and one that does not within ZK_COMM_SECONDS means that a worker is gone. NCCL's failures
+// come with its own words, the rank and the operation, and end the job (zk_comm_lost), unless the watch names a lost worker first.
+// Elsewhere (CPUs, workers that share a GPU) blocks are staged through host memory and MPI.
 #ifndef ZK_SHARED_COMM_DEVICE_H
 #define ZK_SHARED_COMM_DEVICE_H
 
 #include "kernels/device.h"
 #include "shared/comm.h"
 
-#define ZK_COMM_DEVICE_BLOCK ((size_t)16 << 20)
+#define ZK_COMM_SLOTS 2    // exchanges under way
+#define ZK_COMM_SECONDS 30 // that a transfer may take once all workers are at it
 
 typedef struct zk_comm_device zk_comm_device;
 
-// Buffers of `device`, among the ranks of `comm`; both must outlive it. Not collective. NULL is fine to close.
+// Buffers of `device`, among the ranks of `comm`; both must outlive it. Not collective. NULL is fine to close, after all work on it is done.
 zk_status zk_comm_device_open(zk_comm *comm, zk_device *device, zk_comm_device **out);
 void zk_comm_device_close(zk_comm_device *link);
 zk_comm *zk_comm_device_comm(const zk_comm_device *link);
+// Agrees on the transport and starts it, once: what follows calls it by itself. ZK_UNSUPPORTED when the workers have a GPU each
+// and this build has no NCCL. All ranks fail alike, or the job ends. Collective.
+zk_status zk_comm_device_connect(zk_comm_device *link);
 
-// Rank r sends send_bytes[q] bytes at send + send_offsets[q] to rank q, itself too; receives into recv likewise. send and recv are device
-// memory and do not overlap. Waits for `stream` first, and until all is there. All ranks fail alike. Collective.
-zk_status zk_comm_device_all_to_all(zk_comm_device *link, zk_stream *stream, const void *send, const size_t *send_bytes, const size_t *send_offsets,
-                                    void *recv, const size_t *recv_bytes, const size_t *recv_offsets);
-// In place, device memory: every rank r holds shard [starts[r], starts[r + 1]) of an array of elements; afterwards all hold all. Collective.
-zk_status zk_comm_device_all_gather_shards(zk_comm_device *link, zk_stream *stream, void *data, const int64_t *starts, size_t element_bytes);
+// `bytes` bytes of device memory that go to, or come from, rank `peer`, which is another.
+typedef struct {
+  int peer;
+  void *data;
+  size_t bytes;
+} zk_transfer;
+
+// Queues an all-to-all: it begins when what is queued on `stream` now is done. Between two ranks, the n-th of one's sends to the other meets the n-th of the
+// other's receives, of as many bytes; none is empty. Sent memory stays as it is and received memory unread until zk_comm_device_join of the same
+// slot, which comes before the slot's next exchange. The ranks have agreed, since they last computed, that all will call it (zk_comm_agree), and all do. Collective.
+zk_status zk_comm_device_exchange(zk_comm_device *link, zk_stream *stream, int slot, const zk_transfer *sends, int num_sends,
+                                  const zk_transfer *recvs, int num_recvs);
+// What is queued on `stream` from now on begins after the slot's exchange is done.
+zk_status zk_comm_device_join(zk_comm_device *link, zk_stream *stream, int slot);
+// Until all exchanges, and all that is queued on `stream`, are done. `local`: what failed here meanwhile, if anything; all ranks get the failure
+// of the lowest that has one. Collective.
+zk_status zk_comm_device_finish(zk_comm_device *link, zk_stream *stream, zk_status local);
+
+// In place, device memory: every rank r holds shard [starts[r], starts[r + 1]) of an array of elements; afterwards all hold all. `local` as above:
+// nothing is moved if any rank has failed. Waits. Collective.
+zk_status zk_comm_device_all_gather_shards(zk_comm_device *link, zk_stream *stream, void *data, const int64_t *starts, size_t element_bytes,
+                                           zk_status local);
 
 #endif

@@ -14,6 +14,7 @@
 #include "shared/version.h"
 #include "trainer/bench_model.h"
 #include "trainer/bench_train.h"
+#include "trainer/bench_workers.h"
 
 // In the order they run. A suite of rollout/ or trainer/ is one more line.
 static const zk_bench_suite *const cpu_suites[] = {&zk_bench_suite_linear, &zk_bench_suite_lmhead, &zk_bench_suite_tc_gemm,
@@ -22,6 +23,7 @@ static const zk_bench_suite *const gpu_suites[] = {&zk_bench_suite_gpu_linear, &
                                                    &zk_bench_suite_gpu_lmhead, &zk_bench_suite_gpu_attention, &zk_bench_suite_gpu_attention_backward, &zk_bench_suite_gpu_rows,
                                                    &zk_bench_suite_gpu_rope_cache, &zk_bench_suite_gpu_rope_attention, &zk_bench_suite_model,
                                                    &zk_bench_suite_train, NULL};
+static const zk_bench_suite *const worker_suites[] = {&zk_bench_suite_train, &zk_bench_suite_workers, NULL}; // under mpirun
 
 enum { MAX_SUITES = sizeof gpu_suites / sizeof *gpu_suites - 1, SHRINK = 256 };
 
@@ -86,9 +88,10 @@ static const struct argp parser = {
     .args_doc = "[SUITE...]",
     .doc =
         "Measures operations: shape, microseconds, rate, percentage of the machine's floor, times the rival's speed. Under mpirun the suite "
-        "train is one step of all workers, a GPU each.\v"
-        "Suites: linear, lmhead, train, model; on a CPU tc_gemm; on a GPU linear_parts, linear_norm, attention, attention_backward, rows, rope_cache, rope_attention. The rival is OpenBLAS "
-        "on the same threads and instruction set (ZK_CPU_ISA); on a GPU cuBLAS's default, and cuBLASLt without split-K. GPU rows are of numerics bf16."};
+        "train is one step of all workers, a GPU each, and workers is what they do together.\v"
+        "Suites: linear, lmhead, train, model; on a CPU tc_gemm; on a GPU linear_parts, linear_norm, attention, attention_backward, rows, rope_cache, rope_attention; "
+        "under mpirun train, workers. The rival is OpenBLAS on the same threads and instruction set (ZK_CPU_ISA); on a GPU cuBLAS's default, and cuBLASLt "
+        "without split-K; of workers NCCL's reduce-scatter. GPU rows are of numerics bf16."};
 
 static bool is_wanted(const bench_args *args, const char *name) {
   for (int i = 0; i < args->num_suites; i++)
@@ -106,13 +109,14 @@ static zk_status check_names(const bench_args *args, const zk_bench_suite *const
 }
 
 // The JSON is written anew after each suite: whatever stops a later one leaves the rows that there are.
-static zk_status run_suites(zk_bench *bench, const bench_args *args) {
+static zk_status run_suites(zk_bench *bench, const bench_args *args, const zk_comm *comm) {
   const zk_bench_suite *const *suites = zk_device_get_kind(zk_bench_device(bench)) == ZK_DEVICE_CUDA ? gpu_suites : cpu_suites;
+  if (zk_comm_size(comm) > 1) suites = worker_suites;
   ZK_TRY(check_names(args, suites));
   for (int i = 0; suites[i] != NULL; i++) {
     if (!is_wanted(args, suites[i]->name)) continue;
     ZK_TRY(suites[i]->run(bench));
-    if (args->json != NULL) ZK_TRY(zk_bench_write_json(bench, args->json));
+    if (args->json != NULL && zk_comm_rank(comm) == 0) ZK_TRY(zk_bench_write_json(bench, args->json));
   }
   return ZK_OK;
 }
@@ -135,7 +139,7 @@ static zk_status run_bench(int argc, char **argv) {
   if (!zk_bench_has_rival(bench))
     ZK_LOG(WARN, "bench", "no %s: the rival's column stays empty (%s)", gpu ? "libcublas and libcublasLt" : "libopenblas.so.0",
            gpu ? "put the CUDA toolkit's libraries on LD_LIBRARY_PATH" : "apt-get install libopenblas0-pthread");
-  const zk_status status = run_suites(bench, &args);
+  const zk_status status = run_suites(bench, &args, comm);
   zk_bench_close(bench);
   if (args.options.out != stdout) fclose(args.options.out);
   return status;

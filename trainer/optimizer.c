@@ -108,10 +108,10 @@ zk_status zk_optimizer_update(zk_optimizer *o, zk_stream *stream, const zk_confi
   zk_adamw_params scalars;
   zk_adamw_scalars(lr, c->optimizer.beta1, c->optimizer.beta2, c->optimizer.eps, c->optimizer.weight_decay, o->step + 1, *grad_norm,
                    c->optimizer.grad_clip, &scalars);
-  ZK_TRY(step_shard(o, stream, &scalars));
-  ZK_TRY(zk_stream_wait(stream));
+  zk_status st = step_shard(o, stream, &scalars);
+  if (st == ZK_OK) st = zk_stream_wait(stream);
   o->step++;
-  ZK_TRY(zk_comm_device_all_gather_shards(o->link, stream, o->policy->weights, o->starts, zk_numerics_bytes(o->policy->numerics)));
+  ZK_TRY(zk_comm_device_all_gather_shards(o->link, stream, o->policy->weights, o->starts, zk_numerics_bytes(o->policy->numerics), st));
   return zk_policy_changed(o->policy, stream);
 }
 

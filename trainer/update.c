@@ -36,6 +36,7 @@ zk_status zk_updater_open(zk_session *s, double temperature, int32_t top_k, doub
     st = zk_leaf_tree_open(s->device, out->optimizer.link, s->policy.params.num_elements, c->trainer.grad_leaves, out->optimizer.starts, &out->tree);
   if (st == ZK_OK) st = fill_master(out);
   st = zk_comm_agree(s->comm, st);
+  if (st == ZK_OK) st = zk_comm_device_connect(out->optimizer.link);
   if (st != ZK_OK) zk_updater_close(out);
   return st;
 }
@@ -88,7 +89,7 @@ zk_status zk_updater_apply(zk_updater *u, double lr, zk_update_result *out) {
   zk_stream *stream = zk_gradient_stream(u->gradient);
   zk_phases *phases = zk_gradient_phases(u->gradient);
   ZK_TRY(zk_phases_begin(phases, ZK_PHASE_REDUCE));
-  ZK_TRY(zk_comm_agree(u->session->comm, zk_leaf_tree_reduce(u->tree, stream, u->optimizer.grad)));
+  ZK_TRY(zk_leaf_tree_reduce(u->tree, stream, u->optimizer.grad));
   ZK_TRY(zk_phases_begin(phases, ZK_PHASE_OPTIMIZER));
   ZK_TRY(zk_comm_agree(u->session->comm, zk_optimizer_update(&u->optimizer, stream, &u->session->config, lr, &out->grad_norm)));
   ZK_TRY(zk_phases_begin(phases, ZK_PHASE_HASH));
