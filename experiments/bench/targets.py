@@ -30,6 +30,10 @@ def generation(shape, load, numerics, *settings):
     return "bash", str(HERE / "generation.sh"), shape, load, numerics, *settings
 
 
+def training(shape):
+    return *BENCH, str(OUT / f"train-{shape}.json"), "--filter", f"train {shape}", "train"
+
+
 def rival(module, shape, load, *options):
     least, most = LOADS[load]
     return module, "--shape", shape, "--min", str(least), "--max", str(most), *options
@@ -40,12 +44,14 @@ PIECES = {
     "kernels": (120, (*BENCH, str(OUT / "kernels.json"), *KERNELS), None),
     "model": (90, (*BENCH, str(OUT / "model.json"), "model"), None),
     "cudnn": (45, ("torch_rivals", "forward", "decode"), None),
-    "train-steps": (90, (*BENCH, str(OUT / "train-steps.json"), "train"), None),
+    "train-0.6B": (30, training("0.6B"), None),
+    "train-1.7B": (40, training("1.7B"), None),
+    "train-4B": (60, training("4B"), None),
     "train-torch": (120, ("rival_train", "--shapes", "0.6B,1.7B"), None),
     "train-torch4B": (90, ("rival_train", "--shapes", "4B", "--microbatch", "2"), None),
     "train-kernels": (60, (*BENCH, str(OUT / "train-kernels.json"), "attention_backward"), None),
     "train-cudnn": (30, ("torch_rivals", "backward"), None),
-    "train-8B": (90, ("mpirun", "-n", "4", *BENCH, str(OUT / "train-8B.json"), "--filter", "train 8B", "train"), None),
+    "train-8B": (90, ("mpirun", "-n", "4", *training("8B")), None),
     "0.6B-bf16": (40, generation("0.6B", "shared", "bf16"), ("0.6B", "shared", "bf16")),
     "0.6B-vendor": (40, generation("0.6B", "shared", "vendor"), ("0.6B", "shared", "vendor")),
     "0.6B-chunks": (40, generation("0.6B", "shared", "bf16", "rollout.prefill_chunk=128"), ("0.6B", "chunks", "bf16")),
@@ -114,8 +120,10 @@ def last_line(name):
 
 
 def has_gpus(number):
+    if number == 1 or "CUDA_VISIBLE_DEVICES" in os.environ:
+        return number == 1 or len(os.environ["CUDA_VISIBLE_DEVICES"].split(",")) >= number
     try:
-        return number == 1 or subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout.count("UUID") >= number
+        return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout.count("UUID") >= number
     except (OSError, subprocess.CalledProcessError):
         return False
 
