@@ -83,11 +83,17 @@ static _Noreturn void speak(const peer *lost, const char *what) {
   give_up();
 }
 
+// The job ends by another's word: its launcher ends this rank too, by a SIGTERM that is not ignored here, or else the time does.
+static void linger(double seconds) {
+  const double until_s = zk_clock_s() + seconds;
+  while (zk_clock_s() < until_s && zk_stop_caught() != SIGTERM) nanosleep(&(struct timespec){0, 10000000L}, NULL);
+}
+
 // Rank 0 speaks of others, rank 1 of rank 0; the rest wait for that, and leave without a word when nobody ended them.
 static void lose(peer *p, const char *what) {
   atomic_store(&watch.is_ending, 1);
   if (watch.rank > 1) {
-    sleep(HEIR_S);
+    linger(HEIR_S);
     give_up();
   }
   speak(p, what);
@@ -117,7 +123,7 @@ static void take(peer *p) {
   close(p->fd);
   p->fd = -1;
   say_farewell(ZK_WATCH_FAILED);
-  sleep(watch.rank == 0 ? 1 : HEIR_S); // it has spoken, and its launcher ends us before this does
+  linger(watch.rank == 0 ? 1 : HEIR_S);
   _exit(1);
 }
 

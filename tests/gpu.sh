@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The tests that need a GPU, each a script of tests/gpu/ with a time limit of its own; prints a table, and last "N passed, N failed".
-#   tests/gpu.sh                     # builds, then runs all of them
-#   tests/gpu.sh chain_f32 memcheck  # only these
+# The tests that need a GPU, each a script of tests/gpu/ with a time limit of its own; prints a table, and last "N passed, N failed". Those of
+# tests/gpu/multi/ are for several GPUs, and say what they lack.
+#   tests/gpu.sh                       # builds, then runs all of them
+#   tests/gpu.sh chain_f32 multi/kill  # only these
 #   ZK_BUILD=DIR      takes DIR/zerokl and DIR/zerokl_faulty, which were built elsewhere (tests/README.md says how), and builds nothing
 #   ZK_GPU_LOGS=DIR   where the output of each test goes (default: a temporary folder)
 #   ZK_GPU_EMULATED=1 the GPU of these programs is emulated: small sizes, and nothing that needs a driver
@@ -18,8 +19,9 @@ mkdir -p "$logs"
 all_tests() {
   local name file
   for name in $order; do [ ! -f "$here/gpu/$name.sh" ] || echo "$name"; done
-  for file in "$here"/gpu/*.sh; do
-    name=$(basename "$file" .sh)
+  for file in "$here"/gpu/*.sh "$here"/gpu/multi/*.sh; do
+    name=${file#"$here"/gpu/}
+    name=${name%.sh}
     case " $order " in *" $name "*) ;; *) echo "$name" ;; esac
   done
 }
@@ -50,17 +52,17 @@ passed=0 failed=0 skipped=0
 printf '%-14s %-8s %8s\n' test result seconds
 for name in "${tests[@]}"; do
   limit=$(limit_of "$name")
-  begin=$(date +%s.%N) code=0 note=""
-  timeout -k 10 "$limit" bash "$here/gpu/$name.sh" >"$logs/$name.log" 2>&1 </dev/null || code=$?
+  begin=$(date +%s.%N) code=0 note="" log=$logs/${name//\//_}.log
+  timeout -k 10 "$limit" bash "$here/gpu/$name.sh" >"$log" 2>&1 </dev/null || code=$?
   seconds=$(awk -v a="$begin" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }')
   case $code in
     0) result=passed passed=$((passed + 1)) ;;
-    77) result=skipped skipped=$((skipped + 1)) note=$(tail -1 "$logs/$name.log") ;;
+    77) result=skipped skipped=$((skipped + 1)) note=$(tail -1 "$log") ;;
     124 | 137) result=FAILED failed=$((failed + 1)) note="stopped after its $limit seconds" ;;
     *) result=FAILED failed=$((failed + 1)) note="exit code $code" ;;
   esac
   printf '%-14s %-8s %8s  %s\n' "$name" "$result" "$seconds" "$note"
-  [ "$result" != FAILED ] || tail -25 "$logs/$name.log" | sed 's/^/    | /'
+  [ "$result" != FAILED ] || tail -25 "$log" | sed 's/^/    | /'
 done
 [ "$skipped" -eq 0 ] || echo "$skipped skipped"
 echo "$passed passed, $failed failed"

@@ -62,11 +62,18 @@ mpirun --oversubscribe --bind-to none -n 2 "$ZK_BUILD/zerokl" train tiny.yaml ru
 grep -F 'zerokl itself: workers differ: rank 2 on' log | grep -F 'with faults' >/dev/null || { cat log >&2; fail "two builds: no clear message"; }
 [ ! -e mixed ] || fail "two builds have begun a run"
 
-# GPUs: more workers than there are; and a worker without one beside workers that have one. On an emulated GPU, where this build has it.
+# GPUs: more workers than there are, and a GPU of another kind. On an emulated GPU, where this build has it.
 if [ -x "$ZK_BUILD/zerokl_simt" ]; then
   code=0
   ranks 3 "$ZK_BUILD/zerokl_simt" train tiny.yaml run.dir=crowd device=cuda 2>log || code=$?
   [ $code -eq 2 ] || { cat log >&2; fail "more workers than GPUs: exit code $code"; }
   grep -E 'error: .*3 workers on this host and [0-9]+ GPU' log >/dev/null || { cat log >&2; fail "more workers than GPUs: no clear message"; }
+  code=0
+  mpirun --oversubscribe --bind-to none -n 2 "$ZK_BUILD/zerokl_simt" train tiny.yaml run.dir=crowd device=cuda:0 : \
+    -n 1 -x ZK_SIMT_GPU='NVIDIA H100 PCIe' "$ZK_BUILD/zerokl_simt" train tiny.yaml run.dir=crowd device=cuda:0 2>log || code=$?
+  [ $code -eq 2 ] || { cat log >&2; fail "GPUs of two kinds: exit code $code"; }
+  grep -F 'the device: workers differ: rank 2 on ' log | grep -F 'has NVIDIA H100 PCIe, 2 of 3 have emulated on this CPU' >/dev/null ||
+    { cat log >&2; fail "GPUs of two kinds: no clear message"; }
+  [ ! -e crowd/config.yaml ] || fail "unlike GPUs have begun a run"
 fi
 echo "unlike ranks: refused, the odd one named"
