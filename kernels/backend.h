@@ -86,6 +86,11 @@ typedef struct zk_backend {
   size_t (*memory_free)(const zk_device *device);
   zk_status (*alloc)(zk_device *device, size_t bytes, void **out); // 64-byte aligned, contents unspecified
   void (*free)(zk_device *device, void *memory);
+  // Addresses that have pages only at times (kernels/side_memory.c); `bytes` of a call is that of the reservation.
+  zk_status (*reserve)(zk_device *device, size_t bytes, void **out); // addresses alone
+  void (*release)(zk_device *device, void *memory, size_t bytes);    // addresses that have no pages
+  zk_status (*map)(zk_device *device, void *memory, size_t bytes);   // pages, zero-filled
+  zk_status (*unmap)(zk_device *device, void *memory, size_t bytes); // waits for what is queued on the device
   zk_status (*copy)(zk_stream *stream, void *dst, const void *src,
                     size_t bytes); // any of the two sides may be host memory
   zk_status (*fill_zero)(zk_stream *stream, void *dst, size_t bytes);
@@ -114,6 +119,8 @@ typedef struct zk_backend {
 typedef struct {
   void *memory;
   size_t bytes;
+  zk_side side;    // ZK_SIDE_NONE: it keeps its pages until it is freed
+  bool is_mapped;  // it has pages
 } zk_allocation;
 
 // A fault asked for by ZK_FAULT, for negative controls.
@@ -167,6 +174,11 @@ extern const zk_backend zk_backend_cpu;
 extern const zk_backend zk_backend_cuda;
 #endif
 
+// The device's books (kernels/device.c). Notes an allocation; false when the list itself finds no memory.
+bool zk_device_remember(zk_device *device, zk_allocation allocation);
+// ZK_OUT_OF_MEMORY, saying what for, when so much is not free.
+zk_status zk_device_require_free(zk_device *device, size_t bytes, const char *what);
+void zk_side_free(zk_device *device, zk_allocation allocation); // side_memory.c: of memory that is in the books no more
 // Adds to a device's failure which operation was queued last; returns `status`.
 zk_status zk_stream_explain(const zk_stream *stream, zk_status status);
 // Parses "side:operation", "side:operation:f32", "...:bf16" or "...:break" (ZK_FAULT); out->op = ZK_NUM_OPS when it is meant for another side.

@@ -72,49 +72,57 @@ void zk_device_memory_reset_peak(zk_device *device) {
   pthread_mutex_unlock(&device->lock);
 }
 
-// Notes an allocation; 0 when the list itself finds no memory.
-static int remember(zk_device *device, void *memory, size_t bytes) {
+bool zk_device_remember(zk_device *device, zk_allocation allocation) {
   pthread_mutex_lock(&device->lock);
   if (device->num_allocations == device->max_allocations) {
     size_t more = 2 * device->max_allocations + 64;
     zk_allocation *grown = realloc(device->allocations, more * sizeof *grown);
     if (grown == NULL) {
       pthread_mutex_unlock(&device->lock);
-      return 0;
+      return false;
     }
     device->allocations = grown;
     device->max_allocations = more;
   }
-  device->allocations[device->num_allocations++] = (zk_allocation){memory, bytes};
-  device->bytes_now += bytes;
+  device->allocations[device->num_allocations++] = allocation;
+  device->bytes_now += allocation.bytes;
   if (device->bytes_now > device->bytes_peak) device->bytes_peak = device->bytes_now;
   pthread_mutex_unlock(&device->lock);
-  return 1;
+  return true;
 }
 
-static void forget(zk_device *device, const void *memory) {
+// Gives what the books said.
+static zk_allocation forget(zk_device *device, void *memory) {
+  zk_allocation found = {.memory = memory};
   pthread_mutex_lock(&device->lock);
   for (size_t i = device->num_allocations; i-- > 0;) {
     if (device->allocations[i].memory != memory) continue;
-    device->bytes_now -= device->allocations[i].bytes;
+    found = device->allocations[i];
+    if (found.is_mapped) device->bytes_now -= found.bytes;
     device->allocations[i] = device->allocations[--device->num_allocations];
     break;
   }
   pthread_mutex_unlock(&device->lock);
+  return found;
 }
 
-// Memory with unspecified contents, in the device's books.
-static zk_status alloc_raw(zk_device *device, size_t bytes, const char *what, void **out) {
-  *out = NULL;
+zk_status zk_device_require_free(zk_device *device, size_t bytes, const char *what) {
   const size_t slack = (size_t)16 << 20; // below this an estimate of free memory says nothing
   size_t available = bytes > slack ? zk_device_memory_free(device) : bytes;
   if (bytes > available)
     return ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: %.1f MiB wanted, %.1f MiB free on %s", what, (double)bytes / 1048576.0,
                    (double)available / 1048576.0, device->description);
+  return ZK_OK;
+}
+
+// Memory with unspecified contents, in the device's books.
+static zk_status alloc_raw(zk_device *device, size_t bytes, const char *what, void **out) {
+  *out = NULL;
+  ZK_TRY(zk_device_require_free(device, bytes, what));
   void *memory = NULL;
   zk_status status = device->backend->alloc(device, bytes, &memory);
   if (status != ZK_OK) return zk_status_context(status, "%s", what);
-  if (!remember(device, memory, bytes)) {
+  if (!zk_device_remember(device, (zk_allocation){memory, bytes, ZK_SIDE_NONE, true})) {
     device->backend->free(device, memory);
     return ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: no memory for the list of allocations", what);
   }
@@ -136,8 +144,9 @@ zk_status zk_device_alloc(zk_device *device, size_t bytes, const char *what, voi
 
 void zk_device_free(zk_device *device, void *memory) {
   if (memory == NULL) return;
-  forget(device, memory);
-  device->backend->free(device, memory);
+  const zk_allocation allocation = forget(device, memory);
+  if (allocation.side == ZK_SIDE_NONE) device->backend->free(device, memory);
+  else zk_side_free(device, allocation);
 }
 
 zk_status zk_stream_open(zk_device *device, zk_side side, zk_stream **out) {

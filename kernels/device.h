@@ -37,6 +37,13 @@ size_t zk_device_memory_free(const zk_device *device);   // bytes that can be al
 // Device memory, 64-byte aligned, zero-filled. ZK_OUT_OF_MEMORY says how much was asked and for what (`what`: "KV cache").
 zk_status zk_device_alloc(zk_device *device, size_t bytes, const char *what, void **out);
 void zk_device_free(zk_device *device, void *memory);
+// Memory of a side's work that can make way for the other side's: as above, and freed as above. While the side rests, the pages of all its memory are
+// given back and the addresses stay its own, so that recorded graphs and whatever else holds them is right again when it wakes.
+zk_status zk_side_alloc(zk_device *device, zk_side side, size_t bytes, const char *what, void **out);
+// What the memory held is lost, and nothing may touch it until the side wakes. Waits for what is queued on the device.
+zk_status zk_side_rest(zk_device *device, zk_side side);
+// Pages for all of it, zero-filled where there were none; ZK_OUT_OF_MEMORY when so many are not free.
+zk_status zk_side_wake(zk_device *device, zk_side side);
 // Host memory that the device copies to and from while the host goes on; zero-filled.
 zk_status zk_host_alloc(zk_device *device, size_t bytes, const char *what, void **out);
 void zk_host_free(zk_device *device, void *memory);

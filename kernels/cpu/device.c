@@ -10,6 +10,7 @@
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/openblas.h"
+#include "kernels/cpu/pages.h"
 #include "kernels/math.h"
 
 typedef struct {
@@ -167,6 +168,10 @@ const zk_backend zk_backend_cpu = {
     .memory_free = cpu_memory_free,
     .alloc = cpu_alloc,
     .free = cpu_free,
+    .reserve = zk_cpu_reserve,
+    .release = zk_cpu_release,
+    .map = zk_cpu_map,
+    .unmap = zk_cpu_unmap,
     .copy = cpu_copy,
     .fill_zero = cpu_fill_zero,
     .wait = cpu_wait,

@@ -24,6 +24,7 @@ extern "C" void **zk_cuda_vendor_handle(zk_stream *stream); // the stream's cuBL
 #define ZK_CUDA_NUM_COUNTERS 2
 extern "C" uint32_t *zk_cuda_counters(zk_stream *stream);
 extern "C" int zk_cuda_num_sms(const zk_device *device);
+extern "C" int zk_cuda_ordinal(const zk_device *device);
 // Whether kernels queued from now on may begin before the one ahead of them on the stream has ended (ZK_LAUNCH_DEPENDENT). Only for
 // stretches in which no kernel writes weights, and which begin with an ordinary launch, copy or wait. Off at first.
 extern "C" void zk_cuda_set_overlap(zk_stream *stream, bool overlap);

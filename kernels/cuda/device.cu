@@ -1,6 +1,7 @@
 // A CUDA GPU as a device: memory, copies, streams, errors. The kernels are in the other files of this folder.
 #include "kernels/cuda/arrivals.h"
 #include "kernels/cuda/cuda.cuh"
+#include "kernels/cuda/pages.h"
 #include "kernels/cuda/queue.h"
 #include "kernels/cuda/vendor.h"
 
@@ -38,6 +39,7 @@ extern "C" unsigned long long *zk_cuda_error_word(zk_stream *stream) { return st
 extern "C" void **zk_cuda_vendor_handle(zk_stream *stream) { return &static_cast<cuda_stream_state *>(stream->state)->vendor_handle; }
 extern "C" void zk_cuda_set_overlap(zk_stream *stream, bool overlap) { static_cast<cuda_stream_state *>(stream->state)->overlap = overlap; }
 extern "C" bool zk_cuda_overlap(zk_stream *stream) { return stream->state != NULL && static_cast<cuda_stream_state *>(stream->state)->overlap; }
+extern "C" int zk_cuda_ordinal(const zk_device *device) { return static_cast<const cuda_state *>(device->state)->ordinal; }
 extern "C" int zk_cuda_num_sms(const zk_device *device) { return static_cast<const cuda_state *>(device->state)->num_sms; }
 
 static int cuda_count(void) {
@@ -83,16 +85,22 @@ static zk_status cuda_open(zk_device *device, int ordinal) {
   return ZK_OK;
 }
 
-static void cuda_close(zk_device *device) { free(device->state); }
+static void cuda_close(zk_device *device) {
+  zk_cuda_drop_kept(device);
+  free(device->state);
+}
 
 static size_t cuda_memory_free(const zk_device *device) {
   size_t available = 0, total = 0;
   if (cudaMemGetInfo(&available, &total) != cudaSuccess) available = 0;
-  return available;
+  return available + zk_cuda_kept_bytes(device);
 }
 
 static zk_status cuda_alloc(zk_device *device, size_t bytes, void **out) {
   *out = NULL;
+  if (cudaMalloc(out, bytes > 0 ? bytes : 64) == cudaSuccess) return ZK_OK;
+  (void)cudaGetLastError();
+  zk_cuda_drop_kept(device);
   ZK_CUDA(cudaMalloc(out, bytes > 0 ? bytes : 64));
   return ZK_OK;
 }
@@ -183,7 +191,8 @@ static zk_status cuda_break_down(zk_stream *stream) {
 }
 
 extern "C" const zk_backend zk_backend_cuda = {
-    cuda_count, cuda_open, cuda_close, cuda_memory_free, cuda_alloc, cuda_free, cuda_copy, cuda_fill_zero, cuda_wait,
+    cuda_count, cuda_open, cuda_close, cuda_memory_free, cuda_alloc, cuda_free,
+    zk_cuda_reserve, zk_cuda_release, zk_cuda_map, zk_cuda_unmap, cuda_copy, cuda_fill_zero, cuda_wait,
     cuda_load_vendor, cuda_stream_open, cuda_stream_close,
     zk_cuda_host_alloc, zk_cuda_host_free, zk_cuda_mark_open, zk_cuda_mark_close, zk_cuda_mark_set, zk_cuda_mark_wait, zk_cuda_mark_seconds,
     zk_cuda_graph_begin, zk_cuda_graph_end, zk_cuda_graph_close, zk_cuda_graph_launch,
