@@ -147,6 +147,10 @@ zk_status zk_optimizer_file_create(const char *path, int64_t step, int64_t num_e
   return st;
 }
 
+void zk_optimizer_file_write_zeros(zk_optimizer_file *f) {
+  for (int d = 0; d < ZK_OPTIMIZER_NUM_DATASETS; d++) f->num_written[d] = f->num_elements;
+}
+
 zk_status zk_optimizer_file_write(zk_optimizer_file *f, zk_optimizer_dataset dataset, int64_t first, int64_t count,
                                   const float *data) {
   ZK_TRY(check_range(f, first, count));

@@ -32,6 +32,8 @@ zk_status zk_optimizer_file_create(const char *path, int64_t step, int64_t num_e
 // once.
 zk_status zk_optimizer_file_write(zk_optimizer_file *f, zk_optimizer_dataset dataset, int64_t first, int64_t count,
                                   const float *data);
+// In their place: all elements are zero, as before the first update. The file is as long as ever, and its elements are holes, which take no disk.
+void zk_optimizer_file_write_zeros(zk_optimizer_file *f);
 // Checks that all elements came, flushes and renames. Frees `f` whatever happens; a failure leaves no file behind.
 zk_status zk_optimizer_file_finish(zk_optimizer_file *f);
 

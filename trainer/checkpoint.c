@@ -80,8 +80,10 @@ static zk_status write_moments(zk_updater *u, const char *dir, int64_t step, flo
   zk_status st = ZK_OK;
   if (dir) st = zk_optimizer_file_create(zk_path_make("%s/optimizer.h5", dir).s, step, u->session->policy.params.num_elements, &file);
   st = zk_comm_agree(u->session->comm, st);
-  if (st == ZK_OK) st = write_vector(u, o->m, write_moment, file, ZK_OPTIMIZER_EXP_AVG, host);
-  if (st == ZK_OK) st = write_vector(u, o->v, write_moment, file, ZK_OPTIMIZER_EXP_AVG_SQ, host);
+  const bool is_new = o->step == 0; // all moments are zero
+  if (is_new && file && st == ZK_OK) zk_optimizer_file_write_zeros(file);
+  if (!is_new && st == ZK_OK) st = write_vector(u, o->m, write_moment, file, ZK_OPTIMIZER_EXP_AVG, host);
+  if (!is_new && st == ZK_OK) st = write_vector(u, o->v, write_moment, file, ZK_OPTIMIZER_EXP_AVG_SQ, host);
   if (file && st == ZK_OK) return zk_optimizer_file_finish(file);
   zk_optimizer_file_close(file);
   return st;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "shared/file_util.h"
 #include "shared/optimizer_file.h"
@@ -68,6 +69,28 @@ static void same_bytes_however_cut(void **state) {
   }
 }
 
+// Moments before the first update: as long a file as any, of little on the disk.
+static void zeros_take_no_disk(void **state) {
+  enum { LONG = 1 << 20 };
+  zk_path path = zk_path_make("%s/zeros.h5", dir);
+  float *zeros = calloc(LONG, sizeof *zeros), *back = malloc(LONG * sizeof *back);
+  zk_optimizer_file *f;
+  struct stat st;
+  assert_int_equal(zk_optimizer_file_create(path.s, 0, LONG, &f), ZK_OK);
+  zk_optimizer_file_write_zeros(f);
+  assert_int_equal(zk_optimizer_file_finish(f), ZK_OK);
+  assert_int_equal(stat(path.s, &st), 0);
+  assert_true(st.st_size >= 2 * LONG * (off_t)sizeof(float) && st.st_blocks * 512 < st.st_size / 2);
+  assert_int_equal(zk_optimizer_file_open(path.s, &f), ZK_OK);
+  for (int d = 0; d < ZK_OPTIMIZER_NUM_DATASETS; d++) {
+    assert_int_equal(zk_optimizer_file_read(f, (zk_optimizer_dataset)d, 0, LONG, back), ZK_OK);
+    assert_memory_equal(back, zeros, LONG * sizeof *back);
+  }
+  zk_optimizer_file_close(f);
+  free(zeros);
+  free(back);
+}
+
 static void incomplete_is_not_published(void **state) {
   zk_path path = zk_path_make("%s/part.h5", dir);
   zk_optimizer_file *f;
@@ -99,7 +122,8 @@ static void damaged_files_are_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(every_bit_comes_back), cmocka_unit_test(same_bytes_however_cut),
-                                     cmocka_unit_test(incomplete_is_not_published),
+                                     cmocka_unit_test(zeros_take_no_disk),
+      cmocka_unit_test(incomplete_is_not_published),
                                      cmocka_unit_test(damaged_files_are_refused)};
   return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
