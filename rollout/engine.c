@@ -109,10 +109,11 @@ static zk_status allocate_cache(zk_engine *e) {
   e->prefixes.pool = &e->pool, e->weights_version = p->version;
   if (e->options.prefix_cache) ZK_TRY(zk_prefix_cache_open(&e->pool, e->options.page_tokens, &e->prefixes));
   zk_attention_desc desc = zk_decoder_attention_desc(p, e->options.page_tokens);
-  size_t layer_bytes = zk_kv_cache_bytes(p->device, &desc, num_pages);
+  const size_t layer_bytes = (zk_kv_cache_bytes(p->device, &desc, num_pages) + 63) & ~(size_t)63;
+  ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_SAMPLER, 2 * layers * layer_bytes, "KV cache", &e->cache_memory));
   for (size_t l = 0; l < layers; l++) {
-    ZK_TRY(zk_device_alloc(p->device, layer_bytes, "KV cache", &e->k_cache[l]));
-    ZK_TRY(zk_device_alloc(p->device, layer_bytes, "KV cache", &e->v_cache[l]));
+    e->k_cache[l] = (char *)e->cache_memory + 2 * l * layer_bytes;
+    e->v_cache[l] = (char *)e->k_cache[l] + layer_bytes;
   }
   e->stats.num_pages = e->pool.num_pages, e->stats.kv_bytes = 2 * layers * layer_bytes;
   if (e->options.one_by_one) return ZK_OK;
@@ -192,11 +193,7 @@ void zk_engine_close(zk_engine *e) {
   for (zk_sequence *seq; (seq = zk_queue_pop(&e->waiting));) zk_sequence_free(seq);
   for (zk_sequence *seq; (seq = zk_queue_pop(&e->done));) zk_sequence_free(seq);
   while (e->groups) free_group(e, e->groups);
-  for (int l = 0; l < e->policy->config.num_layers; l++) {
-    if (e->k_cache) zk_device_free(d, e->k_cache[l]);
-    if (e->v_cache) zk_device_free(d, e->v_cache[l]);
-  }
-  void *const memory[] = {e->activations_memory, e->gathered, e->normed, e->arrays_memory, e->results_memory};
+  void *const memory[] = {e->cache_memory, e->activations_memory, e->gathered, e->normed, e->arrays_memory, e->results_memory};
   for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) zk_device_free(d, memory[i]);
   free(e->k_cache);
   free(e->v_cache);
@@ -288,6 +285,15 @@ void zk_engine_get_stats(const zk_engine *e, zk_engine_stats *out) {
   *out = e->stats;
   out->num_free_pages = e->pool.num_free, out->num_idle_pages = e->pool.num_idle;
 }
+
+// Steps in flight are of samples that have ended. Pages that the prefix cache knows lose what they hold.
+zk_status zk_engine_rest(zk_engine *e) {
+  while (e->num_in_flight) ZK_TRY(zk_engine_take_step(e));
+  zk_prefix_cache_drop_all(&e->prefixes);
+  return zk_side_rest(e->policy->device, ZK_SIDE_SAMPLER);
+}
+
+zk_status zk_engine_wake(zk_engine *e) { return zk_side_wake(e->policy->device, ZK_SIDE_SAMPLER); }
 
 zk_status zk_engine_step(zk_engine *e) {
   bool must_take;

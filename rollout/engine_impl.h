@@ -98,7 +98,8 @@ struct zk_engine {
   uint64_t weights_version;         // of the policy, that the cache was made with
   int32_t max_pages, max_rows;      // pages of one sequence; rows of one step
   int32_t max_draws;                // tokens drawn in one step
-  void **k_cache, **v_cache;        // [num_layers]
+  void *cache_memory;               // the sampler's, as zk_side_alloc has it
+  void **k_cache, **v_cache;        // [num_layers] in it
   zk_resident *resident;            // for steps of one row; NULL: they are like others
   void *activations_memory;
   zk_layer_activations activations;

@@ -48,6 +48,7 @@ typedef enum {
   ZK_CONFIG_IMPORTANCE_MASK
 } zk_config_importance_mode;
 typedef enum { ZK_CONFIG_LR_CONSTANT, ZK_CONFIG_LR_LINEAR, ZK_CONFIG_LR_COSINE } zk_config_lr_schedule;
+typedef enum { ZK_CONFIG_TURNS_AUTO, ZK_CONFIG_TURNS_ALWAYS, ZK_CONFIG_TURNS_NEVER } zk_config_turns;
 typedef enum { ZK_CONFIG_RESUME_AUTO, ZK_CONFIG_RESUME_NEVER, ZK_CONFIG_RESUME_MUST } zk_config_resume;
 
 // A list of texts. num of them are used; the rest are all zero.
@@ -152,8 +153,10 @@ typedef struct zk_config {
     int grad_leaves; // a power of two
     int microbatch_tokens;
     bool recompute;
+    zk_config_turns turns;
   } trainer;
   struct {
+    bool write; // false: none, not even of step 0
     int every; // steps; 0: only the last
     int keep;  // newest checkpoints kept besides step 0; 0: all
   } checkpoint;

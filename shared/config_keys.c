@@ -204,7 +204,12 @@ const zk_config_key zk_config_keys[] = {
     "number of ranks", .power_of_two = true),
   INT(trainer.microbatch_tokens, SCHEDULE, "4096", 16, 1 << 24, "tokens in one forward and backward pass, at least"),
   BOOL(trainer.recompute, SCHEDULE, "false", "recompute activations in the backward pass: less memory, more time"),
+  CHOICE(trainer.turns, SCHEDULE, "auto",
+    CHOICES(YES("auto", ZK_CONFIG_TURNS_AUTO), YES("always", ZK_CONFIG_TURNS_ALWAYS), YES("never", ZK_CONFIG_TURNS_NEVER)),
+    "sampling and training take turns at the device's memory: the KV cache is given back while training; auto: on a GPU that "
+    "has not enough for both"),
 
+  BOOL(checkpoint.write, SCHEDULE, "true", "false: no checkpoints, not even of step 0; such a run cannot go on later (for measurements)"),
   INT(checkpoint.every, SCHEDULE, "50", 0, (1 << 20) - 1, "steps between checkpoints; 0: only after the last"),
   INT(checkpoint.keep, SCHEDULE, "2", 0, 1 << 20, "newest checkpoints kept besides step 0; 0: all"),
 

@@ -146,11 +146,11 @@ static zk_status reserve(zk_gradient *g, int64_t rows, int64_t targets, int64_t 
   b->v_cache = calloc(layers, sizeof *b->v_cache);
   if (!b->layers || !b->k_cache || !b->v_cache) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the trainer's tables");
   ZK_TRY(allocate_ints(g));
-  ZK_TRY(zk_device_alloc(p->device, s.layers, "trainer activations", &b->layers_memory));
-  ZK_TRY(zk_device_alloc(p->device, s.inputs, "trainer activations", &b->inputs_memory));
-  ZK_TRY(zk_device_alloc(p->device, s.cache, "trainer keys and values", &b->cache_memory));
-  ZK_TRY(zk_device_alloc(p->device, s.head, "trainer LM head", &b->head_memory));
-  if (s.work) ZK_TRY(zk_device_alloc(p->device, s.work, "gradients of activations", &b->work_memory));
+  ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_TRAINER, s.layers, "trainer activations", &b->layers_memory));
+  ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_TRAINER, s.inputs, "trainer activations", &b->inputs_memory));
+  ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_TRAINER, s.cache, "trainer keys and values", &b->cache_memory));
+  ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_TRAINER, s.head, "trainer LM head", &b->head_memory));
+  if (s.work) ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_TRAINER, s.work, "gradients of activations", &b->work_memory));
   place_buffers(g);
   return ZK_OK;
 }
@@ -349,7 +349,7 @@ zk_status zk_gradient_leaf(zk_gradient *g, const zk_sequences *s, int64_t first,
   const zk_policy *p = g->policy;
   size_t embed_bytes = (size_t)p->config.vocab * (size_t)p->config.hidden * sizeof(float);
   ZK_TRY(zk_fill_zero(g->stream, grad, (size_t)p->params.num_elements * sizeof(float)));
-  if (is_tied(p) && !g->embed_grad) ZK_TRY(zk_device_alloc(p->device, embed_bytes, "embedding gradient", (void **)&g->embed_grad));
+  if (is_tied(p) && !g->embed_grad) ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_TRAINER, embed_bytes, "embedding gradient", (void **)&g->embed_grad));
   if (is_tied(p)) ZK_TRY(zk_fill_zero(g->stream, g->embed_grad, embed_bytes));
   zk_microbatch_plan plan;
   float *host = NULL;

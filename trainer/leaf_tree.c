@@ -52,7 +52,7 @@ zk_status zk_leaf_tree_buffer(zk_leaf_tree *t, float **out) {
     *out = t->spare[--t->num_spare];
     return ZK_OK;
   }
-  return zk_device_alloc(t->device, (size_t)t->num_elements * sizeof(float), "gradients", (void **)out);
+  return zk_side_alloc(t->device, ZK_SIDE_TRAINER, (size_t)t->num_elements * sizeof(float), "gradients", (void **)out);
 }
 
 zk_status zk_leaf_tree_push(zk_leaf_tree *t, zk_stream *stream, int32_t leaf, float *buffer) {

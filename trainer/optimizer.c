@@ -44,7 +44,7 @@ zk_status zk_optimizer_open(zk_policy *policy, zk_comm *comm, zk_optimizer *out)
   ZK_TRY(zk_comm_device_open(comm, policy->device, &out->link));
   ZK_TRY(zk_device_alloc(policy->device, bytes, "optimiser state", (void **)&out->m));
   ZK_TRY(zk_device_alloc(policy->device, bytes, "optimiser state", (void **)&out->v));
-  return zk_device_alloc(policy->device, bytes, "gradient shard", (void **)&out->grad);
+  return zk_side_alloc(policy->device, ZK_SIDE_TRAINER, bytes, "gradient shard", (void **)&out->grad);
 }
 
 void zk_optimizer_close(zk_optimizer *o) {

@@ -7,10 +7,12 @@
 #include "shared/log.h"
 #include "shared/model.h"
 #include "trainer/gradient.h"
+#include "trainer/leaf_exchange.h"
 #include "trainer/leaf_tree.h"
 #include "trainer/optimizer.h"
 
 #define USUAL_PROMPT_TOKENS 512
+#define LINK_BYTES ((size_t)3 << 29) // of NCCL, among GPUs of a host
 #define GPU_SLACK ((size_t)2 << 30) // operations' scratch, and what an allocator loses: this, or a 16th of a small device
 
 // ---- what is taken after the KV cache is made -------------------------------------------------------------------------
@@ -32,55 +34,121 @@ static size_t activation_bytes(const zk_config *c, zk_plan_kind kind, const zk_p
   return kind == ZK_PLAN_EVALUATE ? 0 : zk_gradient_bytes(p, &g, rows, rows, kind == ZK_PLAN_TRAIN);
 }
 
-static size_t tree_bytes(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int num_ranks) {
-  return kind == ZK_PLAN_TRAIN ? zk_leaf_tree_bytes(p->params.num_elements, c->trainer.grad_leaves, num_ranks) : 0;
+static size_t tree_bytes(const zk_config *c, const zk_policy *p, int num_ranks) {
+  return zk_leaf_tree_bytes(p->params.num_elements, c->trainer.grad_leaves, num_ranks);
+}
+
+static size_t exchange_bytes(const zk_config *c, const zk_policy *p, int num_ranks) {
+  return num_ranks > 1 ? zk_leaf_exchange_bytes(p->params.num_elements, c->trainer.grad_leaves, num_ranks) : 0;
+}
+
+static size_t sampler_bytes(const zk_config *c, const zk_policy *p) {
+  const int64_t draws = (int64_t)c->rollout.max_batch * (1 + c->rollout.speculate);
+  return zk_layer_activations_bytes(p, draws + c->rollout.prefill_chunk, false) +
+         2 * (size_t)draws * (size_t)p->config.hidden * zk_numerics_bytes(p->numerics);
 }
 
 static size_t slack_bytes(bool is_gpu, size_t available) { return !is_gpu ? 0 : available / 16 < GPU_SLACK ? available / 16 : GPU_SLACK; }
+static size_t link_bytes(bool is_gpu, zk_plan_kind kind, int num_ranks) { return is_gpu && kind == ZK_PLAN_TRAIN && num_ranks > 1 ? LINK_BYTES : 0; }
 
-zk_status zk_plan_engine_options(const zk_session *s, zk_plan_kind kind, zk_engine_options *out) {
+// Whether a cache of `room` bytes, beside training, would be too small: it would not hold max_batch sequences of usual length.
+static bool takes_turns(const zk_config *c, const zk_policy *p, const zk_engine_options *options, bool is_gpu, size_t room) {
+  if (c->trainer.turns != ZK_CONFIG_TURNS_AUTO) return c->trainer.turns == ZK_CONFIG_TURNS_ALWAYS;
+  zk_engine_options o = *options;
+  o.takes_rest = false, o.kv_room = SIZE_MAX;
+  return is_gpu && zk_engine_kv_bytes(p, &o) > room;
+}
+
+// ---- what is free when the engine is opened ---------------------------------------------------------------------------
+
+typedef struct {
+  size_t share, sampling, training; // free for this worker; what sampling and training will still take of it, but for the cache
+  bool is_gpu;
+} room;
+
+static room room_of(const zk_session *s, zk_plan_kind kind) {
   const zk_config *c = &s->config;
+  const int size = zk_comm_size(s->comm);
+  room r = {.share = zk_device_memory_free(s->device) / (size_t)s->num_sharers, .is_gpu = zk_device_get_kind(s->device) == ZK_DEVICE_CUDA};
+  r.sampling = sampler_bytes(c, &s->policy) + slack_bytes(r.is_gpu, r.share) + link_bytes(r.is_gpu, kind, size);
+  r.training = activation_bytes(c, kind, &s->policy);
+  if (kind == ZK_PLAN_TRAIN) r.training += tree_bytes(c, &s->policy, size) - exchange_bytes(c, &s->policy, size);
+  return r;
+}
+
+static size_t less(size_t a, size_t b) { return a > b ? a - b : 1; }
+
+zk_status zk_plan_turns(const zk_session *s, bool *out) {
+  const room r = room_of(s, ZK_PLAN_TRAIN);
+  const zk_engine_options o = zk_session_engine_options(s);
+  uint64_t turns = takes_turns(&s->config, &s->policy, &o, r.is_gpu, less(r.share, r.sampling + r.training));
+  ZK_TRY(zk_comm_sum_u64(s->comm, &turns, 1));
+  *out = turns > 0;
+  return ZK_OK;
+}
+
+zk_status zk_plan_engine_options(const zk_session *s, zk_plan_kind kind, bool in_turns, zk_engine_options *out) {
   *out = zk_session_engine_options(s);
-  size_t share = zk_device_memory_free(s->device) / (size_t)s->num_sharers;
-  out->takes_rest = zk_device_get_kind(s->device) == ZK_DEVICE_CUDA;
-  size_t later = activation_bytes(c, kind, &s->policy) + tree_bytes(c, kind, &s->policy, zk_comm_size(s->comm)) + slack_bytes(out->takes_rest, share);
+  const room r = room_of(s, kind);
+  out->takes_rest = r.is_gpu;
   // On a CPU what is free is an estimate, and so is what training takes: half of it is the cache's at most.
-  out->kv_room = out->takes_rest ? (share > later ? share - later : 1) : share / 2;
+  out->kv_room = r.is_gpu ? less(r.share, r.sampling + (in_turns ? 0 : r.training)) : r.share / 2;
   return zk_comm_barrier(s->comm); // workers that share a device have all looked before one takes its share
 }
 
 // ---- the plan ---------------------------------------------------------------------------------------------------------
 
-static void add(zk_plan *plan, const char *what, size_t bytes, bool is_most, const char *lower) {
-  if (!bytes) return;
-  plan->rows[plan->num_rows++] = (zk_plan_row){what, lower, bytes, is_most};
-  plan->total += bytes;
+static void add(zk_plan *plan, zk_plan_phase phase, const char *what, size_t bytes, bool is_most, const char *lower) {
+  if (bytes) plan->rows[plan->num_rows++] = (zk_plan_row){what, lower, bytes, is_most, phase};
+}
+
+static void add_training(zk_plan *plan, const zk_config *c, const zk_policy *p, int num_ranks) {
+  const char *workers = "start more workers, which share it, or take a smaller model";
+  const size_t exchange = exchange_bytes(c, p, num_ranks);
+  zk_optimizer_sizes optimizer = zk_optimizer_bytes(p->numerics, p->params.num_elements, num_ranks);
+  add(plan, ZK_PLAN_ALWAYS, "master weights", optimizer.master, false, workers);
+  add(plan, ZK_PLAN_ALWAYS, "optimiser state", optimizer.moments, false, workers);
+  add(plan, ZK_PLAN_ALWAYS, "gradient exchange", exchange, false, workers);
+  add(plan, ZK_PLAN_TRAINING, "gradient shard", optimizer.grad, false, workers);
+  add(plan, ZK_PLAN_TRAINING, "gradients (tree of leaves)", tree_bytes(c, p, num_ranks) - exchange, false,
+      "start more workers, or lower trainer.grad_leaves (which changes the bits)");
+}
+
+// Bytes of one phase's rows.
+static size_t phase_bytes(const zk_plan *plan, zk_plan_phase phase, bool with_bounds) {
+  size_t bytes = 0;
+  for (int i = 0; i < plan->num_rows; i++)
+    if (plan->rows[i].phase == phase && (with_bounds || !plan->rows[i].is_most)) bytes += plan->rows[i].bytes;
+  return bytes;
+}
+
+static size_t bytes_needed(const zk_plan *plan, bool with_bounds) {
+  const size_t always = phase_bytes(plan, ZK_PLAN_ALWAYS, with_bounds), sampling = phase_bytes(plan, ZK_PLAN_SAMPLING, with_bounds);
+  const size_t training = phase_bytes(plan, ZK_PLAN_TRAINING, with_bounds);
+  return always + (!plan->in_turns ? sampling + training : sampling > training ? sampling : training);
 }
 
 void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int num_ranks, size_t available, bool takes_rest, zk_plan *out) {
   zk_engine_options o = {.max_new_tokens = c->rollout.max_new_tokens, .max_batch = c->rollout.max_batch, .page_tokens = c->rollout.page_tokens,
                          .kv_bytes = c->rollout.kv_bytes, .prefill_chunk = c->rollout.prefill_chunk, .max_sequence = p->num_positions,
                          .takes_rest = takes_rest};
-  const char *workers = "start more workers, which share it, or take a smaller model";
   const size_t weights = (size_t)p->params.num_elements * zk_numerics_bytes(p->numerics);
   *out = (zk_plan){.available = available};
-  add(out, "weights (shared by sampler and trainer)", weights, false, "take a smaller model");
-  add(out, "weights packed for this device, RoPE tables", zk_policy_bytes(p->device, p->numerics, &p->config, &p->params, p->num_positions) - weights,
-      false, "take a smaller model");
-  if (kind == ZK_PLAN_TRAIN) {
-    zk_optimizer_sizes optimizer = zk_optimizer_bytes(p->numerics, p->params.num_elements, num_ranks);
-    add(out, "master weights", optimizer.master, false, workers);
-    add(out, "optimiser state", optimizer.moments, false, workers);
-    add(out, "gradient shard", optimizer.grad, false, workers);
-    add(out, "gradients (tree of leaves)", tree_bytes(c, kind, p, num_ranks), false, "start more workers, or lower trainer.grad_leaves (which changes the bits)");
-  }
-  add(out, "trainer activations and scratch, full microbatch", activation_bytes(c, kind, p), true, "set trainer.recompute, or lower trainer.microbatch_tokens");
-  add(out, "sampler activations", zk_layer_activations_bytes(p, (int64_t)o.max_batch * (1 + c->rollout.speculate) + o.prefill_chunk, false), false,
-      "lower rollout.prefill_chunk, rollout.max_batch or rollout.speculate");
-  add(out, "scratch of operations, slack", slack_bytes(takes_rest, available), false, "use a GPU with more memory");
-  size_t rest = available > out->total ? available - out->total : 1;
+  add(out, ZK_PLAN_ALWAYS, "weights (shared by sampler and trainer)", weights, false, "take a smaller model");
+  add(out, ZK_PLAN_ALWAYS, "weights packed for this device, RoPE tables",
+      zk_policy_bytes(p->device, p->numerics, &p->config, &p->params, p->num_positions) - weights, false, "take a smaller model");
+  if (kind == ZK_PLAN_TRAIN) add_training(out, c, p, num_ranks);
+  add(out, ZK_PLAN_TRAINING, "trainer activations and scratch, full microbatch", activation_bytes(c, kind, p), true,
+      "set trainer.recompute, or lower trainer.microbatch_tokens");
+  add(out, ZK_PLAN_ALWAYS, "sampler activations", sampler_bytes(c, p), false, "lower rollout.prefill_chunk, rollout.max_batch or rollout.speculate");
+  add(out, ZK_PLAN_ALWAYS, "buffers of the link among GPUs", link_bytes(takes_rest, kind, num_ranks), false, "use a GPU with more memory");
+  add(out, ZK_PLAN_ALWAYS, "scratch of operations, slack", slack_bytes(takes_rest, available), false, "use a GPU with more memory");
+  size_t rest = less(available, bytes_needed(out, true));
+  out->in_turns = kind == ZK_PLAN_TRAIN && takes_turns(c, p, &o, takes_rest, rest);
+  if (out->in_turns) rest = less(available, phase_bytes(out, ZK_PLAN_ALWAYS, true));
   o.kv_room = takes_rest ? rest : available / 2;
-  add(out, "KV cache", zk_engine_kv_bytes(p, &o), false, "lower rollout.kv_bytes, rollout.max_batch or rollout.max_new_tokens");
+  add(out, ZK_PLAN_SAMPLING, "KV cache", zk_engine_kv_bytes(p, &o), false, "lower rollout.kv_bytes, rollout.max_batch or rollout.max_new_tokens");
+  out->total = bytes_needed(out, true);
 }
 
 typedef struct {
@@ -96,11 +164,10 @@ static size_text text_of(size_t bytes) {
 
 zk_status zk_plan_fits(const zk_plan *plan, bool with_bounds, const char *device) {
   const zk_plan_row *largest = NULL;
-  size_t needed = 0;
+  const size_t needed = bytes_needed(plan, with_bounds);
   for (int i = 0; i < plan->num_rows; i++) {
     const zk_plan_row *row = &plan->rows[i];
     if (row->is_most && !with_bounds) continue;
-    needed += row->bytes;
     if (!largest || row->bytes > largest->bytes) largest = row;
   }
   if (needed <= plan->available || !largest) return ZK_OK;
@@ -135,8 +202,15 @@ static void make(const zk_config *c, zk_plan_kind kind, const zk_policy *shape, 
 static void print(const zk_plan *plan, const zk_policy *shape, int num_ranks, FILE *out) {
   fprintf(out, "# model: %s, %lld parameters\n# memory of one of %d worker%s, bytes\n", zk_model_architecture_name(shape->config.architecture),
           (long long)shape->params.num_elements, num_ranks, num_ranks == 1 ? "" : "s");
-  for (int i = 0; i < plan->num_rows; i++) fprintf(out, "# %16zu  %s%s\n", plan->rows[i].bytes, plan->rows[i].what, plan->rows[i].is_most ? ", at most" : "");
-  fprintf(out, "# %16zu  all; %zu free on %s\n", plan->total, plan->available, zk_device_describe(shape->device));
+  const char *const phases[] = {"", "; while sampling", "; while training"};
+  for (int i = 0; i < plan->num_rows; i++)
+    fprintf(out, "# %16zu  %s%s%s\n", plan->rows[i].bytes, plan->rows[i].what, plan->rows[i].is_most ? ", at most" : "",
+            plan->in_turns ? phases[plan->rows[i].phase] : "");
+  if (plan->in_turns)
+    for (zk_plan_phase phase = ZK_PLAN_SAMPLING; phase <= ZK_PLAN_TRAINING; phase++)
+      fprintf(out, "# %16zu  all%s, in turns\n", phase_bytes(plan, ZK_PLAN_ALWAYS, true) + phase_bytes(plan, phase, true), phases[phase]);
+  fprintf(out, "# %16zu  %s; %zu free on %s\n", plan->total, plan->in_turns ? "the greater" : "all", plan->available,
+          zk_device_describe(shape->device));
 }
 
 zk_status zk_plan_print(const zk_config *c, zk_plan_kind kind, zk_comm *comm, FILE *out) {
@@ -158,7 +232,8 @@ static void talk(const zk_plan *plan, const zk_policy *shape) {
   size_t used = 0;
   for (int i = 0; i < plan->num_rows && used < sizeof parts; i++)
     used += (size_t)snprintf(parts + used, sizeof parts - used, "%s%s %s", i ? ", " : "", plan->rows[i].what, text_of(plan->rows[i].bytes).s);
-  ZK_LOG(INFO, "memory", "%s of %s free on %s: %s", text_of(plan->total).s, text_of(plan->available).s, zk_device_describe(shape->device), parts);
+  ZK_LOG(INFO, "memory", "%s of %s free on %s%s: %s", text_of(plan->total).s, text_of(plan->available).s, zk_device_describe(shape->device),
+         plan->in_turns ? ", sampling and training in turns" : "", parts);
 }
 
 zk_status zk_plan_check(const zk_config *c, zk_plan_kind kind, zk_comm *comm) {

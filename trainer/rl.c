@@ -157,6 +157,7 @@ static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line
   zk_evaluation e;
   double start = zk_clock_s();
   zk_watch_doing("evaluating after step %lld", (long long)step);
+  ZK_TRY(zk_run_turn_to(run, ZK_SIDE_SAMPLER));
   ZK_TRY(zk_evaluate(&run->session, run->engine, c->eval.prompts, c->eval.samples, (uint32_t)step, &e));
   zk_evaluation_put(&e, line);
   zk_metrics_put_double(line, "time/eval", zk_clock_s() - start);
@@ -168,11 +169,13 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   const zk_config *c = &run->session.config;
   x->start_s = zk_clock_s();
   zk_watch_doing("sampling step %lld", (long long)step);
+  ZK_TRY(zk_run_turn_to(run, ZK_SIDE_SAMPLER));
   ZK_TRY(zk_rl_sample(&run->session, run->engine, run->identity, step, run->weights_hash, &x->t, &x->collect, &x->advantage));
   ZK_TRY(zk_comm_agree(run->session.comm, refuse(run, &x->t)));
   double sampled = zk_clock_s();
   x->rollout_s = sampled - x->start_s;
   zk_watch_doing("computing the gradient of step %lld", (long long)step);
+  ZK_TRY(zk_run_turn_to(run, ZK_SIDE_TRAINER));
   ZK_TRY(gradient(run, x));
   double trained = zk_clock_s();
   ZK_TRY(write_trajectory(run, step, x));

@@ -139,7 +139,7 @@ static zk_status measure(zk_session *s, zk_engine *engine, const zk_workload *w,
 }
 
 zk_status zk_rollout_bench_engine_options(const zk_session *s, const zk_rollout_bench_options *options, zk_engine_options *o) {
-  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_EVALUATE, o));
+  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_EVALUATE, false, o));
   o->max_new_tokens = options->max_tokens, o->max_sequence = 2 * options->max_tokens;
   o->ignore_eos = true, o->num_stop = 0;
   if (o->max_sequence > s->policy.num_positions)

@@ -124,7 +124,7 @@ static zk_status open_parts(rollout *r, const zk_config *c, zk_comm *comm) {
   ZK_TRY(zk_session_open(c, comm, NULL, &r->session));
   zk_session *s = &r->session;
   zk_engine_options o;
-  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_SAMPLE, &o));
+  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_SAMPLE, false, &o));
   zk_gradient_options g = {c->rollout.temperature, c->rollout.top_k, c->rollout.top_p, c->trainer.microbatch_tokens, true};
   zk_status st = zk_engine_open(&s->policy, &o, &r->engine);
   if (st == ZK_OK) st = zk_gradient_open(&s->policy, &g, &r->gradient);

@@ -34,15 +34,43 @@ static void note_checkpoint(zk_run *run, int64_t step) {
   zk_watch_checkpoint(checkpoint_path(run, step).s);
 }
 
+static zk_status open_engine(zk_run *run) {
+  zk_session *s = &run->session;
+  zk_engine_options o;
+  ZK_TRY(zk_plan_turns(s, &run->in_turns));
+  run->awake = ZK_SIDE_SAMPLER;
+  if (run->in_turns) ZK_TRY(zk_comm_agree(s->comm, zk_side_rest(s->device, ZK_SIDE_TRAINER)));
+  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_TRAIN, run->in_turns, &o));
+  return zk_comm_agree(s->comm, zk_engine_open(&s->policy, &o, &run->engine));
+}
+
+static zk_status turn(zk_run *run, zk_side side) {
+  zk_device *d = run->session.device;
+  const bool to_sampler = side == ZK_SIDE_SAMPLER;
+  const double start = zk_clock_s();
+  ZK_TRY(to_sampler ? zk_side_rest(d, ZK_SIDE_TRAINER) : zk_engine_rest(run->engine));
+  const double given = zk_clock_s();
+  ZK_TRY(to_sampler ? zk_engine_wake(run->engine) : zk_side_wake(d, ZK_SIDE_TRAINER));
+  ZK_LOG(DEBUG, "run", "memory for %s: given back in %.1f ms, taken in %.1f ms", to_sampler ? "sampling" : "training", (given - start) * 1e3,
+         (zk_clock_s() - given) * 1e3);
+  return ZK_OK;
+}
+
+zk_status zk_run_turn_to(zk_run *run, zk_side side) {
+  if (!run->in_turns || run->awake == side) return ZK_OK;
+  const double start = zk_clock_s();
+  const zk_status st = zk_comm_agree(run->session.comm, turn(run, side));
+  run->turns_s += zk_clock_s() - start, run->awake = side;
+  return st;
+}
+
 static zk_status open_parts(zk_run *run, const zk_config *config, zk_comm *comm, int64_t from) {
   zk_path dir = zk_path_make("%s/checkpoints/step_%06lld", config->run.dir, (long long)from);
   ZK_TRY(zk_session_open(config, comm, from >= 0 ? dir.s : NULL, &run->session));
   zk_session *s = &run->session;
   bool rl = !strcmp(run->kind, "train");
   ZK_TRY(zk_updater_open(s, rl ? config->rollout.temperature : 1, rl ? config->rollout.top_k : 0, rl ? config->rollout.top_p : 1, &run->updater));
-  zk_engine_options o;
-  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_TRAIN, &o));
-  ZK_TRY(zk_comm_agree(comm, zk_engine_open(&s->policy, &o, &run->engine)));
+  ZK_TRY(open_engine(run));
   if (from < 0) {
     run->step = -1;
     ZK_TRY(zk_comm_agree(comm, run->dir ? zk_run_folder_write_config(run->dir, &s->config) : ZK_OK));
@@ -89,6 +117,7 @@ void zk_run_close(zk_run *run) {
 bool zk_run_is_new(const zk_run *run) { return run->step < 0; }
 
 static zk_status checkpoint(zk_run *run, int64_t step) {
+  if (!run->session.config.checkpoint.write) return ZK_OK;
   zk_checkpoint_state state = {.step = step, .weights_hash = run->weights_hash, .state_hash = run->state_hash};
   memcpy(state.kind, run->kind, strlen(run->kind) + 1);
   double start = zk_clock_s();
@@ -100,6 +129,8 @@ static zk_status checkpoint(zk_run *run, int64_t step) {
 }
 
 static zk_status append_line(zk_run *run, zk_metrics_line *line) {
+  if (run->in_turns) zk_metrics_put_double(line, "time/turns", run->turns_s);
+  run->turns_s = 0;
   uint64_t peak = zk_device_memory_peak(run->session.device);
   ZK_TRY(zk_comm_max_u64(run->session.comm, &peak, 1));
   zk_metrics_put_int(line, "perf/memory_peak_bytes", (int64_t)peak);
@@ -133,6 +164,9 @@ zk_status zk_run_stop(zk_run *run) {
   if (mine == who[0]) who[1] = (uint64_t)rank;
   ZK_TRY(zk_comm_max_u64(comm, who + 1, 1));
   if (run->checkpoint_step != run->step) ZK_TRY(checkpoint(run, run->step));
+  if (!run->session.config.checkpoint.write)
+    return zk_comm_agree(comm, ZK_FAIL(ZK_INTERRUPTED, "%s reached rank %d; stopped after step %lld, and nothing goes on from there: checkpoint.write is false",
+                                       zk_stop_name((int)who[0]), (int)who[1], (long long)run->step));
   return zk_comm_agree(comm, ZK_FAIL(ZK_INTERRUPTED, "%s reached rank %d; stopped after step %lld with a checkpoint, %s: start the same command again, with any "
                                      "number of workers, and it goes on from there", zk_stop_name((int)who[0]), (int)who[1], (long long)run->step,
                                      checkpoint_path(run, run->step).s));

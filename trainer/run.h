@@ -12,6 +12,9 @@ typedef struct zk_run {
   zk_session session;
   zk_updater updater;
   zk_engine *engine;       // for sampling and evaluation
+  bool in_turns;           // sampling and training take turns at the device's memory
+  zk_side awake;           // in turns: whose turn it is
+  double turns_s;          // what turns took since the last line of metrics
   zk_run_dir *dir;         // rank 0; NULL elsewhere
   zk_run_dir dir_memory;
   zk_metrics *metrics;     // rank 0; NULL elsewhere
@@ -27,6 +30,9 @@ typedef struct zk_run {
 zk_status zk_run_open(const zk_config *config, zk_comm *comm, const char *kind, zk_run *out);
 void zk_run_close(zk_run *run);
 bool zk_run_is_new(const zk_run *run); // nothing is on disk yet but config.yaml
+// Before sampling (ZK_SIDE_SAMPLER) and before training (ZK_SIDE_TRAINER): where they take turns, the other's memory is given back and this one's taken
+// again. Collective.
+zk_status zk_run_turn_to(zk_run *run, zk_side side);
 // Writes `line` (step 0) and checkpoint 0 of a new run. Collective.
 zk_status zk_run_begin(zk_run *run, zk_metrics_line *line);
 // After an update: appends the step's line (rank 0), writes a checkpoint when one is due. `line` is complete but for hashes and memory. Collective.

@@ -54,6 +54,7 @@ static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line
   const zk_config *c = &run->session.config;
   if (c->eval.every <= 0 || (step % c->eval.every && step != c->run.steps)) return ZK_OK;
   zk_evaluation e;
+  ZK_TRY(zk_run_turn_to(run, ZK_SIDE_SAMPLER));
   ZK_TRY(zk_evaluate(&run->session, run->engine, c->eval.prompts, c->eval.samples, (uint32_t)step, &e));
   zk_evaluation_put(&e, line);
   ZK_LOG(INFO, "sft", "step %lld  held-out accuracy %.3f (%d items)", (long long)step, e.accuracy, e.num_prompts);
@@ -67,7 +68,8 @@ static zk_status run_step(zk_run *run, int64_t step, const zk_sequences *seqs, z
   float *logprob = malloc(2 * (size_t)n * sizeof *logprob);
   if (!logprob) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %lld tokens", (long long)n);
   zk_update_result result;
-  zk_status st = zk_updater_gradient(&run->updater, seqs, zk_sft_loss, &n, logprob, logprob + n);
+  zk_status st = zk_run_turn_to(run, ZK_SIDE_TRAINER);
+  if (st == ZK_OK) st = zk_updater_gradient(&run->updater, seqs, zk_sft_loss, &n, logprob, logprob + n);
   if (st == ZK_OK) st = zk_updater_apply(&run->updater, lr, &result);
   for (int64_t k = 0; k < n && st == ZK_OK; k++) loss -= (double)logprob[k], entropy_sum += (double)logprob[n + k];
   free(logprob);

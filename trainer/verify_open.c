@@ -116,7 +116,7 @@ static zk_status open_parts(zk_auditor *a, const zk_config *c, const char *model
   else ZK_TRY(zk_updater_open(&a->session, temperature, top_k, top_p, &a->updater));
   if (!rl && !a->options->replay) return ZK_OK;
   zk_engine_options o;
-  ZK_TRY(zk_plan_engine_options(&a->session, a->options->num_sample ? ZK_PLAN_SAMPLE : ZK_PLAN_TRAIN, &o));
+  ZK_TRY(zk_plan_engine_options(&a->session, a->options->num_sample ? ZK_PLAN_SAMPLE : ZK_PLAN_TRAIN, false, &o));
   o.want_logits_hash = true, o.prefix_cache = false; // an audit computes everything itself
   return zk_comm_agree(a->comm, zk_engine_open(&a->session.policy, &o, &a->engine));
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # limit: 500
-# bf16 on the GPU: pages, prefill chunks, batches, guesses, prefix cache, microbatches, recomputed activations, preemption and two workers on one GPU change no bit.
+# bf16 on the GPU: pages, prefill chunks, batches, guesses, prefix cache, microbatches, recomputed activations, memory in turns, preemption and two workers on one GPU change no bit.
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 long_task plan
 steps=$(size 2 1)
@@ -14,11 +14,12 @@ train reference
 moves reference
 i=0
 changes=(rollout.page_tokens=16 rollout.page_tokens=128 rollout.max_batch=1 rollout.max_batch=3 rollout.prefill_chunk=5 rollout.prefill_chunk=1000
-  rollout.speculate=5 rollout.prefix_cache=false trainer.recompute=true)
-[ -z "$EMULATED" ] || changes=(rollout.page_tokens=16 rollout.max_batch=3 rollout.prefill_chunk=5 rollout.speculate=5 trainer.recompute=true)
+  rollout.speculate=5 rollout.prefix_cache=false trainer.recompute=true "trainer.turns=always eval.every=1 eval.prompts=3")
+[ -z "$EMULATED" ] || changes=(rollout.page_tokens=16 rollout.max_batch=3 rollout.prefill_chunk=5 rollout.speculate=5 trainer.recompute=true trainer.turns=always)
 for change in "${changes[@]}"; do
   i=$((i + 1))
-  train change$i "$change"
+  # shellcheck disable=SC2086
+  train change$i $change
   alike reference change$i "$change"
 done
 expect 0 workers 2 "$ZK" train plan.yaml numerics=bf16 device=cuda:0 run.steps="$steps" checkpoint.every=0 run.dir=two

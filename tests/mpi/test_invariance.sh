@@ -1,4 +1,4 @@
-# The law on whole runs: ranks, threads, instruction sets, pages, batches, chunks, guesses, the prefix cache, microbatches, preemption change no bit.
+# The law on whole runs: ranks, threads, instruction sets, memory in turns, pages, batches, chunks, guesses, the prefix cache, microbatches, preemption change no bit.
 . "$(dirname "$0")/common.sh"
 reference
 
@@ -8,6 +8,9 @@ for n in 2 3 4; do
 done
 OMP_NUM_THREADS=2 zerokl train tiny.yaml run.dir=threads2 2>log || { cat log >&2; fail "2 threads"; }
 same threads2 "2 threads"
+ranks 3 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=turns trainer.turns=always checkpoint.write=false eval.every=2 2>log || { cat log >&2; fail "memory in turns"; }
+same turns "memory in turns"
+[ -z "$(ls turns/checkpoints)" ] || fail "checkpoints, and none were wanted"
 for isa in scalar avx2 avx512; do
   if ! ZK_CPU_ISA=$isa zerokl train tiny.yaml "run.dir=$isa" 2>log; then
     grep -q "not supported" log || { cat log >&2; fail "$isa"; }
@@ -19,7 +22,7 @@ done
 i=0
 for change in rollout.page_tokens=16 rollout.page_tokens=32 rollout.page_tokens=128 rollout.max_batch=1 rollout.max_batch=3 rollout.max_batch=64 \
   rollout.prefill_chunk=5 rollout.prefill_chunk=64 rollout.prefill_chunk=1000 "rollout.page_tokens=16 rollout.kv_bytes=210KiB" \
-  "rollout.page_tokens=16 rollout.kv_bytes=210KiB rollout.prefix_cache=false" rollout.speculate=1 "rollout.speculate=6 rollout.page_tokens=16" trainer.recompute=true; do
+  "rollout.page_tokens=16 rollout.kv_bytes=210KiB rollout.prefix_cache=false" rollout.speculate=1 "rollout.speculate=6 rollout.page_tokens=16" trainer.recompute=true trainer.turns=always; do
   i=$((i + 1))
   # shellcheck disable=SC2086
   ZK_LOG=debug zerokl train tiny.yaml run.dir=change$i $change 2>log || { cat log >&2; fail "$change"; }

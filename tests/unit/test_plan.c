@@ -60,6 +60,32 @@ static void a_1b7_model_trains(void **state) {
   zk_params_destroy(&p.shape.params);
 }
 
+// 8.2e9 parameters on four GPUs, which train the model whole: what sampling and training need does not fit side by side.
+static void an_8b_model_trains_on_four_in_turns(void **state) {
+  planned p;
+  zk_plan plan;
+  qwen3_8b(&p);
+  p.config.rollout.max_batch = 128;
+  const size_t gpu = (size_t)139 << 30, n = (size_t)p.shape.params.num_elements;
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, gpu, true, &plan);
+  OK(zk_plan_fits(&plan, true, "a GPU"));
+  assert_true(plan.in_turns && plan.total <= gpu);
+  assert_true(row_of(&plan, "gradients (tree") == 8 * n);                    // the subtree so far, and the leaf that comes
+  assert_true(row_of(&plan, "KV cache") > row_of(&plan, "gradients (tree")); // both have the room, one after the other
+  assert_true(row_of(&plan, "gradient exchange") <= (size_t)1 << 30);
+  p.config.trainer.turns = ZK_CONFIG_TURNS_NEVER;
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, gpu, true, &plan);
+  assert_true(!plan.in_turns && row_of(&plan, "KV cache") < 10 * GB);
+  // With one leaf a GPU there is room for both.
+  p.config.trainer.turns = ZK_CONFIG_TURNS_AUTO, p.config.trainer.grad_leaves = 4;
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, gpu, true, &plan);
+  OK(zk_plan_fits(&plan, true, "a GPU"));
+  assert_true(!plan.in_turns);
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 1, gpu, true, &plan);
+  assert_int_equal(zk_plan_fits(&plan, true, "a GPU"), ZK_OUT_OF_MEMORY);
+  zk_params_destroy(&p.shape.params);
+}
+
 static void too_little_is_refused_by_its_largest_part(void **state) {
   planned p;
   zk_plan plan;
@@ -78,6 +104,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_8b_model_samples_and_the_cache_takes_the_rest),
       cmocka_unit_test(a_1b7_model_trains),
+      cmocka_unit_test(an_8b_model_trains_on_four_in_turns),
       cmocka_unit_test(too_little_is_refused_by_its_largest_part),
   };
   return cmocka_run_group_tests(tests, open_device, close_device);
