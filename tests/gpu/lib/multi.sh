@@ -2,7 +2,13 @@
 # With one GPU, or an emulated one, they either say what they lack or let workers share it (through host memory: NCCL refuses that).
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 export OMP_NUM_THREADS=2
-NUM_GPUS=$([ -n "$EMULATED" ] && echo 1 || nvidia-smi -L 2>/dev/null | grep -c '^GPU ' || true)
+# gpus: how many a worker sees
+gpus() {
+  if [ -n "$EMULATED" ]; then echo 1
+  elif [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c . || true
+  else nvidia-smi -L 2>/dev/null | grep -c '^GPU ' || true; fi
+}
+NUM_GPUS=$(gpus)
 
 # needs_gpus N: the test is skipped where there are fewer
 needs_gpus() {
