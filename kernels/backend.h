@@ -63,6 +63,7 @@ extern "C" {
   X(lmhead_logprob)                                                                                                    \
   X(lmhead_sample)                                                                                                     \
   X(lmhead_backward)                                                                                                   \
+  X(lmhead_loss_fused)                                                                                                 \
   X(adamw)                                                                                                             \
   X(hash_elements)                                                                                                     \
   X(init_normal)                                                                                                       \

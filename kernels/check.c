@@ -40,6 +40,7 @@ static const registered registry[] = {
     {"lmhead_logprob", BOTH, zk_check_lmhead_logprob},
     {"lmhead_sample", BOTH, zk_check_lmhead_sample},
     {"lmhead_backward", BOTH, zk_check_lmhead_backward},
+    {"lmhead_loss", BOTH, zk_check_lmhead_loss},
     {"embedding_backward", BOTH, zk_check_embedding_backward},
     {"linear_backward_input", BOTH, zk_check_linear_backward_input},
     {"linear_backward_weight", BOTH, zk_check_linear_backward_weight},

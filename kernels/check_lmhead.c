@@ -15,7 +15,7 @@ typedef struct {
   int64_t rows;
   int32_t hidden, vocab;
 } shape;
-static const shape shapes[] = {{5, 96, 300}, {1, 33, 129}, {3, 64, 128}, {17, 65, 1000}, {2, 17, 4200}, {33, 7, 1}};
+static const shape shapes[] = {{5, 96, 300}, {1, 33, 129}, {3, 64, 128}, {17, 65, 1000}, {2, 17, 4200}, {3, 16, 8500}, {33, 7, 1}};
 
 typedef struct {
   double temperature, top_p;
@@ -123,7 +123,8 @@ static zk_status sample_case(zk_check *check, shape s, distribution d, zk_check_
   return compare_rows(check, &p, &out, token);
 }
 
-static zk_status backward_case(zk_check *check, shape s, distribution d, zk_check_data data) {
+// at_once: by the call of both passes, whose first results are compared too.
+static zk_status gradient_case(zk_check *check, shape s, distribution d, zk_check_data data, bool at_once) {
   problem p;
   zk_lmhead_out out;
   ZK_TRY(make_problem(check, s, d, data, &p));
@@ -142,8 +143,16 @@ static zk_status backward_case(zk_check *check, shape s, distribution d, zk_chec
   ZK_TRY(zk_check_upload(check, dw, FLOAT_BYTES(num_w), (void **)&dw_d));
   ZK_TRY(zk_lmhead_logprob(check->helper, &p.desc, p.x_d, p.w_d, p.packed, p.target_d, &out));
   ZK_TRY(zk_stream_wait(check->helper));
-  ZK_TRY(zk_lmhead_backward(check->stream, &p.desc, &chunks, p.x_d, p.w_d, p.packed, p.target_d, &out, dlogprob_d, dx_d,
-                            dw_d));
+  if (at_once) {
+    const float *known = out.lse;
+    ZK_TRY(make_out(check, s.rows, &out));
+    ZK_TRY(zk_lmhead_loss(check->stream, &p.desc, &chunks, p.x_d, p.w_d, p.packed, p.target_d, known, dlogprob_d, &out,
+                          dx_d, dw_d));
+    ZK_TRY(compare_rows(check, &p, &out, NULL));
+  } else {
+    ZK_TRY(zk_lmhead_backward(check->stream, &p.desc, &chunks, p.x_d, p.w_d, p.packed, p.target_d, &out, dlogprob_d,
+                              dx_d, dw_d));
+  }
   const bool done =
       f32 ? zk_lmhead_reference_backward(&p.desc, &chunks, p.x, p.w, p.target, dlogprob, dx, dw)
           : zk_lmhead_reference_bf16_backward(&p.desc, &chunks, p.x_bf16, p.w_bf16, p.target, dlogprob, dx, dw);
@@ -151,6 +160,12 @@ static zk_status backward_case(zk_check *check, shape s, distribution d, zk_chec
   if (f32) ZK_TRY(zk_check_compare(check, "dx", dx_d, dx, num_x));
   else ZK_TRY(zk_check_compare_bf16(check, "dx", dx_d, dx, num_x));
   return zk_check_compare(check, "dweight", dw_d, dw, num_w);
+}
+static zk_status backward_case(zk_check *check, shape s, distribution d, zk_check_data data) {
+  return gradient_case(check, s, d, data, false);
+}
+static zk_status loss_case(zk_check *check, shape s, distribution d, zk_check_data data) {
+  return gradient_case(check, s, d, data, true);
 }
 
 // Every distribution and kind of data with the first shape; every shape, distributions and data in turn.
@@ -167,3 +182,4 @@ static zk_status all_cases(zk_check *check, zk_status (*run)(zk_check *, shape, 
 zk_status zk_check_lmhead_logprob(zk_check *check) { return all_cases(check, logprob_case); }
 zk_status zk_check_lmhead_sample(zk_check *check) { return all_cases(check, sample_case); }
 zk_status zk_check_lmhead_backward(zk_check *check) { return all_cases(check, backward_case); }
+zk_status zk_check_lmhead_loss(zk_check *check) { return all_cases(check, loss_case); }

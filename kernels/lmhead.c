@@ -46,3 +46,22 @@ zk_status zk_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, cons
   ZK_TRY(stream->device->kernels->lmhead_backward(stream, desc, chunks, x, weight, packed, target, fwd, dlogprob, dx, dweight));
   return zk_stream_fault(stream, ZK_OP_LMHEAD_BACKWARD, desc->numerics, dx, (size_t)desc->num_rows * (size_t)desc->hidden);
 }
+
+zk_status zk_lmhead_loss(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x, const void *weight,
+                         const void *packed, const int32_t *target, const float *lse, const float *dlogprob, const zk_lmhead_out *out, void *dx,
+                         float *dweight) {
+  bool done = false;
+  ZK_TRY(check(desc));
+  ZK_TRY(zk_chunks_validate(chunks, desc->num_rows));
+  if (!zk_stream_is_faulty(stream, ZK_OP_LMHEAD_LOGPROB) && !zk_stream_is_faulty(stream, ZK_OP_LMHEAD_BACKWARD))
+    ZK_TRY(stream->device->kernels->lmhead_loss_fused(stream, desc, chunks, x, weight, target, lse, dlogprob, out, dx, dweight, &done));
+  if (done) {
+    zk_stream_count(stream, ZK_OP_LMHEAD_LOGPROB);
+    zk_stream_count(stream, ZK_OP_LMHEAD_BACKWARD);
+    return ZK_OK;
+  }
+  zk_lmhead_out known = *out;
+  ZK_TRY(zk_lmhead_logprob(stream, desc, x, weight, packed, target, out));
+  known.lse = (float *)lse;
+  return zk_lmhead_backward(stream, desc, chunks, x, weight, packed, target, &known, dlogprob, dx, dweight);
+}

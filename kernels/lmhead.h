@@ -81,6 +81,18 @@ zk_status zk_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, cons
                              const void *weight, const void *packed, const int32_t *target, const zk_lmhead_out *fwd,
                              const float *dlogprob, void *dx, float *dweight);
 
+// Both passes of rows whose log-sum-exps are known before the forward pass, as of tokens that were sampled from these
+// weights: `out` as zk_lmhead_logprob gives it, dx and dweight as zk_lmhead_backward does if its fwd->lse is `lse`. Whether lse
+// is out->lse is for the caller to see; a device forms the logits once. It counts as both operations, and their faults
+// reach it.
+zk_status zk_lmhead_loss(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
+                         const void *weight, const void *packed, const int32_t *target, const float *lse,
+                         const float *dlogprob, const zk_lmhead_out *out, void *dx, float *dweight);
+
+// For kernels/ only: zk_lmhead_loss by a device that forms the logits once, or *done false and nothing queued.
+zk_status zk_lmhead_loss_fused(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
+                               const void *weight, const int32_t *target, const float *lse, const float *dlogprob,
+                               const zk_lmhead_out *out, void *dx, float *dweight, bool *done);
 // For kernels/ only: the distribution every row is read as.
 typedef struct {
   bool scaled; // z = logit * inv_t, else z = logit

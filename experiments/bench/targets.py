@@ -22,7 +22,7 @@ import target_rows  # noqa: E402
 from workload import LOADS  # noqa: E402
 
 OUT = pathlib.Path(os.environ.get("ZK_RUNS", HERE.parent.parent / "runs")).resolve() / "bench/targets"
-KERNELS = ("linear", "linear_parts", "linear_norm", "lmhead", "attention", "rows", "rope_cache", "rope_attention")
+KERNELS = ("linear", "linear_parts", "linear_norm", "lmhead", "lmhead_loss", "attention", "rows", "rope_cache", "rope_attention")
 BENCH = ("zerokl", "bench", "--device", "cuda", "--json")
 
 

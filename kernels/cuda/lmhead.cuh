@@ -6,8 +6,9 @@
 //         a filter,    logits of a block of rows are stored; filter kernel: where the kept prefix ends;
 //         or vendor:   read kernel: the same partials
 //         both:        merge kernel: a row's partials, tiles ascending, into what was asked for
-// backward:            per token chunk and 4,096 ids: dlogit kernel, to a slab [rows][ids]; of it two products make dx's
-//                      part and dW
+// backward:            per token chunk and slab of ids, some 4,096: dlogit kernel, to a slab [rows][ids]; of it two products make
+//                      dx's parts and dW
+// both, lse known:     the same, by a dlogit kernel that leaves the tiles' partials too; then the merge kernel
 #ifndef ZK_KERNELS_CUDA_LMHEAD_CUH
 #define ZK_KERNELS_CUDA_LMHEAD_CUH
 

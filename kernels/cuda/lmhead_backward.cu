@@ -3,38 +3,19 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/gemm_bf16.cuh"
 #include "kernels/cuda/gemm_f32.cuh"
-#include "kernels/cuda/lmhead_tile.cuh"
+#include "kernels/cuda/lmhead_backward.cuh"
 
 enum { SIMPLE_THREADS = 256 }; // of vendor's two kernels
 
-// One token chunk; every array begins with its first row.
-typedef struct {
-  zk_numerics numerics;
-  int64_t num_rows, first_row; // first_row: only for messages
-  int32_t hidden, vocab;
-  const void *x, *weight;
-  zk_lmhead_dist dist;
-  const int32_t *target, *kept_id;
-  const float *lse, *kept_logit, *dlogprob;
-  void *dlogit; // [rows][slab]
-  int32_t slab; // ids in a full slab
-  float *sum;   // [rows][hidden]: dx's parts so far, when dx itself cannot hold them in f32
-  void *dx;
-  float *dweight;
-  float *logits; // [rows][slab], vendor
-} zk_lmhead_chunk;
+static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
 
-// d loss / d logit of id `v` of a row, from its logit.
-static __device__ __forceinline__ float gradient(const zk_lmhead_chunk &c, int64_t row, int32_t v, float logit) {
-  const float z = zk_lmhead_z(c.dist, logit);
-  const bool kept = !c.dist.filtered || zk_lmhead_is_kept(logit, v, c.kept_logit[row], c.kept_id[row]);
-  const float p = kept ? zk_expf(z - c.lse[row]) : 0.0f;
-  const float dz = ((v == c.target[row] ? 1.0f : 0.0f) - p) * c.dlogprob[row];
-  return c.dist.scaled ? dz * c.dist.inv_t : dz;
-}
-
-static __device__ __forceinline__ void check_target(const zk_lmhead_chunk &c, int64_t row, unsigned long long *error) {
-  if (c.target[row] < 0 || c.target[row] >= c.vocab) zk_cuda_raise(error, ZK_CUDA_BAD_TARGET, c.first_row + row);
+static int64_t longest(const zk_chunks *chunks) {
+  int64_t rows = 0;
+  for (int32_t i = 0; i < chunks->num_chunks; i++) {
+    const int64_t n = chunks->row_start[i + 1] - chunks->row_start[i];
+    rows = n > rows ? n : rows;
+  }
+  return rows;
 }
 
 // grid: (blocks of rows, blocks of ids from `first` on).
@@ -44,13 +25,13 @@ static __global__ void __launch_bounds__(Core::THREADS)
   ZK_DYNAMIC_SHARED(char, shared);
   const int64_t m0 = (int64_t)blockIdx.x * Core::M, n0 = (int64_t)blockIdx.y * Core::N;
   if (first == 0 && blockIdx.y == 0 && m0 + threadIdx.x < c.num_rows && threadIdx.x < Core::M)
-    check_target(c, m0 + threadIdx.x, error);
+    zk_lmhead_check_target(c, m0 + threadIdx.x, error);
   Core core;
   core.run(g, m0, n0, shared);
   core.each([&](int i, int j, float logit) {
     const int64_t row = m0 + i, column = n0 + j;
     if (row < g.m && column < g.n)
-      zk_store((T *)c.dlogit, row * c.slab + column, gradient(c, row, first + (int32_t)column, logit));
+      zk_store((T *)c.dlogit, row * c.slab + column, zk_lmhead_gradient(c, row, first + (int32_t)column, logit));
   });
 }
 
@@ -59,8 +40,8 @@ static __global__ void stored_dlogit_kernel(zk_lmhead_chunk c, int32_t first, in
                                             unsigned long long *error) {
   const int32_t column = (int32_t)(blockIdx.x * blockDim.x + threadIdx.x);
   const int64_t row = blockIdx.y, at = row * c.slab + column;
-  if (first == 0 && column == 0) check_target(c, row, error);
-  if (column < num_ids) zk_store((zk_bf16 *)c.dlogit, at, gradient(c, row, first + column, c.logits[at]));
+  if (first == 0 && column == 0) zk_lmhead_check_target(c, row, error);
+  if (column < num_ids) zk_store((zk_bf16 *)c.dlogit, at, zk_lmhead_gradient(c, row, first + column, c.logits[at]));
 }
 
 static __global__ void narrow_kernel(int64_t n, const float *x, zk_bf16 *y) {
@@ -68,14 +49,21 @@ static __global__ void narrow_kernel(int64_t n, const float *x, zk_bf16 *y) {
   if (i < n) zk_store(y, i, x[i]);
 }
 
-template <class Core, class T>
-static zk_status form_dlogits(zk_stream *stream, const zk_lmhead_chunk *c, int32_t first, int32_t num_ids) {
+static zk_cuda_gemm logits_product(const zk_lmhead_chunk *c, int32_t first, int32_t num_ids) {
   zk_cuda_gemm g = {};
   g.numerics = c->numerics;
   g.m = c->num_rows, g.n = num_ids, g.k = c->hidden;
   g.a = c->x, g.lda = c->hidden;
-  g.b = (const T *)c->weight + (int64_t)first * c->hidden, g.ldb = c->hidden;
-  zk_cuda_gemm_choose(&g);
+  g.b = (const char *)c->weight + (size_t)first * (size_t)c->hidden * zk_numerics_bytes(c->numerics), g.ldb = c->hidden;
+  (void)zk_cuda_gemm_choose(&g); // says how the operands are aligned
+  return g;
+}
+
+template <class Core, class T>
+static zk_status form_dlogits(zk_stream *stream, const zk_lmhead_chunk *c, int32_t first, int32_t num_ids,
+                              const zk_lmhead_block *block) {
+  const zk_cuda_gemm g = logits_product(c, first, num_ids);
+  if (zk_lmhead_gradients_fit(c, &g)) return zk_lmhead_gradients(stream, c, &g, first, block);
   ZK_LAUNCH((dlogit_kernel<Core, T>), zk_gemm_grid<Core>(&g), Core::THREADS, Core::SHARED, stream, g, *c, first,
             zk_cuda_error_word(stream));
   return ZK_OK;
@@ -137,52 +125,127 @@ static zk_status run_chunk_vendor(zk_stream *stream, const zk_lmhead_chunk *c) {
   return ZK_OK;
 }
 
-template <class Core, class T> static zk_status run_chunk(zk_stream *stream, const zk_lmhead_chunk *c) {
-  for (int32_t first = 0; first < c->vocab; first += ZK_VOCAB_CHUNK) {
-    const int32_t num_ids = c->vocab - first < ZK_VOCAB_CHUNK ? c->vocab - first : ZK_VOCAB_CHUNK;
-    const T *weight = (const T *)c->weight + (int64_t)first * c->hidden;
-    ZK_TRY((form_dlogits<Core, T>(stream, c, first, num_ids)));
-    ZK_TRY(add_to_dx(stream, c, weight, first == 0, first + num_ids == c->vocab, num_ids));
+// block: NULL, or what the forward pass wants of the chunk's rows.
+template <class Core, class T>
+static zk_status run_chunk(zk_stream *stream, const zk_lmhead_chunk *c, const zk_lmhead_block *block) {
+  for (int32_t first = 0; first < c->vocab; first += c->slab) {
+    const int32_t num_ids = c->vocab - first < c->slab ? c->vocab - first : c->slab;
+    ZK_TRY((form_dlogits<Core, T>(stream, c, first, num_ids, block)));
+    const bool at_once = c->numerics == ZK_BF16 && zk_lmhead_dx_fits(c);
+    if (at_once) ZK_TRY(zk_lmhead_dx(stream, c, first, num_ids));
+    for (int32_t id = first; !at_once && id < first + num_ids; id += ZK_VOCAB_CHUNK) {
+      const int32_t left = first + num_ids - id, num = left < ZK_VOCAB_CHUNK ? left : ZK_VOCAB_CHUNK;
+      zk_lmhead_chunk part = *c;
+      part.dlogit = (T *)c->dlogit + (id - first);
+      ZK_TRY(add_to_dx(stream, &part, (const T *)c->weight + (int64_t)id * c->hidden, id == 0, id + num == c->vocab, num));
+    }
     ZK_TRY(add_to_dweight(stream, c, first, num_ids));
   }
   return ZK_OK;
+}
+
+// Ids of a slab. Large products want many tiles: up to four cuts of the vocabulary, as long as a slab and `other` bytes take no more than a
+// sixteenth of what all logits would.
+static int32_t slab_ids(const zk_lmhead_desc *desc, size_t rows, size_t other) {
+  enum { MOST_CUTS = 4, SHARE = 16 };
+  const size_t all = (size_t)desc->num_rows * (size_t)desc->vocab * sizeof(float), cut = rows * ZK_VOCAB_CHUNK * zk_numerics_bytes(desc->numerics);
+  size_t cuts = all / SHARE > other && cut > 0 ? (all / SHARE - other) / cut : 1;
+  cuts = desc->numerics != ZK_BF16 || cuts < 1 ? 1 : cuts > MOST_CUTS ? MOST_CUTS : cuts;
+  const int32_t most = (int32_t)cuts * ZK_VOCAB_CHUNK;
+  return desc->vocab < most ? (desc->vocab + 7) / 8 * 8 : most;
+}
+
+// What all chunks share, and room for the longest: a slab of gradients, dx's parts, vendor's logits, and `more` bytes.
+static zk_status open_chunks(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *weight,
+                             float *dweight, size_t more, zk_lmhead_chunk *c, void **rest) {
+  const size_t rows = (size_t)longest(chunks), element = zk_numerics_bytes(desc->numerics);
+  *c = (zk_lmhead_chunk){};
+  c->numerics = desc->numerics, c->hidden = desc->hidden, c->vocab = desc->vocab;
+  c->dist = zk_lmhead_make_dist(desc);
+  c->weight = weight, c->dweight = dweight;
+  const size_t sum = desc->numerics == ZK_F32 ? 0 : round64(rows * (size_t)desc->hidden * sizeof(float));
+  c->slab = slab_ids(desc, rows, sum + more);
+  const size_t slab = round64(rows * (size_t)c->slab * element);
+  const size_t logits = desc->numerics == ZK_VENDOR ? round64(rows * (size_t)c->slab * sizeof(float)) : 0;
+  void *scratch;
+  ZK_TRY(zk_stream_scratch(stream, slab + sum + logits + more, &scratch));
+  c->dlogit = scratch;
+  c->sum = (float *)((char *)scratch + slab);
+  c->logits = (float *)((char *)scratch + slab + sum);
+  *rest = (char *)scratch + slab + sum + logits;
+  return ZK_OK;
+}
+
+// Chunk `i` of what open_chunks made; false: it has no rows.
+static bool take_chunk(const zk_chunks *chunks, int32_t i, const void *x, const int32_t *target, const zk_lmhead_out *fwd,
+                       const float *dlogprob, void *dx, zk_lmhead_chunk *c) {
+  const int64_t row = chunks->row_start[i];
+  const size_t before = (size_t)row * (size_t)c->hidden * zk_numerics_bytes(c->numerics);
+  c->num_rows = chunks->row_start[i + 1] - row, c->first_row = row;
+  c->x = (const char *)x + before, c->dx = (char *)dx + before;
+  if (c->numerics == ZK_F32) c->sum = (float *)c->dx;
+  c->target = target + row, c->lse = fwd->lse + row, c->dlogprob = dlogprob + row;
+  if (c->dist.filtered) c->kept_logit = fwd->kept_logit + row, c->kept_id = fwd->kept_id + row;
+  return c->num_rows > 0;
 }
 
 zk_status zk_cuda_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
                                   const void *weight, const void *packed, const int32_t *target,
                                   const zk_lmhead_out *fwd, const float *dlogprob, void *dx, float *dweight) {
   (void)packed;
-  const size_t element = zk_numerics_bytes(desc->numerics), hidden = (size_t)desc->hidden;
-  size_t rows = 0; // of the longest chunk
+  zk_lmhead_chunk c;
+  void *rest;
+  ZK_TRY(open_chunks(stream, desc, chunks, weight, dweight, 0, &c, &rest));
   for (int32_t i = 0; i < chunks->num_chunks; i++) {
-    const size_t n = (size_t)(chunks->row_start[i + 1] - chunks->row_start[i]);
-    rows = n > rows ? n : rows;
+    if (!take_chunk(chunks, i, x, target, fwd, dlogprob, dx, &c)) continue;
+    if (c.numerics == ZK_VENDOR) ZK_TRY(run_chunk_vendor(stream, &c));
+    else if (c.numerics == ZK_F32) ZK_TRY((run_chunk<zk_gemm_f32_tile<false, false>, float>(stream, &c, NULL)));
+    else ZK_TRY((run_chunk<zk_gemm_bf16_tile<false, false>, zk_bf16>(stream, &c, NULL)));
   }
-  zk_lmhead_chunk c = {};
-  c.numerics = desc->numerics, c.hidden = desc->hidden, c.vocab = desc->vocab;
-  c.dist = zk_lmhead_make_dist(desc);
-  c.slab = desc->vocab < ZK_VOCAB_CHUNK ? (desc->vocab + 7) / 8 * 8 : ZK_VOCAB_CHUNK;
-  const size_t slab_bytes = (rows * (size_t)c.slab * element + 63) / 64 * 64;
-  void *scratch;
-  const bool is_f32 = desc->numerics == ZK_F32, is_vendor = desc->numerics == ZK_VENDOR;
-  const size_t sum_bytes = is_f32 ? 0 : (rows * hidden * sizeof(float) + 63) / 64 * 64;
-  ZK_TRY(zk_stream_scratch(stream, slab_bytes + sum_bytes + (is_vendor ? rows * (size_t)c.slab * sizeof(float) : 0),
-                           &scratch));
-  c.logits = (float *)((char *)scratch + slab_bytes + sum_bytes);
-  c.dlogit = scratch;
-  c.weight = weight, c.dweight = dweight;
+  return ZK_OK;
+}
+
+// The block that a chunk's forward pass is; its partials lie in `room`.
+static zk_lmhead_block block_of(const zk_lmhead_chunk *c, const zk_lmhead_out *out, void *room) {
+  zk_lmhead_block b = {};
+  b.numerics = c->numerics, b.num_rows = c->num_rows, b.first_row = c->first_row;
+  b.hidden = c->hidden, b.vocab = c->vocab, b.num_tiles = (int32_t)zk_ceil_div(c->vocab, ZK_VOCAB_TILE);
+  b.x = c->x, b.weight = c->weight, b.dist = c->dist;
+  b.pick = ZK_CUDA_PICK_NOTHING, b.target = c->target;
+#define PART(p) b.out.p = out->p == NULL ? NULL : out->p + c->first_row
+  PART(logprob), PART(lse), PART(entropy), PART(logits_hash);
+#undef PART
+  const size_t n = (size_t)c->num_rows * (size_t)b.num_tiles;
+  b.partial.sum = (zk_lmhead_sum *)room;
+  char *at = (char *)(b.partial.sum + n);
+  if (out->logits_hash != NULL) b.partial.hash = (unsigned long long *)at, at += n * sizeof(unsigned long long);
+  if (out->entropy != NULL) b.partial.h = (float *)at, at += n * sizeof(float);
+  b.target_z = (float *)at;
+  return b;
+}
+static size_t block_bytes(const zk_lmhead_desc *desc, const zk_chunks *chunks, const zk_lmhead_out *out) {
+  const size_t tiles = (size_t)zk_ceil_div(desc->vocab, ZK_VOCAB_TILE);
+  const size_t tile = sizeof(zk_lmhead_sum) + (out->logits_hash != NULL ? sizeof(unsigned long long) : 0) +
+                      (out->entropy != NULL ? sizeof(float) : 0);
+  return (size_t)longest(chunks) * (tiles * tile + sizeof(float));
+}
+
+zk_status zk_cuda_lmhead_loss_fused(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
+                                    const void *weight, const int32_t *target, const float *lse, const float *dlogprob,
+                                    const zk_lmhead_out *out, void *dx, float *dweight, bool *done) {
+  const zk_lmhead_out known = {.lse = (float *)lse};
+  zk_lmhead_chunk c;
+  void *room;
+  *done = desc->numerics == ZK_BF16 && !zk_lmhead_make_dist(desc).filtered;
+  if (!*done) return ZK_OK;
+  ZK_TRY(open_chunks(stream, desc, chunks, weight, dweight, block_bytes(desc, chunks, out), &c, &room));
   for (int32_t i = 0; i < chunks->num_chunks; i++) {
-    const int64_t row = chunks->row_start[i];
-    c.num_rows = chunks->row_start[i + 1] - row, c.first_row = row;
-    if (c.num_rows == 0) continue;
-    c.x = (const char *)x + (size_t)row * hidden * element;
-    c.dx = (char *)dx + (size_t)row * hidden * element;
-    c.sum = is_f32 ? (float *)c.dx : (float *)((char *)scratch + slab_bytes);
-    c.target = target + row, c.lse = fwd->lse + row, c.dlogprob = dlogprob + row;
-    if (c.dist.filtered) c.kept_logit = fwd->kept_logit + row, c.kept_id = fwd->kept_id + row;
-    if (is_vendor) ZK_TRY(run_chunk_vendor(stream, &c));
-    else if (is_f32) ZK_TRY((run_chunk<zk_gemm_f32_tile<false, false>, float>(stream, &c)));
-    else ZK_TRY((run_chunk<zk_gemm_bf16_tile<false, false>, zk_bf16>(stream, &c)));
+    if (!take_chunk(chunks, i, x, target, &known, dlogprob, dx, &c)) continue;
+    const zk_cuda_gemm g = logits_product(&c, 0, c.slab); // all chunks are alike
+    if (!(*done = zk_lmhead_gradients_fit(&c, &g))) return ZK_OK;
+    const zk_lmhead_block block = block_of(&c, out, room);
+    ZK_TRY((run_chunk<zk_gemm_bf16_tile<false, false>, zk_bf16>(stream, &c, &block)));
+    ZK_TRY(zk_lmhead_merge(stream, &block));
   }
   return ZK_OK;
 }

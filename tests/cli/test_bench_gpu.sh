@@ -19,6 +19,7 @@ rows linear_norm "norm and linear" 18
 rows linear_parts "linear parts" 2
 rows linear_parts "linear swiglu" 2
 rows lmhead "lmhead" 12
+rows lmhead_loss "lmhead loss" 2
 rows attention "attention decode" 13
 rows attention "kv write" 1
 rows rows "embedding" 2
