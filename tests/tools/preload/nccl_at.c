@@ -1,7 +1,7 @@
 // Preloaded into a worker under test: what can befall it at a chosen group of NCCL's transfers.
 //   ZK_NCCL_AT=die:N   SIGKILL instead of queueing the N-th group
 //   ZK_NCCL_AT=fail:N  NCCL returns ncclSystemError there
-//   ZK_NCCL_AT=lose:N  the group's transfers are forgotten, and never end for its peers
+//   ZK_NCCL_AT=lose:N  transfers from that group on are forgotten, and never end for the peers
 // ZK_NCCL_RANK=R restricts it to that MPI rank.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static char kind[16];
-static int countdown = -1, is_there, is_set_up;
+static int countdown = -1, is_there, is_lost, is_set_up;
 
 static void set_up(void) {
   const char *at = getenv("ZK_NCCL_AT"), *rank = getenv("ZK_NCCL_RANK"), *mine = getenv("OMPI_COMM_WORLD_RANK");
@@ -24,6 +24,7 @@ static void set_up(void) {
 int ncclGroupStart(void) {
   set_up();
   is_there = --countdown == 0;
+  if (is_there && !strcmp(kind, "lose")) is_lost = 1;
   return ((int (*)(void))dlsym(RTLD_NEXT, "ncclGroupStart"))();
 }
 
@@ -37,10 +38,10 @@ int ncclGroupEnd(void) {
 
 typedef int transfer(void *, size_t, int, int, void *, void *);
 int ncclSend(void *data, size_t count, int type, int peer, void *comm, void *stream) {
-  if (is_there && !strcmp(kind, "lose")) return 0;
+  if (is_lost) return 0;
   return ((transfer *)dlsym(RTLD_NEXT, "ncclSend"))(data, count, type, peer, comm, stream);
 }
 int ncclRecv(void *data, size_t count, int type, int peer, void *comm, void *stream) {
-  if (is_there && !strcmp(kind, "lose")) return 0;
+  if (is_lost) return 0;
   return ((transfer *)dlsym(RTLD_NEXT, "ncclRecv"))(data, count, type, peer, comm, stream);
 }
