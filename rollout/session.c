@@ -91,9 +91,7 @@ static zk_status open_device(zk_session *s, bool shared_cores) {
     zk_device_set_threads(s->device, threads < 1 ? 1 : threads);
   }
   ZK_LOG(DEBUG, "session", "%s", zk_device_describe(s->device));
-  ZK_TRY(zk_check_quick(s->device, s->config.numerics)); // a machine that does not keep the contract is refused before it has computed anything
-  ZK_TRY(zk_stream_open(s->device, ZK_SIDE_NONE, &s->stream));
-  return ZK_OK;
+  return zk_stream_open(s->device, ZK_SIDE_NONE, &s->stream);
 }
 
 // The tokenizer, what follows from it, and the task.
@@ -105,18 +103,24 @@ static zk_status open_task(zk_session *s, const zk_model_config *model) {
   return zk_task_open(&s->config, &s->task);
 }
 
-static zk_status open_local(zk_session *s, const char *model_dir, bool with_task, bool shared_cores) {
+// What takes moments: the model's shape, the task, the device.
+static zk_status open_local(zk_session *s, const char *model_dir, bool with_task, bool shared_cores, zk_model_config *model) {
   const zk_config *c = &s->config;
   bool from_init = !model_dir && !c->model.path[0];
   if (from_init) ZK_TRY(make_temporary_dir(s));
   else snprintf(s->model_dir, sizeof s->model_dir, "%s", model_dir ? model_dir : c->model.path);
-  zk_model_config model = from_init ? init_config(c) : zk_model_config_default(ZK_MODEL_LLAMA);
-  if (!from_init) ZK_TRY(zk_model_load_config(s->model_dir, &model));
-  ZK_TRY(zk_model_config_check(&model));
-  if (with_task) ZK_TRY(open_task(s, &model));
-  ZK_TRY(open_device(s, shared_cores));
-  ZK_TRY(zk_policy_open(s->device, c->numerics, &model, zk_session_positions(&model), &s->policy));
   if (!from_init) memcpy(s->weights_dir, s->model_dir, sizeof s->weights_dir);
+  *model = from_init ? init_config(c) : zk_model_config_default(ZK_MODEL_LLAMA);
+  if (!from_init) ZK_TRY(zk_model_load_config(s->model_dir, model));
+  ZK_TRY(zk_model_config_check(model));
+  if (with_task) ZK_TRY(open_task(s, model));
+  return open_device(s, shared_cores);
+}
+
+// What may take minutes. A machine that does not keep the contract is refused before it has computed anything.
+static zk_status load_local(zk_session *s, const zk_model_config *model) {
+  ZK_TRY(zk_check_quick(s->device, s->config.numerics));
+  ZK_TRY(zk_policy_open(s->device, s->config.numerics, model, zk_session_positions(model), &s->policy));
   return load_weights(s);
 }
 
@@ -126,14 +130,16 @@ static zk_status open_session(const zk_config *config, zk_comm *comm, const char
   for (int i = 0; i < out->config.rollout.stop.num; i++) out->stop[i] = out->config.rollout.stop.text[i];
   out->comm = comm;
   zk_progress_set_enabled(config->log.progress);
-  zk_status st = zk_comm_agree(comm, open_local(out, model_dir, with_task, zk_comm_cores_are_shared(comm)));
+  zk_model_config model;
+  zk_status st = zk_comm_agree(comm, open_local(out, model_dir, with_task, zk_comm_cores_are_shared(comm), &model));
   uint64_t hash = 0;
   const char *copy = "give every host the same files";
   if (st == ZK_OK) st = zk_comm_require_same_device(comm, out->device);
-  if (st == ZK_OK) st = zk_comm_agree(comm, zk_policy_hash(&out->policy, out->stream, 0, out->policy.params.num_elements, &hash));
-  if (st == ZK_OK) st = zk_comm_require_same_hash(comm, "the model's weights", hash, copy);
   if (st == ZK_OK && with_task) st = zk_comm_require_same_hash(comm, "the tokenizer", zk_tokenizer_hash(out->tokenizer), copy);
   if (st == ZK_OK && with_task) st = zk_comm_require_same_hash(comm, "the task's data", zk_task_hash(out->task), copy);
+  if (st == ZK_OK) st = zk_comm_agree(comm, load_local(out, &model));
+  if (st == ZK_OK) st = zk_comm_agree(comm, zk_policy_hash(&out->policy, out->stream, 0, out->policy.params.num_elements, &hash));
+  if (st == ZK_OK) st = zk_comm_require_same_hash(comm, "the model's weights", hash, copy);
   if (st != ZK_OK) zk_session_close(out);
   return st;
 }
