@@ -129,6 +129,7 @@ typedef struct {
   zk_op op;          // ZK_NUM_OPS: none
   zk_numerics only;  // only where this is stored; ZK_NUM_NUMERICS: everywhere
   bool breaks;       // the device breaks down there; else one ulp
+  bool is_vendor;    // neither: the vendor's library in its place
 } zk_fault;
 
 struct zk_device {
@@ -182,7 +183,7 @@ zk_status zk_device_require_free(zk_device *device, size_t bytes, const char *wh
 void zk_side_free(zk_device *device, zk_allocation allocation); // side_memory.c: of memory that is in the books no more
 // Adds to a device's failure which operation was queued last; returns `status`.
 zk_status zk_stream_explain(const zk_stream *stream, zk_status status);
-// Parses "side:operation", "side:operation:f32", "...:bf16" or "...:break" (ZK_FAULT); out->op = ZK_NUM_OPS when it is meant for another side.
+// Parses "side:operation", "side:operation:f32", "...:bf16", "...:break" or "trainer:add:vendor" (ZK_FAULT); out->op = ZK_NUM_OPS when it is meant for another side.
 // ZK_BAD_INPUT lists the names.
 const char *zk_side_name(zk_side side); // as ZK_FAULT and messages name it
 zk_status zk_fault_parse(const char *text, zk_side side, zk_fault *out);

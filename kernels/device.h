@@ -104,6 +104,8 @@ void zk_stream_count(zk_stream *stream, zk_op op);
 // trainer is left for the step to find.
 zk_status zk_stream_fault(zk_stream *stream, zk_op op, zk_numerics numerics, void *out, size_t n);
 int zk_stream_is_faulty(const zk_stream *stream, zk_op op); // whether zk_stream_fault would do something
+// Whether ZK_FAULT asks for the vendor's library in place of `op`, in its order ("trainer:add:vendor"); zk_stream_fault does nothing then.
+int zk_stream_is_vendor(const zk_stream *stream, zk_op op);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,6 @@
 // Faults for negative controls: ZK_FAULT=side:operation moves one output element by one ulp, on one side, in test builds only; with :f32 or
-// :bf16 behind it only where the output is stored as that, with :break the device fails there instead.
+// :bf16 behind it only where the output is stored as that, with :break the device fails there instead. trainer:add:vendor leaves the sum over leaves to
+// NCCL, in NCCL's order.
 #include "kernels/backend.h"
 
 #include <stdio.h>
@@ -17,7 +18,7 @@ static zk_status bad_fault(const char *text) {
   size_t used = 0;
   for (zk_op op = 0; op < ZK_NUM_OPS; op++)
     used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", op > 0 ? " " : "", zk_op_name(op));
-  return ZK_FAIL(ZK_BAD_INPUT, "ZK_FAULT=%s: want sampler:OPERATION, trainer:OPERATION or check:OPERATION, then nothing, :f32, :bf16 or :break; OPERATION is one of: %s",
+  return ZK_FAIL(ZK_BAD_INPUT, "ZK_FAULT=%s: want sampler:OPERATION, trainer:OPERATION or check:OPERATION, then nothing, :f32, :bf16, :break or (trainer:add) :vendor; OPERATION is one of: %s",
                  text, names);
 }
 
@@ -28,9 +29,10 @@ static bool is_name(const char *name, const char *text, size_t length) { return 
 static bool parse_kind(const char *text, zk_fault *out) {
   if (*text == 0) return true;
   out->breaks = strcmp(text, ":break") == 0;
+  out->is_vendor = strcmp(text, ":vendor") == 0;
   for (zk_numerics n = ZK_F32; n <= ZK_BF16; n++)
     if (strcmp(text + 1, zk_numerics_name(n)) == 0) out->only = n;
-  return out->breaks || out->only != ZK_NUM_NUMERICS;
+  return out->breaks || out->is_vendor || out->only != ZK_NUM_NUMERICS;
 }
 
 zk_status zk_fault_parse(const char *text, zk_side side, zk_fault *out) {
@@ -44,16 +46,18 @@ zk_status zk_fault_parse(const char *text, zk_side side, zk_fault *out) {
   zk_op found = 0;
   while (found < ZK_NUM_OPS && !is_name(zk_op_name(found), operation, length)) found++;
   if (named > ZK_SIDE_TRAINER || found == ZK_NUM_OPS || !parse_kind(operation + length, out)) return bad_fault(text);
+  if (out->is_vendor && (named != ZK_SIDE_TRAINER || found != ZK_OP_ADD)) return bad_fault(text);
   if (named == side) out->op = found;
   return ZK_OK;
 }
 
-int zk_stream_is_faulty(const zk_stream *stream, zk_op op) { return stream->fault.op == op; }
+int zk_stream_is_faulty(const zk_stream *stream, zk_op op) { return stream->fault.op == op && !stream->fault.is_vendor; }
+int zk_stream_is_vendor(const zk_stream *stream, zk_op op) { return stream->fault.op == op && stream->fault.is_vendor; }
 
 zk_status zk_stream_fault(zk_stream *stream, zk_op op, zk_numerics numerics, void *out, size_t n) {
 #ifdef ZK_WITH_FAULTS
   const zk_fault *fault = &stream->fault;
-  if (fault->op != op || n == 0) return ZK_OK;
+  if (!zk_stream_is_faulty(stream, op) || n == 0) return ZK_OK;
   if (fault->breaks) {
     const zk_status status = stream->device->backend->break_down(stream);
     return status == ZK_OK ? ZK_OK : zk_status_context(status, "operation %s", zk_op_name(op));

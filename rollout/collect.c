@@ -58,12 +58,14 @@ static zk_status submit(collection *c, int64_t slot) {
 }
 
 // Takes prompts from the shared counter while the engine has few waiting: enough to keep its batch full, not more, so that what is
-// left goes to whoever is free.
+// left goes to whoever is free; and while it has less open than its even share, which an engine with room for all would take from the others.
 static zk_status refill(collection *c) {
-  while (!c->exhausted && zk_engine_num_waiting(c->engine) < c->request->samples_per_prompt) {
+  const zk_collect_request *q = c->request;
+  const int64_t ranks = zk_comm_size(c->session->comm), share = (q->num_prompts + ranks - 1) / ranks * q->samples_per_prompt;
+  while (!c->exhausted && zk_engine_num_waiting(c->engine) < q->samples_per_prompt && zk_engine_num_open(c->engine) < share) {
     int64_t slot = 0;
     ZK_TRY(zk_comm_counter_next(c->session->comm, &slot));
-    if (slot >= c->request->num_prompts) c->exhausted = true;
+    if (slot >= q->num_prompts) c->exhausted = true;
     else ZK_TRY(submit(c, slot));
   }
   return ZK_OK;
@@ -229,7 +231,9 @@ zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_re
   c.prompts = calloc((size_t)request->num_prompts, sizeof *c.prompts);
   zk_status st = c.prompts ? sample_all(&c) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %d prompts", request->num_prompts);
   zk_progress_end();
+  const double sampled_s = zk_clock_s() - start;
   st = zk_comm_agree(session->comm, st);
+  if (st == ZK_OK) st = zk_comm_balance(session->comm, sampled_s, &stats->balance);
   if (st == ZK_OK) st = gather(&c, out);
   zk_engine_get_stats(engine, &after);
   uint64_t speculation[] = {after.drafted - before.drafted, after.accepted - before.accepted};

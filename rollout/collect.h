@@ -19,6 +19,7 @@ typedef struct {
   uint64_t generated_tokens, prompt_tokens; // this rank's
   uint64_t drafted, accepted; // of all ranks: tokens guessed ahead; of those, the ones that saved a step
   double rollout_s, reward_s;
+  double balance; // of the ranks' sampling (zk_comm_balance)
 } zk_collect_stats;
 
 // Fills *out: prompts, tokens, sampler_logprob, reward, components, finish_reason; trainer_logprob and advantage stay zero. The bits are

@@ -44,6 +44,8 @@ zk_status zk_comm_barrier(zk_comm *comm);                                       
 zk_status zk_comm_broadcast(zk_comm *comm, int root, void *data, size_t bytes);    // collective
 zk_status zk_comm_sum_u64(zk_comm *comm, uint64_t *values, int n);                 // collective, in place, modulo 2^64
 zk_status zk_comm_max_u64(zk_comm *comm, uint64_t *values, int n);                 // collective, in place
+// How evenly the ranks were busy: the mean of their seconds over the most; 1 when all are alike. Collective.
+zk_status zk_comm_balance(zk_comm *comm, double seconds, double *out);
 // Concatenates every rank's `bytes` bytes in rank order into *out (malloc, caller frees); *offsets [size + 1] likewise (may be NULL). Collective.
 zk_status zk_comm_all_gather(zk_comm *comm, const void *data, size_t bytes, void **out, size_t **offsets);
 // The same to `root` only; elsewhere *out and *offsets are NULL. Collective.

@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "shared/comm_transport.h"
 #include "shared/log.h"
@@ -56,7 +57,8 @@ static zk_status choose(const zk_comm_device *l, const zk_transport **out) {
 // Other ranks may wait for this one: a failure here is the job's end.
 static zk_status settle(const zk_comm_device *l, zk_status st, const char *what) {
   if (st == ZK_OK) return ZK_OK;
-  if (zk_comm_size(l->comm) > 1) zk_comm_lost(l->comm, zk_status_context(st, "rank %d of %d: %s", zk_comm_rank(l->comm), zk_comm_size(l->comm), what));
+  const int rank = zk_comm_rank(l->comm), size = zk_comm_size(l->comm);
+  if (size > 1) zk_comm_lost(l->comm, zk_status_context(st, "rank %d of %d: %s", rank, size, what));
   return st;
 }
 
@@ -70,9 +72,15 @@ zk_status zk_comm_device_connect(zk_comm_device *l) {
   return ZK_OK;
 }
 
+zk_status zk_comm_device_follow(zk_comm_device *l, zk_stream *stream) {
+  ZK_TRY(zk_comm_device_connect(l));
+  return settle(l, l->transport->follow(l, stream), "all-to-all");
+}
+
 zk_status zk_comm_device_exchange(zk_comm_device *l, zk_stream *stream, int slot, const zk_transfer *sends, int num_sends,
                                   const zk_transfer *recvs, int num_recvs) {
   ZK_TRY(zk_comm_device_connect(l));
+  for (int i = 0; i < num_recvs; i++) l->traffic[ZK_COMM_ALL_TO_ALL].bytes += recvs[i].bytes;
   return settle(l, l->transport->exchange(l, stream, slot, sends, num_sends, recvs, num_recvs), "all-to-all");
 }
 
@@ -80,17 +88,24 @@ zk_status zk_comm_device_join(zk_comm_device *l, zk_stream *stream, int slot) {
   return settle(l, l->transport->join(l, stream, slot), "all-to-all");
 }
 
+zk_status zk_comm_device_all_gather_shards(zk_comm_device *l, zk_stream *stream, void *data, const int64_t *starts, size_t element_bytes,
+                                           zk_status local) {
+  const int size = zk_comm_size(l->comm), rank = zk_comm_rank(l->comm);
+  ZK_TRY(zk_comm_agree(l->comm, local));
+  if (size == 1) return ZK_OK;
+  ZK_TRY(zk_comm_device_connect(l));
+  l->traffic[ZK_COMM_ALL_GATHER].bytes += (uint64_t)(starts[size] - starts[0] - (starts[rank + 1] - starts[rank])) * element_bytes;
+  return settle(l, l->transport->all_gather(l, stream, data, starts, element_bytes), "all-gather");
+}
+
 zk_status zk_comm_device_finish(zk_comm_device *l, zk_stream *stream, zk_status local) {
   ZK_TRY(zk_comm_device_connect(l));
+  ZK_TRY(zk_comm_agree(l->comm, local));
   ZK_TRY(settle(l, l->transport->finish(l, stream, &local), "exchange"));
   return zk_comm_agree(l->comm, local);
 }
 
-zk_status zk_comm_device_all_gather_shards(zk_comm_device *l, zk_stream *stream, void *data, const int64_t *starts, size_t element_bytes,
-                                           zk_status local) {
-  ZK_TRY(zk_comm_agree(l->comm, local));
-  if (zk_comm_size(l->comm) == 1) return ZK_OK;
-  ZK_TRY(zk_comm_device_connect(l));
-  ZK_TRY(settle(l, l->transport->all_gather(l, stream, data, starts, element_bytes), "all-gather"));
-  return zk_comm_device_finish(l, stream, ZK_OK);
+void zk_comm_device_take_traffic(zk_comm_device *l, zk_comm_traffic *out) {
+  memcpy(out, l->traffic, sizeof l->traffic);
+  memset(l->traffic, 0, sizeof l->traffic);
 }

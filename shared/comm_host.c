@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "shared/clock.h"
 #include "shared/comm_transport.h"
 
 #define BLOCK_BYTES ((size_t)16 << 20) // a direction
@@ -97,7 +98,15 @@ static zk_status host_exchange(zk_comm_device *l, zk_stream *stream, int slot, c
     if (send > most) most = send;
     if (recv > most) most = recv;
   }
+  const double begin = zk_clock_s();
   for (size_t at = 0; at < most; at += slice) ZK_TRY(run_round(l, stream, at, slice, sends, num_sends, recvs, num_recvs));
+  l->traffic[ZK_COMM_ALL_TO_ALL].seconds += zk_clock_s() - begin;
+  return ZK_OK;
+}
+
+static zk_status host_follow(zk_comm_device *l, zk_stream *stream) {
+  host_state *s = l->state;
+  note(&s->local, zk_stream_wait(stream));
   return ZK_OK;
 }
 
@@ -106,6 +115,7 @@ static zk_status host_join(zk_comm_device *l, zk_stream *stream, int slot) { ret
 static zk_status host_all_gather(zk_comm_device *l, zk_stream *stream, char *data, const int64_t *starts, size_t element_bytes) {
   host_state *s = l->state;
   const int size = zk_comm_size(l->comm), rank = zk_comm_rank(l->comm);
+  const double begin = zk_clock_s();
   for (int r = 0; r < size; r++) {
     char *shard = data + (size_t)starts[r] * element_bytes;
     const size_t bytes = (size_t)(starts[r + 1] - starts[r]) * element_bytes;
@@ -118,6 +128,7 @@ static zk_status host_all_gather(zk_comm_device *l, zk_stream *stream, char *dat
       if (r != rank) note(&s->local, zk_stream_wait(stream));
     }
   }
+  l->traffic[ZK_COMM_ALL_GATHER].seconds += zk_clock_s() - begin;
   return ZK_OK;
 }
 
@@ -129,4 +140,4 @@ static zk_status host_finish(zk_comm_device *l, zk_stream *stream, zk_status *lo
   return ZK_OK;
 }
 
-const zk_transport zk_transport_host = {"MPI, through host memory", host_open, host_close, host_exchange, host_join, host_all_gather, host_finish};
+const zk_transport zk_transport_host = {"MPI, through host memory", host_open, host_close, host_follow, host_exchange, host_join, host_all_gather, host_finish};

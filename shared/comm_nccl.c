@@ -1,20 +1,23 @@
 // NCCL behind shared/comm_device.h: one communicator a link, which never blocks: calls and transfers are polled, each with a time limit.
 #include "shared/comm_nccl.h"
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "kernels/cuda/native.h"
 #include "shared/clock.h"
+#include "shared/comm_clock_nccl.h"
 #include "shared/comm_transport.h"
 #include "shared/watch.h"
 
 typedef struct {
   ncclComm_t comm;
   cudaStream_t stream;            // where exchanges run
-  cudaEvent_t ready;              // what an exchange waits for
+  cudaEvent_t ready;              // what is waited for next
   cudaEvent_t done[ZK_COMM_SLOTS]; // after the slot's last exchange
+  zk_comm_clock clock;
 } nccl_state;
 
 static nccl_state *state_of(const zk_comm_device *l) { return l->state; }
@@ -41,13 +44,16 @@ static zk_status fail_cuda(cudaError_t error, const char *what) {
     if (error_ != cudaSuccess) return fail_cuda(error_, what);                                                      \
   } while (0)
 
-// A transfer takes milliseconds, and the device is idle until the host sees its end.
-static void nap(void) { nanosleep(&(struct timespec){0, 20000L}, NULL); }
+// Most waits are short, and the device is idle until the host sees their end; in a long one the core is left to others.
+static void nap(double begin_s) {
+  if (zk_clock_s() - begin_s < 0.005) sched_yield();
+  else nanosleep(&(struct timespec){0, 20000L}, NULL);
+}
 
 zk_status zk_comm_nccl_settle(const zk_comm_device *l, ncclResult_t result, const char *what) {
   const double begin = zk_clock_s();
   while (result == ncclInProgress) {
-    nap();
+    nap(begin);
     const ncclResult_t asked = ncclCommGetAsyncError(state_of(l)->comm, &result);
     if (asked != ncclSuccess) return fail_nccl(l, asked, what);
     if (result == ncclInProgress && zk_clock_s() - begin > ZK_COMM_SECONDS) return fail_late(what);
@@ -67,7 +73,7 @@ static zk_status watch_event(const zk_comm_device *l, cudaEvent_t event, const c
     if (asked != ncclSuccess) return fail_nccl(l, asked, what);
     if (met != ncclSuccess && met != ncclInProgress) return fail_nccl(l, met, what);
     if (zk_clock_s() - begin > ZK_COMM_SECONDS) return fail_late(what);
-    nap();
+    nap(begin);
   }
 }
 
@@ -87,19 +93,6 @@ static zk_status make_queue(zk_comm_device *l) {
   return ZK_OK;
 }
 
-// Rank 0 makes NCCL's address, MPI brings it to the others.
-static zk_status nccl_open(zk_comm_device *l) {
-  ZK_TRY(zk_comm_agree(l->comm, make_queue(l)));
-  nccl_state *s = l->state;
-  ncclUniqueId id = {{0}};
-  const ncclResult_t made = zk_comm_rank(l->comm) == 0 ? ncclGetUniqueId(&id) : ncclSuccess;
-  ZK_TRY(zk_comm_agree(l->comm, made == ncclSuccess ? ZK_OK : fail_nccl(l, made, "ncclGetUniqueId")));
-  ZK_TRY(zk_comm_broadcast(l->comm, 0, &id, sizeof id));
-  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-  config.blocking = 0;
-  return zk_comm_nccl_settle(l, ncclCommInitRankConfig(&s->comm, zk_comm_size(l->comm), id, zk_comm_rank(l->comm), &config), "starting");
-}
-
 // Aborted, not finalised: that asks nothing of the other ranks, and all that was queued is done, or never will be.
 static void nccl_close(zk_comm_device *l) {
   nccl_state *s = l->state;
@@ -108,6 +101,7 @@ static void nccl_close(zk_comm_device *l) {
   if (s->ready) (void)cudaEventDestroy(s->ready);
   for (int i = 0; i < ZK_COMM_SLOTS; i++)
     if (s->done[i]) (void)cudaEventDestroy(s->done[i]);
+  zk_comm_clock_close(&s->clock);
   if (s->stream) (void)cudaStreamDestroy(s->stream);
   free(s);
 }
@@ -125,6 +119,44 @@ static void note(ncclResult_t *first, ncclResult_t next) {
   if (*first == ncclSuccess || *first == ncclInProgress) *first = next;
 }
 
+// Rank 0 makes NCCL's address, MPI brings it to the others.
+static zk_status start(zk_comm_device *l) {
+  ZK_TRY(zk_comm_agree(l->comm, make_queue(l)));
+  nccl_state *s = l->state;
+  ncclUniqueId id = {{0}};
+  const ncclResult_t made = zk_comm_rank(l->comm) == 0 ? ncclGetUniqueId(&id) : ncclSuccess;
+  ZK_TRY(zk_comm_agree(l->comm, made == ncclSuccess ? ZK_OK : fail_nccl(l, made, "ncclGetUniqueId")));
+  ZK_TRY(zk_comm_broadcast(l->comm, 0, &id, sizeof id));
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  return zk_comm_nccl_settle(l, ncclCommInitRankConfig(&s->comm, zk_comm_size(l->comm), id, zk_comm_rank(l->comm), &config), "starting");
+}
+
+// NCCL connects a pair of ranks at their first transfer, which needs both: a byte between all now, so that no later one waits for a rank that computes.
+static zk_status connect_pairs(zk_comm_device *l, char *bytes) {
+  nccl_state *s = l->state;
+  const int size = zk_comm_size(l->comm), rank = zk_comm_rank(l->comm);
+  ncclResult_t first = ncclGroupStart();
+  for (int r = 0; r < size; r++) {
+    if (r == rank) continue;
+    note(&first, ncclSend(bytes + size, 1, ncclUint8, r, s->comm, s->stream));
+    note(&first, ncclRecv(bytes + r, 1, ncclUint8, r, s->comm, s->stream));
+  }
+  note(&first, ncclGroupEnd());
+  ZK_TRY(zk_comm_nccl_settle(l, first, "connecting"));
+  CUDA(cudaEventRecord(s->ready, s->stream), "the end of connecting");
+  return await(l, s->ready, "connecting");
+}
+
+static zk_status nccl_open(zk_comm_device *l) {
+  char *bytes = NULL;
+  ZK_TRY(zk_comm_agree(l->comm, zk_device_alloc(l->device, (size_t)zk_comm_size(l->comm) + 1, "connecting", (void **)&bytes)));
+  zk_status st = start(l);
+  if (st == ZK_OK) st = connect_pairs(l, bytes);
+  if (st == ZK_OK) zk_device_free(l->device, bytes); // else a transfer may still be at it, and the process ends
+  return st;
+}
+
 static ncclResult_t queue_transfers(nccl_state *s, const zk_transfer *sends, int num_sends, const zk_transfer *recvs, int num_recvs) {
   ncclResult_t first = ncclGroupStart();
   for (int i = 0; i < num_sends; i++)
@@ -138,9 +170,10 @@ static ncclResult_t queue_transfers(nccl_state *s, const zk_transfer *sends, int
 static zk_status nccl_exchange(zk_comm_device *l, zk_stream *stream, int slot, const zk_transfer *sends, int num_sends, const zk_transfer *recvs,
                                int num_recvs) {
   nccl_state *s = l->state;
-  ZK_TRY(await(l, s->done[slot], "all-to-all")); // so that few are under way, and the time limit is one exchange's
   ZK_TRY(follow(l, stream));
+  CUDA(zk_comm_clock_begin(&s->clock, ZK_COMM_ALL_TO_ALL, s->stream), "an exchange's time");
   ZK_TRY(zk_comm_nccl_settle(l, queue_transfers(s, sends, num_sends, recvs, num_recvs), "all-to-all"));
+  CUDA(zk_comm_clock_end(&s->clock, s->stream), "an exchange's time");
   CUDA(cudaEventRecord(s->done[slot], s->stream), "an exchange's end");
   return ZK_OK;
 }
@@ -168,16 +201,20 @@ static ncclResult_t queue_gather(nccl_state *s, int size, int rank, char *data, 
 static zk_status nccl_all_gather(zk_comm_device *l, zk_stream *stream, char *data, const int64_t *starts, size_t element_bytes) {
   nccl_state *s = l->state;
   ZK_TRY(follow(l, stream));
+  CUDA(zk_comm_clock_begin(&s->clock, ZK_COMM_ALL_GATHER, s->stream), "a gather's time");
   const ncclResult_t queued = queue_gather(s, zk_comm_size(l->comm), zk_comm_rank(l->comm), data, starts, element_bytes);
   ZK_TRY(zk_comm_nccl_settle(l, queued, "all-gather"));
-  CUDA(cudaEventRecord(s->done[0], s->stream), "an exchange's end");
-  return nccl_join(l, stream, 0);
+  CUDA(zk_comm_clock_end(&s->clock, s->stream), "a gather's time");
+  return ZK_OK;
 }
 
 static zk_status nccl_finish(zk_comm_device *l, zk_stream *stream, zk_status *local) {
-  for (int i = 0; i < ZK_COMM_SLOTS; i++) ZK_TRY(await(l, state_of(l)->done[i], "exchange"));
+  nccl_state *s = l->state;
+  CUDA(cudaEventRecord(s->ready, s->stream), "the end of all exchanges");
+  ZK_TRY(await(l, s->ready, "exchange of device memory"));
+  CUDA(zk_comm_clock_take(&s->clock, l->traffic), "the time of exchanges");
   if (*local == ZK_OK) *local = zk_stream_wait(stream);
   return ZK_OK;
 }
 
-const zk_transport zk_transport_nccl = {"NCCL", nccl_open, nccl_close, nccl_exchange, nccl_join, nccl_all_gather, nccl_finish};
+const zk_transport zk_transport_nccl = {"NCCL", nccl_open, nccl_close, follow, nccl_exchange, nccl_join, nccl_all_gather, nccl_finish};

@@ -7,6 +7,7 @@
 
 #include "kernels/bench/gpu.h"
 #include "shared/clock.h"
+#include "trainer/leaf_split.h"
 #include "trainer/leaf_tree.h"
 #include "trainer/optimizer.h"
 #include "trainer/sequences.h"
@@ -18,8 +19,9 @@ typedef struct {
   zk_stream *stream;
   zk_comm_device *link;
   zk_leaf_tree *tree;
+  zk_stretch whole;
   int64_t *starts, num_elements;
-  int32_t num_leaves; // the least power of two that gives each worker one
+  int32_t *leaf_starts, num_leaves; // the least power of two that gives each worker one
   float *shard, *leaf; // device: the sum; one of the tree's buffers
 } reduction;
 
@@ -29,12 +31,15 @@ static zk_status open_reduction(zk_bench *bench, reduction *r) {
   while (r->num_leaves < size) r->num_leaves *= 2;
   r->num_elements = zk_bench_size(bench, zk_device_get_kind(zk_bench_device(bench)) == ZK_DEVICE_CUDA ? GPU_ELEMENTS : CPU_ELEMENTS, 4096);
   r->starts = calloc((size_t)size + 1, sizeof *r->starts);
-  if (!r->starts) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the shard table");
+  r->leaf_starts = calloc((size_t)size + 1, sizeof *r->leaf_starts);
+  if (!r->starts || !r->leaf_starts) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the shard table");
   zk_shard_starts(r->num_elements, size, r->starts);
+  zk_leaf_split_evenly(r->num_leaves, size, r->leaf_starts);
+  r->whole = (zk_stretch){0, r->num_elements};
   zk_device *device = zk_bench_device(bench);
   ZK_TRY(zk_comm_device_open(r->comm, device, &r->link));
   ZK_TRY(zk_device_alloc(device, ((size_t)(r->num_elements / size) + 4096) * sizeof(float), "gradient shard", (void **)&r->shard));
-  return zk_leaf_tree_open(device, r->link, r->num_elements, r->num_leaves, r->starts, &r->tree);
+  return zk_leaf_tree_open(device, r->link, &r->whole, 1, r->num_leaves, r->starts, &r->tree);
 }
 
 static void close_reduction(zk_bench *bench, reduction *r) {
@@ -42,14 +47,16 @@ static void close_reduction(zk_bench *bench, reduction *r) {
   zk_comm_device_close(r->link);
   zk_device_free(zk_bench_device(bench), r->shard);
   free(r->starts);
+  free(r->leaf_starts);
 }
 
-static zk_status push_leaves(reduction *r) {
-  int32_t first, last;
-  zk_rank_leaves(r->num_leaves, zk_comm_rank(r->comm), zk_comm_size(r->comm), &first, &last);
-  for (int32_t leaf = first; leaf < last; leaf++) {
-    ZK_TRY(zk_leaf_tree_buffer(r->tree, &r->leaf));
-    ZK_TRY(zk_leaf_tree_push(r->tree, r->stream, leaf, r->leaf));
+// All leaves of this worker but what the last one completes.
+static zk_status compute_leaves(reduction *r) {
+  const int rank = zk_comm_rank(r->comm);
+  zk_leaf_tree_begin(r->tree, r->leaf_starts, r->shard);
+  for (int32_t leaf = r->leaf_starts[rank]; leaf < r->leaf_starts[rank + 1]; leaf++) {
+    if (leaf > r->leaf_starts[rank]) ZK_TRY(zk_leaf_tree_ready(r->tree, 1));
+    ZK_TRY(zk_leaf_tree_leaf(r->tree, r->stream, &r->leaf));
   }
   return zk_stream_wait(r->stream);
 }
@@ -62,9 +69,10 @@ static int by_time(const void *a, const void *b) {
 static zk_status time_reduction(reduction *r, double *us) {
   double times[REPEATS];
   for (int i = -2; i < REPEATS; i++) { // two to warm up
-    ZK_TRY(zk_comm_agree(r->comm, push_leaves(r)));
+    ZK_TRY(zk_comm_agree(r->comm, compute_leaves(r)));
     const double begin = zk_clock_s();
-    ZK_TRY(zk_leaf_tree_reduce(r->tree, r->stream, r->shard));
+    ZK_TRY(zk_leaf_tree_ready(r->tree, 1));
+    ZK_TRY(zk_leaf_tree_finish(r->tree, r->stream));
     if (i >= 0) times[i] = (zk_clock_s() - begin) * 1e6;
   }
   qsort(times, REPEATS, sizeof *times, by_time);

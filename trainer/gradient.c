@@ -8,6 +8,7 @@
 #include "kernels/reduce.h"
 #include "kernels/rmsnorm.h"
 #include "trainer/decoder_backward.h"
+#include "trainer/leaf_stretches.h"
 
 #define PAGE_TOKENS ZK_ATTN_TILE // the trainer's own cache: one page a tile
 
@@ -279,18 +280,25 @@ static zk_status head_backward(zk_gradient *g, const zk_microbatch *m, float *gr
   return zk_embedding_forward(g->stream, &scatter, b->target_of_row, b->dnormed, b->dx);
 }
 
-static zk_status backward(zk_gradient *g, const zk_microbatch *m, float *grad) {
+static zk_status tell(const zk_gradient *g, const zk_gradient_listener *listener, int layer) {
+  return listener ? listener->tell(listener->context, zk_stretches_done(&g->policy->params, layer)) : ZK_OK;
+}
+
+// `listener`: of a leaf's last backward pass; NULL in the others.
+static zk_status backward(zk_gradient *g, const zk_microbatch *m, float *grad, const zk_gradient_listener *listener) {
   const zk_policy *p = g->policy;
   buffers *b = &g->b;
   zk_decoder_batch batch = batch_of(g, m);
   zk_chunks chunks = {m->num_chunks, m->row_start};
   ZK_TRY(head_backward(g, m, grad));
+  ZK_TRY(tell(g, listener, p->config.num_layers));
   ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_BACKWARD));
   int last = p->config.num_layers - 1;
   for (int l = last; l >= 0; l--) {
     if (g->options.recompute && l < last) ZK_TRY(layer_forward(g, &batch, l, b->x_last)); // the output is known; only its parts are wanted
     ZK_TRY(zk_decoder_layer_backward(p, g->stream, l, PAGE_TOKENS, &batch, &chunks, &b->layers[l], b->k_cache[l], b->v_cache[l], &b->work, b->dx,
                                      grad));
+    ZK_TRY(tell(g, listener, l));
   }
   zk_embedding_desc embed = {p->numerics, m->num_rows, p->config.hidden, p->config.vocab};
   float *dtable = is_tied(p) ? g->embed_grad : grad + p->params.params[zk_params_index(&p->params, ZK_PARAM_EMBED, 0)].first;
@@ -321,7 +329,7 @@ zk_status zk_gradient_forward(zk_gradient *g, const zk_sequences *s, int64_t fir
 
 // Forward, loss, backward of one microbatch. logprob, entropy, dlogprob: host [max_targets].
 static zk_status run_microbatch(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, zk_loss_fn loss, void *context, float *grad,
-                                float *logprob, float *entropy, float *dlogprob, const zk_gradient_outputs *out) {
+                                float *logprob, float *entropy, float *dlogprob, const zk_gradient_outputs *out, const zk_gradient_listener *listener) {
   ZK_TRY(pack(g, s, m));
   ZK_TRY(forward(g, m, out->logits_hash != NULL));
   ZK_TRY(fetch(g, m, 0, &(zk_gradient_outputs){logprob, entropy, NULL}));
@@ -333,7 +341,7 @@ static zk_status run_microbatch(zk_gradient *g, const zk_sequences *s, const zk_
   }
   if (!m->num_targets) return ZK_OK;
   ZK_TRY(zk_copy_to_device(g->stream, g->b.dlogprob, dlogprob, (size_t)m->num_targets * sizeof(float)));
-  ZK_TRY(backward(g, m, grad));
+  ZK_TRY(backward(g, m, grad, listener));
   return zk_stream_wait(g->stream);
 }
 
@@ -344,8 +352,15 @@ static zk_status join_tied(zk_gradient *g, float *grad) {
   return zk_add(g->stream, ZK_F32, embed->num_elements, head, g->embed_grad, head);
 }
 
+// The microbatch whose backward pass is the leaf's last; -1: none has any.
+static int32_t last_trained(const zk_microbatch_plan *plan) {
+  int32_t i = plan->num - 1;
+  while (i >= 0 && !plan->microbatches[i].num_targets) i--;
+  return i;
+}
+
 zk_status zk_gradient_leaf(zk_gradient *g, const zk_sequences *s, int64_t first, int64_t last, zk_loss_fn loss, void *context, float *grad,
-                           const zk_gradient_outputs *out) {
+                           const zk_gradient_outputs *out, const zk_gradient_listener *listener) {
   const zk_policy *p = g->policy;
   size_t embed_bytes = (size_t)p->config.vocab * (size_t)p->config.hidden * sizeof(float);
   ZK_TRY(zk_fill_zero(g->stream, grad, (size_t)p->params.num_elements * sizeof(float)));
@@ -358,9 +373,10 @@ zk_status zk_gradient_leaf(zk_gradient *g, const zk_sequences *s, int64_t first,
   size_t n = (size_t)plan.max_targets + 1;
   if (st == ZK_OK && !(host = malloc(3 * n * sizeof *host))) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n);
   for (int32_t i = 0; i < plan.num && st == ZK_OK; i++)
-    st = run_microbatch(g, s, &plan.microbatches[i], loss, context, grad, host, host + n, host + 2 * n, out);
+    st = run_microbatch(g, s, &plan.microbatches[i], loss, context, grad, host, host + n, host + 2 * n, out, i == last_trained(&plan) ? listener : NULL);
   if (st == ZK_OK && is_tied(p)) st = join_tied(g, grad);
   if (st == ZK_OK) st = zk_phases_end(g->phases);
+  if (st == ZK_OK && listener) st = listener->tell(listener->context, zk_stretches_num(&p->params));
   if (st == ZK_OK) st = zk_stream_wait(g->stream);
   free(host);
   zk_microbatch_plan_destroy(&plan);

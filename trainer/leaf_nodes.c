@@ -12,11 +12,15 @@ int zk_leaf_nodes(int32_t first, int32_t last, zk_tree_piece *out) {
   return n;
 }
 
+int zk_leaf_buffers_at(int32_t first, int32_t leaf) {
+  zk_tree_piece nodes[ZK_LEAF_MAX_NODES];
+  return zk_leaf_nodes(first, leaf, nodes) + 1;
+}
+
 int zk_leaf_most_buffers(int32_t first, int32_t last) {
   int most = 0;
   for (int32_t leaf = first; leaf < last; leaf++) {
-    zk_tree_piece nodes[ZK_LEAF_MAX_NODES];
-    const int n = zk_leaf_nodes(first, leaf, nodes) + 1;
+    const int n = zk_leaf_buffers_at(first, leaf);
     if (n > most) most = n;
   }
   return most;

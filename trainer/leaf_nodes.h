@@ -8,7 +8,9 @@
 
 // The subtrees that leaves [first, last) fall into, ascending: largest aligned dyadic intervals. Returns their number; data is NULL.
 int zk_leaf_nodes(int32_t first, int32_t last, zk_tree_piece *out);
-// Gradient buffers that a worker with leaves [first, last) holds at most: the subtrees so far, and the leaf that comes.
+// Gradient buffers that a worker holds while it computes `leaf`, the leaves from `first` on being done: their subtrees, and the leaf; and the most it
+// holds while it computes leaves [first, last).
+int zk_leaf_buffers_at(int32_t first, int32_t leaf);
 int zk_leaf_most_buffers(int32_t first, int32_t last);
 // zk_add_tree of any number of pieces. Where there are more than it takes, pieces are overwritten.
 zk_status zk_leaf_nodes_sum(zk_stream *stream, int64_t num_elements, int32_t num_pieces, const zk_tree_piece *pieces, float *dst);

@@ -78,6 +78,7 @@ static zk_status global_norm(const zk_optimizer *o, zk_stream *stream, float *no
   if (st == ZK_OK && blocks) st = zk_sum_squares(stream, o->count, o->grad, sums);
   if (st == ZK_OK && blocks) st = zk_copy_to_host(stream, host, sums, bytes);
   if (st == ZK_OK) st = zk_stream_wait(stream);
+  st = zk_comm_agree(o->comm, st);
   if (st == ZK_OK) st = zk_comm_all_gather(o->comm, host, bytes, &all, &offsets);
   if (st == ZK_OK) *norm = sqrtf(zk_reduce_tree(all, (int64_t)(offsets[zk_comm_size(o->comm)] / sizeof(float))));
   zk_device_free(o->policy->device, sums);
@@ -108,11 +109,14 @@ zk_status zk_optimizer_update(zk_optimizer *o, zk_stream *stream, const zk_confi
   zk_adamw_params scalars;
   zk_adamw_scalars(lr, c->optimizer.beta1, c->optimizer.beta2, c->optimizer.eps, c->optimizer.weight_decay, o->step + 1, *grad_norm,
                    c->optimizer.grad_clip, &scalars);
-  zk_status st = step_shard(o, stream, &scalars);
-  if (st == ZK_OK) st = zk_stream_wait(stream);
+  const zk_status st = step_shard(o, stream, &scalars);
   o->step++;
-  ZK_TRY(zk_comm_device_all_gather_shards(o->link, stream, o->policy->weights, o->starts, zk_numerics_bytes(o->policy->numerics), st));
-  return zk_policy_changed(o->policy, stream);
+  return zk_comm_device_all_gather_shards(o->link, stream, o->policy->weights, o->starts, zk_numerics_bytes(o->policy->numerics), st);
+}
+
+zk_status zk_optimizer_finish(zk_optimizer *o, zk_stream *stream) {
+  ZK_TRY(zk_comm_device_finish(o->link, stream, ZK_OK));
+  return zk_comm_agree(o->comm, zk_policy_changed(o->policy, stream));
 }
 
 zk_status zk_optimizer_hashes(const zk_optimizer *o, zk_stream *stream, uint64_t *weights_hash, uint64_t *state_hash) {

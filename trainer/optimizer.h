@@ -36,10 +36,12 @@ typedef struct {
 zk_optimizer_sizes zk_optimizer_bytes(zk_numerics numerics, int64_t num_elements, int num_ranks);
 // Fills this rank's master shard from what the policy was filled from (in f32 it is the policy's own: nothing to do). Not collective.
 zk_status zk_optimizer_fill_master(zk_optimizer *optimizer, zk_stream *stream, const zk_weight_source *source);
-// One update from the summed gradient in optimizer->grad: global norm, clipping, AdamW, gathered weights, repacked panels.
-// *grad_norm: before clipping. ZK_NOT_FINITE when the gradient is not. Collective.
+// One update from the summed gradient in optimizer->grad: global norm, clipping, AdamW on the shard. Other ranks' weights are under way until
+// zk_optimizer_finish: only the shard may be read. *grad_norm: before clipping. ZK_NOT_FINITE when the gradient is not. All ranks fail alike. Collective.
 zk_status zk_optimizer_update(zk_optimizer *optimizer, zk_stream *stream, const zk_config *config, double lr, float *grad_norm);
-// weights/hash over working weights, state/hash over master weights and both moments. Collective.
+// Until every rank has all weights, and their panels are packed anew. Collective.
+zk_status zk_optimizer_finish(zk_optimizer *optimizer, zk_stream *stream);
+// weights/hash over working weights, state/hash over master weights and both moments: of the shards, which are there before the gather is done. Collective.
 zk_status zk_optimizer_hashes(const zk_optimizer *optimizer, zk_stream *stream, uint64_t *weights_hash, uint64_t *state_hash);
 
 #endif

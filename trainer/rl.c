@@ -138,6 +138,7 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x,
   zk_metrics_put_int(line, "tokens/prompt", (int64_t)prompt_tokens);
   zk_metrics_put_int(line, "tokens/trained", x->seqs.offsets[x->seqs.num_seqs]);
   zk_metrics_put_double(line, "perf/rollout_tokens_per_s", (double)t->num_sample_tokens / (x->rollout_s + 1e-9));
+  if (zk_comm_size(run->session.comm) > 1) zk_metrics_put_double(line, "perf/rollout_balance", x->collect.balance);
   zk_collect_put_speculation(&run->session.config, &x->collect, line);
   zk_metrics_put_double(line, "time/rollout", x->collect.rollout_s);
   zk_metrics_put_double(line, "time/reward", x->collect.reward_s);

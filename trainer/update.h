@@ -11,7 +11,10 @@ typedef struct zk_updater {
   zk_session *session;
   zk_gradient *gradient;
   zk_leaf_tree *tree;
+  zk_stretch *stretches; // of the tree: as the backward pass finishes them
+  int32_t *leaf_starts;  // [num_ranks + 1], of the batch in hand: whose leaves are whose
   zk_optimizer optimizer;
+  double balance; // of the ranks' leaves in the last gradient (zk_comm_balance)
 } zk_updater;
 
 // ZK_BAD_INPUT with more ranks than leaves; asked before a run directory is touched. Collective.
@@ -24,9 +27,9 @@ zk_status zk_updater_open_forward(zk_session *session, double temperature, int32
 void zk_updater_close(zk_updater *updater);
 
 // Gradients of all leaves. This rank computes its own; logprob and entropy (host, [targets of all sequences]) come back complete on
-// every rank. The gradient stays in the tree for zk_updater_apply. Collective.
+// every rank. Leaves are shared out by their tokens; gradients leave for their shards' owners as they become final. Collective.
 zk_status zk_updater_gradient(zk_updater *updater, const zk_sequences *seqs, zk_loss_fn loss, void *context, float *logprob, float *entropy);
-// Finishes the tree and applies the optimiser with learning rate lr; hashes are of the state after it. Collective.
+// Waits for the gradient's sum and applies the optimiser with learning rate lr; hashes are of the state after it. Collective.
 typedef struct {
   float grad_norm;
   uint64_t weights_hash, state_hash;

@@ -115,7 +115,7 @@ static void log_probabilities_and_gradients_equal_transformers(void **state) {
       OK(zk_gradient_open(&m.policy, &(zk_gradient_options){1, 0, 1, 4096, recompute}, &g));
       float *grad, *logprob = malloc((size_t)r.num_targets * sizeof *logprob);
       OK(zk_device_alloc(m.device, (size_t)m.policy.params.num_elements * sizeof *grad, "gradient", (void **)&grad));
-      OK(zk_gradient_leaf(g, &r.seqs, 0, r.seqs.num_seqs, mean_nll, &r.num_targets, grad, &(zk_gradient_outputs){.logprob = logprob}));
+      OK(zk_gradient_leaf(g, &r.seqs, 0, r.seqs.num_seqs, mean_nll, &r.num_targets, grad, &(zk_gradient_outputs){.logprob = logprob}, NULL));
       check_logprobs(&r, logprob);
       char wrong[160] = "";
       if (count_wrong_gradients(&m, &r, grad, wrong)) fail_msg("%s: %s", folders[f], wrong);
