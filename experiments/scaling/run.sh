@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# RL steps of Qwen3-0.6B's shape in bf16 on 1, 2, ... GPUs of this host, one batch for all: how the step's time falls, what its phases take, and that the bits
+# stay. Exit code 0: on the most GPUs a step is at least 0.80 of linear, and hashes and trajectories are those of one GPU.
+# Usage: run.sh [KEY=VALUE...] (of the runs, not of the warm-up). ZK_BUILD names a build other than build/, ZK_RUNS a folder other than runs/; ZK_GPUS="1 4": on
+# so many only; ZK_STEPS=3: of each, the first of them not counted.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=../lib/packages.sh
+. "$here/../lib/packages.sh"
+# shellcheck source=../bench/shapes.sh
+. "$here/../bench/shapes.sh"
+cd "$ZK_ROOT"
+most=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ') || zk_die "no GPU here"
+[ -n "${ZK_BUILD:-}" ] || { zk_packages build && zk_build -DZK_CUDA=ON; }
+zerokl=${ZK_BUILD:-build}/zerokl runs=${ZK_RUNS:-runs}/scaling steps=${ZK_STEPS:-3} lines=()
+gpus=${ZK_GPUS:-$(seq "$most" | awk '{ n = $1; while (n % 2 == 0) n /= 2; if (n == 1) print $1 }')} # 1, 2, 4, 8
+rm -rf "$runs"
+mkdir -p "$runs"
+
+# Letters without a meaning, some hundred of them, and a digit at the end that can only be guessed: completions of many lengths, rewards that differ.
+awk 'BEGIN { srand(1); for (i = 0; i < 4096; i++) { p = d = ""; for (k = 20 + int(rand() * 100); k > 0; k--) p = p sprintf("%c", 97 + int(rand() * 26));
+  for (k = 300 + int(rand() * 700); k > 0; k--) d = d sprintf("%c", 97 + int(rand() * 26)); a = rand() < 0.5 ? 0 : 1;
+  printf "{\"prompt\": \"%s=\", \"label\": \"%d\", \"demonstration\": \"%s %d\"}\n", p, a, d, a } }' >"$runs/data.jsonl"
+cat >"$runs/run.yaml" <<END
+seed: 1
+numerics: bf16
+device: cuda
+run: {name: scaling}
+model: {init: {$(qwen3_init 0.6B), rope_theta: 1000000}}
+task: {name: jsonl, path: $runs/data.jsonl, grader: number, heldout: 8}
+sft: {batch: 64}
+rollout: {prompts_per_step: 64, samples_per_prompt: 8, max_new_tokens: 1024, max_batch: 512, prefill_chunk: 4096}
+trainer: {grad_leaves: 8, microbatch_tokens: 16384}
+optimizer: {lr: 1.0e-6, grad_clip: 1.0}
+checkpoint: {every: 0}
+eval: {every: 0}
+log: {progress: false}
+END
+zk_mpirun "$most" "$zerokl" sft "$runs/run.yaml" run.dir="$runs/warm" run.steps=40 optimizer.lr=3.0e-4 optimizer.warmup_steps=5
+for n in $gpus; do
+  zk_mpirun "$n" "$zerokl" train "$runs/run.yaml" model.path="$runs/warm/checkpoints/step_000040" run.dir="$runs/$n" run.steps="$steps" "$@"
+  rm -rf "$runs/$n/checkpoints"
+  lines+=("$n:$runs/$n/metrics.jsonl")
+  same=(cmp "$runs/${lines[0]%%:*}/trajectories/step_$(printf %06d "$steps").h5" "$runs/$n/trajectories/step_$(printf %06d "$steps").h5")
+  "${same[@]}" || zk_die "$n GPUs sample other tokens"
+done
+python3 "$here/table.py" "${lines[@]}"
