@@ -32,14 +32,14 @@ sft: {batch: 64}
 rollout: {prompts_per_step: 64, samples_per_prompt: 8, max_new_tokens: 1024, max_batch: 512, prefill_chunk: 4096}
 trainer: {grad_leaves: 8, microbatch_tokens: 16384}
 optimizer: {lr: 1.0e-6, grad_clip: 1.0}
-checkpoint: {every: 0}
+checkpoint: {write: false}
 eval: {every: 0}
 log: {progress: false}
 END
-zk_mpirun "$most" "$zerokl" sft "$runs/run.yaml" run.dir="$runs/warm" run.steps=40 optimizer.lr=3.0e-4 optimizer.warmup_steps=5
+zk_mpirun "$most" "$zerokl" sft "$runs/run.yaml" run.dir="$runs/warm" run.steps=40 optimizer.lr=3.0e-4 optimizer.warmup_steps=5 \
+  checkpoint.write=true checkpoint.every=0
 for n in $gpus; do
   zk_mpirun "$n" "$zerokl" train "$runs/run.yaml" model.path="$runs/warm/checkpoints/step_000040" run.dir="$runs/$n" run.steps="$steps" "$@"
-  rm -rf "$runs/$n/checkpoints"
   lines+=("$n:$runs/$n/metrics.jsonl")
   same=(cmp "$runs/${lines[0]%%:*}/trajectories/step_$(printf %06d "$steps").h5" "$runs/$n/trajectories/step_$(printf %06d "$steps").h5")
   "${same[@]}" || zk_die "$n GPUs sample other tokens"

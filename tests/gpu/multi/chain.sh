@@ -20,12 +20,12 @@ shape() {
   local common="seed: 3
 numerics: bf16
 task: {name: jsonl, path: data.jsonl, grader: exact, heldout: 8}
-checkpoint: {every: 0}
 eval: {every: 0}
 log: {every: 100, progress: false}"
   cat >"$1-warm.yaml" <<EOF
 $common
 run: {name: warm, steps: 30}
+checkpoint: {every: 0}
 model: {init: {$3, max_positions: 256}}
 sft: {batch: 16}
 rollout: {max_new_tokens: 12}
@@ -34,6 +34,7 @@ EOF
   cat >"$1.yaml" <<EOF
 $common
 run: {name: rl, steps: $steps}
+checkpoint: {write: false}
 model: {path: $1-warm/checkpoints/step_000030}
 rollout: {prompts_per_step: 16, samples_per_prompt: 8, max_new_tokens: 12, max_batch: 16}
 optimizer: {lr: 0.00002, grad_clip: 1.0}
@@ -49,7 +50,6 @@ for model in smollm2 qwen3; do
     [ "$n" = 1 ] || tells "$n workers exchange device memory by NCCL"
     no_mismatch "$model-$n" "$steps"
     alike "$model-1" "$model-$n" "$model, $n GPUs, $steps steps"
-    rm -rf "$model-$n/checkpoints"
   done
   moves "$model-1"
 done
