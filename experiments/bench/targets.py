@@ -22,7 +22,7 @@ import target_rows  # noqa: E402
 from workload import LOADS  # noqa: E402
 
 OUT = pathlib.Path(os.environ.get("ZK_RUNS", HERE.parent.parent / "runs")).resolve() / "bench/targets"
-KERNELS = ("linear", "linear_parts", "linear_norm", "lmhead", "lmhead_loss", "attention", "rows", "rope_cache", "rope_attention")
+KERNELS = ("linear", "linear_parts", "linear_norm", "lmhead", "attention", "rows", "rope_cache", "rope_attention")
 BENCH = ("zerokl", "bench", "--device", "cuda", "--json")
 
 
@@ -49,8 +49,9 @@ PIECES = {
     "train-4B": (60, training("4B"), None),
     "train-torch": (120, ("rival_train", "--shapes", "0.6B,1.7B"), None),
     "train-torch4B": (90, ("rival_train", "--shapes", "4B", "--microbatch", "2"), None),
-    "train-kernels": (60, (*BENCH, str(OUT / "train-kernels.json"), "attention_backward"), None),
+    "train-kernels": (60, (*BENCH, str(OUT / "train-kernels.json"), "attention_backward", "lmhead_loss"), None),
     "train-cudnn": (30, ("torch_rivals", "backward"), None),
+    "train-workers": (60, ("mpirun", "-n", "4", *BENCH, str(OUT / "train-workers.json"), "workers"), None),
     "train-8B": (90, ("mpirun", "-n", "4", *training("8B")), None),
     "0.6B-bf16": (40, generation("0.6B", "shared", "bf16"), ("0.6B", "shared", "bf16")),
     "0.6B-vendor": (40, generation("0.6B", "shared", "vendor"), ("0.6B", "shared", "vendor")),
@@ -62,7 +63,7 @@ PIECES = {
     "8B-compiled": (120, rival("rival_graph", "8B", "1k"), ("8B", "1k", "compiled")),
     "0.6B-transformers": (90, rival("rival_transformers", "0.6B", "shared", "--sequences", "32"), ("0.6B", "shared", "transformers")),
 }
-NUM_GPUS = {"train-8B": 4}  # others: one
+NUM_GPUS = {"train-workers": 4, "train-8B": 4}  # others: one
 RIVALS = ("torch_rivals", "rival_train", "rival_graph", "rival_transformers")
 
 

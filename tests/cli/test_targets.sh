@@ -62,7 +62,7 @@ grep -q "step of 1.7B, 4 x 4096 | 40,960 tok/s | PyTorch, cudnn attention, 30,00
 says "train-8B: needs 4 GPUs"
 
 # All of a GPU's suites are among the pieces.
-suites=$("$ZK" bench --help | tr -s ' \n' ' ' | sed -n 's/.*Suites: \([a-z, ]*\), model; .* on a GPU \([a-z_, ]*\)\. The.*/\1, \2/p' | tr -d ,)
+suites=$("$ZK" bench --help | tr -s ' \n' ' ' | sed -n 's/.*Suites: \([a-z, ]*\), model; .* on a GPU \([a-z_, ]*\); under.*/\1, \2/p' | tr -d ,)
 for suite in ${suites:?}; do
   grep -q "^bench .* $suite\( \|\$\)" calls || fail "targets.py leaves the suite $suite out"
 done
