@@ -5,7 +5,7 @@
 
 #include <pthread.h>
 
-#include "kernels/adamw.h"
+#include "kernels/adamw_shard.h"
 #include "kernels/add_tree.h"
 #include "kernels/attention.h"
 #include "kernels/device.h"
@@ -47,6 +47,7 @@ extern "C" {
   X(kv_cache_bytes)                                                                                                    \
   X(kv_write)                                                                                                          \
   X(rope_cache_fused)                                                                                                  \
+  X(rope_norm_backward_fused)                                                                                          \
   X(rope_attention_fused)                                                                                              \
   X(kv_copy_page)                                                                                                      \
   X(attention_forward)                                                                                                 \
@@ -65,6 +66,7 @@ extern "C" {
   X(lmhead_backward)                                                                                                   \
   X(lmhead_loss_fused)                                                                                                 \
   X(adamw)                                                                                                             \
+  X(adamw_shard_fused)                                                                                                 \
   X(hash_elements)                                                                                                     \
   X(init_normal)                                                                                                       \
   X(math_map)

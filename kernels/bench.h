@@ -76,7 +76,7 @@ typedef struct {
   zk_status (*run)(zk_bench *bench);
 } zk_bench_suite;
 extern const zk_bench_suite zk_bench_suite_linear, zk_bench_suite_lmhead, zk_bench_suite_tc_gemm; // on a CPU
-extern const zk_bench_suite zk_bench_suite_gpu_linear, zk_bench_suite_gpu_lmhead, zk_bench_suite_gpu_lmhead_loss, zk_bench_suite_gpu_attention, zk_bench_suite_gpu_attention_backward, zk_bench_suite_gpu_rows,
+extern const zk_bench_suite zk_bench_suite_gpu_linear, zk_bench_suite_gpu_lmhead, zk_bench_suite_gpu_lmhead_loss, zk_bench_suite_gpu_attention, zk_bench_suite_gpu_attention_backward, zk_bench_suite_gpu_rows, zk_bench_suite_gpu_rows_backward,
     zk_bench_suite_gpu_rope_cache, zk_bench_suite_gpu_linear_parts, zk_bench_suite_gpu_linear_norm,
     zk_bench_suite_gpu_rope_attention;
 

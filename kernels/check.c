@@ -16,7 +16,7 @@
 #define BOTH (1u << ZK_F32 | 1u << ZK_BF16)
 
 typedef struct {
-  const char *operation; // as in kernels/ops.h, or "math", "add_tree", "linear_parts", "rope_cache", "rope_attention", "attention_weights", "resident", "batch_sweep"
+  const char *operation; // as in kernels/ops.h, or "math", "add_tree", "linear_parts", "rope_cache", "rope_attention", "attention_weights", "rope_norm_backward", "adamw_shard", "resident", "batch_sweep"
   unsigned numerics;     // a bit for each it is run in
   zk_status (*run)(zk_check *check);
 } registered;
@@ -46,11 +46,13 @@ static const registered registry[] = {
     {"linear_backward_weight", BOTH, zk_check_linear_backward_weight},
     {"rmsnorm_backward", BOTH, zk_check_rmsnorm_backward},
     {"rope_backward", BOTH, zk_check_rope_backward},
+    {"rope_norm_backward", BOTH, zk_check_rope_norm_backward},
     {"attention_backward", BOTH, zk_check_attention_backward},
     {"swiglu_backward", BOTH, zk_check_swiglu_backward},
     {"sum_squares", F32, zk_check_sum_squares},
     {"adamw", BOTH, zk_check_adamw},
     {"weights_hash", BOTH, zk_check_weights_hash},
+    {"adamw_shard", BOTH, zk_check_adamw_shard},
     {"init_normal", BOTH, zk_check_init_normal},
     {"batch_sweep", BOTH, zk_check_sweep}, // last: a fault is named by its own operation
 };

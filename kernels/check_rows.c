@@ -115,7 +115,8 @@ static zk_status rmsnorm_backward_case(zk_check *check, zk_check_data data, int3
   ZK_TRY(zk_check_upload_elements(check, weight, width, &weight_d));
   ZK_TRY(zk_check_upload(check, rstd, FLOAT_BYTES(rows), (void **)&rstd_d));
   ZK_TRY(zk_check_upload(check, dw, FLOAT_BYTES(width), (void **)&dw_d));
-  ZK_TRY(zk_check_device_elements(check, n, &dx_d));
+  if (width % 256 == 0) dx_d = dy_d; // in place
+  else ZK_TRY(zk_check_device_elements(check, n, &dx_d));
   ZK_TRY(zk_rmsnorm_backward(check->stream, &desc, chunks, dy_d, x_d, weight_d, rstd_d, with_addend ? addend_d : NULL,
                              dx_d, dw_d));
   zk_reference_rmsnorm_backward(heads, width, chunks, dy, x, weight, rstd, with_addend ? addend : NULL, dx, dw);
@@ -125,11 +126,16 @@ static zk_status rmsnorm_backward_case(zk_check *check, zk_check_data data, int3
 
 zk_status zk_check_rmsnorm_backward(zk_check *check) {
   static const int32_t starts[] = {0, 64, 64, 193}, long_starts[] = {0, 4096, 5000};
-  const zk_chunks small = {3, starts}, large = {2, long_starts};
+  static const int32_t many_starts[] = {0, 3, 9, 10, 40, 41, 43, 50, 60, 61, 70, 71, 80, 81, 90, 91, 99, 120, 121, 150};
+  const zk_chunks small = {3, starts}, large = {2, long_starts}, many = {NUM(many_starts) - 1, many_starts};
   for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
     for (int w = 0; w < (check->quick ? 1 : NUM(widths)); w++)
       ZK_TRY(rmsnorm_backward_case(check, data, check->quick ? 129 : widths[w], 1 + w % 3, &small, w % 2));
-  return check->quick ? ZK_OK : rmsnorm_backward_case(check, ZK_CHECK_WIDE, 128, 2, &large, 1);
+  if (check->quick) return ZK_OK;
+  for (int32_t width = 128; width <= 4096; width *= 2) ZK_TRY(rmsnorm_backward_case(check, ZK_CHECK_WIDE, width, 1, &small, width % 3 == 0));
+  ZK_TRY(rmsnorm_backward_case(check, ZK_CHECK_NORMAL, 2560, 1, &many, 1));
+  ZK_TRY(rmsnorm_backward_case(check, ZK_CHECK_CANCELLING, 1028, 1, &large, 0));
+  return rmsnorm_backward_case(check, ZK_CHECK_WIDE, 128, 2, &large, 1);
 }
 
 static zk_status rope_case(zk_check *check, int backward, zk_check_data data, int32_t head_dim, int32_t heads,

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "kernels/attention.h"
+#include "kernels/chunks.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -33,7 +34,20 @@ typedef struct {
 zk_status zk_rope_cache(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_attention_batch *batch,
                         const zk_rope_cache_io *io);
 
+// What a layer does with the gradients of q and k behind its attention: RoPE backwards, then the head norms (desc has them). One call, likewise;
+// the order is that of zk_rope_backward and zk_rmsnorm_backward, one after the other, each rounding what it would store.
+typedef struct {
+  const void *q_raw, *k_raw;      // [T,Hq,D], [T,Hkv,D] before the norms
+  const float *rstd_q, *rstd_k;   // as the forward pass gave them
+  void *dq, *dk;                  // in place
+  float *dq_weight, *dk_weight;   // [D], += ...
+} zk_rope_norm_gradients;
+zk_status zk_rope_norm_backward(zk_stream *stream, const zk_rope_cache_desc *desc, int64_t num_rows, const zk_chunks *chunks,
+                                const zk_rope_norm_gradients *gradients);
+
 // For kernels/ only: all of it by one kernel of the device, or *done false and nothing queued.
+zk_status zk_rope_norm_backward_fused(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_chunks *chunks,
+                                      const zk_rope_norm_gradients *gradients, bool *done);
 zk_status zk_rope_cache_fused(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_attention_batch *batch,
                               const zk_rope_cache_io *io, bool *done);
 

@@ -21,6 +21,7 @@ static const zk_bench_suite *const cpu_suites[] = {&zk_bench_suite_linear, &zk_b
                                                    &zk_bench_suite_model, &zk_bench_suite_train, NULL};
 static const zk_bench_suite *const gpu_suites[] = {&zk_bench_suite_gpu_linear, &zk_bench_suite_gpu_linear_parts, &zk_bench_suite_gpu_linear_norm,
                                                    &zk_bench_suite_gpu_lmhead, &zk_bench_suite_gpu_lmhead_loss, &zk_bench_suite_gpu_attention, &zk_bench_suite_gpu_attention_backward, &zk_bench_suite_gpu_rows,
+                                                   &zk_bench_suite_gpu_rows_backward,
                                                    &zk_bench_suite_gpu_rope_cache, &zk_bench_suite_gpu_rope_attention, &zk_bench_suite_model,
                                                    &zk_bench_suite_train, NULL};
 static const zk_bench_suite *const worker_suites[] = {&zk_bench_suite_train, &zk_bench_suite_workers, NULL}; // under mpirun
@@ -89,7 +90,7 @@ static const struct argp parser = {
     .doc =
         "Measures operations: shape, microseconds, rate, percentage of the machine's floor, times the rival's speed. Under mpirun the suite "
         "train is one step of all workers, a GPU each, and workers is what they do together.\v"
-        "Suites: linear, lmhead, train, model; on a CPU tc_gemm; on a GPU linear_parts, linear_norm, lmhead_loss, attention, attention_backward, rows, rope_cache, rope_attention; "
+        "Suites: linear, lmhead, train, model; on a CPU tc_gemm; on a GPU linear_parts, linear_norm, lmhead_loss, attention, attention_backward, rows, rows_backward, rope_cache, rope_attention; "
         "under mpirun train, workers. The rival is OpenBLAS on the same threads and instruction set (ZK_CPU_ISA); on a GPU cuBLAS's default, and cuBLASLt "
         "without split-K; of workers NCCL's reduce-scatter. GPU rows are of numerics bf16."};
 

@@ -3,6 +3,7 @@
 #include "trainer/decoder_backward.h"
 
 #include "kernels/rmsnorm.h"
+#include "kernels/rope_cache.h"
 #include "kernels/swiglu.h"
 
 static size_t place(const zk_policy *p, int64_t capacity, char *base, zk_layer_gradients *out) {
@@ -49,15 +50,20 @@ static zk_status linear_backward(const pass *b, zk_param_kind kind, int bias_kin
   return zk_linear_backward_input(b->s, &desc, dy, zk_policy_weight(b->p, kind, b->layer), addend, dx);
 }
 
-static zk_status norm_backward(const pass *b, zk_param_kind kind, int per_token, int width, const void *dy, const void *x, const float *rstd,
-                               const void *addend, void *dx) {
-  zk_rmsnorm_desc desc = {b->p->numerics, b->rows, per_token, width, b->p->config.rms_eps};
+static zk_status norm_backward(const pass *b, zk_param_kind kind, const void *dy, const void *x, const float *rstd, const void *addend, void *dx) {
+  zk_rmsnorm_desc desc = {b->p->numerics, b->rows, 1, b->p->config.hidden, b->p->config.rms_eps};
   return zk_rmsnorm_backward(b->s, &desc, b->chunks, dy, x, zk_policy_weight(b->p, kind, b->layer), rstd, addend, dx, grad_of(b, kind));
 }
 
-static zk_status rope_backward(const pass *b, int heads, const int32_t *positions, void *dx) {
-  zk_rope_desc desc = {b->p->numerics, b->rows, heads, b->p->config.head_dim};
-  return zk_rope_backward(b->s, &desc, positions, b->p->cos_table, b->p->sin_table, dx);
+// Through RoPE and, where the model has them, head norms, of q and k.
+static zk_status heads_backward(const pass *b, const zk_attention_desc *attn, const int32_t *positions, const zk_layer_activations *l,
+                                const zk_layer_gradients *w) {
+  const zk_policy *p = b->p;
+  const bool norms = p->config.qk_norm;
+  const zk_rope_cache_desc desc = {*attn, norms ? zk_policy_weight(p, ZK_PARAM_Q_NORM, b->layer) : NULL,
+                                   norms ? zk_policy_weight(p, ZK_PARAM_K_NORM, b->layer) : NULL, p->config.rms_eps, positions, p->cos_table, p->sin_table};
+  const zk_rope_norm_gradients g = {l->q_raw, l->k_raw, l->rstd_q, l->rstd_k, w->dq, w->dk, grad_of(b, ZK_PARAM_Q_NORM), grad_of(b, ZK_PARAM_K_NORM)};
+  return zk_rope_norm_backward(b->s, &desc, b->rows, b->chunks, &g);
 }
 
 zk_status zk_decoder_layer_backward(const zk_policy *p, zk_stream *s, int layer, int32_t page_tokens, const zk_decoder_batch *batch,
@@ -73,19 +79,14 @@ zk_status zk_decoder_layer_backward(const zk_policy *p, zk_stream *s, int layer,
   ZK_TRY(zk_swiglu_backward(s, p->numerics, t * c->intermediate, l->gate, l->up, w->dact, w->dgate, w->dup));
   ZK_TRY(linear_backward(&b, ZK_PARAM_UP, -1, w->dup, l->h2, NULL, w->dh));
   ZK_TRY(linear_backward(&b, ZK_PARAM_GATE, -1, w->dgate, l->h2, w->dh, w->dh));
-  ZK_TRY(norm_backward(&b, ZK_PARAM_MLP_NORM, 1, c->hidden, w->dh, l->y, l->rstd2, dx, dx));
+  ZK_TRY(norm_backward(&b, ZK_PARAM_MLP_NORM, w->dh, l->y, l->rstd2, dx, dx));
 
   // y = a Wo^T + x
   ZK_TRY(linear_backward(&b, ZK_PARAM_O_W, -1, dx, l->a, NULL, w->da));
   ZK_TRY(zk_attention_backward(s, &attn, &batch->attention, l->q, k_cache, v_cache, l->a, w->da, l->lse, w->dq, w->dk, w->dv));
-  ZK_TRY(rope_backward(&b, c->num_heads, batch->positions, w->dq));
-  ZK_TRY(rope_backward(&b, c->num_kv_heads, batch->positions, w->dk));
-  if (c->qk_norm) {
-    ZK_TRY(norm_backward(&b, ZK_PARAM_Q_NORM, c->num_heads, c->head_dim, w->dq, l->q_raw, l->rstd_q, NULL, w->dq));
-    ZK_TRY(norm_backward(&b, ZK_PARAM_K_NORM, c->num_kv_heads, c->head_dim, w->dk, l->k_raw, l->rstd_k, NULL, w->dk));
-  }
+  ZK_TRY(heads_backward(&b, &attn, batch->positions, l, w));
   ZK_TRY(linear_backward(&b, ZK_PARAM_Q_W, ZK_PARAM_Q_B, w->dq, l->h1, NULL, w->dh));
   ZK_TRY(linear_backward(&b, ZK_PARAM_K_W, ZK_PARAM_K_B, w->dk, l->h1, w->dh, w->dh));
   ZK_TRY(linear_backward(&b, ZK_PARAM_V_W, ZK_PARAM_V_B, w->dv, l->h1, w->dh, w->dh));
-  return norm_backward(&b, ZK_PARAM_ATTN_NORM, 1, c->hidden, w->dh, l->x, l->rstd1, dx, dx);
+  return norm_backward(&b, ZK_PARAM_ATTN_NORM, w->dh, l->x, l->rstd1, dx, dx);
 }

@@ -50,11 +50,22 @@ zk_status zk_leaf_tree_open(zk_device *device, zk_comm_device *link, const zk_st
   return t->num_ranks > 1 ? zk_leaf_exchange_open(device, link, num_leaves, stretches, num_stretches, shard_starts, &t->exchange) : ZK_OK;
 }
 
+// A buffer becomes spare, unless it is the shard.
+static void give_back(zk_leaf_tree *t, float *data) {
+  if (data != t->shard) t->spare[t->num_spare++] = data;
+}
+
+// All buffers become spare.
+static void empty(zk_leaf_tree *t) {
+  for (int i = 0; i < t->num_nodes; i++) give_back(t, t->nodes[i].data);
+  for (int i = 1; i < t->num_pieces; i++) give_back(t, t->pieces[i].data);
+  t->num_nodes = t->num_pieces = t->num_ready = 0;
+}
+
 void zk_leaf_tree_close(zk_leaf_tree *t) {
   if (!t) return;
   zk_leaf_exchange_close(t->exchange);
-  for (int i = 0; i < t->num_nodes; i++) zk_device_free(t->device, t->nodes[i].data);
-  for (int i = 1; i < t->num_pieces; i++) zk_device_free(t->device, t->pieces[i].data); // the first is a node's
+  empty(t);
   for (int i = 0; i < t->num_spare; i++) zk_device_free(t->device, t->spare[i]);
   free(t->leaf_starts);
   free(t);
@@ -62,14 +73,7 @@ void zk_leaf_tree_close(zk_leaf_tree *t) {
 
 size_t zk_leaf_tree_bytes(int64_t num_elements, int32_t num_leaves, int num_ranks) {
   const size_t exchanged = num_ranks > 1 ? zk_leaf_exchange_bytes(num_elements, num_leaves, num_ranks) : 0;
-  return (size_t)num_elements * sizeof(float) * (size_t)zk_leaf_split_buffers(num_leaves, num_ranks) + exchanged;
-}
-
-// All buffers become spare.
-static void empty(zk_leaf_tree *t) {
-  for (int i = 0; i < t->num_nodes; i++) t->spare[t->num_spare++] = t->nodes[i].data;
-  for (int i = 1; i < t->num_pieces; i++) t->spare[t->num_spare++] = t->pieces[i].data;
-  t->num_nodes = t->num_pieces = t->num_ready = 0;
+  return (size_t)num_elements * sizeof(float) * (size_t)(zk_leaf_split_buffers(num_leaves, num_ranks) - (num_ranks == 1)) + exchanged; // alone, one is the shard
 }
 
 void zk_leaf_tree_begin(zk_leaf_tree *t, const int32_t *leaf_starts, float *shard) {
@@ -95,8 +99,10 @@ static void add_leaf(zk_leaf_tree *t, int32_t leaf, float *buffer) {
   t->num_nodes = first + 1;
 }
 
+// Alone, a rank sums the root where its first leaf is: in the shard, which is all elements.
 zk_status zk_leaf_tree_leaf(zk_leaf_tree *t, zk_stream *stream, float **out) {
-  ZK_TRY(take_buffer(t, out));
+  *out = t->shard;
+  if (t->exchange || t->num_nodes > 0) ZK_TRY(take_buffer(t, out));
   add_leaf(t, t->next_leaf++, *out);
   t->stream = stream;
   t->num_ready = 0;
@@ -115,9 +121,8 @@ static zk_status add_stretch(zk_leaf_tree *t, const zk_stretch *s, float *dst) {
 
 zk_status zk_leaf_tree_ready(zk_leaf_tree *t, int num_stretches) {
   const bool is_last = t->next_leaf == t->end_leaf;
-  float *dst = is_last && !t->exchange ? t->shard : t->pieces[0].data; // alone, the last leaf completes the root
   for (; t->num_ready < num_stretches; t->num_ready++)
-    if (dst != t->pieces[0].data || t->num_pieces > 1) ZK_TRY(add_stretch(t, &t->stretches[t->num_ready], dst));
+    if (t->num_pieces > 1) ZK_TRY(add_stretch(t, &t->stretches[t->num_ready], t->pieces[0].data));
   if (is_last && t->exchange) ZK_TRY(zk_leaf_exchange_ready(t->exchange, t->stream, num_stretches));
   if (num_stretches < t->num_stretches) return ZK_OK;
   for (int i = 1; i < t->num_pieces; i++) t->spare[t->num_spare++] = t->pieces[i].data;

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/adamw.h"
 #include "kernels/hash.h"
 #include "kernels/math.h"
 #include "kernels/reduce.h"
@@ -28,10 +27,26 @@ double zk_learning_rate(const zk_config *c, int64_t step) {
   return lr * (floor_ratio + (1 - floor_ratio) * shape);
 }
 
+// The ranges of tensors that weight decay leaves alone.
+static zk_status find_fixed(zk_optimizer *o) {
+  const zk_params *params = &o->policy->params;
+  o->fixed = malloc((size_t)(params->num_params + 1) * sizeof *o->fixed);
+  if (!o->fixed) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the table of weight decay");
+  for (int i = 0; i < params->num_params; i++) {
+    const zk_param *p = &params->params[i];
+    if (p->decay) continue;
+    zk_adamw_range *last = o->fixed + o->num_fixed - 1;
+    if (o->num_fixed && last->end == p->first) last->end += p->num_elements;
+    else o->fixed[o->num_fixed++] = (zk_adamw_range){p->first, p->first + p->num_elements};
+  }
+  return ZK_OK;
+}
+
 zk_status zk_optimizer_open(zk_policy *policy, zk_comm *comm, zk_optimizer *out) {
   *out = (zk_optimizer){.policy = policy, .comm = comm};
   out->starts = calloc((size_t)zk_comm_size(comm) + 1, sizeof *out->starts);
   if (!out->starts) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the shard table");
+  ZK_TRY(find_fixed(out));
   zk_shard_starts(policy->params.num_elements, zk_comm_size(comm), out->starts);
   out->first = out->starts[zk_comm_rank(comm)];
   out->count = out->starts[zk_comm_rank(comm) + 1] - out->first;
@@ -55,6 +70,7 @@ void zk_optimizer_close(zk_optimizer *o) {
   zk_device_free(o->policy->device, o->v);
   zk_device_free(o->policy->device, o->grad);
   free(o->starts);
+  free(o->fixed);
   memset(o, 0, sizeof *o);
 }
 
@@ -88,30 +104,30 @@ static zk_status global_norm(const zk_optimizer *o, zk_stream *stream, float *no
   return st;
 }
 
-// Runs AdamW over the shard, tensor by tensor where weight decay switches on or off.
-static zk_status step_shard(zk_optimizer *o, zk_stream *stream, const zk_adamw_params *scalars) {
-  const zk_params *params = &o->policy->params;
-  for (int64_t at = o->first, end = o->first + o->count; at < end;) {
-    const zk_param *p = &params->params[zk_params_of_element(params, at)];
-    int64_t stop = p->first + p->num_elements < end ? p->first + p->num_elements : end, local = at - o->first;
-    char *working = (char *)o->policy->weights + (size_t)at * zk_numerics_bytes(o->policy->numerics);
-    ZK_TRY(zk_adamw(stream, o->policy->numerics, scalars, p->decay, stop - at, o->master + local, o->m + local, o->v + local, o->grad + local, working));
-    at = stop;
-  }
-  return ZK_OK;
+// AdamW over the shard; this rank's part of both hashes.
+static zk_status step_shard(zk_optimizer *o, zk_stream *stream, const zk_adamw_params *scalars, zk_adamw_hashes *hashes) {
+  const zk_numerics numerics = o->policy->numerics;
+  const zk_adamw_shard_desc desc = {numerics, o->first, o->count, o->policy->params.num_elements, o->fixed, o->num_fixed, o->master, o->m, o->v, o->grad,
+                                    (char *)o->policy->weights + (size_t)o->first * zk_numerics_bytes(numerics)};
+  return zk_adamw_shard(stream, scalars, &desc, hashes);
 }
 
-zk_status zk_optimizer_update(zk_optimizer *o, zk_stream *stream, const zk_config *c, double lr, float *grad_norm) {
-  ZK_TRY(global_norm(o, stream, grad_norm));
-  if (!(*grad_norm <= 3.4e38f))
+zk_status zk_optimizer_update(zk_optimizer *o, zk_stream *stream, const zk_config *c, double lr, zk_update_result *out) {
+  ZK_TRY(global_norm(o, stream, &out->grad_norm));
+  if (!(out->grad_norm <= 3.4e38f))
     return ZK_FAIL(ZK_NOT_FINITE, "the gradient of update %lld is not finite: lower optimizer.lr or set optimizer.grad_clip; the last checkpoint is intact",
                    (long long)(o->step + 1));
   zk_adamw_params scalars;
-  zk_adamw_scalars(lr, c->optimizer.beta1, c->optimizer.beta2, c->optimizer.eps, c->optimizer.weight_decay, o->step + 1, *grad_norm,
+  zk_adamw_scalars(lr, c->optimizer.beta1, c->optimizer.beta2, c->optimizer.eps, c->optimizer.weight_decay, o->step + 1, out->grad_norm,
                    c->optimizer.grad_clip, &scalars);
-  const zk_status st = step_shard(o, stream, &scalars);
+  zk_adamw_hashes hashes = {0, 0};
+  const zk_status st = step_shard(o, stream, &scalars, &hashes);
   o->step++;
-  return zk_comm_device_all_gather_shards(o->link, stream, o->policy->weights, o->starts, zk_numerics_bytes(o->policy->numerics), st);
+  ZK_TRY(zk_comm_device_all_gather_shards(o->link, stream, o->policy->weights, o->starts, zk_numerics_bytes(o->policy->numerics), st));
+  uint64_t sums[2] = {hashes.working, hashes.state};
+  ZK_TRY(zk_comm_sum_u64(o->comm, sums, 2));
+  out->weights_hash = sums[0], out->state_hash = sums[1];
+  return ZK_OK;
 }
 
 zk_status zk_optimizer_finish(zk_optimizer *o, zk_stream *stream) {

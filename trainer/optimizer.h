@@ -3,6 +3,7 @@
 #ifndef ZK_TRAINER_OPTIMIZER_H
 #define ZK_TRAINER_OPTIMIZER_H
 
+#include "kernels/adamw_shard.h"
 #include "shared/comm_device.h"
 #include "shared/config.h"
 #include "shared/policy.h"
@@ -23,6 +24,8 @@ typedef struct zk_optimizer {
   int64_t step;          // updates done
   float *master;         // device [count]: memory of its own, or (f32) the shard of policy->weights
   float *m, *v, *grad;   // device [count]
+  zk_adamw_range *fixed; // tensors without weight decay, neighbours joined
+  int32_t num_fixed;
 } zk_optimizer;
 
 // Moments zero, no update done; master weights of their own are zero until filled. `policy` and `comm` must outlive it. Not collective.
@@ -37,8 +40,12 @@ zk_optimizer_sizes zk_optimizer_bytes(zk_numerics numerics, int64_t num_elements
 // Fills this rank's master shard from what the policy was filled from (in f32 it is the policy's own: nothing to do). Not collective.
 zk_status zk_optimizer_fill_master(zk_optimizer *optimizer, zk_stream *stream, const zk_weight_source *source);
 // One update from the summed gradient in optimizer->grad: global norm, clipping, AdamW on the shard. Other ranks' weights are under way until
-// zk_optimizer_finish: only the shard may be read. *grad_norm: before clipping. ZK_NOT_FINITE when the gradient is not. All ranks fail alike. Collective.
-zk_status zk_optimizer_update(zk_optimizer *optimizer, zk_stream *stream, const zk_config *config, double lr, float *grad_norm);
+// zk_optimizer_finish: only the shard may be read. ZK_NOT_FINITE when the gradient is not. All ranks fail alike. Collective.
+typedef struct {
+  float grad_norm;                   // before clipping
+  uint64_t weights_hash, state_hash; // after the update, as zk_optimizer_hashes would give them
+} zk_update_result;
+zk_status zk_optimizer_update(zk_optimizer *optimizer, zk_stream *stream, const zk_config *config, double lr, zk_update_result *out);
 // Until every rank has all weights, and their panels are packed anew. Collective.
 zk_status zk_optimizer_finish(zk_optimizer *optimizer, zk_stream *stream);
 // weights/hash over working weights, state/hash over master weights and both moments: of the shards, which are there before the gather is done. Collective.

@@ -15,7 +15,7 @@ struct zk_phases {
 };
 
 const char *zk_phase_name(zk_phase phase) {
-  static const char *const names[ZK_NUM_PHASES] = {"forward", "head", "backward", "reduce", "optimizer", "hash"};
+  static const char *const names[ZK_NUM_PHASES] = {"forward", "head", "backward", "reduce", "optimizer"};
   return names[phase];
 }
 

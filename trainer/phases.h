@@ -9,8 +9,7 @@ typedef enum {
   ZK_PHASE_HEAD,      // LM head, log-probabilities, the loss on the host, back through the head
   ZK_PHASE_BACKWARD,  // layers and embedding (layers run again too, with trainer.recompute)
   ZK_PHASE_REDUCE,    // leaves' gradients to the shards' sums
-  ZK_PHASE_OPTIMIZER, // global norm, AdamW, working weights everywhere
-  ZK_PHASE_HASH,      // weights/hash, state/hash
+  ZK_PHASE_OPTIMIZER, // global norm, AdamW with weights/hash and state/hash, working weights everywhere
   ZK_NUM_PHASES
 } zk_phase;
 const char *zk_phase_name(zk_phase phase); // "forward"

@@ -112,10 +112,7 @@ zk_status zk_updater_apply(zk_updater *u, double lr, zk_update_result *out) {
   ZK_TRY(zk_phases_begin(phases, ZK_PHASE_REDUCE)); // what is left of it: the rest went on beside the backward pass
   ZK_TRY(zk_leaf_tree_finish(u->tree, stream));
   ZK_TRY(zk_phases_begin(phases, ZK_PHASE_OPTIMIZER));
-  ZK_TRY(zk_comm_agree(u->session->comm, zk_optimizer_update(&u->optimizer, stream, &u->session->config, lr, &out->grad_norm)));
-  ZK_TRY(zk_phases_begin(phases, ZK_PHASE_HASH));
-  ZK_TRY(zk_optimizer_hashes(&u->optimizer, stream, &out->weights_hash, &out->state_hash));
-  ZK_TRY(zk_phases_begin(phases, ZK_PHASE_OPTIMIZER));
+  ZK_TRY(zk_comm_agree(u->session->comm, zk_optimizer_update(&u->optimizer, stream, &u->session->config, lr, out)));
   ZK_TRY(zk_optimizer_finish(&u->optimizer, stream));
   return zk_phases_end(phases);
 }

@@ -30,10 +30,6 @@ void zk_updater_close(zk_updater *updater);
 // every rank. Leaves are shared out by their tokens; gradients leave for their shards' owners as they become final. Collective.
 zk_status zk_updater_gradient(zk_updater *updater, const zk_sequences *seqs, zk_loss_fn loss, void *context, float *logprob, float *entropy);
 // Waits for the gradient's sum and applies the optimiser with learning rate lr; hashes are of the state after it. Collective.
-typedef struct {
-  float grad_norm;
-  uint64_t weights_hash, state_hash;
-} zk_update_result;
 zk_status zk_updater_apply(zk_updater *updater, double lr, zk_update_result *out);
 
 #endif

@@ -40,6 +40,12 @@ zk_status zk_cpu_rope_cache_fused(zk_stream *stream, const zk_rope_cache_desc *d
   *done = false;
   return ZK_OK;
 }
+zk_status zk_cpu_rope_norm_backward_fused(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_chunks *chunks,
+                                          const zk_rope_norm_gradients *gradients, bool *done) {
+  (void)stream, (void)desc, (void)chunks, (void)gradients;
+  *done = false;
+  return ZK_OK;
+}
 zk_status zk_cpu_rope_attention_fused(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_attention_batch *batch,
                                       const zk_rope_cache_io *io, void *out, float *lse, bool *done) {
   (void)stream, (void)desc, (void)batch, (void)io, (void)out, (void)lse;

@@ -1,6 +1,5 @@
 // AdamW on a GPU: four elements a thread; the working copy is rounded to what it is stored as.
-#include "kernels/adamw.h"
-
+#include "kernels/cuda/adamw_math.cuh"
 #include "kernels/cuda/values.cuh"
 
 #define N 4
@@ -13,13 +12,7 @@ __global__ void adamw_kernel(zk_adamw_params q, float decay, int64_t n, float *m
   zk_values<N> w = zk_load_values<N>(master, i, n), first = zk_load_values<N>(m, i, n);
   zk_values<N> second = zk_load_values<N>(v, i, n);
   const zk_values<N> gradient = zk_load_values<N>(grad, i, n);
-  for (int j = 0; j < N; j++) {
-    const float g = gradient.at[j] * q.grad_scale;
-    first.at[j] = fmaf(q.beta1, first.at[j], q.one_minus_beta1 * g);
-    second.at[j] = fmaf(q.beta2, second.at[j], (q.one_minus_beta2 * g) * g);
-    const float direction = (first.at[j] / q.bias1) / (sqrtf(second.at[j] / q.bias2) + q.eps);
-    w.at[j] = fmaf(-q.lr, direction, w.at[j] * decay);
-  }
+  for (int j = 0; j < N; j++) zk_adamw_element(q, decay, gradient.at[j], w.at[j], first.at[j], second.at[j]);
   zk_store_values(m, i, n, first);
   zk_store_values(v, i, n, second);
   zk_store_values(master, i, n, w);

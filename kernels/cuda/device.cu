@@ -155,7 +155,8 @@ static zk_status cuda_stream_open(zk_stream *stream) {
     ZK_CUDA(error);
   }
   *state->error_word = 0;
-  state->overlap = stream->side == ZK_SIDE_SAMPLER; // nothing writes weights on such a stream
+  // Nothing writes weights on a sampler's stream. A trainer's writes them by an ordinary kernel, and what is next reads them after a wait or a copy.
+  state->overlap = stream->side != ZK_SIDE_NONE;
   stream->state = state;
   return ZK_OK;
 }

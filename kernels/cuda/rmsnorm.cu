@@ -2,7 +2,9 @@
 // blocks are walked by one thread a column, and then added by the tree.
 #include "kernels/rmsnorm.h"
 
+#include "kernels/cuda/arrivals.h"
 #include "kernels/cuda/lanes.cuh"
+#include "kernels/cuda/rmsnorm_backward.cuh"
 #include "kernels/cuda/rmsnorm_rows.cuh"
 #include "kernels/cuda/values.cuh"
 
@@ -187,6 +189,43 @@ zk_status zk_cuda_rmsnorm_forward(zk_stream *stream, const zk_rmsnorm_desc *desc
                             (const zk_bf16 *)weight, (zk_bf16 *)y, rstd);
 }
 
+enum { BACK_WIDTH = 4096 };
+
+static bool wants_one_launch(const zk_rms_backward &b) {
+  const uintptr_t all = (uintptr_t)b.dy | (uintptr_t)b.x | (uintptr_t)b.weight | (uintptr_t)b.addend | (uintptr_t)b.dx;
+  return b.width % 4 == 0 && b.width <= BACK_WIDTH && all % 8 == 0;
+}
+
+static zk_status launch_backward(zk_stream *stream, const zk_rms_backward &b, bool with_rows) {
+  const int64_t row_blocks = with_rows ? zk_ceil_div(b.rows, ZK_RMS_BACK_THREADS / 32) : 0;
+  const unsigned grid = (unsigned)(b.column_blocks + row_blocks);
+  if (grid == 0) return ZK_OK;
+  if (b.width <= ZK_LANES) ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_kernel<1>, grid, ZK_RMS_BACK_THREADS, 0, stream, b);
+  else if (b.width <= 8 * ZK_LANES)
+    ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_kernel<8>, grid, ZK_RMS_BACK_THREADS, 0, stream, b);
+  else if (b.width <= 16 * ZK_LANES)
+    ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_kernel<16>, grid, ZK_RMS_BACK_THREADS, 0, stream, b);
+  else ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_kernel<32>, grid, ZK_RMS_BACK_THREADS, 0, stream, b);
+  return ZK_OK;
+}
+
+// Columns of ZK_SUMS_CHUNKS chunks a launch, the rows in the first; or in one of their own, the last, if dx lies on dy.
+static zk_status backward_in_one(zk_stream *stream, const zk_chunks *chunks, int32_t rows_per_token, zk_rms_backward b, float *dweight) {
+  const int32_t strips = (int32_t)zk_ceil_div(b.width, ZK_RMS_BACK_COLUMNS);
+  const bool in_place = b.dx == b.dy;
+  for (int32_t c = 0; c < chunks->num_chunks; c += ZK_SUMS_CHUNKS) {
+    b.groups = zk_sum_groups_of(chunks, c, rows_per_token, ZK_RMS_BACK_GROUP);
+    const int32_t num_groups = b.groups.first_group[b.groups.num_chunks];
+    void *partials;
+    ZK_TRY(zk_stream_scratch(stream, (size_t)num_groups * (size_t)b.width * sizeof(float), &partials));
+    b.sums = {(float *)partials, dweight, zk_cuda_arrivals(stream)};
+    b.column_blocks = num_groups * strips;
+    ZK_TRY(launch_backward(stream, b, c == 0 && !in_place));
+  }
+  b.column_blocks = 0;
+  return in_place ? launch_backward(stream, b, true) : ZK_OK;
+}
+
 zk_status zk_cuda_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const zk_chunks *chunks,
                                    const void *dy, const void *x, const void *weight, const float *rstd,
                                    const void *addend, void *dx, float *dweight) {
@@ -194,6 +233,11 @@ zk_status zk_cuda_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *des
   if (desc->numerics == ZK_F32)
     return backward(stream, desc, chunks, (const float *)dy, (const float *)x, (const float *)weight, rstd,
                     (const float *)addend, (float *)dx, dweight);
+  zk_rms_backward b = {};
+  b.rows = desc->num_rows * desc->rows_per_token, b.width = desc->width;
+  b.dy = (const zk_bf16 *)dy, b.x = (const zk_bf16 *)x, b.weight = (const zk_bf16 *)weight;
+  b.addend = (const zk_bf16 *)addend, b.rstd = rstd, b.dx = (zk_bf16 *)dx;
+  if (wants_one_launch(b)) return backward_in_one(stream, chunks, desc->rows_per_token, b, dweight);
   return backward(stream, desc, chunks, (const zk_bf16 *)dy, (const zk_bf16 *)x, (const zk_bf16 *)weight, rstd,
                   (const zk_bf16 *)addend, (zk_bf16 *)dx, dweight);
 }

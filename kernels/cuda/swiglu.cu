@@ -42,6 +42,8 @@ template <typename T>
 __global__ void swiglu_backward_kernel(int64_t n, const T *gate, const T *up, const T *dout, T *dgate, T *dup) {
   const int N = 16 / sizeof(T);
   const int64_t i = zk_first_value<N>();
+  zk_wait_for_previous();
+  zk_let_next_start();
   if (i >= n) return;
   zk_values<N> g = zk_load_values<N>(gate, i, n), u = zk_load_values<N>(up, i, n);
   const zk_values<N> d = zk_load_values<N>(dout, i, n);
@@ -64,7 +66,7 @@ template <typename T> static zk_status forward(zk_stream *stream, int64_t n, con
 
 template <typename T>
 static zk_status backward(zk_stream *stream, int64_t n, const T *gate, const T *up, const T *dout, T *dgate, T *dup) {
-  ZK_LAUNCH(swiglu_backward_kernel<T>, zk_value_blocks<16 / sizeof(T)>(n), ZK_VALUE_THREADS, 0, stream, n, gate, up,
+  ZK_LAUNCH_DEPENDENT(swiglu_backward_kernel<T>, zk_value_blocks<16 / sizeof(T)>(n), ZK_VALUE_THREADS, 0, stream, n, gate, up,
             dout, dgate, dup);
   return ZK_OK;
 }

@@ -27,12 +27,16 @@ rows rows "rmsnorm" 4
 rows rows "rope" 2
 rows rows "swiglu" 2
 rows rows "adamw" 1
+rows rows_backward "rmsnorm backward" 2
+rows rows_backward "swiglu backward" 1
+rows rows_backward "rope norm backward" 1
+rows rows_backward "adamw, hashes" 1
 rows rope_cache "rope cache" 6
 rows rope_attention "rope attention" 3
 rows rows "weights hash" 1
 rows model "model decode" 1
 rows model "model prefill" 1
-rows train "train 0.6B bf16" 7 # a step and its phases
+rows train "train 0.6B bf16" 6 # a step and its phases
 grep -q '"shape": "step 4 x 64".*"memory_peak_bytes": [1-9]' "$dir/rows.json" || fail "a training step does not tell its memory: $(cat "$dir/rows.json")"
 grep -q "no libcublas" "$dir/err" || fail "the missing rival is not told"
 
