@@ -20,7 +20,8 @@ static const shape shapes[] = {{1, 96, {64, 32, 32}, 0, 0},     {7, 136, {200, 2
                                {8, 577, {65, 33, 31}, 7, 1},    {1, 1032, {392, 8, 200}, 0, 0},   {64, 72, {96, 96, 96}, 1, 0},
                                {128, 40, {16, 8, 8}, 0, 1},     {200, 48, {24, 16, 8}, 4, 1},     {1, 1024, {264, 128, 128}, 0, 1},
                                {3, 192, {2056, 520, 16}, 6, 1}, {8, 128, {40, 1096, 24}, 1, 0},   {5, 576, {200, 24, 16}, 3, 1},
-                               {1, 16384, {16, 8, 8}, 0, 1},    {8, 2048, {64, 8, 16}, 0, 1},     {300, 72, {264, 104, 200}, 5, 1}};
+                               {1, 16384, {16, 8, 8}, 0, 1},    {8, 2048, {64, 8, 16}, 0, 1},     {300, 72, {264, 104, 200}, 5, 1},
+                               {700, 520, {328, 64, 200}, 0, 0}, {1025, 1024, {3072, 64, 64}, 0, 0}};
 
 typedef struct {
   void *y[ZK_LINEAR_MOST_PARTS], *act;
@@ -97,7 +98,17 @@ static zk_status run_case(zk_check *check, const shape *s, zk_check_data data) {
   ZK_TRY(zk_linear_forward(check->helper, &desc, read_d, mlp.parts[0].weight, mlp.parts[0].packed, NULL, NULL, want.act));
   ZK_TRY(zk_linear_forward(check->helper, &desc, read_d, mlp.parts[1].weight, mlp.parts[1].packed, NULL, NULL, want.y[0]));
   ZK_TRY(zk_swiglu_forward(check->helper, check->numerics, s->rows * s->out[0], want.act, want.y[0], want.act));
-  return zk_check_compare_devices(check, "swiglu", got.act, want.act, (size_t)(s->rows * s->out[0]) * zk_numerics_bytes(check->numerics));
+  const size_t bytes = (size_t)(s->rows * s->out[0]) * zk_numerics_bytes(check->numerics);
+  ZK_TRY(zk_check_compare_devices(check, "swiglu", got.act, want.act, bytes));
+
+  void *act; // once more, keeping gate and up
+  ZK_TRY(zk_check_device_elements(check, s->rows * s->out[0], &act));
+  mlp.keeps = true;
+  ZK_TRY(zk_linear_parts_swiglu(check->fused, &mlp, x_d, act));
+  ZK_TRY(zk_check_compare_devices(check, "swiglu, kept", act, want.act, bytes));
+  ZK_TRY(zk_check_compare_devices(check, "up, kept", got.y[0], want.y[0], bytes));
+  ZK_TRY(zk_linear_forward(check->helper, &desc, read_d, mlp.parts[0].weight, mlp.parts[0].packed, NULL, NULL, want.act));
+  return zk_check_compare_devices(check, "gate, kept", got.act, want.act, bytes);
 }
 
 zk_status zk_check_linear_parts(zk_check *check) {

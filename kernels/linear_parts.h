@@ -36,12 +36,13 @@ typedef struct {
   int32_t num_parts;
   zk_linear_part parts[ZK_LINEAR_MOST_PARTS];
   zk_linear_norm norm;
+  bool keeps;          // SwiGLU: gate and up are wanted as well
 } zk_linear_parts;
 
 // y of every part from x[T,K], or from its norm.
 zk_status zk_linear_parts_forward(zk_stream *stream, const zk_linear_parts *parts, const void *x);
 // out[T,N] = SwiGLU of two parts of the same N without bias, gate first. Their y is room to work in, and out may be gate's: what they hold
-// afterwards is not said.
+// afterwards is not said; with `keeps` they are outputs too, and out is apart.
 zk_status zk_linear_parts_swiglu(zk_stream *stream, const zk_linear_parts *parts, const void *x, void *out);
 
 // For kernels/ only: all of it by one kernel of the device, or *done false and nothing queued.

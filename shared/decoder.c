@@ -79,7 +79,7 @@ static zk_status norm(const zk_policy *p, zk_stream *s, zk_param_kind kind, int 
   return zk_rmsnorm_forward(s, &desc, x, zk_policy_weight(p, kind, layer), y, rstd);
 }
 
-// A layer that keeps its activations keeps the norms' outputs, gate and up: there they are operations of their own.
+// A layer that keeps its activations keeps the norms' outputs, gate and up: there the norms are operations of their own.
 static bool keeps(const zk_layer_activations *l) { return l->act != l->gate; }
 
 static zk_status qkv(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_layer_activations *l) {
@@ -96,12 +96,11 @@ static zk_status qkv(const zk_policy *p, zk_stream *s, int layer, int64_t rows, 
 static zk_status gate_up(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_layer_activations *l) {
   zk_linear_parts parts = {.numerics = p->numerics, .num_rows = rows, .in_features = p->config.hidden, .num_parts = 2,
                            .parts = {part(p, ZK_PARAM_GATE, -1, layer, l->gate), part(p, ZK_PARAM_UP, -1, layer, l->up)},
-                           .norm = {zk_policy_weight(p, ZK_PARAM_MLP_NORM, layer), p->config.rms_eps, l->h2}};
+                           .norm = {zk_policy_weight(p, ZK_PARAM_MLP_NORM, layer), p->config.rms_eps, l->h2}, .keeps = keeps(l)};
   if (!keeps(l)) return zk_linear_parts_swiglu(s, &parts, l->y, l->act);
   ZK_TRY(norm(p, s, ZK_PARAM_MLP_NORM, layer, rows, 1, p->config.hidden, l->y, l->h2, l->rstd2));
   parts.norm = (zk_linear_norm){0};
-  ZK_TRY(zk_linear_parts_forward(s, &parts, l->h2));
-  return zk_swiglu_forward(s, p->numerics, rows * p->config.intermediate, l->gate, l->up, l->act);
+  return zk_linear_parts_swiglu(s, &parts, l->h2, l->act);
 }
 
 static zk_status attend(const zk_policy *p, zk_stream *s, int layer, const zk_attention_desc *attn, const zk_decoder_batch *batch,

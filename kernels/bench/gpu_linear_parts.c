@@ -48,7 +48,7 @@ static zk_status measure(zk_bench *bench, int32_t rows, bool swiglu) {
   const char *group = swiglu ? "linear swiglu" : "linear parts";
   if (!zk_bench_wants(bench, group)) return ZK_OK;
   parts_arg a = {.stream = zk_bench_stream(bench), .vendor = zk_bench_vendor(bench), .swiglu = swiglu};
-  a.parts = (zk_linear_parts){ZK_BF16, zk_bench_size(bench, rows, 1), zk_bench_size(bench, IN, 16), swiglu ? 2 : 3, {{0}}, {0}};
+  a.parts = (zk_linear_parts){ZK_BF16, zk_bench_size(bench, rows, 1), zk_bench_size(bench, IN, 16), swiglu ? 2 : 3, {{0}}, {0}, false};
   for (int32_t i = 0; i < a.parts.num_parts; i++)
     a.out += a.parts.parts[i].out_features = zk_bench_size(bench, part_sizes[swiglu][i], 16);
   const double m = (double)a.parts.num_rows, in = a.parts.in_features, out = a.out;

@@ -83,10 +83,11 @@ static bool is_wide(const void *p, int64_t ld, zk_numerics numerics) {
 }
 
 // One launch may be of several products of one a, whose tiles follow each other, or of gate and up for SwiGLU, who share
-// theirs.
-typedef enum { ALONE, PARTS, SWIGLU } together;
+// theirs; or for SwiGLU and themselves.
+typedef enum { ALONE, PARTS, SWIGLU, KEPT_SWIGLU } together;
 
 static bool takes(zk_cuda_gemm_variant variant, together how) {
+  if (how == KEPT_SWIGLU) return variant == ZK_CUDA_GEMM_BF16_WGMMA_TURNS;
   if (how == ALONE || variant == ZK_CUDA_GEMM_BF16_FEW || variant == ZK_CUDA_GEMM_BF16_DECODE) return true;
   const wgmma_tile *t = find_wgmma(variant);
   return t != NULL && (how == PARTS || t->swiglu);
@@ -107,8 +108,9 @@ static zk_cuda_gemm_variant choose_wgmma(const zk_cuda_gemm *g, int num, togethe
   for (int i = 0; g->m >= FIRST_ROW && i < NUM_WGMMA_TILES; i++) {
     const wgmma_tile *t = &wgmma_tiles[i];
     int64_t columns = 0;
-    for (int part = 0; part < (how == SWIGLU ? 1 : num); part++)
-      columns += zk_ceil_div(g[part].n, how == SWIGLU ? t->columns / 2 : t->columns);
+    const bool halves = how == SWIGLU || how == KEPT_SWIGLU;
+    for (int part = 0; part < (halves ? 1 : num); part++)
+      columns += zk_ceil_div(g[part].n, halves ? t->columns / 2 : t->columns);
     const int64_t cost = zk_ceil_div(zk_ceil_div(g->m, t->rows) * columns, PAIRS) * t->round + t->once;
     if (cost < least && takes(t->variant, how) && all_valid(t->variant, g, num)) {
       best = t->variant;
@@ -138,10 +140,10 @@ static zk_cuda_gemm_variant choose(zk_cuda_gemm *g, int num, together how, bool 
     forced_is_used = true;
     return forced;
   }
-  if (g->m <= FEW_ROWS && elements <= (norm ? FEW_NORM_ELEMENTS : FEW_ELEMENTS) && all_valid(ZK_CUDA_GEMM_BF16_FEW, g, num))
+  if (takes(ZK_CUDA_GEMM_BF16_FEW, how) && g->m <= FEW_ROWS && elements <= (norm ? FEW_NORM_ELEMENTS : FEW_ELEMENTS) && all_valid(ZK_CUDA_GEMM_BF16_FEW, g, num))
     return ZK_CUDA_GEMM_BF16_FEW;
   if (norm) return ZK_CUDA_NUM_GEMM;
-  if (all_valid(ZK_CUDA_GEMM_BF16_DECODE, g, num)) return ZK_CUDA_GEMM_BF16_DECODE;
+  if (takes(ZK_CUDA_GEMM_BF16_DECODE, how) && all_valid(ZK_CUDA_GEMM_BF16_DECODE, g, num)) return ZK_CUDA_GEMM_BF16_DECODE;
   const zk_cuda_gemm_variant large = choose_wgmma(g, num, how);
   if (large != ZK_CUDA_NUM_GEMM) return large;
   for (int v = 0; how == ALONE && v < ZK_CUDA_NUM_GEMM; v++)
@@ -160,10 +162,12 @@ zk_status zk_cuda_gemm_run_parts(zk_stream *stream, zk_cuda_gemm *g, int num_par
   return zk_cuda_gemm_wgmma(stream, variant, g, num_parts);
 }
 
-zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], const zk_cuda_norm *norm, bool *done) {
-  const zk_cuda_gemm_variant variant = choose(g, 2, SWIGLU, norm != NULL);
+zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], const zk_cuda_norm *norm, void *out, bool keeps, bool *done) {
+  const zk_cuda_gemm_variant variant = choose(g, 2, keeps ? KEPT_SWIGLU : SWIGLU, norm != NULL);
   *done = variant != ZK_CUDA_NUM_GEMM;
   if (!*done) return ZK_OK;
+  if (keeps) return zk_cuda_gemm_wgmma_swiglu_keeping(stream, g, out);
+  g[0].c = out;
   if (variant == ZK_CUDA_GEMM_BF16_FEW) return zk_cuda_gemm_bf16_few_swiglu(stream, &g[0], g[1].b, norm);
   if (variant == ZK_CUDA_GEMM_BF16_DECODE) return zk_cuda_gemm_bf16_decode_swiglu(stream, &g[0], g[1].b);
   return zk_cuda_gemm_wgmma_swiglu(stream, variant, &g[0], g[1].b);

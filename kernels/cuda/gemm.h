@@ -86,9 +86,9 @@ typedef struct {
 // addend, m and n above 0. norm: what a goes through first, or NULL. *done false: no kernel does, and nothing is queued.
 #define ZK_CUDA_GEMM_MOST_PARTS 3
 zk_status zk_cuda_gemm_run_parts(zk_stream *stream, zk_cuda_gemm *g, int num_parts, const zk_cuda_norm *norm, bool *done);
-// The same of gate and up: c of g[0] = SwiGLU of both products, which are of one n and have no bias, each rounded as it
-// would be stored.
-zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], const zk_cuda_norm *norm, bool *done);
+// The same of gate and up: out = SwiGLU of both products, which are of one n and have no bias, each rounded as it would be
+// stored; with `keeps` they are stored too.
+zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], const zk_cuda_norm *norm, void *out, bool keeps, bool *done);
 
 // The launches behind the table (gemm_f32.cu, gemm_bf16.cu, gemm_few.cu, gemm_decode.cu).
 zk_status zk_cuda_gemm_f32_small(zk_stream *stream, const zk_cuda_gemm *g);
@@ -108,6 +108,8 @@ zk_status zk_cuda_gemm_bf16_tile(zk_stream *stream, const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *g, int num_parts);
 zk_status zk_cuda_gemm_wgmma_swiglu(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *gate,
                                     const void *up);
+// out = SwiGLU of g[0] and g[1], which are stored as well, by turns.
+zk_status zk_cuda_gemm_wgmma_swiglu_keeping(zk_stream *stream, const zk_cuda_gemm *g, void *out);
 bool zk_cuda_gemm_wgmma_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
 
 #ifdef __cplusplus

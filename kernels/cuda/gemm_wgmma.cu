@@ -4,6 +4,9 @@
 
 #ifdef ZK_SIMT // the emulated device has no copy engine
 bool zk_cuda_gemm_wgmma_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) { return false; }
+zk_status zk_cuda_gemm_wgmma_swiglu_keeping(zk_stream *stream, const zk_cuda_gemm *g, void *out) {
+  return ZK_FAIL(ZK_INTERNAL, "the emulated device has no wgmma");
+}
 zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *g, int num_parts) {
   return ZK_FAIL(ZK_INTERNAL, "the emulated device has no wgmma");
 }
@@ -34,12 +37,15 @@ template <class Shape> static zk_status launch(zk_stream *stream, const zk_cuda_
   return zk_gemm_wgmma_launch<Core, Epilogue>(stream, g, args, args.parts, num_parts);
 }
 
-template <class Shape> static zk_status launch_swiglu(zk_stream *stream, const zk_cuda_gemm *gate, const void *up) {
-  typedef zk_gemm_wgmma_swiglu<Shape::N> Epilogue;
+// kept: gate and up, with c of their own for it, or NULL.
+template <class Shape, bool KEEPS = false>
+static zk_status launch_swiglu(zk_stream *stream, const zk_cuda_gemm *gate, const void *up, const zk_cuda_gemm *kept = NULL) {
+  typedef zk_gemm_wgmma_swiglu<Shape::N, KEEPS> Epilogue;
   typedef zk_gemm_wgmma_core<Shape, (Shape::TURNS ? 2 : Shape::M / 64) * Epilogue::SHARED> Core;
   typename Epilogue::Args args;
   args.rows = (int)gate->m, args.columns = (int)gate->n;
   ZK_TRY(zk_gemm_wgmma_rows<Core::WIDTH>::map(gate, &args.c));
+  for (int i = 0; i < (KEEPS ? 2 : 0); i++) ZK_TRY(zk_gemm_wgmma_rows<Core::WIDTH>::map(&kept[i], &args.kept[i]));
   zk_cuda_gemm g[2] = {*gate, *gate};
   g[1].b = up;
   return zk_gemm_wgmma_launch<Core, Epilogue>(stream, g, args, zk_gemm_wgmma_parts<Core>(g, 1), 2);
@@ -83,5 +89,11 @@ zk_status zk_cuda_gemm_wgmma_swiglu(zk_stream *stream, zk_cuda_gemm_variant vari
   default: // by turns
     return launch_swiglu<shape_turns<true>>(stream, gate, up);
   }
+}
+
+zk_status zk_cuda_gemm_wgmma_swiglu_keeping(zk_stream *stream, const zk_cuda_gemm *g, void *out) {
+  zk_cuda_gemm act = g[0];
+  act.c = out;
+  return launch_swiglu<shape_turns<true>, true>(stream, &act, g[1].b, g);
 }
 #endif

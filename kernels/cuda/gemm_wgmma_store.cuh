@@ -170,13 +170,13 @@ template <int N> struct zk_gemm_wgmma_store {
   __device__ __forceinline__ void end() { Rows::end(); }
 };
 
-// c = SwiGLU of the two halves (kernels/swiglu.h).
-template <int N> struct zk_gemm_wgmma_swiglu {
+// c = SwiGLU of the two halves (kernels/swiglu.h). KEEPS: which are stored too, as they are read for it.
+template <int N, bool KEEPS = false> struct zk_gemm_wgmma_swiglu {
   typedef zk_gemm_wgmma_rows<N / 2> Rows;
   static constexpr bool WHOLE = false;
   static constexpr int SHARED = Rows::SHARED;
   struct Args {
-    CUtensorMap c;
+    CUtensorMap c, kept[KEEPS ? 2 : 1];
     int rows, columns; // of c
   };
   struct Fetched {};
@@ -184,6 +184,11 @@ template <int N> struct zk_gemm_wgmma_swiglu {
 
   __device__ __forceinline__ void begin(const Args &, int, int, Fetched &) const {}
   __device__ __forceinline__ void store(const Args &args, float (&d)[N / 2], int m0, int n0, Fetched &, char *shared) {
+    const int m = m0 + zk_gemm_wgmma_warp_row(), n = n0 / 2;
+    if (KEEPS) {
+      rows.store(&args.kept[0], args.rows, args.columns, d, m, n, shared);
+      rows.store(&args.kept[KEEPS], args.rows, args.columns, d + N / 4, m, n, shared);
+    }
 #pragma unroll
     for (int e = 0; e < N / 4; e += 2) {
       const uint32_t gates = zk_pack_bf16(d[e], d[e + 1]), ups = zk_pack_bf16(d[N / 4 + e], d[N / 4 + e + 1]);
@@ -193,7 +198,7 @@ template <int N> struct zk_gemm_wgmma_swiglu {
       d[e] = (g[0] * s[0]) * zk_low_bf16(ups);
       d[e + 1] = (g[1] * s[1]) * zk_high_bf16(ups);
     }
-    rows.store(&args.c, args.rows, args.columns, d, m0 + zk_gemm_wgmma_warp_row(), n0 / 2, shared);
+    rows.store(&args.c, args.rows, args.columns, d, m, n, shared);
   }
   __device__ __forceinline__ void end() { Rows::end(); }
 };

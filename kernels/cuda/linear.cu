@@ -57,8 +57,7 @@ zk_status zk_cuda_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *
   const zk_cuda_norm norm = {parts->norm.weight, parts->norm.eps};
   *done = false;
   if (!describe(parts, x, g)) return ZK_OK;
-  g[0].c = out;
-  return zk_cuda_gemm_run_swiglu(stream, g, norm.weight != NULL ? &norm : NULL, done);
+  return zk_cuda_gemm_run_swiglu(stream, g, norm.weight != NULL ? &norm : NULL, out, parts->keeps, done);
 }
 
 zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,
