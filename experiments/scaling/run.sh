@@ -17,9 +17,9 @@ gpus=${ZK_GPUS:-$(seq "$most" | awk '{ n = $1; while (n % 2 == 0) n /= 2; if (n 
 rm -rf "$runs"
 mkdir -p "$runs"
 
-# Letters without a meaning, some hundred of them, and a digit at the end that can only be guessed: completions of many lengths, rewards that differ.
-awk 'BEGIN { srand(1); for (i = 0; i < 4096; i++) { p = d = ""; for (k = 20 + int(rand() * 100); k > 0; k--) p = p sprintf("%c", 97 + int(rand() * 26));
-  for (k = 300 + int(rand() * 700); k > 0; k--) d = d sprintf("%c", 97 + int(rand() * 26)); a = rand() < 0.5 ? 0 : 1;
+# Letters without a meaning, some hundred of them, and a digit at the end that can only be guessed: sequences of 512 to 1,024 tokens, rewards that differ.
+awk 'BEGIN { srand(1); for (i = 0; i < 4096; i++) { p = d = ""; for (k = 10 + int(rand() * 490); k > 0; k--) p = p sprintf("%c", 97 + int(rand() * 26));
+  for (k = 100 + int(rand() * 300); k > 0; k--) d = d sprintf("%c", 97 + int(rand() * 26)); a = rand() < 0.5 ? 0 : 1;
   printf "{\"prompt\": \"%s=\", \"label\": \"%d\", \"demonstration\": \"%s %d\"}\n", p, a, d, a } }' >"$runs/data.jsonl"
 cat >"$runs/run.yaml" <<END
 seed: 1
@@ -29,7 +29,7 @@ run: {name: scaling}
 model: {init: {$(qwen3_init 0.6B), rope_theta: 1000000}}
 task: {name: jsonl, path: $runs/data.jsonl, grader: number, heldout: 8}
 sft: {batch: 64}
-rollout: {prompts_per_step: 64, samples_per_prompt: 8, max_new_tokens: 1024, max_batch: 512, prefill_chunk: 4096}
+rollout: {prompts_per_step: 128, samples_per_prompt: 8, max_new_tokens: 512, ignore_eos: true, max_batch: 512, prefill_chunk: 4096}
 trainer: {grad_leaves: 8, microbatch_tokens: 16384}
 optimizer: {lr: 1.0e-6, grad_clip: 1.0}
 checkpoint: {write: false}
