@@ -39,7 +39,7 @@ typedef struct {
   zk_advantage_stats advantage;
   zk_policy_stats policy;
   zk_update_result update;
-  double lr, start_s, rollout_s, verify_s, train_s, write_s;
+  double lr, start_s, rollout_s, verify_s, train_s;
 } step_state;
 
 static void free_step(step_state *x) {
@@ -90,16 +90,6 @@ static zk_status gradient(zk_run *run, step_state *x) {
   return ZK_OK;
 }
 
-static zk_status write_trajectory(zk_run *run, int64_t step, step_state *x) {
-  zk_status st = ZK_OK;
-  if (run->dir) {
-    bool existed;
-    st = zk_trajectory_write(zk_run_dir_trajectory_path(run->dir, step).s, &x->t, &existed);
-    if (st == ZK_OK) st = zk_run_dir_seal_trajectory(run->dir, step);
-  }
-  return zk_comm_agree(run->session.comm, st);
-}
-
 static void put_components(zk_metrics_line *line, const zk_trajectory *t) {
   for (int32_t k = 0; k < t->num_components; k++) {
     char key[96];
@@ -144,7 +134,7 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x,
   zk_metrics_put_double(line, "time/reward", x->collect.reward_s);
   zk_metrics_put_double(line, "time/verify", x->verify_s);
   zk_metrics_put_double(line, "time/checkpoint", run->checkpoint_s);
-  zk_metrics_put_double(line, "time/trajectory", x->write_s);
+  zk_metrics_put_double(line, "time/trajectory", run->writer.trajectory_s);
   zk_metrics_put_double(line, "time/step", zk_clock_s() - x->start_s);
 }
 
@@ -178,14 +168,11 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   zk_watch_doing("computing the gradient of step %lld", (long long)step);
   ZK_TRY(zk_run_turn_to(run, ZK_SIDE_TRAINER));
   ZK_TRY(gradient(run, x));
-  double trained = zk_clock_s();
-  ZK_TRY(write_trajectory(run, step, x));
-  double written = zk_clock_s();
   zk_watch_doing("updating in step %lld", (long long)step);
   x->lr = zk_learning_rate(c, step);
   ZK_TRY(zk_updater_apply(&run->updater, x->lr, &x->update));
-  x->write_s = written - trained;
-  x->train_s = zk_clock_s() - sampled - x->write_s - x->verify_s;
+  x->train_s = zk_clock_s() - sampled - x->verify_s;
+  ZK_TRY(zk_run_settle(run));
   uint64_t prompt_tokens = x->collect.prompt_tokens; // of all ranks, after the sum
   ZK_TRY(zk_comm_sum_u64(run->session.comm, &prompt_tokens, 1));
   put_metrics(run, line, x, prompt_tokens);
@@ -195,7 +182,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
            x->advantage.reward_mean, (double)x->t.num_sample_tokens / (double)x->t.num_samples, x->policy.entropy, (double)x->update.grad_norm,
            (long long)x->policy.mismatch_tokens, (long long)x->t.num_sample_tokens, zk_clock_s() - x->start_s);
   ZK_TRY(put_evaluation(run, step, line));
-  return zk_run_finish_step(run, step, &x->update, line);
+  return zk_run_finish_step(run, step, &x->update, &x->t, line);
 }
 
 static zk_status begin(zk_run *run) {

@@ -105,6 +105,7 @@ zk_status zk_run_open(const zk_config *config, zk_comm *comm, const char *kind, 
 }
 
 void zk_run_close(zk_run *run) {
+  zk_step_writer_close(&run->writer);
   zk_engine_close(run->engine);
   if (run->updater.session) zk_updater_close(&run->updater);
   if (run->session.comm) zk_session_close(&run->session);
@@ -128,7 +129,7 @@ static zk_status checkpoint(zk_run *run, int64_t step) {
   return st;
 }
 
-static zk_status append_line(zk_run *run, zk_metrics_line *line) {
+static zk_status complete_line(zk_run *run, zk_metrics_line *line) {
   if (run->in_turns) zk_metrics_put_double(line, "time/turns", run->turns_s);
   run->turns_s = 0;
   uint64_t peak = zk_device_memory_peak(run->session.device);
@@ -136,23 +137,29 @@ static zk_status append_line(zk_run *run, zk_metrics_line *line) {
   zk_metrics_put_int(line, "perf/memory_peak_bytes", (int64_t)peak);
   zk_metrics_put_hash(line, "weights/hash", run->weights_hash);
   zk_metrics_put_hash(line, "state/hash", run->state_hash);
-  return zk_comm_agree(run->session.comm, run->metrics ? zk_metrics_append(run->metrics, line) : ZK_OK);
+  return ZK_OK;
 }
 
 zk_status zk_run_begin(zk_run *run, zk_metrics_line *line) {
-  ZK_TRY(append_line(run, line));
+  ZK_TRY(complete_line(run, line));
+  ZK_TRY(zk_comm_agree(run->session.comm, run->metrics ? zk_metrics_append(run->metrics, line) : ZK_OK));
   ZK_TRY(checkpoint(run, 0));
   run->step = 0;
   return ZK_OK;
 }
 
-zk_status zk_run_finish_step(zk_run *run, int64_t step, const zk_update_result *result, zk_metrics_line *line) {
+zk_status zk_run_settle(zk_run *run) { return zk_comm_agree(run->session.comm, zk_step_writer_finish(&run->writer)); }
+
+zk_status zk_run_finish_step(zk_run *run, int64_t step, const zk_update_result *result, zk_trajectory *trajectory, zk_metrics_line *line) {
   const zk_config *c = &run->session.config;
   run->weights_hash = result->weights_hash, run->state_hash = result->state_hash;
-  ZK_TRY(append_line(run, line));
+  ZK_TRY(complete_line(run, line));
+  ZK_TRY(zk_run_settle(run));
+  if (run->dir) zk_step_writer_begin(&run->writer, run->dir, run->metrics, step, trajectory, line);
   run->step = step;
-  if (step == c->run.steps || (c->checkpoint.every && step % c->checkpoint.every == 0)) return checkpoint(run, step);
-  return ZK_OK;
+  if (step != c->run.steps && (!c->checkpoint.every || step % c->checkpoint.every)) return ZK_OK;
+  ZK_TRY(zk_run_settle(run));
+  return checkpoint(run, step);
 }
 
 zk_status zk_run_stop(zk_run *run) {
@@ -163,6 +170,7 @@ zk_status zk_run_stop(zk_run *run) {
   ZK_TRY(zk_comm_max_u64(comm, who, 1));
   if (mine == who[0]) who[1] = (uint64_t)rank;
   ZK_TRY(zk_comm_max_u64(comm, who + 1, 1));
+  ZK_TRY(zk_run_settle(run));
   if (run->checkpoint_step != run->step) ZK_TRY(checkpoint(run, run->step));
   if (!run->session.config.checkpoint.write)
     return zk_comm_agree(comm, ZK_FAIL(ZK_INTERRUPTED, "%s reached rank %d; stopped after step %lld, and nothing goes on from there: checkpoint.write is false",

@@ -5,6 +5,7 @@
 #include "shared/metrics.h"
 #include "shared/run_dir.h"
 #include "trainer/checkpoint.h"
+#include "trainer/step_writer.h"
 #include "trainer/update.h"
 
 typedef struct zk_run {
@@ -18,6 +19,7 @@ typedef struct zk_run {
   zk_run_dir *dir;         // rank 0; NULL elsewhere
   zk_run_dir dir_memory;
   zk_metrics *metrics;     // rank 0; NULL elsewhere
+  zk_step_writer writer;   // rank 0
   char *identity;          // the config's identity text
   int64_t step;            // steps done
   int64_t checkpoint_step; // the newest complete checkpoint; -1: none
@@ -35,8 +37,12 @@ bool zk_run_is_new(const zk_run *run); // nothing is on disk yet but config.yaml
 zk_status zk_run_turn_to(zk_run *run, zk_side side);
 // Writes `line` (step 0) and checkpoint 0 of a new run. Collective.
 zk_status zk_run_begin(zk_run *run, zk_metrics_line *line);
-// After an update: appends the step's line (rank 0), writes a checkpoint when one is due. `line` is complete but for hashes and memory. Collective.
-zk_status zk_run_finish_step(zk_run *run, int64_t step, const zk_update_result *result, zk_metrics_line *line);
+// Before a step's line is made and before anything else touches the run's files: what the last step leaves is on disk, run->writer.trajectory_s what its
+// trajectory took. Collective.
+zk_status zk_run_settle(zk_run *run);
+// After an update: what the step leaves goes to disk on the side (rank 0; trajectory may be NULL; it and `line` are taken over), to be waited for by
+// zk_run_settle; when a checkpoint is due, here, and the checkpoint is written. `line` is complete but for hashes and memory. Collective.
+zk_status zk_run_finish_step(zk_run *run, int64_t step, const zk_update_result *result, zk_trajectory *trajectory, zk_metrics_line *line);
 // Between steps: goes on, unless a signal that some rank caught asks for a stop; then as zk_run_stop. Collective.
 zk_status zk_run_check_stop(zk_run *run);
 // Writes a checkpoint of the state after run->step when there is none yet, and returns ZK_INTERRUPTED, saying which signal and how to go on. For a

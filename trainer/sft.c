@@ -85,7 +85,7 @@ static zk_status run_step(zk_run *run, int64_t step, const zk_sequences *seqs, z
   if (c->log.every && step % c->log.every == 0)
     ZK_LOG(INFO, "sft", "step %lld/%d  loss %.4f  grad %.3g  %.2f s", (long long)step, c->run.steps, loss / (double)n, (double)result.grad_norm, time);
   ZK_TRY(put_evaluation(run, step, line));
-  return zk_run_finish_step(run, step, &result, line);
+  return zk_run_finish_step(run, step, &result, NULL, line);
 }
 
 zk_status zk_sft_train(zk_run *run) {

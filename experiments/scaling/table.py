@@ -4,7 +4,7 @@ import sys
 from statistics import median
 
 MUST, GOAL = 0.80, 0.90
-TIMES = ["step", "rollout", "train", "forward", "head", "backward", "reduce", "optimizer", "hash", "verify", "trajectory"]
+TIMES = ["step", "rollout", "train", "forward", "head", "backward", "reduce", "optimizer", "verify", "trajectory"]
 
 
 def read(argument):
