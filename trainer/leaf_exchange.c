@@ -182,15 +182,19 @@ zk_status zk_leaf_exchange_ready(zk_leaf_exchange *x, zk_stream *stream, int num
   return ZK_OK;
 }
 
+// A test build's negative control.
+static zk_status sum_by_vendor(zk_leaf_exchange *x) {
+#ifdef ZK_WITH_NCCL
+  const int first_own = x->node_start[x->rank];
+  return zk_leaf_vendor_sum(x->link, x->sums, x->starts[x->size], x->node_start[x->rank + 1] - first_own, x->nodes + first_own, x->starts[x->rank],
+                            x->starts[x->rank + 1] - x->starts[x->rank], x->shard);
+#else
+  return ZK_FAIL(ZK_UNSUPPORTED, "ZK_FAULT=trainer:add:vendor: this build has no NCCL");
+#endif
+}
+
 zk_status zk_leaf_exchange_finish(zk_leaf_exchange *x) {
   ZK_TRY(sum_waiting(x));
   ZK_TRY(zk_comm_device_finish(x->link, x->sums, x->local));
-#ifdef ZK_WITH_NCCL
-  if (zk_stream_is_vendor(x->sums, ZK_OP_ADD)) { // a test build's negative control
-    const int first_own = x->node_start[x->rank];
-    return zk_leaf_vendor_sum(x->link, x->sums, x->starts[x->size], x->node_start[x->rank + 1] - first_own, x->nodes + first_own, x->starts[x->rank],
-                              x->starts[x->rank + 1] - x->starts[x->rank], x->shard);
-  }
-#endif
-  return ZK_OK;
+  return zk_stream_is_vendor(x->sums, ZK_OP_ADD) ? sum_by_vendor(x) : ZK_OK;
 }

@@ -7,7 +7,7 @@
 #include "trainer/leaf_nodes.h"
 
 // shard [count] (device) = elements [first, first + count) of the sum over all ranks of the sum of own[0 .. num_own), whole vectors of num_elements, which are
-// overwritten. Nothing is done where the link is not NCCL's. Waits. Collective.
+// overwritten. ZK_UNSUPPORTED where the link is not NCCL's. Waits. Collective.
 zk_status zk_leaf_vendor_sum(zk_comm_device *link, zk_stream *stream, int64_t num_elements, int num_own, const zk_tree_piece *own, int64_t first,
                              int64_t count, float *shard);
 

@@ -8,7 +8,7 @@ zk_status zk_leaf_vendor_sum(zk_comm_device *link, zk_stream *stream, int64_t nu
                              int64_t count, float *shard) {
   const ncclComm_t comm = zk_comm_nccl_handle(link);
   float *sum = own[0].data;
-  if (!comm) return ZK_OK;
+  if (!comm) return ZK_FAIL(ZK_UNSUPPORTED, "ZK_FAULT=trainer:add:vendor: these workers have not a GPU each");
   for (int i = 1; i < num_own; i++) ZK_TRY(zk_add(stream, ZK_F32, num_elements, sum, own[i].data, sum));
   const ncclResult_t queued = ncclAllReduce(sum, sum, (size_t)num_elements, ncclFloat32, ncclSum, comm, zk_cuda_stream(stream));
   ZK_TRY(zk_comm_nccl_settle(link, queued, "all-reduce"));

@@ -38,6 +38,13 @@ ZK_FAULT=sampler:linear zerokl train tiny.yaml run.dir=shipped run.steps=1 2>log
 code=0
 ZK_FAULT=nobody:linear "$faulty" train tiny.yaml run.dir=nobody run.steps=1 2>log || code=$?
 [ $code -eq 2 ] || fail "an unknown side is accepted"
+# NCCL's sum in the tree's place, which is for GPUs (tests/gpu/multi/chain.sh), and for no other operation.
+code=0
+ZK_FAULT=trainer:add:vendor ranks 2 "$faulty" train tiny.yaml run.dir=vendor run.steps=1 2>log || code=$?
+[ $code -eq 2 ] && grep -q 'have not a GPU each' log || { cat log >&2; fail "NCCL's sum among CPUs: exit code $code"; }
+code=0
+ZK_FAULT=trainer:linear:vendor "$faulty" train tiny.yaml run.dir=vendor run.steps=1 2>log || code=$?
+[ $code -eq 2 ] || fail "the vendor's own in another place is accepted"
 
 # lr = 0: twenty steps, one hash, no mismatch; and the ratio is exactly 1 everywhere.
 zerokl train tiny.yaml run.dir=still optimizer.lr=0 run.steps=20 checkpoint.every=0 2>log || { cat log >&2; fail "lr = 0"; }
