@@ -63,8 +63,8 @@ def forward(batch, queries, keys):
         return graph_us([lambda k=k, v=v: attend(q, k, v, queries > 1) for k, v in kv])
 
 
-def backward(keys):
-    q, k, v = random(1, HEADS, keys, DIM, grad=True), *(random(1, KV_HEADS, keys, DIM, grad=True) for _ in range(2))
+def backward(batch, keys):
+    q, k, v = random(batch, HEADS, keys, DIM, grad=True), *(random(batch, KV_HEADS, keys, DIM, grad=True) for _ in range(2))
     out = attend(q, k, v, True)
     dout = torch.randn_like(out)
 
@@ -83,8 +83,10 @@ def main():
     version = torch.backends.cudnn.version()
     print(json.dumps({"torch": torch.__version__, "cuda": torch.version.cuda, "cudnn": version, "device": torch.cuda.get_device_name()}), flush=True)
     cases = [("attention forward", f"S {s} H {HEADS}/{KV_HEADS} D {DIM}", lambda s=s: forward(1, s, s)) for s in (1024, 8192)]
+    cases += [("attention forward", f"S 4 x 4096 H {HEADS}/{KV_HEADS} D {DIM}", lambda: forward(4, 4096, 4096))]
     cases += [("attention decode", f"B {b} KV {n}", lambda b=b, n=n: forward(b, 1, n)) for b, n in ((1, 1024), (1, 4096), (1, 32768), (8, 1024), (8, 131072), (32, 4096), (64, 8192), (256, 1024), (512, 600))]
-    cases += [("attention backward", f"S {s} H {HEADS}/{KV_HEADS} D {DIM}", lambda s=s: backward(s)) for s in (4096, 8192, 16384)]
+    cases += [("attention backward", f"S {s} H {HEADS}/{KV_HEADS} D {DIM}", lambda s=s: backward(1, s)) for s in (4096, 8192, 16384)]
+    cases += [("attention backward", f"S 4 x 4096 H {HEADS}/{KV_HEADS} D {DIM}", lambda: backward(4, 4096))]
     for operation, shape, measure in cases:
         if wanted and operation.split()[1] not in wanted:
             continue

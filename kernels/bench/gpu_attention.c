@@ -98,15 +98,17 @@ static zk_status make_queries(zk_bench *bench, attention_arg *a) {
   return zk_bench_alloc(bench, (size_t)a->batch.num_rows * HEADS * sizeof(float), "log-sum-exps", &a->lse);
 }
 
-static zk_status prefill(zk_bench *bench, int32_t size, bool backward) {
+// Whole sequences of `size` tokens.
+static zk_status prefill(zk_bench *bench, int32_t num_seqs, int32_t size, bool backward) {
   attention_arg a = {.stream = zk_bench_stream(bench), .copies = 1, .keys = zk_bench_size(bench, size, 16)};
-  const double keys = a.keys, pairs = keys * (keys + 1) / 2;
-  const size_t kv_bytes = (size_t)a.keys * KV_HEADS * DIM * 2, q_bytes = (size_t)a.keys * HEADS * DIM * 2;
-  ZK_TRY(make_batch(bench, &a, 1, a.keys));
+  const double keys = a.keys, pairs = num_seqs * keys * (keys + 1) / 2;
+  const size_t rows = (size_t)num_seqs * (size_t)a.keys, kv_bytes = rows * KV_HEADS * DIM * 2, q_bytes = rows * HEADS * DIM * 2;
+  ZK_TRY(make_batch(bench, &a, num_seqs, a.keys));
   ZK_TRY(make_queries(bench, &a));
   zk_bench_row row = {.flops = 4.0 * pairs * HEADS * DIM, .bytes = 2.0 * (double)(kv_bytes + q_bytes)};
-  char shape[48];
-  snprintf(shape, sizeof shape, "S %d H %d/%d D %d", a.keys, HEADS, KV_HEADS, DIM);
+  char shape[48], times[16] = "";
+  if (num_seqs > 1) snprintf(times, sizeof times, "%d x ", num_seqs);
+  snprintf(shape, sizeof shape, "S %s%d H %d/%d D %d", times, a.keys, HEADS, KV_HEADS, DIM);
   if (!backward) {
     ZK_TRY(zk_bench_time_gpu(bench, run_forward, &a, 0.0, &row.us));
     return zk_bench_add_gpu(bench, forward_group, shape, row);
@@ -164,9 +166,11 @@ static zk_status run(zk_bench *bench) {
                                          {256, 1280, 0, 1024}};
   zk_status status = ZK_OK;
   for (int32_t size = 1024; size <= 8192 && status == ZK_OK && zk_bench_wants(bench, forward_group); size *= 8) {
-    status = prefill(bench, size, false);
+    status = prefill(bench, 1, size, false);
     zk_bench_release(bench);
   }
+  if (status == ZK_OK && !zk_bench_is_quick(bench) && zk_bench_wants(bench, forward_group)) status = prefill(bench, 4, 4096, false);
+  zk_bench_release(bench);
   for (size_t i = 0; i < sizeof decodes / sizeof decodes[0] && status == ZK_OK && zk_bench_wants(bench, decode_group);
        i++) {
     status = decode(bench, decodes[i]);
@@ -180,9 +184,11 @@ static zk_status run(zk_bench *bench) {
 static zk_status run_backward_rows(zk_bench *bench) {
   zk_status status = ZK_OK;
   for (int32_t size = 4096; size <= 16384 && status == ZK_OK && zk_bench_wants(bench, backward_group); size *= 2) {
-    status = prefill(bench, size, true);
+    status = prefill(bench, 1, size, true);
     zk_bench_release(bench);
   }
+  if (status == ZK_OK && !zk_bench_is_quick(bench) && zk_bench_wants(bench, backward_group)) status = prefill(bench, 4, 4096, true);
+  zk_bench_release(bench);
   return status;
 }
 

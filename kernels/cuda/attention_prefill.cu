@@ -10,6 +10,7 @@
 // between two tiles, on the same thread's registers, and where a is 1 for all rows of a warp it is left out; splits are
 // merged ascending, the merged part of a thread waiting in shared memory; scores that are made again are the same
 // chains. Steps of keys behind a row's last have weight +0 and V of the sequence, or zeros behind the last key.
+#include "kernels/cuda/arrivals.h"
 #include "kernels/cuda/attention_prefill.cuh"
 
 #include "kernels/cuda/attention_prefill_softmax.cuh"
@@ -186,7 +187,7 @@ static __device__ __forceinline__ void compute(const zk_attn &at, const zk_attn_
 template <int D>
 static __global__ void __launch_bounds__(ZK_PREFILL_THREADS, 1)
     prefill(zk_attn at, zk_attn_exp_bf16 weight, const __grid_constant__ zk_prefill_maps maps, const zk_bf16 *q,
-            zk_attn_partials partials, zk_bf16 *out, float *lse) {
+            zk_attn_partials partials, uint32_t *drawn, zk_bf16 *out, float *lse) {
   ZK_DYNAMIC_SHARED(zk_prefill_shared<D>, sm);
   if (threadIdx.x == 0) zk_prefill_init(sm);
   if (threadIdx.x == 32) zk_tma_prefetch_map(&maps.k), zk_tma_prefetch_map(&maps.v);
@@ -195,7 +196,7 @@ static __global__ void __launch_bounds__(ZK_PREFILL_THREADS, 1)
   if (role == COMPUTING / 128) {
     zk_registers_give<40>();
     const int32_t warp = __shfl_sync(0xffffffffu, (int32_t)threadIdx.x / 32, 0) % 4;
-    if (warp == 0) zk_prefill_keys<D>(at, partials, maps, sm);
+    if (warp == 0) zk_prefill_keys<D>(at, partials, maps, drawn, sm);
     else if (warp == 1) zk_prefill_values<D>(at, maps, sm);
     else zk_prefill_queries<D>(at, q, sm);
   } else {
@@ -225,7 +226,7 @@ static zk_status launch(zk_stream *stream, const zk_attn &a, const zk_attn_forwa
       (int64_t)plan.num_blocks * a.num_kv_heads * (plan.partials.o != NULL ? plan.partials.num_splits : 1);
   const int64_t num_sms = zk_cuda_num_sms(zk_stream_device(stream));
   ZK_LAUNCH((prefill<D>), (unsigned)(most < num_sms ? most : num_sms), ZK_PREFILL_THREADS, sizeof(zk_prefill_shared<D>),
-            stream, a, zk_attn_exp_of(a), maps, q, plan.partials, out, lse);
+            stream, a, zk_attn_exp_of(a), maps, q, plan.partials, zk_cuda_arrivals(stream), out, lse);
   return zk_attn_merge_splits(stream, a, plan, zk_attn_exp_of(a), out, lse);
 }
 

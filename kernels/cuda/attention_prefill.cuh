@@ -59,9 +59,10 @@ template <int D> static __device__ __forceinline__ void zk_prefill_init(zk_prefi
   zk_mbar_init_done();
 }
 
-// A warp's place in the list of all blocks of all sequences: `before` blocks lie before sequence `seq`.
+// A warp's place in the list of all blocks of all sequences: `before` blocks lie before sequence `seq`; `item` is the
+// piece of work to find.
 struct zk_prefill_place {
-  int32_t seq, before, round;
+  int32_t seq, before, item;
 };
 
 // Block `item` of the list, at or behind the place; of a sequence the blocks with the most keys come first. A lane
@@ -96,19 +97,28 @@ static __device__ __forceinline__ bool zk_prefill_block(const zk_attn &at, int32
   return false;
 }
 
-// This block of threads' next work; num_tiles 0 when there is none. Rounds go to and fro over the blocks of threads, so
-// that who has had the longest has the shortest next.
+// This block of threads' next work; num_tiles 0 when there is none. Its first is its own number; who is nearly done draws
+// the next from `drawn`: sequences lie one behind the other, each with its long blocks first, and equal shares of that list
+// are unequal work. Who draws last sets the count back to 0: each of n pieces was drawn or was some block's first, and each
+// block that had a first drew once in vain, n times in all.
 static __device__ __forceinline__ void zk_prefill_find(const zk_attn &at, const zk_attn_partials &partials,
-                                                       zk_prefill_place *place, zk_prefill_work *work) {
+                                                       uint32_t *drawn, zk_prefill_place *place,
+                                                       zk_prefill_work *work) {
   const int32_t num_splits = partials.o == NULL ? 1 : partials.num_splits,
-                split_tiles = at.split_keys / ZK_PREFILL_KEYS;
-  const int32_t grid = (int32_t)gridDim.x, here = (int32_t)blockIdx.x;
+                split_tiles = at.split_keys / ZK_PREFILL_KEYS, lane = (int32_t)threadIdx.x % 32;
   do {
-    const int32_t item = place->round * grid + (place->round % 2 == 0 ? here : grid - 1 - here);
-    const int32_t rest = item / at.num_kv_heads;
-    ++place->round;
+    if (place->item < 0) {
+      const uint32_t count = lane == 0 ? atomicAdd(drawn, 1u) : 0;
+      place->item = (int32_t)(gridDim.x + __shfl_sync(0xffffffffu, count, 0));
+    }
+    const int32_t item = place->item, rest = item / at.num_kv_heads;
     work->num_tiles = 0;
-    if (!zk_prefill_block(at, rest / num_splits, place, &work->block)) return;
+    if (!zk_prefill_block(at, rest / num_splits, place, &work->block)) {
+      const int32_t n = place->before * num_splits * at.num_kv_heads;
+      if (lane == 0 && item - (int32_t)gridDim.x == n - 1) *drawn = 0;
+      return;
+    }
+    place->item = -1;
     work->kv_head = item % at.num_kv_heads;
     work->num_keys = zk_attn_pos(at, work->block, work->block.end - 1) + 1;
     const zk_attn_splits splits = zk_attn_splits_of(partials, work->num_keys, at.split_keys, rest % num_splits);
@@ -157,12 +167,13 @@ static __device__ __forceinline__ zk_prefill_work zk_prefill_read(zk_prefill_sha
 // The warp that finds work, and loads its K.
 template <int D>
 static __device__ __forceinline__ void zk_prefill_keys(const zk_attn &at, const zk_attn_partials &partials,
-                                                       const zk_prefill_maps &maps, zk_prefill_shared<D> *sm) {
-  zk_prefill_place place = {0, 0, 0};
+                                                       const zk_prefill_maps &maps, uint32_t *drawn,
+                                                       zk_prefill_shared<D> *sm) {
+  zk_prefill_place place = {0, 0, (int32_t)blockIdx.x};
   zk_prefill_ring found = {0, 1}, ring = {0, 1};
   zk_prefill_work work;
   do {
-    zk_prefill_find(at, partials, &place, &work);
+    zk_prefill_find(at, partials, drawn, &place, &work);
     zk_mbar_wait(&sm->work_empty[found.at], found.parity);
     if (threadIdx.x % 32 == 0) {
       sm->work[found.at] = work;
