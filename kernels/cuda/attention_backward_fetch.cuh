@@ -1,5 +1,5 @@
 // The helping warps of the fused attention backward (attention_backward_fused.cuh): what comes to shared memory by the
-// copy engine, and dq's sums on their way. Each walks the block's units and their steps as the computing warpgroups do.
+// copy engine, and dq, which leaves by it. Each walks the block's units and their steps as the computing warpgroups do.
 #ifndef ZK_KERNELS_CUDA_ATTENTION_BACKWARD_FETCH_CUH
 #define ZK_KERNELS_CUDA_ATTENTION_BACKWARD_FETCH_CUH
 
@@ -66,62 +66,38 @@ static __device__ __forceinline__ void zk_fused_copy(const zk_fused &f, const zk
 // What other blocks wrote by the copy engine before they counted may now be read by it, and the reverse.
 static __device__ __forceinline__ void zk_fused_fence_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
 
-// One thread: waits until the tiles before are in the sum, and brings it.
+// One thread: adds each step's dq to the sum of the tiles before it once they are all there, and counts it once it is
+// there, too. While one is on its way the next may leave, and is counted with it. What has left is counted before a
+// wait, as others may wait for it.
 template <int D>
-static __device__ __forceinline__ void zk_fused_bring_dq(const zk_fused &f, zk_fused_shared<D> *shared) {
+static __device__ __forceinline__ void zk_fused_add_dq(const zk_fused &f, zk_fused_shared<D> *shared) {
   zk_fused_unit u;
   zk_fused_stage step;
   for (int turn = 0; zk_fused_next<D>(f, shared, turn, true, &u); ++turn) {
-    const uint32_t before = 2 * (uint32_t)(u.key / ZK_FUSED_KEYS);
+    const uint32_t before = (uint32_t)(u.key / ZK_FUSED_KEYS);
     const size_t first = ((size_t)u.head * (size_t)f.num_tiles + (size_t)u.tile) * 2;
-    for (int i = 0; i < u.num_steps; ++i, step.advance()) {
-      if (before > 0) {
-        uint32_t added;
-        do asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(added) : "l"(f.num_added + first + i) : "memory");
-        while (added < before);
-        zk_fused_fence_copies();
-      }
-      for (int w = 0; w < 2; ++w) {
-        uint64_t *full = &shared->dq_full[step.at][w];
-        zk_mbar_wait(&shared->dq_empty[step.at][w], step.parity ^ 1);
-        if (before == 0) {
-          zk_mbar_arrive(full);
-          continue;
-        }
-        zk_mbar_arrive_expect(full, sizeof shared->dq[0][0]);
-        zk_tma_load(shared->dq[step.at][w], f.dq_sums + ((first + i) * 2 + w) * (ZK_FUSED_ROWS * D / 2),
-                    sizeof shared->dq[0][0], full);
-      }
-    }
-  }
-}
-
-// One thread: takes warpgroup w's new sums away, and counts each once it is there. The last tile's is dq itself, and
-// stays. While one sum is on its way the next may leave, and is counted with it.
-template <int D>
-static __device__ __forceinline__ void zk_fused_take_dq(const zk_fused &f, int w, zk_fused_shared<D> *shared) {
-  zk_fused_unit u;
-  zk_fused_stage step;
-  for (int turn = 0; zk_fused_next<D>(f, shared, turn, true, &u); ++turn) {
-    const size_t first = ((size_t)u.head * (size_t)f.num_tiles + (size_t)u.tile) * 2;
-    uint32_t *leaving = NULL; // the counter of a sum that has not been counted
+    uint32_t *leaving = NULL; // the counter of one that has not been counted
     auto count = [&] {
       zk_fused_fence_copies();
       asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(leaving) : "memory");
       leaving = NULL;
     };
     for (int i = 0; i < u.num_steps; ++i, step.advance()) {
-      uint64_t *done = &shared->dq_done[step.at][w];
-      if (leaving != NULL && !zk_mbar_try(done, step.parity)) zk_tma_wait_written<0>(), count();
-      zk_mbar_wait(done, step.parity);
-      if (i >= 2) {
-        zk_tma_store(f.dq_sums + ((first + i) * 2 + w) * (ZK_FUSED_ROWS * D / 2), shared->dq[step.at][w],
-                     sizeof shared->dq[0][0]);
-        zk_tma_commit();
-        zk_tma_wait_read<0>();
+      uint64_t *full = &shared->dq_full[step.at];
+      if (leaving != NULL && !zk_mbar_try(full, step.parity)) zk_tma_wait_written<0>(), count();
+      zk_mbar_wait(full, step.parity);
+      uint32_t added = 0;
+      while (added < before) {
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(added) : "l"(f.num_added + first + i) : "memory");
+        if (added < before && leaving != NULL) zk_tma_wait_written<0>(), count();
       }
-      zk_mbar_arrive(&shared->dq_empty[step.at][w]);
-      if (i < 2) continue;
+      zk_fused_fence_copies();
+      float *to = f.dq_sums + (first + i) * (ZK_FUSED_ROWS * D);
+      if (before == 0) zk_tma_store(to, shared->dq[step.at], sizeof shared->dq[0]);
+      else zk_tma_add(to, shared->dq[step.at], sizeof shared->dq[0]);
+      zk_tma_commit();
+      zk_tma_wait_read<0>();
+      zk_mbar_arrive(&shared->dq_empty[step.at]);
       if (leaving != NULL) zk_tma_wait_written<1>(), count();
       leaving = f.num_added + first + i;
     }

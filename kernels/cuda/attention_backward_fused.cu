@@ -1,6 +1,8 @@
-// bf16 attention backward by one kernel (attention_backward_fused.cuh): its roles, what goes before it, and the launch.
-#include "kernels/cuda/attention_backward_compute.cuh"
+// bf16 attention backward by one kernel (attention_backward_fused.cuh): its roles, what goes before and after it, and the
+// launch.
 #include "kernels/cuda/attention_backward_fetch.cuh"
+#include "kernels/cuda/attention_backward_scores.cuh"
+#include "kernels/cuda/attention_backward_sums.cuh"
 
 #ifdef ZK_SIMT // no wgmma, no copy engine
 bool zk_attn_backward_fused_valid(const zk_attn &, int32_t, int32_t) { return false; }
@@ -12,22 +14,22 @@ zk_status zk_attn_backward_fused(zk_stream *, const zk_attn &, int32_t, int32_t,
 #else
 
 #define PREPARE_THREADS 128
+#define FINISH_THREADS 128
 // Of scratch memory: a run sets 2 GiB aside for all there is of it, and short sequences fill their tiles badly.
 #define MOST_BYTES ((size_t)7 << 28)
 
 template <int D> static __device__ __forceinline__ void make_barriers(zk_fused_shared<D> *shared) {
-  const int computing = ZK_FUSED_COMPUTING / 32; // warps
+  const int scoring = ZK_FUSED_SCORE_WARPS, summing = ZK_FUSED_SUM_WARPS;
   for (int i = 0; i < 2; ++i) {
-    zk_mbar_init(&shared->q_full[i], 1), zk_mbar_init(&shared->q_empty[i], computing);
-    zk_mbar_init(&shared->dout_full[i], 1), zk_mbar_init(&shared->dout_empty[i], computing);
-    zk_mbar_init(&shared->ds_full[i], 2), zk_mbar_init(&shared->ds_empty[i], computing);
-    for (int w = 0; w < 2; ++w) {
-      zk_mbar_init(&shared->dq_full[i][w], 1), zk_mbar_init(&shared->dq_done[i][w], computing / 2);
-      zk_mbar_init(&shared->dq_empty[i][w], 1);
-    }
-    zk_mbar_init(&shared->unit_full[i], 1), zk_mbar_init(&shared->unit_empty[i], computing + 3);
+    zk_mbar_init(&shared->q_full[i], 1), zk_mbar_init(&shared->q_empty[i], scoring + summing);
+    zk_mbar_init(&shared->dout_full[i], 1), zk_mbar_init(&shared->dout_empty[i], scoring + summing);
+    zk_mbar_init(&shared->dq_full[i], scoring), zk_mbar_init(&shared->dq_empty[i], 1);
+    zk_mbar_init(&shared->unit_full[i], 1), zk_mbar_init(&shared->unit_empty[i], scoring + summing + 1);
   }
-  zk_mbar_init(&shared->kv_full, 1), zk_mbar_init(&shared->kv_empty, computing);
+  zk_mbar_init(&shared->p_full, scoring), zk_mbar_init(&shared->p_empty, summing);
+  zk_mbar_init(&shared->ds_full, scoring), zk_mbar_init(&shared->ds_empty, scoring + summing);
+  zk_mbar_init(&shared->scored, scoring);
+  zk_mbar_init(&shared->kv_full, 1), zk_mbar_init(&shared->kv_empty, scoring);
   zk_mbar_init_done();
 }
 
@@ -37,26 +39,20 @@ static __global__ void __launch_bounds__(ZK_FUSED_THREADS, 1)
   ZK_DYNAMIC_SHARED(zk_fused_shared<D>, shared);
   if (threadIdx.x == 0) make_barriers<D>(shared);
   __syncthreads();
+  const bool answers = threadIdx.x % 32 == 0;
+  zk_fused_unit u;
   if (threadIdx.x < 128) {
     zk_registers_give<24>();
-    const int warp = (int)threadIdx.x / 32;
-    if (warp == 0) zk_fused_copy<D>(f, m, shared);
-    else if (threadIdx.x % 32 == 0) {
-      if (warp == 1) zk_fused_bring_dq<D>(f, shared);
-      else zk_fused_take_dq<D>(f, warp - 2, shared);
-    }
+    if (threadIdx.x < 32) zk_fused_copy<D>(f, m, shared);
+    else if (threadIdx.x == 32) zk_fused_add_dq<D>(f, shared);
+  } else if (threadIdx.x < 256) {
+    zk_registers_take<168>();
+    for (int turn = 0, step = 0; zk_fused_next<D>(f, shared, turn, answers, &u); step += u.num_steps, ++turn)
+      zk_fused_score<D>(f, u, turn, step, shared);
   } else {
-    zk_registers_take<240>();
-    const bool answers = threadIdx.x % 32 == 0;
-    zk_fused_unit u;
-    int turn = 0, step = 0;
-    if (threadIdx.x >= 256) zk_barrier_arrive(4, ZK_FUSED_COMPUTING); // the first turn is warpgroup 1's
-    bool found = zk_fused_next<D>(f, shared, turn, answers, &u);
-    while (found) {
-      zk_fused_compute<D>(f, u, turn, step, shared);
-      step += u.num_steps;
-      found = zk_fused_next<D>(f, shared, ++turn, answers, &u);
-    }
+    zk_registers_take<160>();
+    for (int turn = 0, step = 0; zk_fused_next<D>(f, shared, turn, answers, &u); step += u.num_steps, ++turn)
+      zk_fused_sum_unit<D>(f, u, step, shared);
   }
 }
 
@@ -85,6 +81,40 @@ static __global__ void __launch_bounds__(PREPARE_THREADS)
   float *to = f.lse_delta + tile * (2 * ZK_FUSED_KEYS) + pos % ZK_FUSED_KEYS / ZK_FUSED_ROWS * (2 * ZK_FUSED_ROWS) +
               pos % ZK_FUSED_ROWS;
   to[0] = lse[i], to[ZK_FUSED_ROWS] = delta;
+}
+
+// dq of a step's rows: their sum, as the scoring warpgroup's threads held it.
+template <int D> static __global__ void __launch_bounds__(FINISH_THREADS) finish(zk_fused f) {
+  const int t = (int)threadIdx.x, c = t % 4, step = (int)blockIdx.x % 2, head = (int)blockIdx.y;
+  zk_attn_block b;
+  if (!zk_attn_find(f.at, (int)blockIdx.x / 2, 1, ZK_FUSED_KEYS, false, &b)) return;
+  const int32_t row = b.begin + step * ZK_FUSED_ROWS + t / 32 * 16 + t % 32 / 4;
+  const size_t place = ((size_t)head * (size_t)f.num_tiles * 2 + (size_t)blockIdx.x) * (ZK_FUSED_ROWS * D);
+  const float4 *from = (const float4 *)(f.dq_sums + place) + t;
+  for (int r = 0; r < D / 8; r += 4, from += 4 * FINISH_THREADS) {
+    uint32_t x[2][4]; // of rows `row` and 8 further: columns 8 (r + k) + 2 c and the next
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const float4 z = from[k * FINISH_THREADS];
+      x[0][k] = zk_pack_bf16((z.x + 0.0f) * f.at.scale, (z.y + 0.0f) * f.at.scale);
+      x[1][k] = zk_pack_bf16((z.z + 0.0f) * f.at.scale, (z.w + 0.0f) * f.at.scale);
+    }
+#pragma unroll
+    for (int e = 0; e < 2; ++e) { // four lanes turn their 4 x 4 words: lane c now has columns 8 (r + c) ..
+#pragma unroll
+      for (int bit = 1; bit < 4; bit *= 2) {
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          if (k & bit) continue;
+          const uint32_t got = __shfl_xor_sync(0xffffffffu, c & bit ? x[e][k] : x[e][k | bit], bit);
+          if (c & bit) x[e][k] = got;
+          else x[e][k | bit] = got;
+        }
+      }
+      zk_bf16 *to = f.dq + ((size_t)(b.row_start + row + 8 * e) * (size_t)f.at.num_heads + (size_t)head) * D;
+      if (row + 8 * e < b.num_rows) *(zk_vec16 *)(to + 8 * (r + c)) = {{x[e][0], x[e][1], x[e][2], x[e][3]}};
+    }
+  }
 }
 
 // ---- launch
@@ -145,6 +175,7 @@ static zk_status launch(zk_stream *stream, const zk_attn &a, int32_t num_rows, i
   const int32_t units = num_tiles * a.num_heads, sms = zk_cuda_num_sms(zk_stream_device(stream));
   ZK_LAUNCH((backward<D>), (unsigned)(units < sms ? units : sms), ZK_FUSED_THREADS, sizeof(zk_fused_shared<D>), stream,
             f, m);
+  ZK_LAUNCH((finish<D>), dim3((unsigned)(2 * num_tiles), (unsigned)a.num_heads), FINISH_THREADS, 0, stream, f);
   return ZK_OK;
 }
 

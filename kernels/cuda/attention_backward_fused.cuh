@@ -7,14 +7,17 @@
 // multiprocessors. The counter decides who computes a unit and when, and reaches no bit:
 //   dk, dv   chains over query rows ascending; a part's sum is put away in f32 at each border. A head's sums wait in
 //            global memory; the unit that finds those of all heads of its group there adds them, ascending.
-//   dq       a tile's chain is complete in one step; it is added to the sum of the tiles before it, which lies in
-//            global memory, once a counter of these 64 rows says that all of them are in it. So tiles add in ascending
-//            order. A unit waits for units drawn before it alone, which run or have ended: it cannot wait for ever.
+//   dq       a tile's chain is complete in one step; the copy engine adds it to the sum of the tiles before it, which
+//            lies in global memory, once a counter of these 64 rows says that all of them are in it. So tiles add in
+//            ascending order. A unit waits for units drawn before it alone, which run or have ended: it cannot wait for
+//            ever.
 //
-// Threads of a block: warpgroups 1 and 2 compute, of 64 keys each (attention_backward_compute.cuh). Of warpgroup 0,
-//   warp 0      draws units; copies Q, dO, lse, delta, K and V to shared memory (TMA)
-//   warp 1      waits for dq's order and brings the sums so far
-//   warp 2, 3   take the new sums of warpgroups 1 and 2 away, and count
+// Threads of a block: four warpgroups, whose products are all of 128 columns (D of 128), with which wgmma is as fast as
+// the tensor core.
+//   warpgroup 0   warp 0 draws units and copies Q, dO, lse, delta, K and V to shared memory (TMA); one thread of warp 1
+//                 adds dq
+//   warpgroup 1   scores, their gradients and dq (attention_backward_scores.cuh)
+//   warpgroup 2, 3   dk and dv of 64 keys each (attention_backward_sums.cuh)
 //
 // Sums in global memory lie as the threads hold them: a thread's four neighbouring accumulators are 16 bytes, and a
 // warpgroup's threads lie side by side.
@@ -30,8 +33,9 @@
 
 #define ZK_FUSED_ROWS 64 // query rows of a step
 #define ZK_FUSED_KEYS ZK_ATTN_TILE_BF16
-#define ZK_FUSED_THREADS 384
-#define ZK_FUSED_COMPUTING 256
+#define ZK_FUSED_THREADS 512
+#define ZK_FUSED_SCORE_WARPS 4
+#define ZK_FUSED_SUM_WARPS 8
 static_assert(ZK_FUSED_KEYS == 128, "two warpgroups of 64 keys");
 static_assert(ZK_ATTN_PART % ZK_FUSED_KEYS == 0, "a part ends between steps");
 
@@ -40,10 +44,10 @@ struct zk_fused {
   float c;                     // scale * log2 e
   int32_t num_rows, num_tiles; // of the batch; of the plan, at most
   float *lse_delta;         // [Hq][tile][2 steps][2: lse, delta][ZK_FUSED_ROWS], as rows lie in tiles of their sequence
-  float *dq_sums;           // [Hq][tile][2 steps][2 warpgroups][ZK_FUSED_ROWS * D / 2]
+  float *dq_sums;           // [Hq][tile][2 steps][ZK_FUSED_ROWS * D]
   float *dk_sums, *dv_sums; // [Hq][tile][ZK_FUSED_KEYS * D]
   uint32_t *next;           // units drawn
-  uint32_t *num_added;      // [Hq][tile][2 steps]: tiles in dq_sums, times 2 warpgroups
+  uint32_t *num_added;      // [Hq][tile][2 steps]: tiles in dq_sums
   uint32_t *num_heads_done; // [KV head][tile]: heads of the group in dk_sums and dv_sums
   zk_bf16 *dq, *dk, *dv;
 };
@@ -53,13 +57,14 @@ struct zk_fused {
 template <int D> struct zk_fused_shared {
   zk_bf16 k[D / 64][ZK_FUSED_KEYS * 64], v[D / 64][ZK_FUSED_KEYS * 64];
   zk_bf16 q[2][D / 64][ZK_FUSED_ROWS * 64], dout[2][D / 64][ZK_FUSED_ROWS * 64];
-  zk_bf16 ds[2][ZK_FUSED_KEYS * ZK_FUSED_ROWS]; // [key][row]
-  float dq[2][2][ZK_FUSED_ROWS * D / 2];        // of step, of warpgroup
+  zk_bf16 p[2][ZK_FUSED_ROWS * 64], ds[2][ZK_FUSED_ROWS * 64]; // of 64 keys: [row][key]
+  float dq[2][ZK_FUSED_ROWS * D];
   float lse_delta[2][2 * ZK_FUSED_ROWS];
   uint64_t q_full[2], q_empty[2]; // and lse_delta
   uint64_t dout_full[2], dout_empty[2];
-  uint64_t ds_full[2], ds_empty[2];
-  uint64_t dq_full[2][2], dq_done[2][2], dq_empty[2][2]; // the sum so far, the new one, which has gone
+  uint64_t dq_full[2], dq_empty[2];
+  uint64_t p_full, p_empty, ds_full, ds_empty;
+  uint64_t scored; // the next step's scores are there
   uint64_t kv_full, kv_empty;
   uint64_t unit_full[2], unit_empty[2];
   uint32_t unit[2];

@@ -87,6 +87,12 @@ static __device__ __forceinline__ void zk_tma_store(void *to, const void *from, 
                "r"(bytes)
                : "memory");
 }
+// The same, each f32 added to what lies there.
+static __device__ __forceinline__ void zk_tma_add(float *to, const float *from, uint32_t bytes) {
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to),
+               "r"(zk_shared_address(from)), "r"(bytes)
+               : "memory");
+}
 static __device__ __forceinline__ void zk_tma_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 // Until at most GROUPS of this thread's groups have still to read their shared memory.
 template <int GROUPS> static __device__ __forceinline__ void zk_tma_wait_read() {
