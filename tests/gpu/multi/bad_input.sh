@@ -39,5 +39,5 @@ cd "host$OMPI_COMM_WORLD_RANK" && exec "$@"
 SH
 chmod +x elsewhere.sh
 expect 2 workers 2 ./elsewhere.sh "$ZK" train "$ZK_TMP/tiny.yaml" device=cuda model.path=model run.dir="$ZK_TMP/none"
-refused "rank 1 on " 'model/'
+refused "rank 1 on " 'model: no model.safetensors'
 echo "bad input of several workers: refused as it should be"
