@@ -43,15 +43,47 @@ EOF
 shape smollm2 0.001 "architecture: llama, layers: 30, hidden: 576, heads: 9, kv_heads: 3, head_dim: 64, intermediate: 1536, vocab: 49152, tie: true"
 shape qwen3 0.0003 "architecture: qwen3, layers: 28, hidden: 1024, heads: 16, kv_heads: 8, head_dim: 128, intermediate: 3072, vocab: 151936, tie: true"
 
-for model in smollm2 qwen3; do
-  expect 0 workers "$most" "$ZK" sft $model-warm.yaml device=cuda run.dir=$model-warm
+IFS=, read -ra visible <<<"${CUDA_VISIBLE_DEVICES:-$(seq -s, 0 $((NUM_GPUS - 1)))}"
+# on FIRST NUM COMMAND...: with those of the visible GPUs
+on() {
+  local gpus="${visible[*]:$1:$2}"
+  CUDA_VISIBLE_DEVICES=${gpus// /,} "${@:3}"
+}
+warm() { on "$2" 1 "$ZK" sft "$1-warm.yaml" device=cuda run.dir="$1-warm" 2>"$1-warm.err"; }
+# rl MODEL WORKERS FIRST: 20 steps on so many GPUs from that one on
+rl() { on "$3" "$2" workers "$2" "$ZK" train "$1.yaml" device=cuda run.dir="$1-$2" 2>"$1-$2.err"; }
+# beside "COMMAND" ["COMMAND"]: both at once, on GPUs of their own
+beside() {
+  local command pids=()
+  for command; do
+    $command &
+    pids+=($!)
+  done
+  for command; do
+    wait "${pids[0]}" || { tail -n 5 ./*.err >&2; fail "$command"; }
+    pids=("${pids[@]:1}")
+  done
+}
+beside "warm smollm2 0" "warm qwen3 1"
+if [ "$most" = 4 ]; then
+  beside "rl smollm2 1 0" "rl smollm2 3 1"
+  beside "rl qwen3 1 0" "rl qwen3 3 1"
+  beside "rl smollm2 2 0" "rl qwen3 2 2"
+  beside "rl smollm2 4 0"
+  beside "rl qwen3 4 0"
+else
   for n in $(seq "$most"); do
-    expect 0 workers "$n" "$ZK" train $model.yaml device=cuda run.dir="$model-$n"
-    [ "$n" = 1 ] || tells "$n workers exchange device memory by NCCL"
+    beside "rl smollm2 $n 0"
+    beside "rl qwen3 $n 0"
+  done
+fi
+for model in smollm2 qwen3; do
+  moves "$model-1"
+  for n in $(seq "$most"); do
+    [ "$n" = 1 ] || grep -q "$n workers exchange device memory by NCCL" "$model-$n.err" || fail "$model: $n workers, and no NCCL"
     no_mismatch "$model-$n" "$steps"
     alike "$model-1" "$model-$n" "$model, $n GPUs, $steps steps"
   done
-  moves "$model-1"
 done
 if [ "$most" -gt 2 ]; then # of two numbers there is but one sum
   ZK_FAULT=trainer:add:vendor expect 0 workers "$most" "$ZK_BUILD/zerokl_faulty" train smollm2.yaml device=cuda run.dir=vendor run.steps=2
