@@ -10,7 +10,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../bench/shapes.sh
 . "$here/../bench/shapes.sh"
 cd "$ZK_ROOT"
-most=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ') || zk_die "no GPU here"
+if [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then most=$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c .)
+else most=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ') || zk_die "no GPU here"; fi
 [ -n "${ZK_BUILD:-}" ] || { zk_packages build && zk_build -DZK_CUDA=ON; }
 zerokl=${ZK_BUILD:-build}/zerokl runs=${ZK_RUNS:-runs}/scaling steps=${ZK_STEPS:-3} lines=()
 gpus=${ZK_GPUS:-$(seq "$most" | awk '{ n = $1; while (n % 2 == 0) n /= 2; if (n == 1) print $1 }')} # 1, 2, 4, 8
@@ -28,7 +29,7 @@ device: cuda
 run: {name: scaling}
 model: {init: {$(qwen3_init 0.6B), rope_theta: 1000000}}
 task: {name: jsonl, path: $runs/data.jsonl, grader: number, heldout: 8}
-sft: {batch: 64}
+sft: {batch: 32}
 rollout: {prompts_per_step: 128, samples_per_prompt: 8, max_new_tokens: 512, ignore_eos: true, max_batch: 512, prefill_chunk: 4096}
 trainer: {grad_leaves: 8, microbatch_tokens: 16384}
 optimizer: {lr: 1.0e-6, grad_clip: 1.0}
@@ -36,10 +37,10 @@ checkpoint: {write: false}
 eval: {every: 0}
 log: {progress: false}
 END
-zk_mpirun "$most" "$zerokl" sft "$runs/run.yaml" run.dir="$runs/warm" run.steps=40 optimizer.lr=3.0e-4 optimizer.warmup_steps=5 \
+zk_mpirun "$most" "$zerokl" sft "$runs/run.yaml" run.dir="$runs/warm" run.steps=24 optimizer.lr=3.0e-4 optimizer.warmup_steps=4 \
   checkpoint.write=true checkpoint.every=0
 for n in $gpus; do
-  zk_mpirun "$n" "$zerokl" train "$runs/run.yaml" model.path="$runs/warm/checkpoints/step_000040" run.dir="$runs/$n" run.steps="$steps" "$@"
+  zk_mpirun "$n" "$zerokl" train "$runs/run.yaml" model.path="$runs/warm/checkpoints/step_000024" run.dir="$runs/$n" run.steps="$steps" "$@"
   lines+=("$n:$runs/$n/metrics.jsonl")
   same=(cmp "$runs/${lines[0]%%:*}/trajectories/step_$(printf %06d "$steps").h5" "$runs/$n/trajectories/step_$(printf %06d "$steps").h5")
   "${same[@]}" || zk_die "$n GPUs sample other tokens"
