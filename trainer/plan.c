@@ -51,12 +51,23 @@ static size_t sampler_bytes(const zk_config *c, const zk_policy *p) {
 static size_t slack_bytes(bool is_gpu, size_t available) { return !is_gpu ? 0 : available / 16 < GPU_SLACK ? available / 16 : GPU_SLACK; }
 static size_t link_bytes(bool is_gpu, zk_plan_kind kind, int num_ranks) { return is_gpu && kind == ZK_PLAN_TRAIN && num_ranks > 1 ? LINK_BYTES : 0; }
 
-// Whether a cache of `room` bytes, beside training, would be too small: it would not hold max_batch sequences of usual length.
-static bool takes_turns(const zk_config *c, const zk_policy *p, const zk_engine_options *options, bool is_gpu, size_t room) {
-  if (c->trainer.turns != ZK_CONFIG_TURNS_AUTO) return c->trainer.turns == ZK_CONFIG_TURNS_ALWAYS;
+// A cache for max_batch sequences of usual length.
+static size_t usual_cache_bytes(const zk_policy *p, const zk_engine_options *options) {
   zk_engine_options o = *options;
   o.takes_rest = false, o.kv_room = SIZE_MAX;
-  return is_gpu && zk_engine_kv_bytes(p, &o) > room;
+  return zk_engine_kv_bytes(p, &o);
+}
+
+// Whether a cache of `room` bytes, beside training, would be too small.
+static bool takes_turns(const zk_config *c, const zk_policy *p, const zk_engine_options *options, bool is_gpu, size_t room) {
+  if (c->trainer.turns != ZK_CONFIG_TURNS_AUTO) return c->trainer.turns == ZK_CONFIG_TURNS_ALWAYS;
+  return is_gpu && usual_cache_bytes(p, options) > room;
+}
+
+// In turns a cache takes no more than sequences of twice the usual length: what it has, training gives back and takes again in every step.
+static size_t room_in_turns(const zk_policy *p, const zk_engine_options *options, size_t room) {
+  const size_t enough = 2 * usual_cache_bytes(p, options);
+  return enough < room ? enough : room;
 }
 
 // ---- what is free when the engine is opened ---------------------------------------------------------------------------
@@ -93,6 +104,7 @@ zk_status zk_plan_engine_options(const zk_session *s, zk_plan_kind kind, bool in
   out->takes_rest = r.is_gpu;
   // On a CPU what is free is an estimate, and so is what training takes: half of it is the cache's at most.
   out->kv_room = r.is_gpu ? less(r.share, r.sampling + (in_turns ? 0 : r.training)) : r.share / 2;
+  if (in_turns) out->kv_room = room_in_turns(&s->policy, out, out->kv_room);
   return zk_comm_barrier(s->comm); // workers that share a device have all looked before one takes its share
 }
 
@@ -145,7 +157,7 @@ void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int
   add(out, ZK_PLAN_ALWAYS, "scratch of operations, slack", slack_bytes(takes_rest, available), false, "use a GPU with more memory");
   size_t rest = less(available, bytes_needed(out, true));
   out->in_turns = kind == ZK_PLAN_TRAIN && takes_turns(c, p, &o, takes_rest, rest);
-  if (out->in_turns) rest = less(available, phase_bytes(out, ZK_PLAN_ALWAYS, true));
+  if (out->in_turns) rest = room_in_turns(p, &o, less(available, phase_bytes(out, ZK_PLAN_ALWAYS, true)));
   o.kv_room = takes_rest ? rest : available / 2;
   add(out, ZK_PLAN_SAMPLING, "KV cache", zk_engine_kv_bytes(p, &o), false, "lower rollout.kv_bytes, rollout.max_batch or rollout.max_new_tokens");
   out->total = bytes_needed(out, true);

@@ -70,12 +70,12 @@ static void an_8b_model_trains_on_four_in_turns(void **state) {
   zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, gpu, true, &plan);
   OK(zk_plan_fits(&plan, true, "a GPU"));
   assert_true(plan.in_turns && plan.total <= gpu);
-  assert_true(row_of(&plan, "gradients (tree") == 8 * n);                    // the subtree so far, and the leaf that comes
-  assert_true(row_of(&plan, "KV cache") > row_of(&plan, "gradients (tree")); // both have the room, one after the other
+  assert_true(row_of(&plan, "gradients (tree") == 8 * n); // the subtree so far, and the leaf that comes
   assert_true(row_of(&plan, "gradient exchange") <= (size_t)1 << 30);
+  const size_t cache = row_of(&plan, "KV cache"); // for sequences of twice the usual length
   p.config.trainer.turns = ZK_CONFIG_TURNS_NEVER;
   zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, gpu, true, &plan);
-  assert_true(!plan.in_turns && row_of(&plan, "KV cache") < 10 * GB);
+  assert_true(!plan.in_turns && row_of(&plan, "KV cache") < cache / 2 && cache > 28 * GB);
   // With one leaf a GPU there is room for both.
   p.config.trainer.turns = ZK_CONFIG_TURNS_AUTO, p.config.trainer.grad_leaves = 4;
   zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, gpu, true, &plan);
