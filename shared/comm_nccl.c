@@ -183,16 +183,19 @@ static zk_status nccl_join(zk_comm_device *l, zk_stream *stream, int slot) {
   return ZK_OK;
 }
 
-// Shards of one size are NCCL's own all-gather; of several, a broadcast each.
+// Shards of one size are NCCL's own all-gather; of several, each rank sends its own to every other, the neighbour first.
 static ncclResult_t queue_gather(nccl_state *s, int size, int rank, char *data, const int64_t *starts, size_t element_bytes) {
-  const size_t bytes = (size_t)(starts[1] - starts[0]) * element_bytes;
   bool even = true;
-  for (int r = 0; r < size; r++) even = even && (size_t)(starts[r + 1] - starts[r]) * element_bytes == bytes;
-  if (even) return ncclAllGather(data + (size_t)rank * bytes, data, bytes, ncclUint8, s->comm, s->stream);
+  for (int r = 0; r < size; r++) even = even && starts[r + 1] - starts[r] == starts[1] - starts[0];
+  char *own = data + (size_t)starts[rank] * element_bytes;
+  const size_t own_bytes = (size_t)(starts[rank + 1] - starts[rank]) * element_bytes;
+  if (even) return ncclAllGather(own, data, own_bytes, ncclUint8, s->comm, s->stream);
   ncclResult_t first = ncclGroupStart();
-  for (int r = 0; r < size; r++) {
-    char *shard = data + (size_t)starts[r] * element_bytes;
-    note(&first, ncclBroadcast(shard, shard, (size_t)(starts[r + 1] - starts[r]) * element_bytes, ncclUint8, r, s->comm, s->stream));
+  for (int step = 1; step < size; step++) {
+    const int to = (rank + step) % size, from = (rank + size - step) % size;
+    const size_t bytes = (size_t)(starts[from + 1] - starts[from]) * element_bytes;
+    if (own_bytes > 0) note(&first, ncclSend(own, own_bytes, ncclUint8, to, s->comm, s->stream));
+    if (bytes > 0) note(&first, ncclRecv(data + (size_t)starts[from] * element_bytes, bytes, ncclUint8, from, s->comm, s->stream));
   }
   note(&first, ncclGroupEnd());
   return first;
