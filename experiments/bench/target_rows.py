@@ -65,11 +65,14 @@ def verdict(ratio, must, goal):
     return "goal" if ratio >= goal else "must" if ratio >= must else "MISSES"
 
 
+RIVALS = (("attention", "cuDNN"), ("train ", "vendor"), ("ordered", "NCCL"))  # where there is no time of theirs
+
+
 def bench_row(target, rows):
     section, operation, shape, kind, must, goal = target
     row = next((row for (group, text), row in rows.items() if group == operation and (text == shape or shape.endswith(" ") and text.startswith(shape))), {})
     ratio = row.get("floor" if kind in ("floor", "mfu") else "x_" + kind)
-    against = {"floor": "floor", "mfu": f"MFU: {PEAK_FLOPS / 1e12:.0f} TFLOP/s", "rival": row.get("rival") or ("cuDNN" if "attention" in operation else "cuBLAS"), "second": "Lt, no split-K"}[kind]
+    against = {"floor": "floor", "mfu": f"MFU: {PEAK_FLOPS / 1e12:.0f} TFLOP/s", "rival": row.get("rival") or next((rival for part, rival in RIVALS if part in operation), "cuBLAS"), "second": "Lt, no split-K"}[kind]
     us = f"{row['us']:.1f} us" if row else ""
     theirs = f"{row['us'] * row['floor']:.1f} us" if row and kind in ("floor", "mfu") else f"{row[kind + '_us']:.1f} us" if ratio else ""
     return {"section": section, "what": f"{operation}, {row.get('shape', shape)}", "ours": us, "against": f"{against} {theirs}".strip(), "ratio": ratio,

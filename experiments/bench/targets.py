@@ -24,6 +24,7 @@ from workload import LOADS  # noqa: E402
 OUT = pathlib.Path(os.environ.get("ZK_RUNS", HERE.parent.parent / "runs")).resolve() / "bench/targets"
 KERNELS = ("linear", "linear_parts", "linear_norm", "lmhead", "attention", "rows", "rope_cache", "rope_attention")
 BENCH = ("zerokl", "bench", "--device", "cuda", "--json")
+MPIRUN = ("mpirun", "-n", "4", "--bind-to", "none")
 
 
 def generation(shape, load, numerics, *settings):
@@ -49,10 +50,10 @@ PIECES = {
     "train-4B": (60, training("4B"), None),
     "train-torch": (120, ("rival_train", "--shapes", "0.6B,1.7B"), None),
     "train-torch4B": (90, ("rival_train", "--shapes", "4B", "--microbatch", "2"), None),
-    "train-kernels": (60, (*BENCH, str(OUT / "train-kernels.json"), "attention_backward", "lmhead_loss"), None),
+    "train-kernels": (60, (*BENCH, str(OUT / "train-kernels.json"), "attention_backward", "lmhead_loss", "rows_backward"), None),
     "train-cudnn": (30, ("torch_rivals", "backward"), None),
-    "train-workers": (60, ("mpirun", "-n", "4", *BENCH, str(OUT / "train-workers.json"), "workers"), None),
-    "train-8B": (90, ("mpirun", "-n", "4", *training("8B")), None),
+    "train-workers": (60, (*MPIRUN, *BENCH, str(OUT / "train-workers.json"), "workers"), None),
+    "train-8B": (90, (*MPIRUN, *training("8B")), None),
     "0.6B-bf16": (40, generation("0.6B", "shared", "bf16"), ("0.6B", "shared", "bf16")),
     "0.6B-vendor": (40, generation("0.6B", "shared", "vendor"), ("0.6B", "shared", "vendor")),
     "0.6B-chunks": (40, generation("0.6B", "shared", "bf16", "rollout.prefill_chunk=128"), ("0.6B", "chunks", "bf16")),
@@ -188,6 +189,8 @@ def main():
     args = parser.parse_args()
     build = pathlib.Path(os.environ.get("ZK_BUILD", HERE.parent.parent / "build")).resolve()
     os.environ["ZK_BUILD"] = str(build)
+    if os.geteuid() == 0:  # mpirun asks for leave
+        os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # by way of what is to be tidied up
     OUT.mkdir(parents=True, exist_ok=True)
     zerokl = str(build / "zerokl")
