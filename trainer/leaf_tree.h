@@ -21,7 +21,8 @@ zk_status zk_leaf_tree_open(zk_device *device, zk_comm_device *link, const zk_st
 void zk_leaf_tree_close(zk_leaf_tree *tree);
 size_t zk_leaf_tree_bytes(int64_t num_elements, int32_t num_leaves, int num_ranks); // the most it will allocate, splits as zk_leaf_split's
 
-// Empties the tree for a new sum, into shard (device, [own shard's elements]; of one rank, all: its first leaf is computed there). leaf_starts [num_ranks + 1] says whose leaves are whose; it is copied.
+// Empties the tree for a new sum, into shard (device, [own shard's elements]; of one rank, all: its first leaf is computed there). leaf_starts
+// [num_ranks + 1] says whose leaves are whose; it is copied.
 void zk_leaf_tree_begin(zk_leaf_tree *tree, const int32_t *leaf_starts, float *shard);
 // A buffer [num_elements] for this rank's next leaf, ascending; it stays the tree's. The leaf is computed on `stream`.
 zk_status zk_leaf_tree_leaf(zk_leaf_tree *tree, zk_stream *stream, float **out);

@@ -41,7 +41,7 @@ optimizer: {lr: 0.00002, grad_clip: 1.0}
 EOF
 }
 shape smollm2 0.001 "architecture: llama, layers: 30, hidden: 576, heads: 9, kv_heads: 3, head_dim: 64, intermediate: 1536, vocab: 49152, tie: true"
-shape qwen3 0.0003 "architecture: qwen3, layers: 28, hidden: 1024, heads: 16, kv_heads: 8, head_dim: 128, intermediate: 3072, vocab: 151936, tie: true"
+shape qwen3 0.0005 "architecture: qwen3, layers: 28, hidden: 1024, heads: 16, kv_heads: 8, head_dim: 128, intermediate: 3072, vocab: 151936, tie: true"
 
 IFS=, read -ra visible <<<"${CUDA_VISIBLE_DEVICES:-$(seq -s, 0 $((NUM_GPUS - 1)))}"
 # on FIRST NUM COMMAND...: with those of the visible GPUs
