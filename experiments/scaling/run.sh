@@ -32,7 +32,7 @@ task: {name: jsonl, path: $runs/data.jsonl, grader: number, heldout: 8}
 sft: {batch: 32}
 rollout: {prompts_per_step: 128, samples_per_prompt: 8, max_new_tokens: 512, ignore_eos: true, max_batch: 512, prefill_chunk: 4096}
 trainer: {grad_leaves: 8, microbatch_tokens: 16384}
-optimizer: {lr: 1.0e-6, grad_clip: 1.0}
+optimizer: {lr: 1.0e-5, weight_decay: 0.1, grad_clip: 1.0}
 checkpoint: {write: false}
 eval: {every: 0}
 log: {progress: false}
