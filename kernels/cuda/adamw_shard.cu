@@ -5,13 +5,11 @@
 // mixed once.
 #include "kernels/adamw_shard.h"
 
-#include <string.h>
-
 #include "kernels/cuda/adamw_math.cuh"
-#include "kernels/cuda/values.cuh"
+#include "kernels/cuda/pack.cuh"
 #include "kernels/hash.h"
 
-enum { N = 4, THREADS = 256, TILE = N * THREADS, BLOCKS_A_SM = 4, SUMS = 4, MAX_FIXED = 8192 };
+enum { N = 4, THREADS = 256, TILE = N * THREADS, BLOCKS_A_SM = 4, MAX_FIXED = 8192 };
 
 typedef struct {
   zk_adamw_params q;
@@ -45,47 +43,83 @@ static __device__ __forceinline__ uint64_t mixed(uint64_t index) { return zk_mix
 static __device__ __forceinline__ uint32_t bits_of(const float *, float x) { return zk_float_bits(x); }
 static __device__ __forceinline__ uint32_t bits_of(const zk_bf16 *, float x) { return zk_float_to_bf16(x).bits; }
 
-template <typename T> __global__ void __launch_bounds__(THREADS, BLOCKS_A_SM) adamw_shard_kernel(shard s) {
-  T *working = (T *)s.working;
+// A thread's elements.
+struct group {
+  float w[N], m[N], v[N], grad[N];
+};
+struct hashes {
+  unsigned long long working, state;
+};
+
+// Adds an element's hashes, from its index in the shard on.
+template <typename T>
+static __device__ __forceinline__ void hash_element(const shard &s, int64_t i, const group &g, int j, hashes &sum) {
+  const uint64_t index = (uint64_t)(s.first + i + j), own = mixed(index);
+  sum.working += zk_mix64_step(own + bits_of((const T *)NULL, g.w[j]));
+  sum.state += zk_mix64_step(own + zk_float_bits(g.w[j])) + zk_mix64_step(mixed(index + (uint64_t)s.total) + zk_float_bits(g.m[j])) +
+               zk_mix64_step(mixed(index + 2 * (uint64_t)s.total) + zk_float_bits(g.v[j]));
+}
+
+static __device__ __forceinline__ void load(const float *p, float (&x)[N]) {
+  const float4 v = *(const float4 *)p;
+  x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
+}
+static __device__ __forceinline__ void store(float *p, const float (&x)[N]) { *(float4 *)p = make_float4(x[0], x[1], x[2], x[3]); }
+static __device__ __forceinline__ void store(zk_bf16 *p, const float (&x)[N]) {
+  *(zk_words<2> *)p = {zk_pack_bf16(x[0], x[1]), zk_pack_bf16(x[2], x[3])};
+}
+
+// A group of a whole tile in which weight decay applies to all.
+template <typename T> static __device__ __forceinline__ void step_group(const shard &s, int64_t i, hashes &sum) {
+  group g;
+  load(s.master + i, g.w), load(s.m + i, g.m), load(s.v + i, g.v), load(s.grad + i, g.grad);
+#pragma unroll
+  for (int j = 0; j < N; j++) zk_adamw_element(s.q, s.q.decay, g.grad[j], g.w[j], g.m[j], g.v[j]);
+  store(s.master + i, g.w), store(s.m + i, g.m), store(s.v + i, g.v), store((T *)s.working + i, g.w);
+#pragma unroll
+  for (int j = 0; j < N; j++) hash_element<T>(s, i, g, j, sum);
+}
+
+// Any other group, element by element; `range` is the first that may have one of them.
+template <typename T> static __device__ void step_elements(const shard &s, int64_t i, int32_t range, hashes &sum) {
+  for (int j = 0; j < N && i + j < s.count; j++) {
+    const int64_t at = i + j;
+    group g;
+    g.w[0] = s.master[at], g.m[0] = s.m[at], g.v[0] = s.v[at];
+    zk_adamw_element(s.q, is_fixed(s, range, s.first + at) ? 1.0f : s.q.decay, s.grad[at], g.w[0], g.m[0], g.v[0]);
+    s.master[at] = g.w[0], s.m[at] = g.m[0], s.v[at] = g.v[0];
+    zk_store((T *)s.working, at, g.w[0]);
+    hash_element<T>(s, at, g, 0, sum);
+  }
+}
+
+template <typename T> __global__ void __launch_bounds__(THREADS, BLOCKS_A_SM) adamw_shard_kernel(const __grid_constant__ shard s) {
   const int64_t tiles = zk_ceil_div(s.count, TILE), begin = (int64_t)blockIdx.x * s.tiles_a_block,
                 end = begin + s.tiles_a_block < tiles ? begin + s.tiles_a_block : tiles;
-  unsigned long long of_working = 0, of_state = 0;
+  hashes sum = {0, 0};
   int32_t range = range_from(s, s.first + begin * TILE);
+  int64_t next_fixed = range < s.num_fixed ? s.fixed[range].first : INT64_MAX; // no element before it is without weight decay
   for (int64_t tile = begin; tile < end; tile++) {
-    const int64_t i = tile * TILE + (int64_t)threadIdx.x * N, at = s.first + i;
-    while (range < s.num_fixed && s.fixed[range].end <= s.first + tile * TILE) range++;
-    const bool meets = range < s.num_fixed && s.fixed[range].first < s.first + (tile + 1) * TILE;
-    if (i >= s.count) break;
-    zk_values<N> w = zk_load_values<N>(s.master, i, s.count), m = zk_load_values<N>(s.m, i, s.count);
-    zk_values<N> v = zk_load_values<N>(s.v, i, s.count);
-    const zk_values<N> grad = zk_load_values<N>(s.grad, i, s.count);
-#pragma unroll
-    for (int j = 0; j < N; j++)
-      zk_adamw_element(s.q, meets && is_fixed(s, range, at + j) ? 1.0f : s.q.decay, grad.at[j], w.at[j], m.at[j], v.at[j]);
-    zk_store_values(s.m, i, s.count, m);
-    zk_store_values(s.v, i, s.count, v);
-    zk_store_values(s.master, i, s.count, w);
-    zk_store_values(working, i, s.count, w);
-#pragma unroll
-    for (int j = 0; j < N; j++) {
-      if (i + j >= s.count) break;
-      const uint64_t index = (uint64_t)(at + j), own = mixed(index);
-      of_working += zk_mix64_step(own + bits_of(working, w.at[j]));
-      of_state += zk_mix64_step(own + zk_float_bits(w.at[j]));
-      of_state += zk_mix64_step(mixed(index + (uint64_t)s.total) + zk_float_bits(m.at[j]));
-      of_state += zk_mix64_step(mixed(index + 2 * (uint64_t)s.total) + zk_float_bits(v.at[j]));
+    const int64_t i = tile * TILE + (int64_t)threadIdx.x * N, last = s.first + (tile + 1) * TILE;
+    if (last <= next_fixed && (tile + 1) * TILE <= s.count) {
+      step_group<T>(s, i, sum);
+    } else {
+      step_elements<T>(s, i, range, sum);
+      while (range < s.num_fixed && s.fixed[range].end <= last) range++;
+      next_fixed = range < s.num_fixed ? s.fixed[range].first : INT64_MAX;
     }
   }
   for (int away = 16; away >= 1; away /= 2) {
-    of_working += __shfl_xor_sync(0xffffffffu, of_working, away);
-    of_state += __shfl_xor_sync(0xffffffffu, of_state, away);
+    sum.working += __shfl_xor_sync(0xffffffffu, sum.working, away);
+    sum.state += __shfl_xor_sync(0xffffffffu, sum.state, away);
   }
-  if (threadIdx.x % 32 == 0) atomicAdd(s.sums, of_working), atomicAdd(s.sums + 1, of_state);
+  if (threadIdx.x % 32 == 0) atomicAdd(s.sums, sum.working), atomicAdd(s.sums + 1, sum.state);
 }
 
 zk_status zk_cuda_adamw_shard_fused(zk_stream *stream, const zk_adamw_params *params, const zk_adamw_shard_desc *d, zk_adamw_hashes *hashes,
                                     bool *done) {
-  *done = d->num_fixed <= MAX_FIXED;
+  *done = d->num_fixed <= MAX_FIXED && ((uintptr_t)d->master | (uintptr_t)d->m | (uintptr_t)d->v | (uintptr_t)d->grad) % 16 == 0 &&
+          (uintptr_t)d->working % (4 * zk_numerics_bytes(d->numerics)) == 0;
   if (!*done) return ZK_OK;
   const size_t sums_bytes = 64, fixed_bytes = (size_t)d->num_fixed * sizeof *d->fixed;
   char *scratch;
