@@ -1,15 +1,16 @@
 // RoPE and head norms backwards in bf16, in one pass over the gradients of q and k, which go through registers only.
 //
-// A row is a head of a token. A warp walks a block of 64 rows of a chunk, row after row: thread t has columns 2 t and 2 t + 1 of the
-// head's first half and their partners in the second, so that it turns them alone and its share of the
-// weights' gradient is a chain of its own. The warps of a block have neighbouring blocks of rows (block_sums.cuh).
+// A row is a head of a token. Half a warp walks a block of 64 rows of a chunk, row after row: its thread t has columns 4 t .. 4 t + 3 of the
+// head's first half and their partners in the second, so that it turns them alone and its share of the weights' gradient is a chain of
+// its own. A block of threads has neighbouring blocks of rows (block_sums.cuh).
 #include "kernels/backend.h"
 #include "kernels/cuda/arrivals.h"
 #include "kernels/cuda/block_sums.cuh"
-#include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/rope_rows.cuh"
 #include "kernels/rope_cache.h"
 
-enum { DIM = 128, HALF = DIM / 2, WARPS = 8, THREADS = 32 * WARPS, GROUP = WARPS * ZK_GRAD_BLOCK_ROWS, AHEAD = 4 };
+enum { DIM = 128, HALF = DIM / 2, PIECE = 4, ROW_THREADS = HALF / PIECE, THREADS = 256, BLOCKS = THREADS / ROW_THREADS, AHEAD = 4 };
+enum { GROUP = BLOCKS * ZK_GRAD_BLOCK_ROWS };
 
 // Of q or of k.
 typedef struct {
@@ -27,97 +28,137 @@ typedef struct {
   const float *cos_table, *sin_table;
 } args;
 
-static __device__ __forceinline__ zk_sum_pair widen(uint32_t word) { return {zk_low_bf16(word), zk_high_bf16(word)}; }
-static __device__ __forceinline__ zk_sum_pair load_pair(const float *p) {
-  const float2 pair = *(const float2 *)p;
-  return {pair.x, pair.y};
+// A thread's columns of a row, as they are stored and widened: of the first half, then of the second.
+struct piece {
+  zk_words<PIECE / 2> half[2];
+};
+struct columns {
+  float at[2][PIECE];
+};
+static __device__ __forceinline__ piece load_piece(const zk_bf16 *p) {
+  return {{*(const zk_words<PIECE / 2> *)p, *(const zk_words<PIECE / 2> *)(p + HALF)}};
 }
-
-// The sum of 128 lanes (lanes.cuh), of which a thread has 2 t, 2 t + 1, and those 64 further.
-static __device__ __forceinline__ float lanes_sum(zk_sum_pair low, zk_sum_pair high) {
-  const zk_sum_pair sum = zk_sum_add(low, high);
-  const bool upper = threadIdx.x & 16;
-  float mine = (upper ? sum.high : sum.low) + __shfl_xor_sync(0xffffffffu, upper ? sum.low : sum.high, 16);
-  for (int away = 8; away > 0; away /= 2) mine = mine + __shfl_xor_sync(0xffffffffu, mine, away);
-  return mine + __shfl_xor_sync(0xffffffffu, mine, 16);
-}
-
-// One row: dy and x as stored, from the gradient after RoPE to the one before the norm; adds to the weights' gradient.
-static __device__ __forceinline__ void walk_row(uint32_t (&d)[2], const uint32_t (&x)[2], float scale, zk_sum_pair cosine, zk_sum_pair sine,
-                                                const zk_sum_pair (&w)[2], zk_sum_pair (&dw)[2]) {
-  const zk_sum_pair a = widen(d[0]), b = widen(d[1]), v[2] = {widen(x[0]), widen(x[1])};
-  const zk_sum_pair turned[2] = {
-      widen(zk_pack_bf16(fmaf(-b.low, -sine.low, a.low * cosine.low), fmaf(-b.high, -sine.high, a.high * cosine.high))),
-      widen(zk_pack_bf16(fmaf(a.low, -sine.low, b.low * cosine.low), fmaf(a.high, -sine.high, b.high * cosine.high)))};
-  zk_sum_pair lane[2], dyw[2];
-#pragma unroll
-  for (int h = 0; h < 2; h++) {
-    dw[h] = {fmaf(turned[h].low, v[h].low * scale, dw[h].low), fmaf(turned[h].high, v[h].high * scale, dw[h].high)};
-    dyw[h] = {turned[h].low * w[h].low, turned[h].high * w[h].high};
-    lane[h] = {fmaf(dyw[h].low, v[h].low, 0.0f), fmaf(dyw[h].high, v[h].high, 0.0f)};
-  }
-  const float k = (((lanes_sum(lane[0], lane[1]) * scale) * scale) * scale) / (float)DIM;
+static __device__ __forceinline__ columns widen(const piece &p) {
+  columns c;
 #pragma unroll
   for (int h = 0; h < 2; h++)
-    d[h] = zk_pack_bf16(fmaf(-k, v[h].low, dyw[h].low * scale), fmaf(-k, v[h].high, dyw[h].high * scale));
+#pragma unroll
+    for (int i = 0; i < PIECE; i += 2) c.at[h][i] = zk_low_bf16(p.half[h].w[i / 2]), c.at[h][i + 1] = zk_high_bf16(p.half[h].w[i / 2]);
+  return c;
+}
+static __device__ __forceinline__ piece narrow(const columns &c) {
+  piece p;
+#pragma unroll
+  for (int h = 0; h < 2; h++)
+#pragma unroll
+    for (int i = 0; i < PIECE; i += 2) p.half[h].w[i / 2] = zk_pack_bf16(c.at[h][i], c.at[h][i + 1]);
+  return p;
 }
 
-// This warp's block of rows; the sums of its columns.
-static __device__ __forceinline__ void walk_block(const args &args, const side &s, int64_t row, int count, zk_sum_pair (&dw)[2]) {
-  const int column = (int)threadIdx.x % 32 * 2;
-  const zk_sum_pair w[2] = {widen(*(const uint32_t *)(s.weight + column)), widen(*(const uint32_t *)(s.weight + HALF + column))};
-  int64_t token = row / s.heads, angles_of = -1;
+// The sum of 128 lanes (lanes.cuh), of which a thread has those of its columns. All threads of a warp call it.
+static __device__ __forceinline__ float lanes_sum(const columns &lane) {
+  float four[4], two[2], one[1];
+#pragma unroll
+  for (int i = 0; i < PIECE; i++) four[i] = lane.at[0][i] + lane.at[1][i];
+  zk_halve_and_share(four, two, 8);
+  zk_halve_and_share(two, one, 4);
+  float sum = one[0];
+  sum = sum + __shfl_xor_sync(0xffffffffu, sum, 2), sum = sum + __shfl_xor_sync(0xffffffffu, sum, 1);
+  sum = sum + __shfl_xor_sync(0xffffffffu, sum, 8), sum = sum + __shfl_xor_sync(0xffffffffu, sum, 4);
+  return sum;
+}
+
+struct angles {
+  float cosine[PIECE], sine[PIECE];
+};
+
+// One row, from the gradient after RoPE to the one before the norm; adds to the weights' gradient.
+static __device__ __forceinline__ piece walk_row(const piece &dy, const piece &x, float scale, const angles &angle, const columns &w, columns &dw) {
+  const columns d = widen(dy), v = widen(x);
+  columns turned, lane;
+#pragma unroll
+  for (int i = 0; i < PIECE; i++) {
+    const float a = d.at[0][i], b = d.at[1][i], sine = -angle.sine[i];
+    turned.at[0][i] = fmaf(-b, sine, a * angle.cosine[i]);
+    turned.at[1][i] = fmaf(a, sine, b * angle.cosine[i]);
+  }
+  turned = widen(narrow(turned));
+#pragma unroll
+  for (int h = 0; h < 2; h++)
+#pragma unroll
+    for (int i = 0; i < PIECE; i++) {
+      dw.at[h][i] = fmaf(turned.at[h][i], v.at[h][i] * scale, dw.at[h][i]);
+      turned.at[h][i] = turned.at[h][i] * w.at[h][i];
+      lane.at[h][i] = fmaf(turned.at[h][i], v.at[h][i], 0.0f);
+    }
+  const float k = (((lanes_sum(lane) * scale) * scale) * scale) / (float)DIM;
+#pragma unroll
+  for (int h = 0; h < 2; h++)
+#pragma unroll
+    for (int i = 0; i < PIECE; i++) lane.at[h][i] = fmaf(-k, v.at[h][i], turned.at[h][i] * scale);
+  return narrow(lane);
+}
+
+// A half warp's block of `count` rows, which may be 0; the sums of its columns. The halves of a warp go on together.
+static __device__ __forceinline__ void walk_block(const args &args, const side &s, int64_t row, int count, columns &dw) {
+  const int column = (int)threadIdx.x % ROW_THREADS * PIECE;
+  const columns w = widen(load_piece(s.weight + column));
+  const int most = max(count, __shfl_xor_sync(0xffffffffu, count, ROW_THREADS));
+  int64_t token = row / s.heads, angle_of = -1;
   int32_t head = (int32_t)(row % s.heads);
-  zk_sum_pair cosine = {}, sine = {};
-  for (int i = 0; i < count; i += AHEAD) {
-    uint32_t d[AHEAD][2], x[AHEAD][2];
+  angles angle = {};
+  for (int i = 0; i < most; i += AHEAD) {
+    piece d[AHEAD], x[AHEAD];
     float scale[AHEAD];
 #pragma unroll
-    for (int j = 0; j < AHEAD; j++)
+    for (int j = 0; j < AHEAD; j++) {
+      d[j] = x[j] = {}, scale[j] = 0.0f;
       if (i + j < count) {
         const int64_t at = (row + i + j) * DIM + column;
-        d[j][0] = *(const uint32_t *)(s.d + at), d[j][1] = *(const uint32_t *)(s.d + at + HALF);
-        x[j][0] = *(const uint32_t *)(s.x + at), x[j][1] = *(const uint32_t *)(s.x + at + HALF);
-        scale[j] = s.rstd[row + i + j];
+        d[j] = load_piece(s.d + at), x[j] = load_piece(s.x + at), scale[j] = s.rstd[row + i + j];
       }
+    }
 #pragma unroll
-    for (int j = 0; j < AHEAD; j++)
-      if (i + j < count) {
-        if (angles_of != token) {
-          const int64_t angle = (int64_t)args.positions[token] * HALF + column;
-          cosine = load_pair(args.cos_table + angle), sine = load_pair(args.sin_table + angle), angles_of = token;
-        }
-        walk_row(d[j], x[j], scale[j], cosine, sine, w, dw);
-        const int64_t at = (row + i + j) * DIM + column;
-        *(uint32_t *)(s.d + at) = d[j][0], *(uint32_t *)(s.d + at + HALF) = d[j][1];
-        if (++head == s.heads) head = 0, token++;
+    for (int j = 0; j < AHEAD; j++) {
+      const bool there = i + j < count;
+      if (there && angle_of != token) {
+        const int64_t first = (int64_t)args.positions[token] * HALF + column;
+        const float4 cosine = *(const float4 *)(args.cos_table + first), sine = *(const float4 *)(args.sin_table + first);
+        angle = {{cosine.x, cosine.y, cosine.z, cosine.w}, {sine.x, sine.y, sine.z, sine.w}}, angle_of = token;
       }
+      columns sums = dw;
+      const piece dx = walk_row(d[j], x[j], scale[j], angle, w, sums);
+      if (!there) continue; // its threads took part in the warp's shuffles
+      dw = sums;
+      zk_bf16 *to = s.d + (row + i + j) * DIM + column;
+      *(zk_words<PIECE / 2> *)to = dx.half[0], *(zk_words<PIECE / 2> *)(to + HALF) = dx.half[1];
+      if (++head == s.heads) head = 0, token++;
+    }
   }
 }
 
-static __global__ void __launch_bounds__(THREADS) rope_norm_backward_kernel(const __grid_constant__ args args) {
-  __shared__ zk_sum_pair block_sum[WARPS][2][32];
+static __global__ void __launch_bounds__(THREADS, 3) rope_norm_backward_kernel(const __grid_constant__ args args) {
+  __shared__ float block_sum[BLOCKS][DIM];
   const int32_t of_q = args.sides[0].groups.first_group[args.sides[0].groups.num_chunks];
   const bool is_q = (int32_t)blockIdx.x < of_q;
   const side &s = args.sides[is_q ? 0 : 1];
   const int32_t group = (int32_t)blockIdx.x - (is_q ? 0 : of_q), c = zk_chunk_of_group(s.groups, group);
-  const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
+  const int thread = (int)threadIdx.x, block = thread / ROW_THREADS;
   const int64_t first = s.groups.first_row[c] + (int64_t)(group - s.groups.first_group[c]) * GROUP, end = s.groups.first_row[c + 1];
-  const int64_t row = first + warp * ZK_GRAD_BLOCK_ROWS, left = end - row;
+  const int64_t row = first + block * ZK_GRAD_BLOCK_ROWS, left = end - row;
   zk_wait_for_previous();
   zk_let_next_start();
-  if (left > 0) {
-    zk_sum_pair dw[2] = {};
-    walk_block(args, s, row, left < ZK_GRAD_BLOCK_ROWS ? (int)left : ZK_GRAD_BLOCK_ROWS, dw);
-    block_sum[warp][0][lane] = dw[0], block_sum[warp][1][lane] = dw[1];
-  }
+  columns dw = {};
+  walk_block(args, s, row, left < 0 ? 0 : left < ZK_GRAD_BLOCK_ROWS ? (int)left : ZK_GRAD_BLOCK_ROWS, dw);
+#pragma unroll
+  for (int i = 0; i < 2 * PIECE; i++) block_sum[block][i / PIECE * HALF + thread % ROW_THREADS * PIECE + i % PIECE] = dw.at[i / PIECE][i % PIECE];
   __syncthreads();
-  if (warp < 2) { // a half of the columns
-    zk_sum_pair value[WARPS];
-    for (int i = 0; i < WARPS; i++) value[i] = block_sum[i][warp][lane];
+  if (thread < HALF) { // a pair of columns each
+    zk_sum_pair value[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) value[i] = {block_sum[i][2 * thread], block_sum[i][2 * thread + 1]};
     const int64_t blocks = zk_ceil_div(end - first, ZK_GRAD_BLOCK_ROWS);
-    const zk_sum_pair sum = zk_sum_tree(value, blocks < WARPS ? (int)blocks : WARPS);
-    float *partial = s.sums.partials + (int64_t)group * DIM + warp * HALF + 2 * lane;
+    const zk_sum_pair sum = zk_sum_tree(value, blocks < BLOCKS ? (int)blocks : BLOCKS);
+    float *partial = s.sums.partials + (int64_t)group * DIM + 2 * thread;
     partial[0] = sum.low, partial[1] = sum.high;
   }
   zk_sums_arrive<DIM / 2>(s.groups, s.sums, DIM, 0, s.sums.arrived, (uint32_t)s.groups.first_group[s.groups.num_chunks]);
@@ -133,7 +174,7 @@ static side side_of(const zk_chunks *chunks, int32_t chunk, int32_t heads, const
 static bool fits(const zk_rope_cache_desc *desc, const zk_rope_norm_gradients *g) {
   const uintptr_t all = (uintptr_t)g->q_raw | (uintptr_t)g->k_raw | (uintptr_t)g->dq | (uintptr_t)g->dk | (uintptr_t)desc->q_weight |
                         (uintptr_t)desc->k_weight | (uintptr_t)desc->cos_table | (uintptr_t)desc->sin_table;
-  return desc->attention.numerics != ZK_F32 && desc->attention.head_dim == DIM && desc->q_weight != NULL && all % 8 == 0;
+  return desc->attention.numerics != ZK_F32 && desc->attention.head_dim == DIM && desc->q_weight != NULL && all % 16 == 0;
 }
 
 zk_status zk_cuda_rope_norm_backward_fused(zk_stream *stream, const zk_rope_cache_desc *desc, const zk_chunks *chunks,
