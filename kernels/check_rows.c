@@ -10,6 +10,7 @@
 
 static const int32_t widths[] = {1, 7, 64, 96, 127, 128, 129, 576, 1000, 1536, 2056, 5128};
 static const int32_t quick_widths[] = {96, 129, 576};
+static const int32_t long_widths[] = {904, 1028, 2052}; // of the norms' backward pass over many rows
 static const int64_t all_rows[] = {1, 3, 65};
 
 zk_status zk_check_embedding(zk_check *check) {
@@ -127,7 +128,8 @@ static zk_status rmsnorm_backward_case(zk_check *check, zk_check_data data, int3
 zk_status zk_check_rmsnorm_backward(zk_check *check) {
   static const int32_t starts[] = {0, 64, 64, 193}, long_starts[] = {0, 4096, 5000};
   static const int32_t many_starts[] = {0, 3, 9, 10, 40, 41, 43, 50, 60, 61, 70, 71, 80, 81, 90, 91, 99, 120, 121, 150};
-  const zk_chunks small = {3, starts}, large = {2, long_starts}, many = {NUM(many_starts) - 1, many_starts};
+  static const int32_t most_starts[] = {0, 4096, 4096, 8190, 8470}; // a block of rows for each multiprocessor, and more
+  const zk_chunks small = {3, starts}, large = {2, long_starts}, many = {NUM(many_starts) - 1, many_starts}, most = {NUM(most_starts) - 1, most_starts};
   for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
     for (int w = 0; w < (check->quick ? 1 : NUM(widths)); w++)
       ZK_TRY(rmsnorm_backward_case(check, data, check->quick ? 129 : widths[w], 1 + w % 3, &small, w % 2));
@@ -135,6 +137,8 @@ zk_status zk_check_rmsnorm_backward(zk_check *check) {
   for (int32_t width = 128; width <= 4096; width *= 2) ZK_TRY(rmsnorm_backward_case(check, ZK_CHECK_WIDE, width, 1, &small, width % 3 == 0));
   ZK_TRY(rmsnorm_backward_case(check, ZK_CHECK_NORMAL, 2560, 1, &many, 1));
   ZK_TRY(rmsnorm_backward_case(check, ZK_CHECK_CANCELLING, 1028, 1, &large, 0));
+  for (int w = 0; w < NUM(long_widths) && check->numerics == ZK_BF16; w++)
+    ZK_TRY(rmsnorm_backward_case(check, ZK_CHECK_WIDE, long_widths[w], 1, &most, w % 2));
   return rmsnorm_backward_case(check, ZK_CHECK_WIDE, 128, 2, &large, 1);
 }
 

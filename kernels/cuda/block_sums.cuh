@@ -52,7 +52,7 @@ template <int MOST> static __device__ __forceinline__ zk_sum_pair zk_sum_tree(zk
 
 // The tree over partials [begin, end) of a pair of columns, `stride` floats apart; begin is where a subtree as large as these begins.
 static __device__ __forceinline__ zk_sum_pair zk_sum_partials(const float *partials, int64_t stride, int32_t begin, int32_t end) {
-  enum { AT_ONCE = 8, LEVELS = 24 };
+  enum { AT_ONCE = 16, LEVELS = 24 };
   zk_sum_pair left[LEVELS], sum = {0.0f, 0.0f}; // left[l]: of a whole subtree of AT_ONCE << l that waits for its right neighbour
   int32_t done = 0;
   for (int32_t at = begin; at < end; at += AT_ONCE, done++) {
@@ -82,22 +82,11 @@ struct zk_block_sums {
   uint32_t *arrived; // a counter a strip, 0 before and after
 };
 
-// Called by all threads of a block once it has stored its partials of a strip of 2 PAIRS columns from `first_column` on: the last of
-// `expected` blocks adds them all to dweight. Threads 0 .. ZK_SUMS_PARTS * PAIRS - 1 have a pair of columns and a part of the tree each.
+// Adds all partials of a strip of 2 PAIRS columns from `first_column` on to dweight. Threads 0 .. ZK_SUMS_PARTS * PAIRS - 1 of a block have a
+// pair of columns and a part of the tree each; all of the block's threads call it.
 template <int PAIRS>
-static __device__ __forceinline__ void zk_sums_arrive(const zk_sum_groups &g, const zk_block_sums &to, int32_t width, int32_t first_column,
-                                                      uint32_t *arrived, uint32_t expected) {
+static __device__ __forceinline__ void zk_sums_finish(const zk_sum_groups &g, const zk_block_sums &to, int32_t width, int32_t first_column) {
   __shared__ zk_sum_pair part_sum[ZK_SUMS_PARTS][PAIRS];
-  __shared__ bool is_last;
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    is_last = atomicAdd(arrived, 1u) + 1 == expected;
-    if (is_last) *arrived = 0;
-    __threadfence();
-  }
-  __syncthreads();
-  if (!is_last) return;
   const int pair = (int)threadIdx.x % PAIRS, part = (int)threadIdx.x / PAIRS, column = first_column + 2 * pair;
   const bool mine = part < ZK_SUMS_PARTS && column < width;
   for (int32_t c = 0; c < g.num_chunks; c++) {
@@ -117,6 +106,22 @@ static __device__ __forceinline__ void zk_sums_arrive(const zk_sum_groups &g, co
     }
     __syncthreads();
   }
+}
+
+// Called by all threads of a block once it has stored its partials of a strip: the last of `expected` blocks adds them all.
+template <int PAIRS>
+static __device__ __forceinline__ void zk_sums_arrive(const zk_sum_groups &g, const zk_block_sums &to, int32_t width, int32_t first_column,
+                                                      uint32_t *arrived, uint32_t expected) {
+  __shared__ bool is_last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    is_last = atomicAdd(arrived, 1u) + 1 == expected;
+    if (is_last) *arrived = 0;
+    __threadfence();
+  }
+  __syncthreads();
+  if (is_last) zk_sums_finish<PAIRS>(g, to, width, first_column);
 }
 
 #endif

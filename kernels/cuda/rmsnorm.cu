@@ -196,34 +196,46 @@ static bool wants_one_launch(const zk_rms_backward &b) {
   return b.width % 4 == 0 && b.width <= BACK_WIDTH && all % 8 == 0;
 }
 
-static zk_status launch_backward(zk_stream *stream, const zk_rms_backward &b, bool with_rows) {
+template <int STEPS> static zk_status launch_backward(zk_stream *stream, const zk_rms_backward &b, bool with_rows) {
   const int64_t row_blocks = with_rows ? zk_ceil_div(b.rows, ZK_RMS_BACK_THREADS / 32) : 0;
   const unsigned grid = (unsigned)(b.column_blocks + row_blocks);
-  if (grid == 0) return ZK_OK;
-  if (b.width <= ZK_LANES) ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_kernel<1>, grid, ZK_RMS_BACK_THREADS, 0, stream, b);
-  else if (b.width <= 8 * ZK_LANES)
-    ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_kernel<8>, grid, ZK_RMS_BACK_THREADS, 0, stream, b);
-  else if (b.width <= 16 * ZK_LANES)
-    ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_kernel<16>, grid, ZK_RMS_BACK_THREADS, 0, stream, b);
-  else ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_kernel<32>, grid, ZK_RMS_BACK_THREADS, 0, stream, b);
+  if (grid > 0) ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_kernel<STEPS>, grid, ZK_RMS_BACK_THREADS, 0, stream, b);
   return ZK_OK;
 }
 
-// Columns of ZK_SUMS_CHUNKS chunks a launch, the rows in the first; or in one of their own, the last, if dx lies on dy.
+// Blocks that have 64 rows each pay where there is one for nearly each multiprocessor, of rows that are not short.
+template <int STEPS> static bool wants_row_blocks(zk_stream *stream, const zk_rms_backward &b) {
+  return STEPS >= 8 && STEPS <= 20 && 4 * (b.rows / ZK_GRAD_BLOCK_ROWS) >= 3 * zk_cuda_num_sms(zk_stream_device(stream));
+}
+
+// ZK_SUMS_CHUNKS chunks a launch. Rows in blocks, then their sums; or columns, and all rows in the first launch, or in one of their own, the
+// last, if dx lies on dy.
+template <int STEPS>
 static zk_status backward_in_one(zk_stream *stream, const zk_chunks *chunks, int32_t rows_per_token, zk_rms_backward b, float *dweight) {
   const int32_t strips = (int32_t)zk_ceil_div(b.width, ZK_RMS_BACK_COLUMNS);
-  const bool in_place = b.dx == b.dy;
+  const bool row_blocks = wants_row_blocks<STEPS>(stream, b);
+  bool rows_left = !row_blocks;
   for (int32_t c = 0; c < chunks->num_chunks; c += ZK_SUMS_CHUNKS) {
-    b.groups = zk_sum_groups_of(chunks, c, rows_per_token, ZK_RMS_BACK_GROUP);
+    b.groups = zk_sum_groups_of(chunks, c, rows_per_token, row_blocks ? (int64_t)ZK_GRAD_BLOCK_ROWS : (int64_t)ZK_RMS_BACK_GROUP);
     const int32_t num_groups = b.groups.first_group[b.groups.num_chunks];
     void *partials;
+    if (num_groups == 0) continue;
     ZK_TRY(zk_stream_scratch(stream, (size_t)num_groups * (size_t)b.width * sizeof(float), &partials));
     b.sums = {(float *)partials, dweight, zk_cuda_arrivals(stream)};
+    if constexpr (STEPS >= 8 && STEPS <= 20) {
+      if (row_blocks) {
+        ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_block_kernel<STEPS>, (unsigned)num_groups, ZK_RMS_BLOCK_THREADS,
+                            zk_rms_block_shared<STEPS>(), stream, b);
+        ZK_LAUNCH_DEPENDENT(zk_rmsnorm_partials_kernel, (unsigned)strips, ZK_RMS_BACK_THREADS, 0, stream, b);
+        continue;
+      }
+    }
     b.column_blocks = num_groups * strips;
-    ZK_TRY(launch_backward(stream, b, c == 0 && !in_place));
+    ZK_TRY(launch_backward<STEPS>(stream, b, rows_left && b.dx != b.dy));
+    rows_left &= b.dx == b.dy;
   }
   b.column_blocks = 0;
-  return in_place ? launch_backward(stream, b, true) : ZK_OK;
+  return rows_left ? launch_backward<STEPS>(stream, b, true) : ZK_OK;
 }
 
 zk_status zk_cuda_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const zk_chunks *chunks,
@@ -237,7 +249,13 @@ zk_status zk_cuda_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *des
   b.rows = desc->num_rows * desc->rows_per_token, b.width = desc->width;
   b.dy = (const zk_bf16 *)dy, b.x = (const zk_bf16 *)x, b.weight = (const zk_bf16 *)weight;
   b.addend = (const zk_bf16 *)addend, b.rstd = rstd, b.dx = (zk_bf16 *)dx;
-  if (wants_one_launch(b)) return backward_in_one(stream, chunks, desc->rows_per_token, b, dweight);
+  if (wants_one_launch(b)) {
+    if (b.width <= ZK_LANES) return backward_in_one<1>(stream, chunks, desc->rows_per_token, b, dweight);
+    if (b.width <= 8 * ZK_LANES) return backward_in_one<8>(stream, chunks, desc->rows_per_token, b, dweight);
+    if (b.width <= 16 * ZK_LANES) return backward_in_one<16>(stream, chunks, desc->rows_per_token, b, dweight);
+    if (b.width <= 20 * ZK_LANES) return backward_in_one<20>(stream, chunks, desc->rows_per_token, b, dweight);
+    return backward_in_one<32>(stream, chunks, desc->rows_per_token, b, dweight);
+  }
   return backward(stream, desc, chunks, (const zk_bf16 *)dy, (const zk_bf16 *)x, (const zk_bf16 *)weight, rstd,
                   (const zk_bf16 *)addend, (zk_bf16 *)dx, dweight);
 }
