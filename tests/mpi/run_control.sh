@@ -24,9 +24,15 @@ await() {
     sleep 0.02
   done
 }
-# ended: waits for $job; its exit code is $code
+# ended: waits for $job; its exit code is $code. An mpirun whose worker is killed while that connects to it may stay without any: it is ended.
 ended() {
+  local alone=0
   code=0
+  while kill -0 "$job" 2>/dev/null && [ $alone -lt 300 ]; do
+    [ -n "$(cat "/proc/$job"/task/*/children 2>/dev/null)" ] && alone=0 || alone=$((alone + 1))
+    sleep 0.1
+  done
+  [ $alone -lt 300 ] || kill -9 "$job"
   wait "$job" || code=$?
   job=
 }

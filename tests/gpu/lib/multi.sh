@@ -37,9 +37,15 @@ worker() {
   done
   fail "the workers have ended by themselves"
 }
-# ended: waits for $job; its exit code is $code
+# ended: waits for $job; its exit code is $code. An mpirun whose worker is killed while that connects to it may stay without any: it is ended.
 ended() {
+  local alone=0
   code=0
+  while kill -0 "$job" 2>/dev/null && [ $alone -lt 1500 ]; do
+    [ -n "$(cat "/proc/$job"/task/*/children 2>/dev/null)" ] && alone=0 || alone=$((alone + 1))
+    sleep 0.02
+  done
+  [ $alone -lt 1500 ] || kill -9 "$job"
   wait "$job" || code=$?
   job=
 }
