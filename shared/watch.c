@@ -1,4 +1,5 @@
 // One thread a rank: hears the others, tells of itself, and ends the job when one is lost.
+#define _GNU_SOURCE // pthread_setname_np
 #include "shared/watch.h"
 
 #include <poll.h>
@@ -103,6 +104,7 @@ static void check_silence(double now, double since_s) {
 
 static void *run(void *arg) {
   struct pollfd *set = arg;
+  (void)pthread_setname_np(pthread_self(), "watch"); // for /proc and debuggers
   const double since_s = zk_clock_s();
   double told_s = 0, last_s = since_s;
   for (int num_joined = 0; !atomic_load(&zk_watch.is_leaving);) {

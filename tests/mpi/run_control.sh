@@ -24,15 +24,16 @@ await() {
     sleep 0.02
   done
 }
-# ended: waits for $job; its exit code is $code. An mpirun whose worker is killed while that connects to it may stay without any: it is ended.
-ended() {
-  local alone=0
-  code=0
-  while kill -0 "$job" 2>/dev/null && [ $alone -lt 300 ]; do
-    [ -n "$(cat "/proc/$job"/task/*/children 2>/dev/null)" ] && alone=0 || alone=$((alone + 1))
-    sleep 0.1
+# joined ID: waits until that worker watches the others. Open MPI's launcher can wait for ever for what one that dies before has to say.
+joined() {
+  until cat "/proc/$1"/task/*/comm 2>/dev/null | grep -x watch >/dev/null; do
+    kill -0 "$job" 2>/dev/null || fail "worker $1 ended before it had started"
+    sleep 0.02
   done
-  [ $alone -lt 300 ] || kill -9 "$job"
+}
+# ended: waits for $job; its exit code is $code
+ended() {
+  code=0
   wait "$job" || code=$?
   job=
 }

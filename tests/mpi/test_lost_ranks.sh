@@ -41,10 +41,11 @@ ended
 for round in $(seq "$kills"); do
   victim=$((RANDOM % 4)) before=$(last_step random)
   mpirun_options="--mca odls_base_sigkill_timeout 0" start random 4 run.steps=1000
+  until id=$(worker $victim) && [ -n "$id" ]; do sleep 0.02; done
+  joined "$id"
   # Every third somewhere in the start, the others some steps further on, anywhere in a step.
   [ $((round % 3)) -eq 0 ] || await "$(printf 'random/trajectories/step_%06d.h5' $((before + 1 + RANDOM % 2)))"
   sleep 0.$((RANDOM % 3))$((RANDOM % 10))
-  until id=$(worker $victim) && [ -n "$id" ]; do sleep 0.02; done
   kill -9 "$id"
   ended
   [ $code -ne 0 ] || fail "round $round: rank $victim died and mpirun says all is well"

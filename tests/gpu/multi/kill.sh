@@ -30,6 +30,7 @@ for round in $(seq "$kills"); do
     start $ranks "${train[@]}" run.steps=100000
   else begin; fi # somewhere in one of the next steps
   id=$(worker $victim)
+  joined "$id"
   sleep "$(awk -v ms=$wait_ms 'BEGIN { print ms / 1000 }')"
   kill -9 "$id"
   if [ $in_start = 1 ]; then lost; else lost "rank $victim (pid $id on " "died while " " step " "the last good checkpoint is $run/checkpoints/step_"; fi
