@@ -61,6 +61,19 @@ static __device__ __forceinline__ bool zk_mbar_try(uint64_t *bar, uint32_t parit
                : "memory");
   return done != 0;
 }
+// The same without waiting at all.
+static __device__ __forceinline__ bool zk_mbar_is_over(uint64_t *bar, uint32_t parity) {
+  uint32_t done;
+  asm volatile("{\n"
+               ".reg .pred p;\n"
+               "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+               "selp.u32 %0, 1, 0, p;\n"
+               "}"
+               : "=r"(done)
+               : "r"(zk_shared_address(bar)), "r"(parity)
+               : "memory");
+  return done != 0;
+}
 static __device__ __forceinline__ void zk_mbar_wait(uint64_t *bar, uint32_t parity) {
 #ifdef ZK_SPIN_LIMIT // a wait that never ends becomes an error
   for (int i = 0; !zk_mbar_try(bar, parity); i++)

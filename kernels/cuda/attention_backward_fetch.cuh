@@ -34,16 +34,14 @@ static __device__ __forceinline__ void zk_fused_copy(const zk_fused &f, const zk
     for (int i = 0; i < u.num_steps; ++i) {
       const int row = u.row_start + u.key + i * ZK_FUSED_ROWS;
       if (lane == 0) {
-        zk_mbar_wait(&shared->q_empty[step.at], step.parity ^ 1);
-        zk_mbar_arrive_expect(&shared->q_full[step.at], sizeof shared->q[0] + sizeof shared->lse_delta[0]);
-        zk_tma_load(shared->lse_delta[step.at], lse_delta + i * (2 * ZK_FUSED_ROWS), sizeof shared->lse_delta[0],
-                    &shared->q_full[step.at]);
+        uint64_t *full = &shared->rows_full[step.at];
+        zk_mbar_wait(&shared->rows_empty[step.at], step.parity ^ 1);
+        zk_mbar_arrive_expect(full, sizeof shared->q[0] + sizeof shared->dout[0] + sizeof shared->lse_delta[0]);
+        zk_tma_load(shared->lse_delta[step.at], lse_delta + i * (2 * ZK_FUSED_ROWS), sizeof shared->lse_delta[0], full);
         for (int half = 0; half < D / 64; ++half)
-          zk_tma_load_3d(shared->q[step.at][half], &m.q, &shared->q_full[step.at], 64 * half, u.head, row);
-        zk_mbar_wait(&shared->dout_empty[step.at], step.parity ^ 1);
-        zk_mbar_arrive_expect(&shared->dout_full[step.at], sizeof shared->dout[0]);
+          zk_tma_load_3d(shared->q[step.at][half], &m.q, full, 64 * half, u.head, row);
         for (int half = 0; half < D / 64; ++half)
-          zk_tma_load_3d(shared->dout[step.at][half], &m.dout, &shared->dout_full[step.at], 64 * half, u.head, row);
+          zk_tma_load_3d(shared->dout[step.at][half], &m.dout, full, 64 * half, u.head, row);
       }
       step.advance();
       if (i > 0) continue;

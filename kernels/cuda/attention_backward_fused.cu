@@ -15,19 +15,20 @@ zk_status zk_attn_backward_fused(zk_stream *, const zk_attn &, int32_t, int32_t,
 
 #define PREPARE_THREADS 128
 #define FINISH_THREADS 128
+#define LONG_TILES 64 // of a sequence
+#define LONG_HEADS 16
 // Of scratch memory: a run sets 2 GiB aside for all there is of it, and short sequences fill their tiles badly.
 #define MOST_BYTES ((size_t)7 << 28)
 
 template <int D> static __device__ __forceinline__ void make_barriers(zk_fused_shared<D> *shared) {
   const int scoring = ZK_FUSED_SCORE_WARPS, summing = ZK_FUSED_SUM_WARPS;
   for (int i = 0; i < 2; ++i) {
-    zk_mbar_init(&shared->q_full[i], 1), zk_mbar_init(&shared->q_empty[i], scoring + summing);
-    zk_mbar_init(&shared->dout_full[i], 1), zk_mbar_init(&shared->dout_empty[i], scoring + summing);
+    zk_mbar_init(&shared->rows_full[i], 1), zk_mbar_init(&shared->rows_empty[i], scoring + summing);
     zk_mbar_init(&shared->dq_full[i], scoring), zk_mbar_init(&shared->dq_empty[i], 1);
     zk_mbar_init(&shared->unit_full[i], 1), zk_mbar_init(&shared->unit_empty[i], scoring + summing + 1);
   }
-  zk_mbar_init(&shared->p_full, scoring), zk_mbar_init(&shared->p_empty, summing);
-  zk_mbar_init(&shared->ds_full, scoring), zk_mbar_init(&shared->ds_empty, scoring + summing);
+  zk_mbar_init(&shared->p_full, scoring), zk_mbar_init(&shared->ds_full, scoring);
+  zk_mbar_init(&shared->pairs_empty, scoring + summing);
   zk_mbar_init(&shared->scored, scoring);
   zk_mbar_init(&shared->kv_full, 1), zk_mbar_init(&shared->kv_empty, scoring);
   zk_mbar_init_done();
@@ -155,6 +156,14 @@ static zk_status make_maps(const zk_attn &a, int32_t num_rows, const zk_attn_gra
   return zk_tma_map_2d(ZK_BF16, in.v_cache, any, a.dim, a.dim, 16, 64, ZK_TMA_SWIZZLE_128, &m->v);
 }
 
+// Units of all heads in turn keep most of a head's tiles from waiting for one another. But of long sequences all heads'
+// rows and sums do not fit in the cache, and a few tiles of each head pass over them before they have left it.
+static int32_t heads_at_once(const zk_attn &a, int32_t num_tiles) {
+  int32_t heads = a.num_heads;
+  while (num_tiles / a.num_seqs >= LONG_TILES && heads > LONG_HEADS && heads % 2 == 0) heads /= 2;
+  return heads;
+}
+
 template <int D>
 static zk_status launch(zk_stream *stream, const zk_attn &a, int32_t num_rows, int32_t num_tiles,
                         const zk_attn_gradient<zk_bf16> &in, void *scratch, zk_bf16 *dq, zk_bf16 *dk, zk_bf16 *dv) {
@@ -162,7 +171,7 @@ static zk_status launch(zk_stream *stream, const zk_attn &a, int32_t num_rows, i
   char *at = (char *)scratch;
   zk_fused f = {};
   f.at = a, f.c = zk_attn_exp_of(a).c, f.dq = dq;
-  f.num_rows = num_rows, f.num_tiles = num_tiles;
+  f.num_rows = num_rows, f.num_tiles = num_tiles, f.heads_at_once = heads_at_once(a, num_tiles);
   f.dq_sums = (float *)(at + p.dq_sums), f.dk_sums = (float *)(at + p.dk_sums), f.dv_sums = (float *)(at + p.dv_sums);
   f.next = (uint32_t *)(at + p.counters), f.num_added = f.next + 1;
   f.num_heads_done = f.num_added + 2 * (size_t)num_tiles * (size_t)a.num_heads;

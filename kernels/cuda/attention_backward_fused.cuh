@@ -43,6 +43,7 @@ struct zk_fused {
   zk_attn at;                  // its plan: tiles of 128 keys
   float c;                     // scale * log2 e
   int32_t num_rows, num_tiles; // of the batch; of the plan, at most
+  int32_t heads_at_once;       // divides the query heads: units are drawn of so many, until their tiles have ended
   float *lse_delta;         // [Hq][tile][2 steps][2: lse, delta][ZK_FUSED_ROWS], as rows lie in tiles of their sequence
   float *dq_sums;           // [Hq][tile][2 steps][ZK_FUSED_ROWS * D]
   float *dk_sums, *dv_sums; // [Hq][tile][ZK_FUSED_KEYS * D]
@@ -60,10 +61,9 @@ template <int D> struct zk_fused_shared {
   zk_bf16 p[2][ZK_FUSED_ROWS * 64], ds[2][ZK_FUSED_ROWS * 64]; // of 64 keys: [row][key]
   float dq[2][ZK_FUSED_ROWS * D];
   float lse_delta[2][2 * ZK_FUSED_ROWS];
-  uint64_t q_full[2], q_empty[2]; // and lse_delta
-  uint64_t dout_full[2], dout_empty[2];
+  uint64_t rows_full[2], rows_empty[2]; // Q, dO and lse_delta
   uint64_t dq_full[2], dq_empty[2];
-  uint64_t p_full, p_empty, ds_full, ds_empty;
+  uint64_t p_full, ds_full, pairs_empty; // P, dS; both have been used
   uint64_t scored; // the next step's scores are there
   uint64_t kv_full, kv_empty;
   uint64_t unit_full[2], unit_empty[2];
@@ -82,8 +82,9 @@ struct zk_fused_unit {
 // False: there is no such unit.
 static __device__ __forceinline__ bool zk_fused_find(const zk_fused &f, uint32_t index, zk_fused_unit *u) {
   zk_attn_block b;
-  u->head = (int32_t)(index % (uint32_t)f.at.num_heads), u->tile = (int32_t)(index / (uint32_t)f.at.num_heads);
-  if (!zk_attn_find(f.at, u->tile, 1, ZK_FUSED_KEYS, false, &b)) return false;
+  const uint32_t heads = (uint32_t)f.heads_at_once, units = heads * (uint32_t)f.at.block_start[f.at.num_seqs];
+  u->head = (int32_t)(index / units * heads + index % heads), u->tile = (int32_t)(index % units / heads);
+  if (u->head >= f.at.num_heads || !zk_attn_find(f.at, u->tile, 1, ZK_FUSED_KEYS, false, &b)) return false;
   u->key = b.begin, u->row_start = b.row_start, u->num_rows = b.num_rows, u->pages = b.pages;
   u->num_steps = (b.num_rows - b.begin + ZK_FUSED_ROWS - 1) / ZK_FUSED_ROWS;
   return true;

@@ -68,29 +68,27 @@ static __device__ __forceinline__ void zk_fused_score(const zk_fused &f, const z
   const int t = (int)threadIdx.x % 128, lane = t % 32, warp = t / 32, my_row = warp * 16 + lane / 4;
   const uint64_t k_columns = zk_wgmma_outer(shared->k[0], ZK_FUSED_KEYS * 128),
                  ds_rows = zk_wgmma_inner(shared->ds[0]);
-  float s[64];
-  auto begin_scores = [&](int i) {
+  float s[64], lse_of[2]; // of rows my_row and 8 further
+  auto parity_of = [&](int i) { return (uint32_t)((step + i) >> 1 & 1); };
+  auto begin_scores = [&](int i, bool here) { // here: the rows have come
     const int stage = (step + i) & 1, rows_left = u.num_rows - u.key - i * ZK_FUSED_ROWS;
-    const uint32_t parity = (uint32_t)((step + i) >> 1 & 1);
-    zk_mbar_wait(&shared->q_full[stage], parity);
-    if (rows_left < ZK_FUSED_ROWS) {
-      zk_mbar_wait(&shared->dout_full[stage], parity);
+    if (!here) zk_mbar_wait(&shared->rows_full[stage], parity_of(i));
+    if (rows_left < ZK_FUSED_ROWS)
       zk_fused_clear<D>(shared->q[stage][0], shared->dout[stage][0], rows_left, ZK_FUSED_ROWS);
-    }
     zk_fused_scores<D>(s, shared->q[stage][0], shared->k[0]);
+    lse_of[0] = shared->lse_delta[stage][my_row], lse_of[1] = shared->lse_delta[stage][my_row + 8];
   };
 
   zk_mbar_wait(&shared->kv_full, (uint32_t)(turn & 1));
   if (u.num_rows - u.key < ZK_FUSED_KEYS)
     zk_fused_clear<D>(shared->k[0], shared->v[0], u.num_rows - u.key, ZK_FUSED_KEYS);
-  begin_scores(0);
+  begin_scores(0, false);
   zk_wgmma_wait<0>();
   zk_wgmma_settle(s);
 #pragma unroll 1
   for (int i = 0; i < u.num_steps; ++i) {
     const int stage = (step + i) & 1, pos = u.key + i * ZK_FUSED_ROWS;
-    const uint32_t parity = (uint32_t)((step + i) >> 1 & 1), round = (uint32_t)stage; // of rings of two, and of one
-    const bool edge = i < 2 || pos + ZK_FUSED_ROWS > u.num_rows;
+    const bool more = i + 1 < u.num_steps, edge = i < 2 || pos + ZK_FUSED_ROWS > u.num_rows;
     auto hide = [&](float(&x)[64]) { // pairs that are not visible
 #pragma unroll
       for (int e = 0; e < 64; ++e) {
@@ -99,27 +97,27 @@ static __device__ __forceinline__ void zk_fused_score(const zk_fused &f, const z
       }
     };
     float dp[64], dq[D / 2];
-    zk_mbar_wait(&shared->dout_full[stage], parity);
     zk_fused_scores<D>(dp, shared->dout[stage][0], shared->v[0]);
-    const float *lse = shared->lse_delta[stage] + my_row, *delta = lse + ZK_FUSED_ROWS;
-    const float lse_of[2] = {lse[0], lse[8]}, delta_of[2] = {delta[0], delta[8]};
+    const float *delta = shared->lse_delta[stage] + ZK_FUSED_ROWS + my_row, delta_of[2] = {delta[0], delta[8]};
 
     // s: weights
 #pragma unroll
     for (int e = 0; e < 64; ++e) s[e] = zk_fused_exp2(fmaf(s[e], f.c, -lse_of[e / 2 % 2]));
     if (edge) hide(s);
-    zk_mbar_wait(&shared->p_empty, round ^ 1);
+    zk_mbar_wait(&shared->pairs_empty, (uint32_t)stage ^ 1);
     zk_fused_place(shared->p[0], s, warp, lane);
     __syncwarp();
     if (lane == 0) zk_mbar_arrive(&shared->p_full);
 
     zk_wgmma_wait<0>();
     zk_wgmma_settle(dp);
-    if (lane == 0) zk_mbar_arrive(&shared->dout_empty[stage]), zk_mbar_arrive(&shared->q_empty[stage]);
+    if (lane == 0) zk_mbar_arrive(&shared->rows_empty[stage]);
+    // A look ahead: a wait for what has come long since takes time, too.
+    const bool next_here = more && zk_mbar_is_over(&shared->rows_full[stage ^ 1], parity_of(i + 1)),
+               dq_free = zk_mbar_is_over(&shared->dq_empty[stage], parity_of(i) ^ 1);
 #pragma unroll
     for (int e = 0; e < 64; ++e) dp[e] = s[e] * (dp[e] - delta_of[e / 2 % 2]);
     if (edge) hide(dp);
-    zk_mbar_wait(&shared->ds_empty, round ^ 1);
     zk_fused_place(shared->ds[0], dp, warp, lane);
     zk_barrier(2, 128);
     if (lane == 0) zk_mbar_arrive(&shared->ds_full);
@@ -132,8 +130,8 @@ static __device__ __forceinline__ void zk_fused_score(const zk_fused &f, const z
     zk_wgmma_commit();
     auto hand_on = [&] {
       zk_wgmma_settle(dq);
-      if (lane == 0) zk_mbar_arrive(&shared->ds_empty);
-      zk_mbar_wait(&shared->dq_empty[stage], parity ^ 1);
+      if (lane == 0) zk_mbar_arrive(&shared->pairs_empty);
+      if (!dq_free) zk_mbar_wait(&shared->dq_empty[stage], parity_of(i) ^ 1);
       float4 *to = (float4 *)shared->dq[stage] + t;
 #pragma unroll
       for (int r = 0; r < D / 8; ++r) to[128 * r] = make_float4(dq[4 * r], dq[4 * r + 1], dq[4 * r + 2], dq[4 * r + 3]);
@@ -141,8 +139,8 @@ static __device__ __forceinline__ void zk_fused_score(const zk_fused &f, const z
       __syncwarp();
       if (lane == 0) zk_mbar_arrive(&shared->dq_full[stage]);
     };
-    if (i + 1 < u.num_steps) {
-      begin_scores(i + 1);
+    if (more) {
+      begin_scores(i + 1, next_here);
       zk_wgmma_wait<1>();
       hand_on();
       zk_wgmma_wait<0>();

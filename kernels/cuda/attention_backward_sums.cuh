@@ -2,7 +2,7 @@
 // keys each, over its steps. Of P and dS, as the scoring warpgroup left them in shared memory, all by wgmma:
 //   dV += P^T dO
 //   dK += dS^T Q
-// A product's operands are given back once the one after it has been queued, so that the tensor core has always one.
+// dK waits for the scoring warpgroup's next scores, which are wanted sooner.
 #ifndef ZK_KERNELS_CUDA_ATTENTION_BACKWARD_SUMS_CUH
 #define ZK_KERNELS_CUDA_ATTENTION_BACKWARD_SUMS_CUH
 
@@ -43,19 +43,14 @@ static __device__ __forceinline__ void zk_fused_sum_unit(const zk_fused &f, cons
     for (; i < end; ++i) {
       const int stage = (step + i) & 1;
       const uint32_t parity = (uint32_t)((step + i) >> 1 & 1), round = (uint32_t)stage;
-      zk_mbar_wait(&shared->dout_full[stage], parity);
+      zk_mbar_wait(&shared->rows_full[stage], parity);
       zk_mbar_wait(&shared->p_full, round);
       zk_fused_sum<D>(dv, p_columns, shared->dout[stage][0], i == first);
-      zk_mbar_wait(&shared->q_full[stage], parity);
       zk_mbar_wait(&shared->ds_full, round);
-#ifndef NOLATE
       zk_mbar_wait(&shared->scored, round);
-#endif
       zk_fused_sum<D>(dk, ds_columns, shared->q[stage][0], i == first);
-      zk_wgmma_wait<1>(); // dv
-      if (lane == 0) zk_mbar_arrive(&shared->p_empty), zk_mbar_arrive(&shared->dout_empty[stage]);
       zk_wgmma_wait<0>();
-      if (lane == 0) zk_mbar_arrive(&shared->ds_empty), zk_mbar_arrive(&shared->q_empty[stage]);
+      if (lane == 0) zk_mbar_arrive(&shared->pairs_empty), zk_mbar_arrive(&shared->rows_empty[stage]);
     }
     zk_wgmma_settle(dk), zk_wgmma_settle(dv);
     zk_fused_put(f.dk_sums + mine, dk, first > 0), zk_fused_put(f.dv_sums + mine, dv, first > 0);
