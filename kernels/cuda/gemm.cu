@@ -46,7 +46,7 @@ static bool is_wgmma(zk_cuda_gemm_variant variant) { return find_wgmma(variant) 
 
 bool zk_cuda_gemm_available(zk_cuda_gemm_variant variant) {
 #ifdef ZK_SIMT
-  return !is_wgmma(variant) && variant != ZK_CUDA_GEMM_BF16_WGMMA_CHUNKS && variant != ZK_CUDA_GEMM_BF16_DECODE && variant != ZK_CUDA_GEMM_BF16_FEW;
+  return !is_wgmma(variant) && variant != ZK_CUDA_GEMM_BF16_DECODE && variant != ZK_CUDA_GEMM_BF16_FEW;
 #else
   return variant < ZK_CUDA_NUM_GEMM;
 #endif
@@ -63,8 +63,6 @@ bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
     return zk_cuda_gemm_bf16_few_valid(g);
   case ZK_CUDA_GEMM_BF16_DECODE:
     return zk_cuda_gemm_bf16_decode_valid(g);
-  case ZK_CUDA_GEMM_BF16_WGMMA_CHUNKS:
-    return false; // of one alone
   default:
     return g->b_outer || !g->a_outer; // a outer and b inner is no operation's layout
   }
@@ -184,18 +182,6 @@ zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], const zk
   if (variant == ZK_CUDA_GEMM_BF16_FEW) return zk_cuda_gemm_bf16_few_swiglu(stream, &g[0], g[1].b, norm);
   if (variant == ZK_CUDA_GEMM_BF16_DECODE) return zk_cuda_gemm_bf16_decode_swiglu(stream, &g[0], g[1].b);
   return zk_cuda_gemm_wgmma_swiglu(stream, variant, &g[0], g[1].b);
-}
-
-zk_status zk_cuda_gemm_run_chunks(zk_stream *stream, zk_cuda_gemm *g, int num_chunks, bool *done) {
-  const bool wanted = forced == ZK_CUDA_GEMM_BF16_WGMMA_CHUNKS;
-  *done = g->numerics == ZK_BF16 && num_chunks > (wanted ? 0 : 1);
-  for (int i = 0; i < num_chunks && *done; i++) {
-    note_alignment(&g[i]);
-    *done = zk_cuda_gemm_chunks_valid(&g[i]) && (wanted || forced == ZK_CUDA_NUM_GEMM || !zk_cuda_gemm_valid(forced, &g[i]));
-  }
-  if (!*done) return ZK_OK;
-  if (wanted) forced_is_used = true;
-  return zk_cuda_gemm_chunks(stream, g, num_chunks);
 }
 
 zk_status zk_cuda_gemm_run(zk_stream *stream, zk_cuda_gemm g) {

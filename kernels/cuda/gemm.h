@@ -48,8 +48,7 @@ typedef struct {
   X(BF16_WGMMA_96, "bf16_wgmma_96", ZK_BF16)   /* 128 x 96 */                                                          \
   X(BF16_WGMMA_128, "bf16_wgmma_128", ZK_BF16) /* 128 x 128 */                                                         \
   X(BF16_WGMMA_192, "bf16_wgmma_192", ZK_BF16) /* 128 x 192 */                                                         \
-  X(BF16_WGMMA_TURNS, "bf16_wgmma_turns", ZK_BF16) /* 128 x 128, two tiles by turns */                                 \
-  X(BF16_WGMMA_CHUNKS, "bf16_wgmma_chunks", ZK_BF16) /* the same, of weight gradients of several chunks */
+  X(BF16_WGMMA_TURNS, "bf16_wgmma_turns", ZK_BF16) /* 128 x 128, two tiles by turns */
 
 typedef enum {
 #define X(name, text, numerics) ZK_CUDA_GEMM_##name,
@@ -94,10 +93,6 @@ zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], const zk
 // Whether a product of many rows may be computed by turns: it is large enough, and no other variant is forced.
 bool zk_cuda_gemm_takes_turns(zk_cuda_gemm *g);
 
-// c += the products one after another, ascending: g[num_chunks] are alike but for k, a and b, with c as addend, and m and n above 0.
-// *done false: no one kernel does them all, and nothing is queued.
-zk_status zk_cuda_gemm_run_chunks(zk_stream *stream, zk_cuda_gemm *g, int num_chunks, bool *done);
-
 // The launches behind the table (gemm_f32.cu, gemm_bf16.cu, gemm_few.cu, gemm_decode.cu).
 zk_status zk_cuda_gemm_f32_small(zk_stream *stream, const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_f32_tile(zk_stream *stream, const zk_cuda_gemm *g);
@@ -119,9 +114,6 @@ zk_status zk_cuda_gemm_wgmma_swiglu(zk_stream *stream, zk_cuda_gemm_variant vari
 // out = SwiGLU of g[0] and g[1], which are stored as well, by turns.
 zk_status zk_cuda_gemm_wgmma_swiglu_keeping(zk_stream *stream, const zk_cuda_gemm *g, void *out);
 bool zk_cuda_gemm_wgmma_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
-// Chunks (gemm_chunks.cu), likewise; whether it suits one of them.
-zk_status zk_cuda_gemm_chunks(zk_stream *stream, const zk_cuda_gemm *g, int num_chunks);
-bool zk_cuda_gemm_chunks_valid(const zk_cuda_gemm *g);
 
 #ifdef __cplusplus
 }

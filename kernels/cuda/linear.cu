@@ -119,8 +119,8 @@ static zk_status bias_gradient(zk_stream *stream, int64_t num_rows, int64_t widt
 }
 
 // dweight += the product of rows [first, first + num_rows).
-static zk_cuda_gemm weight_gradient(const zk_linear_desc *desc, int64_t first, int64_t num_rows, const void *dy, const void *x,
-                                    float *dweight) {
+static zk_status weight_gradient(zk_stream *stream, const zk_linear_desc *desc, int64_t first, int64_t num_rows,
+                                 const void *dy, const void *x, float *dweight) {
   const int64_t in = desc->in_features, out = desc->out_features, element = (int64_t)zk_numerics_bytes(desc->numerics);
   zk_cuda_gemm g = {};
   g.numerics = desc->numerics, g.addend_as = g.c_as = ZK_F32;
@@ -129,34 +129,18 @@ static zk_cuda_gemm weight_gradient(const zk_linear_desc *desc, int64_t first, i
   g.b = (const char *)x + first * in * element, g.ldb = in, g.b_outer = true;
   g.addend = dweight, g.ldaddend = in;
   g.c = dweight, g.ldc = in;
-  return g;
-}
-
-// Chunk after chunk, as many at a time as one launch may be made of.
-static zk_status weight_gradients(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks, const void *dy,
-                                  const void *x, float *dweight) {
-  enum { AT_ONCE = 16 };
-  zk_cuda_gemm g[AT_ONCE];
-  for (int32_t c = 0, num = 0; c < chunks->num_chunks; c++) {
-    const int64_t first = chunks->row_start[c], num_rows = chunks->row_start[c + 1] - first;
-    if (num_rows > 0) g[num++] = weight_gradient(desc, first, num_rows, dy, x, dweight);
-    if (num == 0 || (num < AT_ONCE && c + 1 < chunks->num_chunks)) continue;
-    bool done = desc->out_features == 0 || desc->in_features == 0;
-    if (!done) ZK_TRY(zk_cuda_gemm_run_chunks(stream, g, num, &done));
-    for (int i = 0; i < num && !done; i++) ZK_TRY(zk_cuda_gemm_run(stream, g[i]));
-    num = 0;
-  }
-  return ZK_OK;
+  return zk_cuda_gemm_run(stream, g);
 }
 
 zk_status zk_cuda_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks,
                                          const void *dy, const void *x, float *dweight, float *dbias) {
-  if (desc->numerics != ZK_VENDOR) ZK_TRY(weight_gradients(stream, desc, chunks, dy, x, dweight));
-  else if (desc->num_rows > 0) // all rows at once
-    ZK_TRY(zk_cuda_gemm_run(stream, weight_gradient(desc, 0, desc->num_rows, dy, x, dweight)));
-  for (int32_t c = 0; dbias != NULL && c < chunks->num_chunks; c++) {
+  const bool by_chunk = desc->numerics != ZK_VENDOR; // which sums all rows at once
+  if (!by_chunk && desc->num_rows > 0) ZK_TRY(weight_gradient(stream, desc, 0, desc->num_rows, dy, x, dweight));
+  for (int32_t c = 0; c < chunks->num_chunks; c++) {
     const int64_t first = chunks->row_start[c], num_rows = chunks->row_start[c + 1] - first, out = desc->out_features;
     if (num_rows == 0) continue;
+    if (by_chunk) ZK_TRY(weight_gradient(stream, desc, first, num_rows, dy, x, dweight));
+    if (dbias == NULL) continue;
     if (desc->numerics == ZK_F32) ZK_TRY(bias_gradient<float>(stream, num_rows, out, dy, first, dbias));
     else ZK_TRY(bias_gradient<zk_bf16>(stream, num_rows, out, dy, first, dbias));
   }
