@@ -38,7 +38,6 @@ extern "C" {
   X(linear_forward)                                                                                                    \
   X(linear_parts_fused)                                                                                                \
   X(linear_swiglu_fused)                                                                                               \
-  X(linear_swiglu_backward_fused)                                                                                      \
   X(linear_backward_input)                                                                                             \
   X(linear_backward_weight)                                                                                            \
   X(rmsnorm_forward)                                                                                                   \

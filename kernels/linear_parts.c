@@ -70,17 +70,3 @@ zk_status zk_linear_parts_swiglu(zk_stream *stream, const zk_linear_parts *p, co
   zk_stream_count(stream, ZK_OP_SWIGLU);
   return ZK_OK;
 }
-
-zk_status zk_linear_swiglu_backward(zk_stream *stream, const zk_linear_desc *desc, const void *dy, const void *weight, const void *gate, const void *up,
-                                    void *dact, void *dgate, void *dup) {
-  bool done = false;
-  if (!zk_stream_is_faulty(stream, ZK_OP_LINEAR_BACKWARD_INPUT) && !zk_stream_is_faulty(stream, ZK_OP_SWIGLU_BACKWARD))
-    ZK_TRY(stream->device->kernels->linear_swiglu_backward_fused(stream, desc, dy, weight, gate, up, dgate, dup, &done));
-  if (!done) {
-    ZK_TRY(zk_linear_backward_input(stream, desc, dy, weight, NULL, dact));
-    return zk_swiglu_backward(stream, desc->numerics, desc->num_rows * desc->in_features, gate, up, dact, dgate, dup);
-  }
-  zk_stream_count(stream, ZK_OP_LINEAR_BACKWARD_INPUT);
-  zk_stream_count(stream, ZK_OP_SWIGLU_BACKWARD);
-  return ZK_OK;
-}

@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "kernels/linear.h"
+#include "kernels/device.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -45,14 +45,7 @@ zk_status zk_linear_parts_forward(zk_stream *stream, const zk_linear_parts *part
 // afterwards is not said; with `keeps` they are outputs too, and out is apart.
 zk_status zk_linear_parts_swiglu(zk_stream *stream, const zk_linear_parts *parts, const void *x, void *out);
 
-// Through y = SwiGLU(gate, up) W^T: dgate, dup [T,K] from dy [T,N], in the order of zk_linear_backward_input and zk_swiglu_backward, each rounded as
-// it would be stored. dact [T,K] is room to work in; the others are apart.
-zk_status zk_linear_swiglu_backward(zk_stream *stream, const zk_linear_desc *desc, const void *dy, const void *weight, const void *gate, const void *up,
-                                    void *dact, void *dgate, void *dup);
-
 // For kernels/ only: all of it by one kernel of the device, or *done false and nothing queued.
-zk_status zk_linear_swiglu_backward_fused(zk_stream *stream, const zk_linear_desc *desc, const void *dy, const void *weight, const void *gate,
-                                          const void *up, void *dgate, void *dup, bool *done);
 zk_status zk_linear_parts_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, bool *done);
 zk_status zk_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, void *out, bool *done);
 

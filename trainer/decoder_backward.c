@@ -2,9 +2,9 @@
 // the order of the lines: gate after up; k after q, v after k.
 #include "trainer/decoder_backward.h"
 
-#include "kernels/linear_parts.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope_cache.h"
+#include "kernels/swiglu.h"
 
 static size_t place(const zk_policy *p, int64_t capacity, char *base, zk_layer_gradients *out) {
   const zk_model_config *c = &p->config;
@@ -75,9 +75,8 @@ zk_status zk_decoder_layer_backward(const zk_policy *p, zk_stream *s, int layer,
   zk_attention_desc attn = zk_decoder_attention_desc(p, page_tokens);
 
   // x' = act Wd^T + y
-  const zk_linear_desc down = {p->numerics, t, c->intermediate, c->hidden};
-  ZK_TRY(zk_linear_backward_weight(s, &down, chunks, dx, l->act, grad_of(&b, ZK_PARAM_DOWN), NULL));
-  ZK_TRY(zk_linear_swiglu_backward(s, &down, dx, zk_policy_weight(p, ZK_PARAM_DOWN, layer), l->gate, l->up, w->dact, w->dgate, w->dup));
+  ZK_TRY(linear_backward(&b, ZK_PARAM_DOWN, -1, dx, l->act, NULL, w->dact));
+  ZK_TRY(zk_swiglu_backward(s, p->numerics, t * c->intermediate, l->gate, l->up, w->dact, w->dgate, w->dup));
   ZK_TRY(linear_backward(&b, ZK_PARAM_UP, -1, w->dup, l->h2, NULL, w->dh));
   ZK_TRY(linear_backward(&b, ZK_PARAM_GATE, -1, w->dgate, l->h2, w->dh, w->dh));
   ZK_TRY(norm_backward(&b, ZK_PARAM_MLP_NORM, w->dh, l->y, l->rstd2, dx, dx));

@@ -5,13 +5,12 @@
 #include "kernels/adamw_shard.h"
 #include "kernels/bench/gpu.h"
 #include "kernels/hash.h"
-#include "kernels/linear_parts.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope.h"
 #include "kernels/rope_cache.h"
 #include "kernels/swiglu.h"
 
-enum { HEADS = 16, KV_HEADS = 8, DIM = 128, HIDDEN = 1024, INTERMEDIATE = 3072, ROWS = 16384, SHARD = 200000000 };
+enum { HEADS = 16, KV_HEADS = 8, DIM = 128, ROWS = 16384, SHARD = 200000000 };
 
 typedef struct {
   zk_stream *stream;
@@ -22,8 +21,6 @@ typedef struct {
   zk_rope_cache_desc rope;
   zk_rope_norm_gradients heads;
   zk_adamw_shard_desc shard;
-  zk_linear_desc down; // the layer behind SwiGLU
-  uint16_t *down_weight, *down_dy, *dgate, *dup;
 } rows_arg;
 
 static zk_status run_rmsnorm(void *arg) {
@@ -50,15 +47,6 @@ static zk_status run_heads_one_by_one(void *arg) {
     ZK_TRY(zk_rmsnorm_backward(a->stream, &norm, &a->chunks, d, i == 0 ? a->heads.q_raw : a->heads.k_raw, a->weight, a->rstd, NULL, d, a->dweight));
   }
   return ZK_OK;
-}
-static zk_status run_down(void *arg) {
-  rows_arg *a = arg;
-  return zk_linear_swiglu_backward(a->stream, &a->down, a->down_dy, a->down_weight, a->x, a->dy, a->dx, a->dgate, a->dup);
-}
-static zk_status run_down_one_by_one(void *arg) {
-  rows_arg *a = arg;
-  ZK_TRY(zk_linear_backward_input(a->stream, &a->down, a->down_dy, a->down_weight, NULL, a->dx));
-  return zk_swiglu_backward(a->stream, ZK_BF16, (int64_t)a->rows * a->width, a->x, a->dy, a->dx, a->dgate, a->dup);
 }
 static zk_status run_shard(void *arg) {
   rows_arg *a = arg;
@@ -108,16 +96,6 @@ static zk_status make_heads(zk_bench *bench, rows_arg *a) {
   return ZK_OK;
 }
 
-static zk_status make_down(zk_bench *bench, rows_arg *a) {
-  ZK_TRY(make_rows(bench, a, INTERMEDIATE));
-  a->down = (zk_linear_desc){ZK_BF16, a->rows, a->width, zk_bench_size(bench, HIDDEN, 16)};
-  const int64_t n = (int64_t)a->rows * a->width, out = a->down.out_features;
-  ZK_TRY(zk_bench_random(bench, ZK_BF16, out * a->width, 0.03f, "weights", &a->down_weight));
-  ZK_TRY(zk_bench_random(bench, ZK_BF16, a->rows * out, 1.0f, "gradients", &a->down_dy));
-  ZK_TRY(zk_bench_alloc(bench, (size_t)n * 2, "gradients", &a->dgate));
-  return zk_bench_alloc(bench, (size_t)n * 2, "gradients", &a->dup);
-}
-
 static zk_status make_shard(zk_bench *bench, rows_arg *a) {
   zk_adamw_shard_desc *s = &a->shard;
   s->numerics = ZK_BF16, s->count = s->total = zk_bench_size(bench, SHARD, 1);
@@ -136,7 +114,7 @@ static zk_status add(zk_bench *bench, rows_arg *a, const char *group, const char
 }
 
 static zk_status measure(zk_bench *bench, int which) {
-  static const char *const groups[] = {"rmsnorm backward", "rmsnorm backward", "swiglu backward", "rope norm backward", "adamw, hashes", "linear swiglu backward"};
+  static const char *const groups[] = {"rmsnorm backward", "rmsnorm backward", "swiglu backward", "rope norm backward", "adamw, hashes"};
   static const int32_t widths[] = {1024, 4096, 3072};
   rows_arg a = {.stream = zk_bench_stream(bench)};
   char shape[48];
@@ -151,11 +129,6 @@ static zk_status measure(zk_bench *bench, int which) {
     snprintf(shape, sizeof shape, "rows %d H %d/%d D %d", a.rows, HEADS, KV_HEADS, DIM);
     return add(bench, &a, groups[which], shape, 6.0 * a.rows * (HEADS + KV_HEADS) * DIM, run_heads, run_heads_one_by_one);
   }
-  if (which == 5) {
-    ZK_TRY(make_down(bench, &a));
-    snprintf(shape, sizeof shape, "M %d N %d K %d", a.rows, a.down.out_features, a.width);
-    return add(bench, &a, groups[which], shape, 2.0 * a.rows * (4.0 * a.width + a.down.out_features), run_down, run_down_one_by_one);
-  }
   ZK_TRY(make_rows(bench, &a, widths[which]));
   snprintf(shape, sizeof shape, "rows %d x %d", a.rows, a.width);
   return add(bench, &a, groups[which], shape, (which == 2 ? 10.0 : 8.0) * a.rows * a.width, which == 2 ? run_swiglu : run_rmsnorm, NULL);
@@ -163,7 +136,7 @@ static zk_status measure(zk_bench *bench, int which) {
 
 static zk_status run(zk_bench *bench) {
   zk_status status = ZK_OK;
-  for (int which = 0; which < 6 && status == ZK_OK; which++) {
+  for (int which = 0; which < 5 && status == ZK_OK; which++) {
     status = measure(bench, which);
     zk_bench_release(bench);
   }

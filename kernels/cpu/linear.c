@@ -72,13 +72,6 @@ zk_status zk_cpu_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *p
   return ZK_OK;
 }
 
-zk_status zk_cpu_linear_swiglu_backward_fused(zk_stream *stream, const zk_linear_desc *desc, const void *dy, const void *weight, const void *gate,
-                                              const void *up, void *dgate, void *dup, bool *done) {
-  (void)stream, (void)desc, (void)dy, (void)weight, (void)gate, (void)up, (void)dgate, (void)dup;
-  *done = false;
-  return ZK_OK;
-}
-
 zk_status zk_cpu_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,
                                        const void *weight, const void *addend, void *dx) {
   if (desc->numerics == ZK_VENDOR) return zk_cpu_vendor_linear_backward_input(stream, desc, dy, weight, addend, dx);

@@ -99,11 +99,10 @@ static bool all_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g, int n
   return true;
 }
 
-enum { PAIRS = 66, FIRST_ROW = 65 };
-
 // The wgmma kernel that should be done first, or none: tiles of pairs of blocks are computed in rounds of as many as there
 // are pairs of multiprocessors.
 static zk_cuda_gemm_variant choose_wgmma(const zk_cuda_gemm *g, int num, together how) {
+  enum { PAIRS = 66, FIRST_ROW = 65 };
   zk_cuda_gemm_variant best = ZK_CUDA_NUM_GEMM;
   int64_t least = INT64_MAX;
   for (int i = 0; g->m >= FIRST_ROW && i < NUM_WGMMA_TILES; i++) {
@@ -121,17 +120,6 @@ static zk_cuda_gemm_variant choose_wgmma(const zk_cuda_gemm *g, int num, togethe
   return best;
 }
 
-static void note_alignment(zk_cuda_gemm *g) {
-  g->a_wide = is_wide(g->a, g->lda, g->numerics);
-  g->b_wide = is_wide(g->b, g->ldb, g->numerics);
-}
-
-bool zk_cuda_gemm_takes_turns(zk_cuda_gemm *g) {
-  note_alignment(g);
-  if (g->m < FIRST_ROW || !zk_cuda_gemm_valid(ZK_CUDA_GEMM_BF16_WGMMA_TURNS, g)) return false;
-  return forced == ZK_CUDA_NUM_GEMM || zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_WGMMA_TURNS);
-}
-
 // Measured on an H200, in a layer's chain of products: for one row, up to so many weights, the kernel of few rows is the faster one;
 // with a norm, which is a kernel less, up to more of them.
 enum { FEW_ROWS = 1, FEW_ELEMENTS = 12 << 20, FEW_NORM_ELEMENTS = 64 << 20 };
@@ -142,7 +130,8 @@ static zk_cuda_gemm_variant choose(zk_cuda_gemm *g, int num, together how, bool 
   int num_forced = 0;
   int64_t elements = 0;
   for (int i = 0; i < num; i++) {
-    note_alignment(&g[i]);
+    g[i].a_wide = is_wide(g[i].a, g[i].lda, g[i].numerics);
+    g[i].b_wide = is_wide(g[i].b, g[i].ldb, g[i].numerics);
     elements += g[i].n * g[i].k;
     num_forced += forced != ZK_CUDA_NUM_GEMM && zk_cuda_gemm_valid(forced, &g[i]);
   }

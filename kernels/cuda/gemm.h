@@ -90,9 +90,6 @@ zk_status zk_cuda_gemm_run_parts(zk_stream *stream, zk_cuda_gemm *g, int num_par
 // stored; with `keeps` they are stored too.
 zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], const zk_cuda_norm *norm, void *out, bool keeps, bool *done);
 
-// Whether a product of many rows may be computed by turns: it is large enough, and no other variant is forced.
-bool zk_cuda_gemm_takes_turns(zk_cuda_gemm *g);
-
 // The launches behind the table (gemm_f32.cu, gemm_bf16.cu, gemm_few.cu, gemm_decode.cu).
 zk_status zk_cuda_gemm_f32_small(zk_stream *stream, const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_f32_tile(zk_stream *stream, const zk_cuda_gemm *g);

@@ -40,12 +40,6 @@ template <int WIDTH> struct zk_gemm_wgmma_rows {
   // The warp's 16 rows from m of c, which has `rows` and `columns`; columns [n, n + WIDTH), d their outputs.
   __device__ __forceinline__ void store(const CUtensorMap *c, int rows, int columns, const float *d, int m, int n,
                                         char *shared) {
-    store_words(c, rows, columns, [&](int i) { return zk_pack_bf16(d[2 * i], d[2 * i + 1]); }, m, n, shared);
-  }
-  // The same of outputs 2 i and 2 i + 1 as they are stored, word(i).
-  template <class Word>
-  __device__ __forceinline__ void store_words(const CUtensorMap *c, int rows, int columns, Word word, int m, int n,
-                                              char *shared) {
     const int lane = (int)threadIdx.x % 32, row = lane % 16;
 #pragma unroll
     for (int first = 0; first < WIDTH; first += COLUMNS) {
@@ -56,8 +50,10 @@ template <int WIDTH> struct zk_gemm_wgmma_rows {
 #pragma unroll
       for (int j = 0; j < COLUMNS / 8;
            j += 2) { // matrices: rows 0..7 and 8..15 of columns 8 j .., then of the next 8, or again
-        const int other = j + 1 < COLUMNS / 8 ? 1 : 0, group = j + lane / 16 * other, x = first / 4 + 2 * j, y = x + 2 * other;
-        const uint32_t words[4] = {word(x), word(x + 1), word(y), word(y + 1)};
+        const int other = j + 1 < COLUMNS / 8 ? 1 : 0, group = j + lane / 16 * other;
+        const float *x = d + first / 2 + 4 * j, *y = x + 4 * other;
+        const uint32_t words[4] = {zk_pack_bf16(x[0], x[1]), zk_pack_bf16(x[2], x[3]), zk_pack_bf16(y[0], y[1]),
+                                   zk_pack_bf16(y[2], y[3])};
         zk_store_matrices(tile + row * COLUMNS * 2 + (COLUMNS == 64 ? group ^ (row % 8) : group) * 16, words);
       }
       zk_fence_async();

@@ -3,7 +3,6 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/gemm.h"
-#include "kernels/cuda/gemm_swiglu_backward.h"
 
 // A GPU reads weights as they are.
 size_t zk_cuda_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features,
@@ -61,7 +60,8 @@ zk_status zk_cuda_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *
   return zk_cuda_gemm_run_swiglu(stream, g, norm.weight != NULL ? &norm : NULL, out, parts->keeps, done);
 }
 
-static zk_cuda_gemm backward_input(const zk_linear_desc *desc, const void *dy, const void *weight, const void *addend, void *dx) {
+zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,
+                                        const void *weight, const void *addend, void *dx) {
   zk_cuda_gemm g = {};
   g.numerics = g.addend_as = g.c_as = desc->numerics;
   g.m = desc->num_rows, g.n = desc->in_features, g.k = desc->out_features;
@@ -69,17 +69,7 @@ static zk_cuda_gemm backward_input(const zk_linear_desc *desc, const void *dy, c
   g.b = weight, g.ldb = desc->in_features, g.b_outer = true;
   g.addend = addend, g.ldaddend = desc->in_features;
   g.c = dx, g.ldc = desc->in_features;
-  return g;
-}
-
-zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,
-                                        const void *weight, const void *addend, void *dx) {
-  return zk_cuda_gemm_run(stream, backward_input(desc, dy, weight, addend, dx));
-}
-
-zk_status zk_cuda_linear_swiglu_backward_fused(zk_stream *stream, const zk_linear_desc *desc, const void *dy, const void *weight, const void *gate,
-                                               const void *up, void *dgate, void *dup, bool *done) {
-  return zk_cuda_gemm_swiglu_backward(stream, backward_input(desc, dy, weight, NULL, dgate), gate, up, dup, done);
+  return zk_cuda_gemm_run(stream, g);
 }
 
 enum { BIAS_COLUMNS = 32, BIAS_THREADS = 512, MAX_BLOCKS = ZK_CHUNK_TOKENS / ZK_GRAD_BLOCK_ROWS };

@@ -31,7 +31,6 @@ rows rows_backward "rmsnorm backward" 2
 rows rows_backward "swiglu backward" 1
 rows rows_backward "rope norm backward" 1
 rows rows_backward "adamw, hashes" 1
-rows rows_backward "linear swiglu backward" 1
 rows rope_cache "rope cache" 6
 rows rope_attention "rope attention" 3
 rows rows "weights hash" 1
