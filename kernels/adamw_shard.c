@@ -24,6 +24,7 @@ static zk_status one_by_one(zk_stream *stream, const zk_adamw_params *params, co
     at = to;
   }
   ZK_TRY(stretch(stream, params, d, 1, at, end));
+  ZK_TRY(zk_stream_wait(stream)); // a device that fails in the update is not taken for one that fails in a hash
   const uint64_t first = (uint64_t)d->first, total = (uint64_t)d->total;
   uint64_t sums[3];
   ZK_TRY(zk_hash_elements(stream, (int32_t)zk_numerics_bytes(d->numerics), d->count, first, d->working, &hashes->working));
