@@ -65,7 +65,7 @@ static zk_status write_weights(zk_updater *u, const char *dir, float *host) {
   zk_model_writer *writer = NULL;
   zk_status st = ZK_OK;
   if (dir && !zk_file_exists(zk_path_make("%s/tokenizer.json", u->session->model_dir).s))
-    st = ZK_FAIL(ZK_IO, "%s: its tokenizer.json is gone, which the checkpoint %s needs a copy of", u->session->model_dir, dir);
+    st = ZK_FAIL(ZK_IO, "%s: its tokenizer.json is gone, which the checkpoint %s needs a copy of: put it back and start the same command again, which goes on from the last checkpoint", u->session->model_dir, dir);
   if (dir && st == ZK_OK) st = zk_model_writer_open(dir, &p->config, &p->params, ZK_DTYPE_F32, ZK_MODEL_MAX_SHARD_BYTES, u->session->model_dir, &writer);
   st = zk_comm_agree(u->session->comm, st);
   if (st == ZK_OK) st = write_vector(u, u->optimizer.master, append_weights, writer, 0, host);

@@ -4,11 +4,12 @@
 double zk_train_flops(const zk_policy *policy, const zk_sequences *seqs) {
   const zk_model_config *c = &policy->config;
   const double table = (double)c->vocab * (double)c->hidden, width = (double)c->num_heads * (double)c->head_dim;
-  const double weights = (double)policy->params.num_elements - (c->tie_embeddings ? 0 : table);
+  const double layers = (double)policy->params.num_elements - (c->tie_embeddings ? 1 : 2) * table;
+  const double tokens = (double)seqs->offsets[seqs->num_seqs], targets = (double)seqs->target_offsets[seqs->num_seqs];
   double pairs = 0;
   for (int64_t i = 0; i < seqs->num_seqs; i++) {
     const double length = (double)(seqs->offsets[i + 1] - seqs->offsets[i]);
     pairs += length * length / 2;
   }
-  return 6 * weights * (double)seqs->offsets[seqs->num_seqs] + 12 * (double)c->num_layers * width * pairs;
+  return 6 * (layers * tokens + table * targets) + 12 * (double)c->num_layers * width * pairs;
 }

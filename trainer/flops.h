@@ -7,7 +7,7 @@
 
 #define ZK_PEAK_FLOPS 989e12 // a second, dense bf16, of an H100 or H200: MFU 1
 
-// Of forward and backward over these sequences: 6 for each token and weight of a product (the head's too; the embedding's look-up is none), and 12 for each layer,
+// Of forward and backward over these sequences: 6 for each token and weight of a product (of the head, for each token that is a target; the embedding's look-up is none), and 12 for each layer,
 // pair of tokens that see each other, head and its width, of which there are half as many as length^2 in a sequence (Chowdhery et al. 2022, appendix B,
 // with the causal half).
 double zk_train_flops(const zk_policy *policy, const zk_sequences *seqs);

@@ -49,7 +49,10 @@ static size_t sampler_bytes(const zk_config *c, const zk_policy *p) {
 }
 
 static size_t slack_bytes(bool is_gpu, size_t available) { return !is_gpu ? 0 : available / 16 < GPU_SLACK ? available / 16 : GPU_SLACK; }
-static size_t link_bytes(bool is_gpu, zk_plan_kind kind, int num_ranks) { return is_gpu && kind == ZK_PLAN_TRAIN && num_ranks > 1 ? LINK_BYTES : 0; }
+// Workers that share a GPU exchange through host memory (shared/comm_device.h).
+static size_t link_bytes(bool is_gpu, zk_plan_kind kind, int num_ranks, int num_sharers) {
+  return is_gpu && kind == ZK_PLAN_TRAIN && num_ranks > 1 && num_sharers == 1 ? LINK_BYTES : 0;
+}
 
 // A cache for max_batch sequences of usual length.
 static size_t usual_cache_bytes(const zk_policy *p, const zk_engine_options *options) {
@@ -81,7 +84,7 @@ static room room_of(const zk_session *s, zk_plan_kind kind) {
   const zk_config *c = &s->config;
   const int size = zk_comm_size(s->comm);
   room r = {.share = zk_device_memory_free(s->device) / (size_t)s->num_sharers, .is_gpu = zk_device_get_kind(s->device) == ZK_DEVICE_CUDA};
-  r.sampling = sampler_bytes(c, &s->policy) + slack_bytes(r.is_gpu, r.share) + link_bytes(r.is_gpu, kind, size);
+  r.sampling = sampler_bytes(c, &s->policy) + slack_bytes(r.is_gpu, r.share) + link_bytes(r.is_gpu, kind, size, s->num_sharers);
   r.training = activation_bytes(c, kind, &s->policy);
   if (kind == ZK_PLAN_TRAIN) r.training += tree_bytes(c, &s->policy, size) - exchange_bytes(c, &s->policy, size);
   return r;
@@ -140,7 +143,7 @@ static size_t bytes_needed(const zk_plan *plan, bool with_bounds) {
   return always + (!plan->in_turns ? sampling + training : sampling > training ? sampling : training);
 }
 
-void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int num_ranks, size_t available, bool takes_rest, zk_plan *out) {
+void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int num_ranks, int num_sharers, size_t available, bool takes_rest, zk_plan *out) {
   zk_engine_options o = {.max_new_tokens = c->rollout.max_new_tokens, .max_batch = c->rollout.max_batch, .page_tokens = c->rollout.page_tokens,
                          .kv_bytes = c->rollout.kv_bytes, .prefill_chunk = c->rollout.prefill_chunk, .max_sequence = p->num_positions,
                          .takes_rest = takes_rest};
@@ -153,7 +156,7 @@ void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int
   add(out, ZK_PLAN_TRAINING, "trainer activations and scratch, full microbatch", activation_bytes(c, kind, p), true,
       "set trainer.recompute, or lower trainer.microbatch_tokens");
   add(out, ZK_PLAN_ALWAYS, "sampler activations", sampler_bytes(c, p), false, "lower rollout.prefill_chunk, rollout.max_batch or rollout.speculate");
-  add(out, ZK_PLAN_ALWAYS, "buffers of the link among GPUs", link_bytes(takes_rest, kind, num_ranks), false, "use a GPU with more memory");
+  add(out, ZK_PLAN_ALWAYS, "buffers of the link among GPUs", link_bytes(takes_rest, kind, num_ranks, num_sharers), false, "use a GPU with more memory");
   add(out, ZK_PLAN_ALWAYS, "scratch of operations, slack", slack_bytes(takes_rest, available), false, "use a GPU with more memory");
   size_t rest = less(available, bytes_needed(out, true));
   out->in_turns = kind == ZK_PLAN_TRAIN && takes_turns(c, p, &o, takes_rest, rest);
@@ -206,8 +209,8 @@ static void close_shape(zk_policy *shape) {
 }
 
 static void make(const zk_config *c, zk_plan_kind kind, const zk_policy *shape, zk_comm *comm, zk_plan *out) {
-  size_t sharers = (size_t)zk_device_sharers(c->device, shape->device, zk_comm_local_size(comm));
-  zk_plan_make(c, kind, shape, zk_comm_size(comm), zk_device_memory_free(shape->device) / sharers,
+  const int sharers = zk_device_sharers(c->device, shape->device, zk_comm_local_size(comm));
+  zk_plan_make(c, kind, shape, zk_comm_size(comm), sharers, zk_device_memory_free(shape->device) / (size_t)sharers,
                zk_device_get_kind(shape->device) == ZK_DEVICE_CUDA, out);
 }
 

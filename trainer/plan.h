@@ -31,9 +31,10 @@ typedef struct {
   size_t total, available; // of one worker; a device that workers share is divided among them. In turns, total is the greater phase's
 } zk_plan;
 
-// Adds up. `shape` is a policy that holds device, numerics, config, params and num_positions, and no memory. `available`: bytes this
+// Adds up. `shape` is a policy that holds device, numerics, config, params and num_positions, and no memory. num_sharers: workers
+// that share this one's device, itself included. `available`: bytes this
 // worker may take; takes_rest: the cache may take all that is left of them (a GPU), else what it usually needs.
-void zk_plan_make(const zk_config *config, zk_plan_kind kind, const zk_policy *shape, int num_ranks, size_t available, bool takes_rest, zk_plan *out);
+void zk_plan_make(const zk_config *config, zk_plan_kind kind, const zk_policy *shape, int num_ranks, int num_sharers, size_t available, bool takes_rest, zk_plan *out);
 // ZK_OUT_OF_MEMORY, naming the largest part and what to lower, when it does not fit. with_bounds: rows that are upper bounds count too.
 zk_status zk_plan_fits(const zk_plan *plan, bool with_bounds, const char *device);
 

@@ -161,12 +161,13 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   x->start_s = zk_clock_s();
   zk_watch_doing("sampling step %lld", (long long)step);
   ZK_TRY(zk_run_turn_to(run, ZK_SIDE_SAMPLER));
+  const double awake = zk_clock_s();
   ZK_TRY(zk_rl_sample(&run->session, run->engine, run->identity, step, run->weights_hash, &x->t, &x->collect, &x->advantage));
   ZK_TRY(zk_comm_agree(run->session.comm, refuse(run, &x->t)));
-  double sampled = zk_clock_s();
-  x->rollout_s = sampled - x->start_s;
+  x->rollout_s = zk_clock_s() - awake;
   zk_watch_doing("computing the gradient of step %lld", (long long)step);
   ZK_TRY(zk_run_turn_to(run, ZK_SIDE_TRAINER));
+  const double sampled = zk_clock_s();
   ZK_TRY(gradient(run, x));
   zk_watch_doing("updating in step %lld", (long long)step);
   x->lr = zk_learning_rate(c, step);

@@ -64,12 +64,12 @@ static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line
 static zk_status run_step(zk_run *run, int64_t step, const zk_sequences *seqs, zk_metrics_line *line) {
   const zk_config *c = &run->session.config;
   int64_t n = seqs->target_offsets[seqs->num_seqs];
+  ZK_TRY(zk_run_turn_to(run, ZK_SIDE_TRAINER));
   double start = zk_clock_s(), loss = 0, entropy_sum = 0, lr = zk_learning_rate(c, step);
   float *logprob = malloc(2 * (size_t)n * sizeof *logprob);
   if (!logprob) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %lld tokens", (long long)n);
   zk_update_result result;
-  zk_status st = zk_run_turn_to(run, ZK_SIDE_TRAINER);
-  if (st == ZK_OK) st = zk_updater_gradient(&run->updater, seqs, zk_sft_loss, &n, logprob, logprob + n);
+  zk_status st = zk_updater_gradient(&run->updater, seqs, zk_sft_loss, &n, logprob, logprob + n);
   if (st == ZK_OK) st = zk_updater_apply(&run->updater, lr, &result);
   for (int64_t k = 0; k < n && st == ZK_OK; k++) loss -= (double)logprob[k], entropy_sum += (double)logprob[n + k];
   free(logprob);

@@ -20,7 +20,7 @@ typedef struct {
   zk_metrics_line line;
   double trajectory_s; // what the last trajectory took
   zk_status status;
-  char message[1024];
+  char message[2048]; // as long as a status's
 } zk_step_writer;
 
 // Takes over *trajectory (which may be NULL) and *line, and leaves them empty. The last step's writing has been waited for.

@@ -33,7 +33,7 @@ static void an_8b_model_samples_and_the_cache_takes_the_rest(void **state) {
   zk_plan plan;
   qwen3_8b(&p);
   p.config.rollout.max_batch = 256;
-  zk_plan_make(&p.config, ZK_PLAN_SAMPLE, &p.shape, 1, 140 * GB, true, &plan);
+  zk_plan_make(&p.config, ZK_PLAN_SAMPLE, &p.shape, 1, 1, 140 * GB, true, &plan);
   OK(zk_plan_fits(&plan, true, "a GPU"));
   size_t total = 0;
   for (int i = 0; i < plan.num_rows; i++) total += plan.rows[i].bytes;
@@ -48,14 +48,14 @@ static void a_1b7_model_trains(void **state) {
   planned p;
   zk_plan plan;
   qwen3_1b7(&p);
-  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 1, 140 * GB, true, &plan);
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 1, 1, 140 * GB, true, &plan);
   OK(zk_plan_fits(&plan, true, "a GPU"));
   size_t n = (size_t)p.shape.params.num_elements, block = 4096 * sizeof(float);
   assert_true(row_of(&plan, "master weights") - 4 * n < block && row_of(&plan, "optimiser state") - 8 * n < 2 * block);
   assert_true(row_of(&plan, "gradients (tree") == 12 * n); // of 8 leaves two partial sums and the leaf that comes, beside the shard, which is whole
   assert_true(row_of(&plan, "KV cache") > 40 * GB);
   // Four workers share what is sharded.
-  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, 140 * GB, true, &plan);
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, 1, 140 * GB, true, &plan);
   assert_true(row_of(&plan, "master weights") < n + 2 * block);
   zk_params_destroy(&p.shape.params);
 }
@@ -67,21 +67,21 @@ static void an_8b_model_trains_on_four_in_turns(void **state) {
   qwen3_8b(&p);
   p.config.rollout.max_batch = 128;
   const size_t gpu = (size_t)139 << 30, n = (size_t)p.shape.params.num_elements;
-  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, gpu, true, &plan);
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, 1, gpu, true, &plan);
   OK(zk_plan_fits(&plan, true, "a GPU"));
   assert_true(plan.in_turns && plan.total <= gpu);
   assert_true(row_of(&plan, "gradients (tree") == 8 * n); // the subtree so far, and the leaf that comes
   assert_true(row_of(&plan, "gradient exchange") <= (size_t)1 << 30);
   const size_t cache = row_of(&plan, "KV cache"); // for sequences of twice the usual length
   p.config.trainer.turns = ZK_CONFIG_TURNS_NEVER;
-  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, gpu, true, &plan);
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, 1, gpu, true, &plan);
   assert_true(!plan.in_turns && row_of(&plan, "KV cache") < cache / 2 && cache > 28 * GB);
   // With one leaf a GPU there is room for both.
   p.config.trainer.turns = ZK_CONFIG_TURNS_AUTO, p.config.trainer.grad_leaves = 4;
-  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, gpu, true, &plan);
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, 1, gpu, true, &plan);
   OK(zk_plan_fits(&plan, true, "a GPU"));
   assert_true(!plan.in_turns);
-  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 1, gpu, true, &plan);
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 1, 1, gpu, true, &plan);
   assert_int_equal(zk_plan_fits(&plan, true, "a GPU"), ZK_OUT_OF_MEMORY);
   zk_params_destroy(&p.shape.params);
 }
@@ -90,11 +90,11 @@ static void too_little_is_refused_by_its_largest_part(void **state) {
   planned p;
   zk_plan plan;
   qwen3_1b7(&p);
-  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 1, 48 * GB, true, &plan);
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 1, 1, 48 * GB, true, &plan);
   assert_int_equal(zk_plan_fits(&plan, true, "GPU 0"), ZK_OUT_OF_MEMORY);
   assert_non_null(strstr(zk_status_message(), "44.7 GiB are free on GPU 0; the largest part is gradients (tree of leaves), 19.2 GiB: start more workers"));
   p.config.rollout.kv_bytes = 200 * GB; // what was asked for, not what is left
-  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 1, 140 * GB, true, &plan);
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 1, 1, 140 * GB, true, &plan);
   assert_int_equal(zk_plan_fits(&plan, true, "GPU 0"), ZK_OUT_OF_MEMORY);
   assert_non_null(strstr(zk_status_message(), "the largest part is KV cache, 186.3 GiB: lower rollout.kv_bytes"));
   zk_params_destroy(&p.shape.params);

@@ -48,11 +48,12 @@ static void flops_are_weights_and_pairs(void **state) {
   zk_policy policy = {.config = {.num_layers = 2, .hidden = 8, .num_heads = 3, .head_dim = 16, .vocab = 10, .tie_embeddings = 1}};
   policy.params.num_elements = 1000;
   const int64_t offsets[] = {0, 4, 10};
-  const zk_sequences seqs = {.num_seqs = 2, .offsets = offsets};
+  const int64_t target_offsets[] = {0, 3, 7}; // prompts take no part in the head
+  const zk_sequences seqs = {.num_seqs = 2, .offsets = offsets, .target_offsets = target_offsets};
   const double pairs = (16.0 + 36.0) / 2 * 12 * 2 * 48;
-  assert_true(zk_train_flops(&policy, &seqs) == 6.0 * 1000 * 10 + pairs);
+  assert_true(zk_train_flops(&policy, &seqs) == 6.0 * (920 * 10 + 80 * 7) + pairs);
   policy.config.tie_embeddings = 0; // a table that is only looked up in
-  assert_true(zk_train_flops(&policy, &seqs) == 6.0 * (1000 - 80) * 10 + pairs);
+  assert_true(zk_train_flops(&policy, &seqs) == 6.0 * (840 * 10 + 80 * 7) + pairs);
 }
 
 int main(void) {
