@@ -220,7 +220,10 @@ zk_status zk_comm_agree(zk_comm *c, zk_status local) {
   char note[1024] = "";
   snprintf(note, sizeof note, "%s", zk_status_message()); // before another call can touch it
   ZK_TRY(zk_comm_max_u64(c, &worst, 1));
-  if (worst == 0) return ZK_OK;
+  if (worst == 0) {
+    c->agreed = 0; // what was agreed on before has been dealt with
+    return ZK_OK;
+  }
   int root = c->size - (int)worst;
   c->agreed = 1;
   struct {

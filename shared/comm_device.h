@@ -2,7 +2,7 @@
 //
 // Where each worker has a GPU of its own, NCCL moves it from GPU to GPU: point-to-point transfers and gathers, on a stream of the link's own, while
 // the workers compute. Nobody waits for a transfer before all have queued theirs: MPI brings the workers together then (zk_comm_device_finish), and
-// one that does not end within ZK_COMM_SECONDS from there means that a worker or the network is gone. NCCL's failures
+// when they do not end within ZK_COMM_SECONDS from there, and the time that their bytes take at ZK_COMM_LEAST_BYTES_PER_S, a worker or the network is gone. NCCL's failures
 // come with its own words, the rank and the operation, and end the job (zk_comm_lost), unless the watch names a lost worker first.
 // Elsewhere (CPUs, workers that share a GPU) blocks are staged through host memory and MPI.
 #ifndef ZK_SHARED_COMM_DEVICE_H
@@ -12,7 +12,8 @@
 #include "shared/comm.h"
 
 #define ZK_COMM_SLOTS 2    // exchanges under way
-#define ZK_COMM_SECONDS 30 // that a transfer may take once all workers are at it
+#define ZK_COMM_SECONDS 30 // that transfers may take once all workers are at them, besides
+#define ZK_COMM_LEAST_BYTES_PER_S 1e8 // what a slow network brings to a worker
 
 typedef struct zk_comm_device zk_comm_device;
 

@@ -29,8 +29,8 @@ static zk_status fail_nccl(const zk_comm_device *l, ncclResult_t result, const c
                  detail ? detail : "");
 }
 
-static zk_status fail_late(const char *what) {
-  return ZK_FAIL(ZK_COMM, "NCCL: %s did not end within %d s: a worker or the network is gone", what, ZK_COMM_SECONDS);
+static zk_status fail_late(const char *what, double seconds) {
+  return ZK_FAIL(ZK_COMM, "NCCL: %s did not end within %.0f s: a worker or the network is gone", what, seconds);
 }
 
 static zk_status fail_cuda(cudaError_t error, const char *what) {
@@ -56,13 +56,13 @@ zk_status zk_comm_nccl_settle(const zk_comm_device *l, ncclResult_t result, cons
     nap(begin);
     const ncclResult_t asked = ncclCommGetAsyncError(state_of(l)->comm, &result);
     if (asked != ncclSuccess) return fail_nccl(l, asked, what);
-    if (result == ncclInProgress && zk_clock_s() - begin > ZK_COMM_SECONDS) return fail_late(what);
+    if (result == ncclInProgress && zk_clock_s() - begin > ZK_COMM_SECONDS) return fail_late(what, ZK_COMM_SECONDS);
   }
   return result == ncclSuccess ? ZK_OK : fail_nccl(l, result, what);
 }
 
 // Until the event is reached, or NCCL meets an error (a peer that died), or the time is over.
-static zk_status watch_event(const zk_comm_device *l, cudaEvent_t event, const char *what) {
+static zk_status watch_event(const zk_comm_device *l, cudaEvent_t event, double seconds, const char *what) {
   const double begin = zk_clock_s();
   for (;;) {
     const cudaError_t error = cudaEventQuery(event);
@@ -72,14 +72,14 @@ static zk_status watch_event(const zk_comm_device *l, cudaEvent_t event, const c
     const ncclResult_t asked = ncclCommGetAsyncError(state_of(l)->comm, &met);
     if (asked != ncclSuccess) return fail_nccl(l, asked, what);
     if (met != ncclSuccess && met != ncclInProgress) return fail_nccl(l, met, what);
-    if (zk_clock_s() - begin > ZK_COMM_SECONDS) return fail_late(what);
+    if (zk_clock_s() - begin > seconds) return fail_late(what, seconds);
     nap(begin);
   }
 }
 
-static zk_status await(const zk_comm_device *l, cudaEvent_t event, const char *what) {
+static zk_status await(const zk_comm_device *l, cudaEvent_t event, double seconds, const char *what) {
   zk_watch_waiting(what);
-  const zk_status st = watch_event(l, event, what);
+  const zk_status st = watch_event(l, event, seconds, what);
   if (st == ZK_OK) zk_watch_waiting(NULL);
   return st;
 }
@@ -145,7 +145,7 @@ static zk_status connect_pairs(zk_comm_device *l, char *bytes) {
   note(&first, ncclGroupEnd());
   ZK_TRY(zk_comm_nccl_settle(l, first, "connecting"));
   CUDA(cudaEventRecord(s->ready, s->stream), "the end of connecting");
-  return await(l, s->ready, "connecting");
+  return await(l, s->ready, ZK_COMM_SECONDS, "connecting");
 }
 
 static zk_status nccl_open(zk_comm_device *l) {
@@ -214,7 +214,8 @@ static zk_status nccl_all_gather(zk_comm_device *l, zk_stream *stream, char *dat
 static zk_status nccl_finish(zk_comm_device *l, zk_stream *stream, zk_status *local) {
   nccl_state *s = l->state;
   CUDA(cudaEventRecord(s->ready, s->stream), "the end of all exchanges");
-  ZK_TRY(await(l, s->ready, "exchange of device memory"));
+  const double bytes = (double)(l->traffic[ZK_COMM_ALL_TO_ALL].bytes + l->traffic[ZK_COMM_ALL_GATHER].bytes);
+  ZK_TRY(await(l, s->ready, ZK_COMM_SECONDS + bytes / ZK_COMM_LEAST_BYTES_PER_S, "exchange of device memory"));
   CUDA(zk_comm_clock_take(&s->clock, l->traffic), "the time of exchanges");
   if (*local == ZK_OK) *local = zk_stream_wait(stream);
   return ZK_OK;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "kernels/faults.h"
 #include "kernels/numerics.h"
@@ -61,11 +62,18 @@ zk_status zk_comm_require_same_build(zk_comm *comm) {
   return zk_comm_require_same(comm, "zerokl itself", text, "install the same build on every host");
 }
 
-// The text's lines [*at] one after another; "" behind the last.
-static void take_line(const char **at, char *line, size_t room) {
-  const char *end = strchrnul(*at, '\n');
-  snprintf(line, room, "%.*s", (int)(end - *at), *at);
-  *at = *end ? end + 1 : end;
+// Line `index` of the text without the spaces before it, "nothing there" behind the last; of a long one the beginning, and a hash of the whole.
+static void copy_line(const char *text, uint64_t index, char *line, size_t room) {
+  enum { MOST = 300 };
+  for (uint64_t i = 0; i < index; i++) {
+    const char *end = strchrnul(text, '\n');
+    text = *end ? end + 1 : end;
+  }
+  text += strspn(text, " ");
+  const size_t bytes = (size_t)(strchrnul(text, '\n') - text);
+  if (bytes > MOST) snprintf(line, room, "%.*s... (hash %016llx)", MOST, text, (unsigned long long)XXH3_64bits(text, bytes));
+  else if (bytes) snprintf(line, room, "%.*s", (int)bytes, text);
+  else snprintf(line, room, "nothing there");
 }
 
 // The first line in which this rank's config is not rank 0's; "" when none. All ranks then compare the same line.
@@ -99,10 +107,8 @@ zk_status zk_comm_require_same_config(zk_comm *comm, const zk_config *config) {
   if (st == ZK_OK) st = first_difference(comm, text, bytes, &where);
   if (st == ZK_OK) st = zk_comm_max_u64(comm, &where, 1);
   if (st == ZK_OK && where) {
-    const char *at = text;
-    for (uint64_t i = 0; i <= UINT64_MAX - where; i++) take_line(&at, line, sizeof line);
-    const char *start = line + strspn(line, " ");
-    st = zk_comm_require_same(comm, "the config", *start ? start : "nothing there", "give every worker the same file and arguments");
+    copy_line(text, UINT64_MAX - where, line, sizeof line);
+    st = zk_comm_require_same(comm, "the config", line, "give every worker the same file and arguments");
   }
   free(text);
   return st;

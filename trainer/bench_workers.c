@@ -10,7 +10,6 @@
 #include "trainer/leaf_split.h"
 #include "trainer/leaf_tree.h"
 #include "trainer/optimizer.h"
-#include "trainer/sequences.h"
 
 enum { GPU_ELEMENTS = 268435456, CPU_ELEMENTS = 1048576, REPEATS = 21 }; // 1 GiB of fp32 a GPU
 

@@ -2,7 +2,6 @@
 #include "trainer/leaf_exchange.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "trainer/leaf_vendor.h"
 

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/reduce.h"
 #include "trainer/leaf_exchange.h"
 #include "trainer/leaf_nodes.h"
 #include "trainer/leaf_split.h"
@@ -134,9 +133,11 @@ zk_status zk_leaf_tree_give_up(zk_leaf_tree *t, zk_stream *stream) {
   if (!t->exchange) return ZK_OK;
   if (t->next_leaf < t->end_leaf) {
     zk_tree_piece owed[ZK_LEAF_MAX_NODES];
-    float *any;
-    ZK_TRY(take_buffer(t, &any));
-    t->spare[t->num_spare++] = any;
+    float *any = t->num_nodes ? t->nodes[0].data : NULL; // whatever it holds
+    if (!any) {
+      ZK_TRY(take_buffer(t, &any));
+      t->spare[t->num_spare++] = any;
+    }
     const int n = zk_leaf_nodes(t->leaf_starts[t->rank], t->end_leaf, owed);
     for (int i = 0; i < n; i++) owed[i].data = any;
     zk_leaf_exchange_begin(t->exchange, t->leaf_starts, owed, t->shard);

@@ -35,8 +35,8 @@ static zk_status find_fixed(zk_optimizer *o) {
   for (int i = 0; i < params->num_params; i++) {
     const zk_param *p = &params->params[i];
     if (p->decay) continue;
-    zk_adamw_range *last = o->fixed + o->num_fixed - 1;
-    if (o->num_fixed && last->end == p->first) last->end += p->num_elements;
+    zk_adamw_range *last = o->num_fixed ? &o->fixed[o->num_fixed - 1] : NULL;
+    if (last && last->end == p->first) last->end += p->num_elements;
     else o->fixed[o->num_fixed++] = (zk_adamw_range){p->first, p->first + p->num_elements};
   }
   return ZK_OK;

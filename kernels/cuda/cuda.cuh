@@ -25,8 +25,8 @@ extern "C" void **zk_cuda_vendor_handle(zk_stream *stream); // the stream's cuBL
 extern "C" uint32_t *zk_cuda_counters(zk_stream *stream);
 extern "C" int zk_cuda_num_sms(const zk_device *device);
 extern "C" int zk_cuda_ordinal(const zk_device *device);
-// Whether kernels queued from now on may begin before the one ahead of them on the stream has ended (ZK_LAUNCH_DEPENDENT). Only for
-// stretches in which no kernel writes weights, and which begin with an ordinary launch, copy or wait. Off at first.
+// Whether kernels queued from now on may begin before the one ahead of them on the stream has ended (ZK_LAUNCH_DEPENDENT): on for the sampler's and the
+// trainer's streams, off for others. What such a kernel reads before it waits, no kernel ahead of it may write without an ordinary launch, copy or wait between.
 extern "C" void zk_cuda_set_overlap(zk_stream *stream, bool overlap);
 extern "C" bool zk_cuda_overlap(zk_stream *stream);
 

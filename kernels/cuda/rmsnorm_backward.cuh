@@ -1,4 +1,4 @@
-// RMSNorm backward in bf16 in one launch, two ways.
+// RMSNorm backward in bf16: of few rows one launch, of many one and one that adds partial sums.
 //
 // Rows: a warp's thread t holds lanes 4 t .. 4 t + 3 of dy and x (lanes.cuh), 4 elements of every stretch of 128, from memory to dx.
 // Columns: a thread has neighbouring columns and walks a block of 64 rows, for the weights' gradient.

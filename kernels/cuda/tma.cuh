@@ -87,7 +87,7 @@ static __device__ __forceinline__ void zk_tma_store(void *to, const void *from, 
                "r"(bytes)
                : "memory");
 }
-// The same, each f32 added to what lies there.
+// The same, each f32 added to what lies there, rounded to nearest. PTX's text says that subnormals are flushed; an H200 keeps them.
 static __device__ __forceinline__ void zk_tma_add(float *to, const float *from, uint32_t bytes) {
   asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to),
                "r"(zk_shared_address(from)), "r"(bytes)
