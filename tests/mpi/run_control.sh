@@ -1,4 +1,5 @@
 # Sourced behind common.sh: runs of four ranks in the background that something is done to.
+. "$(dirname "${BASH_SOURCE[0]}")/../job.sh"
 
 job=
 trap '[ -z "$job" ] || kill -9 "$job" 2>/dev/null || true; rm -rf "$dir"' EXIT
@@ -23,19 +24,6 @@ await() {
     kill -0 "$job" 2>/dev/null || { cat log >&2; fail "$1 never came"; }
     sleep 0.02
   done
-}
-# joined ID: waits until that worker watches the others. Open MPI's launcher can wait for ever for what one that dies before has to say.
-joined() {
-  until cat "/proc/$1"/task/*/comm 2>/dev/null | grep -x watch >/dev/null; do
-    kill -0 "$job" 2>/dev/null || fail "worker $1 ended before it had started"
-    sleep 0.02
-  done
-}
-# ended: waits for $job; its exit code is $code
-ended() {
-  code=0
-  wait "$job" || code=$?
-  job=
 }
 # one_error TEXT...: the log holds one line of error, and it says all of these.
 one_error() {

@@ -1,6 +1,7 @@
 # What the tests of several GPUs share; source it first. It brings common.sh.
 # With one GPU, or an emulated one, they either say what they lack or let workers share it (through host memory: NCCL refuses that).
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../../job.sh"
 export OMP_NUM_THREADS=2
 # gpus: how many a worker sees
 gpus() {
@@ -36,19 +37,6 @@ worker() {
     sleep 0.01
   done
   fail "the workers have ended by themselves"
-}
-# joined ID: waits until that worker watches the others. Open MPI's launcher can wait for ever for what one that dies before has to say.
-joined() {
-  until cat "/proc/$1"/task/*/comm 2>/dev/null | grep -x watch >/dev/null; do
-    kill -0 "$job" 2>/dev/null || fail "worker $1 ended before it had started"
-    sleep 0.02
-  done
-}
-# ended: waits for $job; its exit code is $code
-ended() {
-  code=0
-  wait "$job" || code=$?
-  job=
 }
 
 # ---- a run that is shaken
