@@ -219,7 +219,7 @@ const zk_config_key zk_config_keys[] = {
   INT(eval.samples, SCHEDULE, "0", 0, 4096, "0: greedy only; k: also k samples an item for avg@k and pass@k"),
 
   INT(log.every, SCHEDULE, "1", 1, (1 << 20) - 1, "steps between lines of talk"),
-  BOOL(log.tensorboard, SCHEDULE, "false", "write event files", ONLY_DEFAULT),
+  BOOL(log.tensorboard, SCHEDULE, "false", "every number of the metrics also as TensorBoard's scalars, in RUN/tensorboard"),
   BOOL(log.progress, SCHEDULE, "true", "show progress within a step"),
 };
 // clang-format on

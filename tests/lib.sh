@@ -31,6 +31,17 @@ says() { grep -qF -- "$1" "$ZK_TMP/out" || fail "stdout does not say: $1"; }   #
 tells() { grep -qF -- "$1" "$ZK_TMP/err" || fail "stderr does not say: $1"; }
 same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
 
+# For tests that want other software: skip WHY leaves the test as skipped. python_with MODULE...: prints the Python that has them
+# (ZK_PYTHON; the one that tests/run.sh makes; python3), and fails when none has.
+skip() { echo "skipped: $*"; exit 77; }
+python_with() {
+  local python
+  for python in ${ZK_PYTHON:+"$ZK_PYTHON"} "$ZK_BUILD/python/bin/python" python3; do
+    command -v "$python" >/dev/null && "$python" -c "import $(IFS=,; echo "$*")" 2>/dev/null && echo "$python" && return 0
+  done
+  return 1
+}
+
 # workers N COMMAND...: under mpirun, whose library leaks at exit (which is not ours to find in a sanitizer build).
 workers() {
   local n=$1

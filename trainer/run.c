@@ -22,7 +22,8 @@ static zk_status open_directory(zk_run *run, const zk_config *config, int64_t *f
                    (long long)*from);
   if (*from < 0 && config->run.resume == ZK_CONFIG_RESUME_MUST)
     return ZK_FAIL(ZK_BAD_INPUT, "%s holds no complete checkpoint and run.resume is must", config->run.dir);
-  return zk_metrics_open(zk_run_dir_metrics_path(run->dir).s, &run->metrics);
+  ZK_TRY(zk_metrics_open(zk_run_dir_metrics_path(run->dir).s, &run->metrics));
+  return config->log.tensorboard ? zk_tensorboard_open(config->run.dir, run->metrics, &run->tensorboard) : ZK_OK;
 }
 
 static zk_path checkpoint_path(const zk_run *run, int64_t step) {
@@ -109,6 +110,7 @@ void zk_run_close(zk_run *run) {
   zk_engine_close(run->engine);
   if (run->updater.session) zk_updater_close(&run->updater);
   if (run->session.comm) zk_session_close(&run->session);
+  zk_tensorboard_close(run->tensorboard);
   zk_metrics_close(run->metrics);
   if (run->dir) zk_run_dir_close(run->dir);
   free(run->identity);
@@ -140,9 +142,15 @@ static zk_status complete_line(zk_run *run, zk_metrics_line *line) {
   return ZK_OK;
 }
 
+static zk_status append_line(zk_run *run, const zk_metrics_line *line) {
+  if (!run->metrics) return ZK_OK;
+  ZK_TRY(zk_metrics_append(run->metrics, line));
+  return run->tensorboard ? zk_tensorboard_follow(run->tensorboard, run->metrics) : ZK_OK;
+}
+
 zk_status zk_run_begin(zk_run *run, zk_metrics_line *line) {
   ZK_TRY(complete_line(run, line));
-  ZK_TRY(zk_comm_agree(run->session.comm, run->metrics ? zk_metrics_append(run->metrics, line) : ZK_OK));
+  ZK_TRY(zk_comm_agree(run->session.comm, append_line(run, line)));
   ZK_TRY(checkpoint(run, 0));
   run->step = 0;
   return ZK_OK;
@@ -155,7 +163,7 @@ zk_status zk_run_finish_step(zk_run *run, int64_t step, const zk_update_result *
   run->weights_hash = result->weights_hash, run->state_hash = result->state_hash;
   ZK_TRY(complete_line(run, line));
   ZK_TRY(zk_run_settle(run));
-  if (run->dir) zk_step_writer_begin(&run->writer, run->dir, run->metrics, step, trajectory, line);
+  if (run->dir) zk_step_writer_begin(&run->writer, run->dir, run->metrics, run->tensorboard, step, trajectory, line);
   run->step = step;
   if (step != c->run.steps && (!c->checkpoint.every || step % c->checkpoint.every)) return ZK_OK;
   ZK_TRY(zk_run_settle(run));

@@ -19,6 +19,7 @@ typedef struct zk_run {
   zk_run_dir *dir;         // rank 0; NULL elsewhere
   zk_run_dir dir_memory;
   zk_metrics *metrics;     // rank 0; NULL elsewhere
+  zk_tensorboard *tensorboard; // rank 0, with log.tensorboard; NULL elsewhere
   zk_step_writer writer;   // rank 0
   char *identity;          // the config's identity text
   int64_t step;            // steps done

@@ -21,12 +21,14 @@ static void *write_step(void *arg) {
   zk_step_writer *w = arg;
   w->status = w->trajectory.num_samples ? write_trajectory(w) : ZK_OK;
   if (w->status == ZK_OK) w->status = zk_metrics_append(w->metrics, &w->line);
+  if (w->status == ZK_OK && w->tensorboard) w->status = zk_tensorboard_follow(w->tensorboard, w->metrics);
   snprintf(w->message, sizeof w->message, "%s", w->status == ZK_OK ? "" : zk_status_message());
   return NULL;
 }
 
-void zk_step_writer_begin(zk_step_writer *w, zk_run_dir *dir, zk_metrics *metrics, int64_t step, zk_trajectory *trajectory, zk_metrics_line *line) {
-  w->dir = dir, w->metrics = metrics, w->step = step;
+void zk_step_writer_begin(zk_step_writer *w, zk_run_dir *dir, zk_metrics *metrics, zk_tensorboard *tensorboard, int64_t step,
+                          zk_trajectory *trajectory, zk_metrics_line *line) {
+  w->dir = dir, w->metrics = metrics, w->tensorboard = tensorboard, w->step = step;
   memset(&w->trajectory, 0, sizeof w->trajectory);
   if (trajectory) {
     w->trajectory = *trajectory;

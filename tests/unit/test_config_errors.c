@@ -182,8 +182,6 @@ static void not_delivered(void **state) {
        "c.yaml:1:21: algorithm.epochs: only 1 is supported by this build"},
       {"algorithm: {advantage: {scale: batch_std}}\n", NULL, ZK_UNSUPPORTED,
        "c.yaml:1:32: algorithm.advantage.scale: only std and none are supported by this build"},
-      {"log: {tensorboard: true}\n", NULL, ZK_UNSUPPORTED,
-       "c.yaml:1:20: log.tensorboard: only false is supported by this build"},
       {"algorithm: {kl: {reference: m}}\n", NULL, ZK_UNSUPPORTED,
        "c.yaml:1:29: algorithm.kl.reference: only \"\" is supported by this build"},
       {RUN TASK MODEL, "algorithm.minibatches=2", ZK_UNSUPPORTED,
