@@ -17,6 +17,8 @@
 #include "shared/watch.h"
 
 #define BUCKET_BYTES ((size_t)256 << 20) // of one MPI message: counts are ints
+#define QUICK_S 0.0005 // what a small exchange takes at most when all are there
+#define QUICK_BYTES_PER_S 5e8 // and a large one besides, through memory that ranks share
 #define ABORT_S 15 // that MPI and drivers may take to end a process; a signal does after that
 
 struct zk_comm {
@@ -29,9 +31,16 @@ struct zk_comm {
   int64_t local_counter; // a world of one
 };
 
-// An eighth of what this rank has waited, between 10 us and 1 ms: it must leave its core to those that work, and not sleep long past the end.
-static void nap(double since_s) {
-  long ns = (long)((zk_clock_s() - since_s) * 1.25e8);
+// A transfer goes on in pieces, each when both sides look. While it may be under way the core is offered to others and not left: who sleeps between two
+// looks has some hundred microseconds for every piece. What takes longer is a rank that is late: then an eighth of what this one has waited, between
+// 10 us and 1 ms; it must leave its core to those that work, and not sleep long past the end.
+static void nap(double since_s, size_t bytes) {
+  const double late_s = zk_clock_s() - since_s - QUICK_S - (double)bytes / QUICK_BYTES_PER_S;
+  if (late_s < 0) {
+    sched_yield();
+    return;
+  }
+  long ns = (long)(late_s * 1.25e8);
   if (ns < 10000L) ns = 10000L;
   if (ns > 1000000L) ns = 1000000L;
   nanosleep(&(struct timespec){0, ns}, NULL);
@@ -44,26 +53,26 @@ static zk_status fail_mpi(int code, const char *what) {
   return ZK_FAIL(ZK_COMM, "%s failed: %s", what, text);
 }
 
-static zk_status wait_request(MPI_Request *request, const char *what) {
+static zk_status wait_request(MPI_Request *request, const char *what, size_t bytes) {
   zk_watch_waiting(what);
   const double since_s = zk_clock_s();
   for (int done = 0; !done;) {
     int code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
     if (code != MPI_SUCCESS) return fail_mpi(code, what);
-    if (!done) nap(since_s);
+    if (!done) nap(since_s, bytes);
   }
   zk_watch_waiting(NULL);
   return ZK_OK;
 }
 
-// Starts a non-blocking collective and sleeps until it is done.
-#define COLLECTIVE(name, call)                                                                                         \
+// Starts a non-blocking collective that brings so many bytes, and waits until it is done.
+#define COLLECTIVE(name, bytes_, call)                                                                                         \
   do {                                                                                                                 \
     MPI_Request request_;                                                                                              \
     MPI_Request *request = &request_;                                                                                  \
     int code_ = (call);                                                                                                \
     if (code_ != MPI_SUCCESS) return fail_mpi(code_, name);                                                            \
-    ZK_TRY(wait_request(request, name));                                                                               \
+    ZK_TRY(wait_request(request, name, bytes_));                                                                       \
   } while (0)
 
 static int launched_by_mpi(void) {
@@ -179,7 +188,7 @@ _Noreturn void zk_comm_lost(zk_comm *c, zk_status st) {
 
 zk_status zk_comm_barrier(zk_comm *c) {
   if (!c->uses_mpi) return ZK_OK;
-  COLLECTIVE("barrier", MPI_Ibarrier(c->world, request));
+  COLLECTIVE("barrier", 0, MPI_Ibarrier(c->world, request));
   return ZK_OK;
 }
 
@@ -187,20 +196,20 @@ zk_status zk_comm_broadcast(zk_comm *c, int root, void *data, size_t bytes) {
   if (!c->uses_mpi) return ZK_OK;
   for (size_t at = 0; at < bytes; at += BUCKET_BYTES) {
     size_t n = bytes - at < BUCKET_BYTES ? bytes - at : BUCKET_BYTES;
-    COLLECTIVE("broadcast", MPI_Ibcast((char *)data + at, (int)n, MPI_BYTE, root, c->world, request));
+    COLLECTIVE("broadcast", n, MPI_Ibcast((char *)data + at, (int)n, MPI_BYTE, root, c->world, request));
   }
   return ZK_OK;
 }
 
 zk_status zk_comm_sum_u64(zk_comm *c, uint64_t *values, int n) {
   if (!c->uses_mpi) return ZK_OK;
-  COLLECTIVE("integer sum", MPI_Iallreduce(MPI_IN_PLACE, values, n, MPI_UINT64_T, MPI_SUM, c->world, request));
+  COLLECTIVE("integer sum", (size_t)n * 8, MPI_Iallreduce(MPI_IN_PLACE, values, n, MPI_UINT64_T, MPI_SUM, c->world, request));
   return ZK_OK;
 }
 
 zk_status zk_comm_max_u64(zk_comm *c, uint64_t *values, int n) {
   if (!c->uses_mpi) return ZK_OK;
-  COLLECTIVE("integer maximum", MPI_Iallreduce(MPI_IN_PLACE, values, n, MPI_UINT64_T, MPI_MAX, c->world, request));
+  COLLECTIVE("integer maximum", (size_t)n * 8, MPI_Iallreduce(MPI_IN_PLACE, values, n, MPI_UINT64_T, MPI_MAX, c->world, request));
   return ZK_OK;
 }
 
@@ -250,7 +259,7 @@ static zk_status gather_sizes(zk_comm *c, size_t bytes, size_t **offsets, void *
   }
   MPI_Request request;
   int code = MPI_Iallgather(&mine, 1, MPI_UINT64_T, all, 1, MPI_UINT64_T, c->world, &request);
-  zk_status st = code == MPI_SUCCESS ? wait_request(&request, "gather") : fail_mpi(code, "gather");
+  zk_status st = code == MPI_SUCCESS ? wait_request(&request, "gather", 0) : fail_mpi(code, "gather");
   for (int r = 0; r < c->size; r++) (*offsets)[r + 1] = (*offsets)[r] + all[r];
   free(all);
   if (st != ZK_OK) return st;
@@ -267,18 +276,29 @@ static zk_status alone(const void *data, size_t bytes, void **out, size_t **offs
   return ZK_OK;
 }
 
+// Every rank's part, of which each has its own, to all.
+static zk_status gather_at_once(zk_comm *c, char *data, const size_t *starts) {
+  int *counts = calloc((size_t)c->size * 2, sizeof *counts);
+  if (!counts) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a gather over %d ranks", c->size);
+  int *offsets = counts + c->size;
+  for (int r = 0; r < c->size; r++) counts[r] = (int)(starts[r + 1] - starts[r]), offsets[r] = (int)starts[r];
+  MPI_Request request;
+  const int code = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, data, counts, offsets, MPI_BYTE, c->world, &request);
+  const zk_status st = code == MPI_SUCCESS ? wait_request(&request, "gather", starts[c->size]) : fail_mpi(code, "gather");
+  free(counts);
+  return st;
+}
+
 zk_status zk_comm_all_gather(zk_comm *c, const void *data, size_t bytes, void **out, size_t **offsets) {
   *out = NULL;
   if (offsets) *offsets = NULL;
   if (!c->uses_mpi) return alone(data, bytes, out, offsets);
   size_t *starts = NULL;
   zk_status st = gather_sizes(c, bytes, &starts, out);
-  // One broadcast a rank: simple, any size, and the amounts gathered this way are small next to the weights.
-  for (int r = 0; r < c->size && st == ZK_OK; r++) {
-    char *slot = (char *)*out + starts[r];
-    if (r == c->rank && bytes) memcpy(slot, data, bytes);
-    st = zk_comm_broadcast(c, r, slot, starts[r + 1] - starts[r]);
-  }
+  if (st == ZK_OK && bytes) memcpy((char *)*out + starts[c->rank], data, bytes);
+  if (st == ZK_OK && starts[c->size] <= BUCKET_BYTES) st = gather_at_once(c, *out, starts);
+  else // too much for one message: a broadcast a rank
+    for (int r = 0; r < c->size && st == ZK_OK; r++) st = zk_comm_broadcast(c, r, (char *)*out + starts[r], starts[r + 1] - starts[r]);
   if (offsets) *offsets = starts;
   else free(starts);
   return st;
@@ -303,7 +323,7 @@ zk_status zk_comm_gather(zk_comm *c, int root, const void *data, size_t bytes, v
       if (c->rank == root) code = MPI_Irecv((char *)*out + starts[r] + at, n, MPI_BYTE, r, 1, c->world, &request);
       else if (c->rank == r) code = MPI_Isend((const char *)data + at, n, MPI_BYTE, root, 1, c->world, &request);
       else continue;
-      st = code == MPI_SUCCESS ? wait_request(&request, "gather") : fail_mpi(code, "gather");
+      st = code == MPI_SUCCESS ? wait_request(&request, "gather", (size_t)n) : fail_mpi(code, "gather");
     }
   }
   if (c->rank != root) {
@@ -324,6 +344,7 @@ zk_status zk_comm_all_to_all(zk_comm *c, const void *send, const size_t *send_by
   MPI_Request *requests = calloc((size_t)c->size * 2, sizeof *requests);
   if (!requests) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for an exchange among %d ranks", c->size);
   zk_status st = ZK_OK;
+  size_t bytes = 0;
   int n = 0;
   for (int i = 0; i < c->size && st == ZK_OK; i++) { // start with the neighbour: no rank is everyone's first target
     int q = (c->rank + i) % c->size, code = MPI_SUCCESS;
@@ -331,13 +352,14 @@ zk_status zk_comm_all_to_all(zk_comm *c, const void *send, const size_t *send_by
     if (code == MPI_SUCCESS && send_bytes[q])
       code = MPI_Isend((const char *)send + send_offsets[q], (int)send_bytes[q], MPI_BYTE, q, 2, c->world, &requests[n++]);
     if (code != MPI_SUCCESS) st = fail_mpi(code, "all-to-all");
+    bytes += send_bytes[q] + recv_bytes[q];
   }
   zk_watch_waiting("all-to-all");
   const double since_s = zk_clock_s();
   for (int done = 0; !done && st == ZK_OK;) {
     int code = MPI_Testall(n, requests, &done, MPI_STATUSES_IGNORE);
     if (code != MPI_SUCCESS) st = fail_mpi(code, "all-to-all");
-    if (!done) nap(since_s);
+    if (!done) nap(since_s, bytes);
   }
   zk_watch_waiting(NULL);
   free(requests);

@@ -1,8 +1,9 @@
 // Workers: one MPI process per device or CPU share. Without mpirun there is one rank and MPI is never started.
 //
 // The layer offers all-to-all, all-gather, broadcast, gather and INTEGER reductions, and no floating-point reduction at all: sums of
-// floats are made locally in a written order (trainer/leaf_tree.h). All memory here is the host's; shared/comm_device.h moves device memory. Waiting ranks sleep instead of spinning, so that
-// ranks that share cores do not starve each other. Every function marked collective must be called by all ranks in the same order.
+// floats are made locally in a written order (trainer/leaf_tree.h). All memory here is the host's; shared/comm_device.h moves device memory. A rank that
+// waits longer than its exchange takes sleeps instead of spinning, so that ranks that share cores do not starve each other. Every function marked
+// collective must be called by all ranks in the same order.
 #ifndef ZK_SHARED_COMM_H
 #define ZK_SHARED_COMM_H
 
