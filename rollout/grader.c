@@ -1,13 +1,16 @@
-// The graders behind one table; text is compared as bytes, numbers as decimal digits.
+// The graders behind one table; text is compared as bytes, numbers as decimal digits, mathematics as exact fractions.
 #include "rollout/grader.h"
 
 #include <string.h>
 
+#include "rollout/countdown.h"
 #include "rollout/decimal.h"
+#include "rollout/json_answer.h"
+#include "rollout/math_answer.h"
 
-static const char *const components[][ZK_REWARD_MAX_COMPONENTS] = {
-#define X(name, first, second) [ZK_CONFIG_GRADER_##name] = {first, second},
-    ZK_GRADER_LIST(X)
+static const char *const components[][2] = {
+#define X(id, name, first, second) [ZK_CONFIG_GRADER_##id] = {first, second},
+    ZK_CONFIG_GRADER_LIST(X)
 #undef X
 };
 
@@ -15,6 +18,7 @@ int zk_grader_num_components(zk_config_grader grader) { return components[grader
 const char *zk_grader_component(zk_config_grader grader, int component_idx) {
   return components[grader][component_idx];
 }
+bool zk_grader_needs_label(zk_config_grader grader) { return grader != ZK_CONFIG_GRADER_REGEX && grader != ZK_CONFIG_GRADER_JSON; }
 
 static void trim(const char **text, size_t *num_bytes) {
   static const char blank[] = " \t\n\v\f\r";
@@ -35,32 +39,84 @@ static bool label_number(zk_config_grader grader, const char *label, zk_decimal 
          (grader == ZK_CONFIG_GRADER_GSM8K && zk_decimal_find_gsm8k(label, num_bytes, out));
 }
 
-zk_status zk_grader_check_label(zk_config_grader grader, const char *label) {
+static zk_status check_number(zk_config_grader grader, const char *label) {
   zk_decimal number;
-  size_t num_bytes = strlen(label);
-  if (zk_grader_same_text(label, num_bytes, "", 0)) return ZK_FAIL(ZK_BAD_INPUT, "the label is blank");
-  if (grader == ZK_CONFIG_GRADER_EXACT || label_number(grader, label, &number)) return ZK_OK;
-  return ZK_FAIL(ZK_BAD_INPUT, "label \"%.40s\"%s is not a number%s, which the grader needs", label,
-                 num_bytes > 40 ? "..." : "", grader == ZK_CONFIG_GRADER_GSM8K ? " and has no `#### number`" : "");
+  if (label_number(grader, label, &number)) return ZK_OK;
+  return ZK_FAIL(ZK_BAD_INPUT, "label \"%.40s\"%s is not a number%s, which the grader needs", label, strlen(label) > 40 ? "..." : "",
+                 grader == ZK_CONFIG_GRADER_GSM8K ? " and has no `#### number`" : "");
 }
 
-void zk_grader_grade(zk_config_grader grader, const char *label, const char *completion, size_t num_bytes,
-                     zk_reward *out) {
-  zk_decimal want, last, special;
-  bool first, second = false;
-  if (grader == ZK_CONFIG_GRADER_EXACT) {
-    first = zk_grader_same_text(completion, num_bytes, label, strlen(label));
-  } else {
-    bool comparable = label_number(grader, label, &want);
-    bool last_is_right =
-        comparable && zk_decimal_find_last(completion, num_bytes, &last) && zk_decimal_equal(&last, &want);
-    if (grader == ZK_CONFIG_GRADER_NUMBER) {
-      first = last_is_right;
-      second = last_is_right && zk_decimal_parse(completion, num_bytes, &special);
-    } else {
-      first = comparable && zk_decimal_find_gsm8k(completion, num_bytes, &special) && zk_decimal_equal(&special, &want);
-      second = last_is_right;
-    }
+zk_status zk_grader_check_label(zk_config_grader grader, const char *label) {
+  zk_countdown question;
+  if (zk_grader_same_text(label, strlen(label), "", 0)) return ZK_FAIL(ZK_BAD_INPUT, "the label is blank");
+  switch (grader) {
+  case ZK_CONFIG_GRADER_NUMBER:
+  case ZK_CONFIG_GRADER_GSM8K:
+    return check_number(grader, label);
+  case ZK_CONFIG_GRADER_JSON:
+    return zk_json_is_valid(label, strlen(label)) ? ZK_OK : ZK_FAIL(ZK_BAD_INPUT, "label \"%.40s\" is not JSON, which the grader needs", label);
+  case ZK_CONFIG_GRADER_COUNTDOWN:
+    return zk_countdown_parse(label, &question);
+  default:
+    return ZK_OK;
   }
-  *out = (zk_reward){.total = first ? 1.0f : 0.0f, .component = {first ? 1.0f : 0.0f, second ? 1.0f : 0.0f}};
+}
+
+// ---- grading: each sets whether the completion is right, and the second component -----------------------------------
+
+static void grade_number(zk_config_grader grader, const char *label, const char *completion, size_t num_bytes, bool *first, bool *second) {
+  zk_decimal want, last, special;
+  bool comparable = label_number(grader, label, &want);
+  bool last_is_right = comparable && zk_decimal_find_last(completion, num_bytes, &last) && zk_decimal_equal(&last, &want);
+  if (grader == ZK_CONFIG_GRADER_NUMBER) {
+    *first = last_is_right;
+    *second = last_is_right && zk_decimal_parse(completion, num_bytes, &special);
+  } else {
+    *first = comparable && zk_decimal_find_gsm8k(completion, num_bytes, &special) && zk_decimal_equal(&special, &want);
+    *second = last_is_right;
+  }
+}
+
+// A label may be a worked solution with a box of its own.
+static void grade_math(const char *label, const char *completion, size_t num_bytes, bool *right, bool *boxed) {
+  const char *answer, *want = label;
+  size_t answer_bytes, want_bytes = strlen(label);
+  (void)zk_math_find_boxed(label, strlen(label), &want, &want_bytes);
+  *boxed = zk_math_find_boxed(completion, num_bytes, &answer, &answer_bytes);
+  *right = *boxed && zk_math_equal(answer, answer_bytes, want, want_bytes);
+}
+
+static void grade_countdown(const char *label, const char *completion, size_t num_bytes, bool *right, bool *format) {
+  zk_countdown question;
+  zk_status st = zk_countdown_parse(label, &question);
+  if (st == ZK_OK) zk_countdown_grade(&question, completion, num_bytes, right, format);
+}
+
+void zk_grader_grade(zk_config_grader grader, const zk_pattern *pattern, const char *label, const char *completion, size_t num_bytes, zk_reward *out) {
+  bool first = false, second = false;
+  switch (grader) {
+  case ZK_CONFIG_GRADER_EXACT:
+    first = zk_grader_same_text(completion, num_bytes, label, strlen(label));
+    break;
+  case ZK_CONFIG_GRADER_NUMBER:
+  case ZK_CONFIG_GRADER_GSM8K:
+    grade_number(grader, label, completion, num_bytes, &first, &second);
+    break;
+  case ZK_CONFIG_GRADER_MATH:
+    grade_math(label, completion, num_bytes, &first, &second);
+    break;
+  case ZK_CONFIG_GRADER_REGEX:
+    first = zk_pattern_matches(pattern, label, completion, num_bytes);
+    break;
+  case ZK_CONFIG_GRADER_JSON:
+    zk_json_grade(label, completion, num_bytes, &first, &second);
+    break;
+  case ZK_CONFIG_GRADER_COUNTDOWN:
+    grade_countdown(label, completion, num_bytes, &first, &second);
+    break;
+  case ZK_CONFIG_NUM_GRADERS:
+    break;
+  }
+  *out = (zk_reward){.component = {first ? 1.0f : 0.0f, second ? 1.0f : 0.0f}};
+  out->total = grader == ZK_CONFIG_GRADER_COUNTDOWN && second && !first ? 0.1f : out->component[0];
 }

@@ -19,7 +19,7 @@ typedef struct {
 
 struct zk_jsonl {
   char *path;
-  zk_config_grader grader;
+  uint32_t labels;
   int fd;
   uint32_t num_lines, capacity;
   line_index *lines;
@@ -47,7 +47,7 @@ static zk_status check_line(zk_jsonl *file, const char *text, size_t num_bytes, 
   uint64_t number = (uint64_t)file->num_lines + 1;
   if (strspn(text, " \t\r") >= num_bytes)
     return ZK_FAIL(ZK_BAD_INPUT, "%s:%" PRIu64 ": blank line", file->path, number);
-  ZK_TRY(zk_jsonl_parse_line(file->path, number, file->grader, NULL, text, num_bytes, &item, &line.identity));
+  ZK_TRY(zk_jsonl_parse_line(file->path, number, file->labels, NULL, text, num_bytes, &item, &line.identity));
   zk_task_item_free(&item);
   return add_line(file, &line);
 }
@@ -71,14 +71,14 @@ static zk_status scan(zk_jsonl *file, FILE *stream) {
   return st;
 }
 
-zk_status zk_jsonl_open(const char *path, zk_config_grader grader, zk_jsonl **out) {
+zk_status zk_jsonl_open(const char *path, uint32_t labels, zk_jsonl **out) {
   zk_status st = ZK_OK;
   struct stat info;
   FILE *stream = NULL;
   *out = NULL;
   zk_jsonl *file = calloc(1, sizeof *file);
   if (file == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %s", path);
-  file->grader = grader;
+  file->labels = labels;
   file->fd = -1;
   file->path = strdup(path);
   if (file->path == NULL) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %s", path);
@@ -129,7 +129,7 @@ zk_status zk_jsonl_read(const zk_jsonl *file, uint32_t line_idx, const char *sys
     goto done;
   }
   ZK_TRY_GOTO(st, done,
-              zk_jsonl_parse_line(file->path, (uint64_t)line_idx + 1, file->grader, system, text, line->num_bytes, out,
+              zk_jsonl_parse_line(file->path, (uint64_t)line_idx + 1, file->labels, system, text, line->num_bytes, out,
                                   &identity));
 done:
   free(text);

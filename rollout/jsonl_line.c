@@ -63,14 +63,51 @@ static zk_status read_prompt(const json_t *prompt, zk_chat_message **out, size_t
   return ZK_OK;
 }
 
-// "label" as text; an integer becomes its decimal digits in `digits`.
-static zk_status read_label(const json_t *label, zk_config_grader grader, char digits[32], const char **out) {
-  if (label == NULL) return ZK_FAIL(ZK_BAD_INPUT, "no field \"label\"");
-  if (!json_is_string(label) && !json_is_integer(label))
-    return ZK_FAIL(ZK_BAD_INPUT, "\"label\" is %s, not a text or an integer", json_kind(label));
-  snprintf(digits, 32, "%" JSON_INTEGER_FORMAT, json_integer_value(label));
-  *out = json_is_string(label) ? json_string_value(label) : digits;
-  return zk_grader_check_label(grader, *out);
+// The label, under its own name or verl's; NULL when it has none.
+static zk_status find_label(const json_t *root, const char **name, const json_t **out) {
+  const json_t *model = json_object_get(root, "reward_model"), *truth = json_object_get(model, "ground_truth");
+  *name = "label";
+  *out = json_object_get(root, *name);
+  if (model != NULL && !json_is_object(model)) return ZK_FAIL(ZK_BAD_INPUT, "\"reward_model\" is %s, not an object", json_kind(model));
+  if (*out != NULL && truth != NULL && !json_equal(*out, truth))
+    return ZK_FAIL(ZK_BAD_INPUT, "\"label\" and \"reward_model\".\"ground_truth\" differ: leave one out");
+  if (*out == NULL && truth != NULL) *name = "reward_model\".\"ground_truth", *out = truth;
+  return ZK_OK;
+}
+
+// The label as text, to free: an integer as its digits, an object or array as JSON, unless a grader compares texts. NULL when there is none.
+static zk_status read_label(const json_t *root, uint32_t labels, char **out) {
+  const json_t *label;
+  const char *name;
+  ZK_TRY(find_label(root, &name, &label));
+  bool needed = false;
+  for (int g = 0; g < ZK_CONFIG_NUM_GRADERS; g++) needed |= (labels & 1u << g) && zk_grader_needs_label((zk_config_grader)g);
+  if (label == NULL && needed)
+    return ZK_FAIL(ZK_BAD_INPUT, "no field \"label\" (slime's name), and no \"reward_model\": {\"ground_truth\"} (verl's), which the grader needs");
+  if (label == NULL) return ZK_OK;
+  const uint32_t of_text = 1u << ZK_CONFIG_GRADER_EXACT | 1u << ZK_CONFIG_GRADER_NUMBER | 1u << ZK_CONFIG_GRADER_GSM8K | 1u << ZK_CONFIG_GRADER_MATH;
+  const bool structured = (json_is_object(label) || json_is_array(label)) && !(labels & of_text);
+  if (!json_is_string(label) && !json_is_integer(label) && !structured)
+    return ZK_FAIL(ZK_BAD_INPUT, "\"%s\" is %s, not a text or an integer", name, json_kind(label));
+  *out = json_is_string(label) ? strdup(json_string_value(label)) : json_dumps(label, JSON_ENCODE_ANY | JSON_SORT_KEYS);
+  if (*out == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a label");
+  for (int g = 0; g < ZK_CONFIG_NUM_GRADERS; g++)
+    if (labels & 1u << g) ZK_TRY(zk_grader_check_label((zk_config_grader)g, *out));
+  return ZK_OK;
+}
+
+// What reward programs may want to know of a line, as one JSON text to free; NULL when it has none of it.
+static zk_status read_extra(const json_t *root, char **out) {
+  static const char *const names[] = {"data_source", "extra_info", "metadata"};
+  json_t *kept = json_object();
+  bool ok = kept != NULL;
+  for (size_t i = 0; i < sizeof names / sizeof *names && ok; i++) {
+    json_t *value = json_object_get(root, names[i]);
+    if (value != NULL) ok = json_object_set(kept, names[i], value) == 0;
+  }
+  if (ok && json_object_size(kept) > 0) ok = (*out = json_dumps(kept, JSON_COMPACT | JSON_SORT_KEYS)) != NULL;
+  json_decref(kept);
+  return ok ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a line of data");
 }
 
 static uint64_t hash_messages(const zk_chat_message *messages, size_t num_messages) {
@@ -82,16 +119,16 @@ static uint64_t hash_messages(const zk_chat_message *messages, size_t num_messag
   return hash;
 }
 
-static zk_status make_item(const json_t *root, uint64_t line, zk_config_grader grader, const char *system,
+static zk_status make_item(const json_t *root, uint64_t line, uint32_t labels, const char *system,
                            zk_task_item *out, uint64_t *identity) {
   zk_status st = ZK_OK;
   zk_chat_message *messages = NULL;
   size_t num_messages = 0;
-  const char *label = NULL;
-  char digits[32];
+  char *label = NULL, *extra = NULL;
   const json_t *prompt = json_object_get(root, "prompt"), *demonstration = json_object_get(root, "demonstration");
   ZK_TRY_GOTO(st, done, read_prompt(prompt, &messages, &num_messages));
-  ZK_TRY_GOTO(st, done, read_label(json_object_get(root, "label"), grader, digits, &label));
+  ZK_TRY_GOTO(st, done, read_label(root, labels, &label));
+  ZK_TRY_GOTO(st, done, read_extra(root, &extra));
   if (demonstration != NULL && !json_is_string(demonstration)) {
     st = ZK_FAIL(ZK_BAD_INPUT, "\"demonstration\" is %s, not a text", json_kind(demonstration));
     goto done;
@@ -99,21 +136,23 @@ static zk_status make_item(const json_t *root, uint64_t line, zk_config_grader g
   if (strcmp(messages[0].role, "system") == 0) system = NULL; // the line's own wins
   ZK_TRY_GOTO(st, done,
               zk_task_item_make(line, system, json_string_value(prompt), messages, num_messages, label,
-                                json_string_value(demonstration), out));
+                                json_string_value(demonstration), extra, out));
   *identity = hash_messages(messages, num_messages);
 done:
   free(messages);
+  free(label);
+  free(extra);
   return st;
 }
 
-zk_status zk_jsonl_parse_line(const char *name, uint64_t line, zk_config_grader grader, const char *system,
+zk_status zk_jsonl_parse_line(const char *name, uint64_t line, uint32_t labels, const char *system,
                               const char *text, size_t num_bytes, zk_task_item *out, uint64_t *identity) {
   json_error_t error;
   json_t *root = json_loadb(text, num_bytes, JSON_REJECT_DUPLICATES, &error);
   zk_status st;
   if (root == NULL) st = ZK_FAIL(ZK_BAD_INPUT, "column %d: %s", error.column, error.text);
   else if (!json_is_object(root)) st = ZK_FAIL(ZK_BAD_INPUT, "the line is %s, not an object", json_kind(root));
-  else st = make_item(root, line, grader, system, out, identity);
+  else st = make_item(root, line, labels, system, out, identity);
   json_decref(root);
   return st == ZK_OK ? ZK_OK : zk_status_context(st, "%s:%" PRIu64, name, line);
 }

@@ -8,6 +8,8 @@
 static const zk_task_kind *const kinds[] = {
     [ZK_CONFIG_TASK_REVERSE] = &zk_task_reverse,
     [ZK_CONFIG_TASK_ARITHMETIC] = &zk_task_arithmetic,
+    [ZK_CONFIG_TASK_MULTISTEP] = &zk_task_multistep,
+    [ZK_CONFIG_TASK_COUNTDOWN] = &zk_task_countdown,
     [ZK_CONFIG_TASK_JSONL] = &zk_task_jsonl,
 };
 
@@ -19,7 +21,8 @@ zk_status zk_task_open(const zk_config *cfg, zk_task **out) {
   if (task == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a task");
   task->kind = kinds[cfg->task.name];
   task->cfg = *cfg;
-  zk_status st = task->kind->open(task);
+  zk_status st = zk_reward_set_open(cfg, task->kind->grader(task), &task->rewards);
+  if (st == ZK_OK) st = task->kind->open(task);
   if (st != ZK_OK) {
     zk_task_close(task);
     return st;
@@ -31,6 +34,7 @@ zk_status zk_task_open(const zk_config *cfg, zk_task **out) {
 void zk_task_close(zk_task *task) {
   if (task == NULL) return;
   task->kind->close(task);
+  zk_reward_set_close(&task->rewards);
   free(task);
 }
 
@@ -59,15 +63,20 @@ zk_status zk_task_get_by_id(const zk_task *task, uint32_t prompt_id, zk_task_ite
 
 void zk_task_reward(const zk_task *task, const zk_task_item *item, const char *completion, size_t num_bytes,
                     zk_reward *out) {
-  zk_grader_grade(task->kind->grader(task), item->label, completion, num_bytes, out);
-  if (task->kind->extra != NULL) out->component[1] = task->kind->extra(item, completion, num_bytes);
+  const zk_reward_set *set = &task->rewards;
+  zk_reward own = {0};
+  if (set->labels & 1u << set->own) zk_grader_grade(set->own, set->pattern, item->label, completion, num_bytes, &own);
+  if (task->kind->extra != NULL) own.component[1] = task->kind->extra(item, completion, num_bytes);
+  zk_reward_set_grade(set, item->label, completion, num_bytes, &own, out);
 }
 
 int zk_task_num_components(const zk_task *task) {
+  if (task->rewards.num_listed > 0) return task->rewards.num_listed;
   return task->kind->extra != NULL ? 2 : zk_grader_num_components(task->kind->grader(task));
 }
 
 const char *zk_task_component(const zk_task *task, int component_idx) {
+  if (task->rewards.num_listed > 0) return task->rewards.listed[component_idx].name;
   if (task->kind->extra != NULL && component_idx == 1) return task->kind->extra_component;
   return zk_grader_component(task->kind->grader(task), component_idx);
 }

@@ -1,4 +1,4 @@
-// Tasks: where prompts come from and what a completion is worth, behind one table (reverse, arithmetic, jsonl).
+// Tasks: where prompts come from and what a completion is worth, behind one table (reverse, arithmetic, multistep, countdown, jsonl).
 //
 // An item is a function of (identity config, split, index) alone. For training, index = (step - 1) * prompts_per_step +
 // slot, with steps from 1 and slots from 0, so any rank can make any prompt at any time. The held-out split is disjoint
@@ -27,7 +27,8 @@ typedef struct {
   const char *text;   // the prompt without a chat template; NULL when the prompt exists as messages only
   zk_chat_message *messages; // the prompt for a chat template, num_messages >= 1
   size_t num_messages;
-  const char *label;         // what graders compare with
+  const char *label;         // what graders compare with; NULL when a jsonl line has none, and no grader needs one
+  const char *extra;         // JSON object of a jsonl line's data_source, extra_info and metadata; NULL when it has none
   const char *demonstration; // the completion to imitate (sft); NULL when a jsonl line has none
   void *memory;              // one block that holds all of the above
 } zk_task_item;

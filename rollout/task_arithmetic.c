@@ -9,17 +9,17 @@ enum { MAX_DIGITS = 9 }; // a product of two such numbers fits 64 bits
 
 static size_t max_bytes(const zk_config *cfg) { return 2 * MAX_DIGITS + 4; } // two operands, operation, "=", final NUL
 
-static void draw_question(const zk_config *cfg, zk_draw *draw, char *question, char *answer, char *identity) {
+static void draw_question(const zk_config *cfg, zk_draw *draw, zk_question *out) {
   uint64_t bound = 1;
   for (int i = 0; i < cfg->task.num_digits; i++) bound *= 10;
   int64_t a = (int64_t)zk_draw_below(draw, bound), b = (int64_t)zk_draw_below(draw, bound);
   char op = cfg->task.operations[zk_draw_below(draw, strlen(cfg->task.operations))];
   size_t room = max_bytes(cfg);
-  snprintf(question, room, "%" PRId64 "%c%" PRId64, a, op, b);
-  snprintf(answer, room, "%" PRId64, op == '+' ? a + b : op == '-' ? a - b : a * b);
+  snprintf(out->question, room, "%" PRId64 "%c%" PRId64, a, op, b);
+  snprintf(out->answer, room, "%" PRId64, op == '+' ? a + b : op == '-' ? a - b : a * b);
   // 3+8 gives 8+3 away, so both are on one side.
   bool swap = op != '-' && a > b;
-  snprintf(identity, room, "%" PRId64 "%c%" PRId64, swap ? b : a, op, swap ? a : b);
+  snprintf(out->identity, room, "%" PRId64 "%c%" PRId64, swap ? b : a, op, swap ? a : b);
 }
 
 static const zk_generator generator = {

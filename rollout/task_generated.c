@@ -19,33 +19,31 @@ typedef struct {
   uint32_t *heldout; // the candidate's number of each held-out item
 } generated;
 
-// One question in memory of its own: three texts of max_bytes.
-typedef struct {
-  char *question, *answer, *identity;
-} question;
-
-static zk_status question_alloc(const generated *state, question *out) {
-  out->question = calloc(3, state->max_bytes);
+// Memory for one question, four texts; free out->question.
+static zk_status question_alloc(const generated *state, zk_question *out) {
+  out->question = calloc(4, state->max_bytes);
   if (out->question == NULL)
     return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a question of %zu bytes", state->max_bytes);
   out->answer = out->question + state->max_bytes;
   out->identity = out->answer + state->max_bytes;
+  out->demonstration = out->identity + state->max_bytes;
   return ZK_OK;
 }
 
 // Draws into `q` and returns the identity's hash. XXH64 with seed 0 is a published, stable function of the bytes.
 static uint64_t draw_question(const zk_task *task, zk_draw_purpose purpose, uint32_t attempt, uint32_t number,
-                              question *q) {
+                              zk_question *q) {
   const generated *state = task->state;
   zk_draw draw;
   zk_draw_begin(&draw, task->cfg.seed, purpose, attempt, number);
-  state->generator->draw(&task->cfg, &draw, q->question, q->answer, q->identity);
+  q->demonstration[0] = 0;
+  state->generator->draw(&task->cfg, &draw, q);
   return XXH64(q->identity, strlen(q->identity), 0);
 }
 
 static bool is_heldout(uint64_t hash) { return hash % HELDOUT_PART == 0; }
 
-static zk_status draw_train(const zk_task *task, uint32_t number, question *q, uint64_t *hash) {
+static zk_status draw_train(const zk_task *task, uint32_t number, zk_question *q, uint64_t *hash) {
   for (uint32_t attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     *hash = draw_question(task, ZK_DRAW_TRAIN, attempt, number, q);
     if (!is_heldout(*hash)) return ZK_OK;
@@ -66,7 +64,7 @@ static bool insert(uint64_t *set, uint64_t num_places, uint64_t hash) {
 }
 
 // Finds the first task.heldout distinct held-out questions among the candidates, or as many as there are.
-static zk_status find_heldout(zk_task *task, question *q) {
+static zk_status find_heldout(zk_task *task, zk_question *q) {
   generated *state = task->state;
   uint32_t want = (uint32_t)task->cfg.task.heldout;
   uint64_t num_places = 2 * (uint64_t)want + 1, num_candidates = (uint64_t)HELDOUT_PART * DRAWS_PER_HELDOUT * want;
@@ -90,7 +88,7 @@ static zk_status find_heldout(zk_task *task, question *q) {
 
 zk_status zk_generated_open(zk_task *task, const zk_generator *generator) {
   zk_status st = ZK_OK;
-  question q = {0};
+  zk_question q = {0};
   uint64_t hash;
   generated *state = calloc(1, sizeof *state);
   if (state == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a task");
@@ -127,7 +125,7 @@ static zk_status instruction(const zk_generator *generator, const char *text, ch
 zk_status zk_generated_get(const zk_task *task, zk_split split, uint32_t number, zk_task_item *out) {
   const generated *state = task->state;
   zk_status st = ZK_OK;
-  question q = {0};
+  zk_question q = {0};
   char *content = NULL;
   uint64_t hash = 0;
   ZK_TRY(question_alloc(state, &q));
@@ -139,7 +137,8 @@ zk_status zk_generated_get(const zk_task *task, zk_split split, uint32_t number,
   memcpy(q.question + strlen(q.question), "=", 2);
   const char *system = task->cfg.task.system[0] != 0 ? task->cfg.task.system : NULL;
   const zk_chat_message message = {.role = "user", .content = content};
-  ZK_TRY_GOTO(st, done, zk_task_item_make(hash, system, q.question, &message, 1, q.answer, q.answer, out));
+  ZK_TRY_GOTO(st, done, zk_task_item_make(hash, system, q.question, &message, 1, q.answer, q.demonstration[0] != 0 ? q.demonstration : q.answer,
+                                        NULL, out));
 done:
   free(content);
   free(q.question);

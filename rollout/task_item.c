@@ -16,10 +16,10 @@ static const char *put(char **at, const char *text) {
 }
 
 zk_status zk_task_item_make(uint64_t source, const char *system, const char *text, const zk_chat_message *messages,
-                            size_t num_messages, const char *label, const char *demonstration, zk_task_item *out) {
+                            size_t num_messages, const char *label, const char *demonstration, const char *extra, zk_task_item *out) {
   size_t num_all = num_messages + (system != NULL ? 1 : 0);
   size_t num_bytes =
-      num_all * sizeof(zk_chat_message) + text_bytes(text) + text_bytes(label) + text_bytes(demonstration);
+      num_all * sizeof(zk_chat_message) + text_bytes(text) + text_bytes(label) + text_bytes(demonstration) + text_bytes(extra);
   if (system != NULL) num_bytes += text_bytes("system") + text_bytes(system);
   for (size_t i = 0; i < num_messages; i++) num_bytes += text_bytes(messages[i].role) + text_bytes(messages[i].content);
 
@@ -39,6 +39,7 @@ zk_status zk_task_item_make(uint64_t source, const char *system, const char *tex
   out->text = put(&at, text);
   out->label = put(&at, label);
   out->demonstration = put(&at, demonstration);
+  out->extra = put(&at, extra);
   return ZK_OK;
 }
 

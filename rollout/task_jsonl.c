@@ -73,8 +73,9 @@ static zk_status open_jsonl(zk_task *task) {
   jsonl_state *state = calloc(1, sizeof *state);
   if (state == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a task");
   task->state = state;
-  ZK_TRY(zk_jsonl_open(cfg->task.path, cfg->task.grader, &state->train));
-  if (cfg->task.heldout_path[0] != 0) ZK_TRY(zk_jsonl_open(cfg->task.heldout_path, cfg->task.grader, &state->heldout));
+  ZK_TRY(zk_jsonl_open(cfg->task.path, task->rewards.labels, &state->train));
+  if (cfg->task.heldout_path[0] != 0)
+    ZK_TRY(zk_jsonl_open(cfg->task.heldout_path, task->rewards.labels, &state->heldout));
   const uint64_t hashes[2] = {zk_jsonl_hash(state->train), state->heldout != NULL ? zk_jsonl_hash(state->heldout) : 0};
   task->hash = XXH64(hashes, sizeof hashes, 0);
   ZK_TRY(split_lines(task, &num_train));

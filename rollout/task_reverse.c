@@ -5,14 +5,14 @@
 
 static size_t max_bytes(const zk_config *cfg) { return (size_t)cfg->task.max_length + 2; } // "=" and the final NUL
 
-static void draw_string(const zk_config *cfg, zk_draw *draw, char *question, char *answer, char *identity) {
+static void draw_string(const zk_config *cfg, zk_draw *draw, zk_question *out) {
   uint64_t spread = (uint64_t)(cfg->task.max_length - cfg->task.min_length) + 1;
   size_t length = (size_t)cfg->task.min_length + (size_t)zk_draw_below(draw, spread);
   for (size_t i = 0; i < length; i++) {
     char letter = (char)('a' + (int)zk_draw_below(draw, 26));
-    question[i] = identity[i] = answer[length - 1 - i] = letter;
+    out->question[i] = out->identity[i] = out->answer[length - 1 - i] = letter;
   }
-  question[length] = answer[length] = identity[length] = 0;
+  out->question[length] = out->answer[length] = out->identity[length] = 0;
 }
 
 static const zk_generator generator = {

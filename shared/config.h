@@ -25,8 +25,28 @@ enum {
 
 // ZK_CONFIG_DEVICE_CUDA + 1 + N is GPU N of the host (cuda:N).
 typedef enum { ZK_CONFIG_DEVICE_AUTO, ZK_CONFIG_DEVICE_CPU, ZK_CONFIG_DEVICE_CUDA, ZK_CONFIG_DEVICE_LAST = ZK_CONFIG_DEVICE_CUDA + 8 } zk_config_device;
-typedef enum { ZK_CONFIG_TASK_REVERSE, ZK_CONFIG_TASK_ARITHMETIC, ZK_CONFIG_TASK_JSONL } zk_config_task;
-typedef enum { ZK_CONFIG_GRADER_EXACT, ZK_CONFIG_GRADER_NUMBER, ZK_CONFIG_GRADER_GSM8K } zk_config_grader;
+typedef enum {
+  ZK_CONFIG_TASK_REVERSE,
+  ZK_CONFIG_TASK_ARITHMETIC,
+  ZK_CONFIG_TASK_MULTISTEP,
+  ZK_CONFIG_TASK_COUNTDOWN,
+  ZK_CONFIG_TASK_JSONL
+} zk_config_task;
+// X(id, name, components: the reward, and a second one or NULL, what it asks)
+#define ZK_CONFIG_GRADER_LIST(X)                                                                                       \
+  X(EXACT, "exact", "exact", NULL)         /* the completion equals the label, both less white space around them */    \
+  X(NUMBER, "number", "number", "whole")   /* its last number is the label's; whole: and there is nothing else */      \
+  X(GSM8K, "gsm8k", "strict", "flexible")  /* the number behind #### is; flexible: the last number is */               \
+  X(MATH, "math", "math", "boxed")         /* its last \boxed{} is the label's answer; boxed: there is one */          \
+  X(REGEX, "regex", "regex", NULL)         /* task.regex matches, and its first group, if any, is the label */         \
+  X(JSON, "json", "json", "valid")         /* it is the label's JSON value; valid: it is JSON */                       \
+  X(COUNTDOWN, "countdown", "right", "format") /* right: the label's numbers make its target in <answer> tags */
+typedef enum {
+#define X(id, name, first, second) ZK_CONFIG_GRADER_##id,
+  ZK_CONFIG_GRADER_LIST(X)
+#undef X
+  ZK_CONFIG_NUM_GRADERS
+} zk_config_grader;
 typedef enum { ZK_CONFIG_ALGORITHM_GRPO, ZK_CONFIG_ALGORITHM_REINFORCE } zk_config_algorithm;
 typedef enum {
   ZK_CONFIG_LOSS_TOKEN_MEAN,
@@ -88,8 +108,13 @@ typedef struct zk_config {
     char path[ZK_CONFIG_PATH_BYTES];         // jsonl: training items
     char heldout_path[ZK_CONFIG_PATH_BYTES]; // jsonl: held-out items; "": the last `heldout` lines of path
     zk_config_grader grader;                 // jsonl
-    int num_digits;                          // arithmetic: digits of each operand, at most
-    char operations[8];                      // arithmetic: some of + - *
+    zk_config_list rewards;                  // "NAME" or "NAME=WEIGHT" (shared/config_reward.h); empty: the task's own
+    char regex[ZK_CONFIG_PATH_BYTES];        // regex
+    int num_digits;                          // arithmetic, multistep: digits of each operand, at most
+    char operations[8];                      // arithmetic, multistep: some of + - *
+    int min_steps, max_steps;                // multistep: operations, both included
+    int min_numbers, max_numbers;            // countdown: given numbers, both included
+    int max_number;                          // countdown: the largest number and target
     int min_length, max_length;              // reverse: characters, both included
     int num_prompts;                         // size of the training pool; 0: unlimited (jsonl: the whole file)
     int heldout;                             // number of held-out items, disjoint from training

@@ -102,6 +102,8 @@ static bool bad_head_dim(const zk_config *c) {
 static bool bad_kv_heads(const zk_config *c) {
   return from_init(c) && c->model.init.kv_heads > 0 && c->model.init.heads % c->model.init.kv_heads != 0;
 }
+static bool bad_steps(const zk_config *c) { return c->task.min_steps > c->task.max_steps; }
+static bool bad_numbers(const zk_config *c) { return c->task.min_numbers > c->task.max_numbers; }
 static bool bad_lengths(const zk_config *c) { return c->task.min_length > c->task.max_length; }
 static bool bad_jsonl(const zk_config *c) { return c->task.name == ZK_CONFIG_TASK_JSONL && c->task.path[0] == 0; }
 static bool bad_temperature(const zk_config *c) { return c->rollout.temperature > 0 && c->rollout.temperature < 0.01; }
@@ -122,6 +124,8 @@ static const struct {
     {"task.path", bad_jsonl, "task.name: jsonl needs a file of training items"},
     {"task.operations", bad_operations, "some of + - *, each once"},
     {"task.min_length", bad_lengths, "greater than task.max_length"},
+    {"task.min_steps", bad_steps, "greater than task.max_steps"},
+    {"task.min_numbers", bad_numbers, "greater than task.max_numbers"},
     {"rollout.temperature", bad_temperature, "must be 0 (greedy) or at least 0.01"},
     {"rollout.samples_per_prompt", bad_group,
      "must be at least 2 with algorithm.advantage.baseline: group_mean or scale: std"},
@@ -149,6 +153,8 @@ zk_status zk_config_reader_finish(zk_config_reader *r) {
   ZK_TRY(check_effect(r));
   if (r->name) ZK_TRY(check_required(r));
   ZK_TRY(check_rules(r));
+  zk_status rewards = zk_config_check_rewards(&r->cfg);
+  if (rewards != ZK_OK) return zk_config_reader_place(r, origin_of(r, "task.rewards"), rewards);
   resolve(&r->cfg);
   return ZK_OK;
 }

@@ -60,6 +60,12 @@ static const zk_config_choice templates[] = {YES("auto", ZK_CONFIG_TEMPLATE_AUTO
 #undef X
                                                  {NULL, 0, false}};
 
+static const zk_config_choice graders[] = {
+#define X(id, name, first, second) YES(name, ZK_CONFIG_GRADER_##id),
+    ZK_CONFIG_GRADER_LIST(X)
+#undef X
+        {NULL, 0, false}};
+
 // clang-format off
 const zk_config_key zk_config_keys[] = {
   U64(seed, U64, IDENTITY, "0", INT64_MAX, "every random number of the run follows from it"),
@@ -103,20 +109,28 @@ const zk_config_key zk_config_keys[] = {
 
   CHOICE(task.name, IDENTITY, REQUIRED,
     CHOICES(YES("reverse", ZK_CONFIG_TASK_REVERSE), YES("arithmetic", ZK_CONFIG_TASK_ARITHMETIC),
-      YES("jsonl", ZK_CONFIG_TASK_JSONL)),
-    "reverse a string; sums, differences and products; or lines of a file"),
+      YES("multistep", ZK_CONFIG_TASK_MULTISTEP), YES("countdown", ZK_CONFIG_TASK_COUNTDOWN), YES("jsonl", ZK_CONFIG_TASK_JSONL)),
+    "reverse a string; one operation on two numbers; several, step by step; numbers that must make a target; or lines of a file"),
   CHOICE(task.template, IDENTITY, "auto",
     templates, "chat template; auto: the one of the model's folder, refused if it is not a known one"),
   TEXT(task.system, IDENTITY, "", "system message; empty: none"),
-  TEXT(task.path, IDENTITY, "", "lines of {\"prompt\": text or messages, \"label\": text}", WHEN(JSONL)),
+  TEXT(task.path, IDENTITY, "", "lines of {\"prompt\": text or messages, \"label\": text}, or with verl's reward_model.ground_truth for the label", WHEN(JSONL)),
   TEXT(task.heldout_path, IDENTITY, "",
     "the same for held-out items; empty: the last task.heldout lines of task.path", WHEN(JSONL)),
-  CHOICE(task.grader, IDENTITY, "exact",
-    CHOICES(YES("exact", ZK_CONFIG_GRADER_EXACT), YES("number", ZK_CONFIG_GRADER_NUMBER),
-      YES("gsm8k", ZK_CONFIG_GRADER_GSM8K)),
-    "what makes an answer right: equal text, equal last number, or GSM8K's #### number", WHEN(JSONL)),
-  INT(task.num_digits, IDENTITY, "2", 1, 9, "digits of each operand, at most", WHEN(ARITHMETIC)),
-  TEXT(task.operations, IDENTITY, "+-*", "some of + - *, each once", WHEN(ARITHMETIC)),
+  CHOICE(task.grader, IDENTITY, "exact", graders,
+    "what makes an answer right: equal text; equal last number; GSM8K's #### number; the last \\boxed answer; task.regex; an equal JSON value; "
+    "countdown's rules", WHEN(JSONL)),
+  LIST(task.rewards, IDENTITY, "", "several rewards, their sum by weights: NAME or NAME=WEIGHT, where NAME is task (the task's own), or a grader as in "
+    "task.grader; each is logged as reward/NAME; the first says what counts as right", WHEN(REWARDS)),
+  TEXT(task.regex, IDENTITY, REQUIRED, "grader regex: Perl-compatible, searched in the completion; with a group, the last match's first group must be the "
+    "label", WHEN(REGEX)),
+  INT(task.num_digits, IDENTITY, "2", 1, 9, "digits of each operand, at most", WHEN(OPERANDS)),
+  TEXT(task.operations, IDENTITY, "+-*", "some of + - *, each once", WHEN(OPERANDS)),
+  INT(task.min_steps, IDENTITY, "2", 1, 8, "operations, at least", WHEN(MULTISTEP)),
+  INT(task.max_steps, IDENTITY, "3", 1, 8, "operations, at most", WHEN(MULTISTEP)),
+  INT(task.min_numbers, IDENTITY, "3", 2, 8, "numbers given, at least", WHEN(COUNTDOWN)),
+  INT(task.max_numbers, IDENTITY, "4", 2, 8, "numbers given, at most", WHEN(COUNTDOWN)),
+  INT(task.max_number, IDENTITY, "99", 1, 9999, "the largest number, and target", WHEN(COUNTDOWN)),
   INT(task.min_length, IDENTITY, "1", 1, 4096, "characters of the shortest string", WHEN(REVERSE)),
   INT(task.max_length, IDENTITY, "8", 1, 4096, "characters of the longest string", WHEN(REVERSE)),
   INT(task.num_prompts, IDENTITY, "0", 0, INT32_MAX, "size of the training pool; 0: all there are"),

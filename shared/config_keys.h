@@ -4,6 +4,7 @@
 #define ZK_SHARED_CONFIG_KEYS_H
 
 #include "shared/config.h"
+#include "shared/config_reward.h"
 
 typedef enum {
   ZK_CONFIG_BOOL,   // bool
@@ -28,7 +29,11 @@ typedef enum {
   X(ALWAYS, "", true)                                                                                                  \
   X(INIT, "model.path", cfg->model.path[0] == 0)                                                                       \
   X(REVERSE, "task.name", cfg->task.name == ZK_CONFIG_TASK_REVERSE)                                                    \
-  X(ARITHMETIC, "task.name", cfg->task.name == ZK_CONFIG_TASK_ARITHMETIC)                                              \
+  X(OPERANDS, "task.name", cfg->task.name == ZK_CONFIG_TASK_ARITHMETIC || cfg->task.name == ZK_CONFIG_TASK_MULTISTEP)  \
+  X(MULTISTEP, "task.name", cfg->task.name == ZK_CONFIG_TASK_MULTISTEP)                                                \
+  X(COUNTDOWN, "task.name", cfg->task.name == ZK_CONFIG_TASK_COUNTDOWN)                                                \
+  X(REWARDS, "task.rewards", cfg->task.rewards.num > 0)                                                                \
+  X(REGEX, "task.grader", zk_config_uses_grader(cfg, ZK_CONFIG_GRADER_REGEX))                                          \
   X(JSONL, "task.name", cfg->task.name == ZK_CONFIG_TASK_JSONL)                                                        \
   X(GRPO, "algorithm.name", cfg->algorithm.name == ZK_CONFIG_ALGORITHM_GRPO)
 

@@ -182,7 +182,7 @@ static const char *another_value(const zk_config_key *key, char out[64]) {
   case ZK_CONFIG_SIZE:
     return "3145728";
   case ZK_CONFIG_LIST:
-    return "[a, \"b: c\", \" \"]";
+    return strcmp(key->path, "task.rewards") == 0 ? "[task, \"exact=2\"]" : "[a, \"b: c\", \" \"]";
   case ZK_CONFIG_TEXT:
     return strcmp(key->path, "run.name") == 0          ? "other"
            : strcmp(key->path, "task.operations") == 0 ? "*"
@@ -192,7 +192,7 @@ static const char *another_value(const zk_config_key *key, char out[64]) {
       if (c->delivered && (key->fallback ? strcmp(c->name, key->fallback) != 0 : c != key->choices)) return c->name;
     return NULL;
   default: // INT, U64
-    value = key->multiple_of || key->power_of_two || key->min_int > 12 ? 32 : key->max_int < 12 ? 4 : 12;
+    value = key->multiple_of || key->power_of_two || key->min_int > 12 ? 32 : key->max_int < 12 ? 5 : 12;
     if (strcmp(key->path, "model.init.hidden") == 0) value = 24;  // a multiple of the heads
     if (strcmp(key->path, "model.init.kv_heads") == 0) value = 3; // a divisor
     snprintf(out, 64, "%d", value);
@@ -202,9 +202,13 @@ static const char *another_value(const zk_config_key *key, char out[64]) {
 
 // A config under which the key applies.
 static const char *yaml_for(const zk_config_key *key, char out[1024]) {
-  const char *task = key->when == ZK_CONFIG_WHEN_ARITHMETIC ? "arithmetic"
-                     : key->when == ZK_CONFIG_WHEN_JSONL    ? "jsonl, path: f"
-                                                            : "reverse, max_length: 20";
+  const char *task = key->when == ZK_CONFIG_WHEN_OPERANDS    ? "arithmetic"
+                     : key->when == ZK_CONFIG_WHEN_MULTISTEP ? "multistep, max_steps: 8"
+                     : key->when == ZK_CONFIG_WHEN_COUNTDOWN ? "countdown, max_numbers: 8"
+                     : key->when == ZK_CONFIG_WHEN_JSONL     ? "jsonl, path: f"
+                     : key->when == ZK_CONFIG_WHEN_REWARDS   ? "reverse, max_length: 20, rewards: [exact]"
+                     : key->when == ZK_CONFIG_WHEN_REGEX     ? "jsonl, path: f, grader: regex, regex: z"
+                                                             : "reverse, max_length: 20";
   bool path = strcmp(key->path, "model.path") == 0;
   snprintf(out, 1024, "run: {name: a, steps: 3}\ntask: {name: %s}\nmodel: %s\n", task,
            path ? "{path: m}" : "{init: {layers: 1, hidden: 48, heads: 6, intermediate: 8}}");

@@ -77,9 +77,8 @@ static void missing_keys(void **state) {
   (void)state;
   static const error_case cases[] = {
       {RUN MODEL, NULL, ZK_BAD_INPUT,
-       "c.yaml:1:1: task.name: missing; expected one of reverse, arithmetic, jsonl: reverse a string; sums, "
-       "differences "
-       "and products; or lines of a file"},
+       "c.yaml:1:1: task.name: missing; expected one of reverse, arithmetic, multistep, countdown, jsonl: reverse a string; "
+       "one operation on two numbers; several, step by step; numbers that must make a target; or lines of a file"},
       {TASK MODEL "run:\n  steps: 1\n", NULL, ZK_BAD_INPUT,
        "c.yaml:3:1: run.name: missing; expected a text of at most 127 bytes: names the run: letters, digits, . _ -"},
       {RUN TASK, NULL, ZK_BAD_INPUT,
@@ -212,6 +211,13 @@ static void keys_against_each_other(void **state) {
        "c.yaml:3:9: model.init.head_dim: must be even, as rotary embeddings turn pairs (0: hidden / heads)"},
       {RUN MODEL "task: {name: reverse, min_length: 9}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:3:23: task.min_length: greater than task.max_length"},
+      {RUN MODEL "task: {name: jsonl, path: f, grader: regex}\n", NULL, ZK_BAD_INPUT,
+       "c.yaml:3:1: task.regex: missing; expected a text of at most 1023 bytes: grader regex: Perl-compatible, searched in the "
+       "completion; with a group, the last match's first group must be the label"},
+      {RUN MODEL "task: {name: jsonl, path: f, regex: x}\n", NULL, ZK_BAD_INPUT,
+       "c.yaml:3:30: task.regex: has no effect with task.grader: exact"},
+      {RUN MODEL "task: {name: reverse, rewards: [task, maths]}\n", NULL, ZK_BAD_INPUT,
+       "task.rewards: \"maths\" is no reward; there are task, and the graders of task.grader"},
       {RUN MODEL "task: {name: arithmetic, operations: '++'}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:3:26: task.operations: some of + - *, each once"},
       {RUN MODEL TASK "rollout: {temperature: 0.001}\n", NULL, ZK_BAD_INPUT,

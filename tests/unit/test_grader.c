@@ -19,7 +19,7 @@ static void check_cases(zk_config_grader grader, const grade_case *cases, size_t
     const grade_case *c = &cases[i];
     zk_reward reward;
     assert_int_equal(zk_grader_check_label(grader, c->label), ZK_OK);
-    zk_grader_grade(grader, c->label, c->completion, strlen(c->completion), &reward);
+    zk_grader_grade(grader, NULL, c->label, c->completion, strlen(c->completion), &reward);
     if (reward.component[0] != c->first || reward.component[1] != c->second || reward.total != c->first)
       fail_msg("label \"%s\", completion \"%s\": %g and %g, expected %g and %g", c->label, c->completion,
                (double)reward.component[0], (double)reward.component[1], (double)c->first, (double)c->second);
@@ -35,7 +35,7 @@ static void exact_is_the_text_without_white_space_around(void **state) {
   };
   CHECK_CASES(ZK_CONFIG_GRADER_EXACT, cases);
   zk_reward reward;
-  zk_grader_grade(ZK_CONFIG_GRADER_EXACT, "ab", "ab\0", 3, &reward); // a NUL byte is a byte
+  zk_grader_grade(ZK_CONFIG_GRADER_EXACT, NULL, "ab", "ab\0", 3, &reward); // a NUL byte is a byte
   assert_true(reward.total == 0.0f);
 }
 
@@ -145,7 +145,7 @@ static void prefixes_stay_inside(void **state) {
     char *block = test_malloc(n + (n == 0));
     memcpy(block, text, n);
     zk_reward reward;
-    for (int grader = 0; grader <= ZK_CONFIG_GRADER_GSM8K; grader++) zk_grader_grade(grader, "1", block, n, &reward);
+    for (int grader = 0; grader <= ZK_CONFIG_GRADER_GSM8K; grader++) zk_grader_grade(grader, NULL, "1", block, n, &reward);
     test_free(block);
   }
 }

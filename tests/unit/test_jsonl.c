@@ -57,7 +57,7 @@ static void lines_become_items(void **state) {
       "\"caf\\u00e9?\"}], \"label\": \"oui\"}\r\n"
       "{\"label\": \"c\", \"prompt\": \"no newline at the end\"}";
   zk_jsonl *file;
-  assert_int_equal(zk_jsonl_open(write_file("ok.jsonl", text, strlen(text)), ZK_CONFIG_GRADER_EXACT, &file), ZK_OK);
+  assert_int_equal(zk_jsonl_open(write_file("ok.jsonl", text, strlen(text)), 1u << ZK_CONFIG_GRADER_EXACT, &file), ZK_OK);
   assert_int_equal(zk_jsonl_num_lines(file), 3);
   zk_task_item item;
   assert_int_equal(zk_jsonl_read(file, 0, "Be brief.", &item), ZK_OK);
@@ -83,6 +83,44 @@ static void lines_become_items(void **state) {
   zk_jsonl_close(file);
 }
 
+// Lines as verl and slime write them.
+static void names_of_others_are_understood(void **state) {
+  static const char text[] =
+      "{\"data_source\": \"openai/gsm8k\", \"prompt\": [{\"role\": \"user\", \"content\": \"q\"}], \"ability\": \"math\", "
+      "\"reward_model\": {\"style\": \"rule\", \"ground_truth\": \"72\"}, \"extra_info\": {\"split\": \"train\", \"index\": 0}}\n"
+      "{\"prompt\": \"q\", \"label\": \"7\", \"metadata\": {\"a\": 1}}\n"
+      "{\"prompt\": \"q\", \"label\": 7, \"reward_model\": {\"ground_truth\": 7}}\n";
+  zk_jsonl *file;
+  zk_task_item item;
+  assert_int_equal(zk_jsonl_open(write_file("verl.jsonl", text, strlen(text)), 1u << ZK_CONFIG_GRADER_NUMBER, &file), ZK_OK);
+  assert_int_equal(zk_jsonl_read(file, 0, NULL, &item), ZK_OK);
+  assert_string_equal(item.label, "72");
+  assert_string_equal(item.extra, "{\"data_source\":\"openai/gsm8k\",\"extra_info\":{\"index\":0,\"split\":\"train\"}}");
+  zk_task_item_free(&item);
+  assert_int_equal(zk_jsonl_read(file, 1, NULL, &item), ZK_OK);
+  assert_string_equal(item.extra, "{\"metadata\":{\"a\":1}}");
+  zk_task_item_free(&item);
+  assert_int_equal(zk_jsonl_read(file, 2, NULL, &item), ZK_OK);
+  assert_string_equal(item.label, "7");
+  assert_null(item.extra);
+  zk_task_item_free(&item);
+  zk_jsonl_close(file);
+
+  // A ground truth that is an object, for a grader that reads one; no label where none is needed.
+  static const char countdown[] = "{\"prompt\": \"q\", \"reward_model\": {\"ground_truth\": {\"target\": 3, \"numbers\": [1, 2]}}}\n";
+  assert_int_equal(zk_jsonl_open(write_file("c.jsonl", countdown, strlen(countdown)), 1u << ZK_CONFIG_GRADER_COUNTDOWN, &file), ZK_OK);
+  assert_int_equal(zk_jsonl_read(file, 0, NULL, &item), ZK_OK);
+  assert_string_equal(item.label, "{\"numbers\": [1, 2], \"target\": 3}");
+  zk_task_item_free(&item);
+  zk_jsonl_close(file);
+  static const char bare[] = "{\"prompt\": \"q\"}\n";
+  assert_int_equal(zk_jsonl_open(write_file("bare.jsonl", bare, strlen(bare)), 1u << ZK_CONFIG_GRADER_REGEX, &file), ZK_OK);
+  assert_int_equal(zk_jsonl_read(file, 0, NULL, &item), ZK_OK);
+  assert_null(item.label);
+  zk_task_item_free(&item);
+  zk_jsonl_close(file);
+}
+
 // Line 2 of a file is `line`: the message must be "PATH:2: " + `want`.
 static void expect_line_error(zk_config_grader grader, const char *line, size_t num_bytes, const char *want) {
   static const char good[] = "{\"prompt\": \"p\", \"label\": \"1\"}\n";
@@ -94,7 +132,7 @@ static void expect_line_error(zk_config_grader grader, const char *line, size_t 
   zk_jsonl *file;
   const char *path = write_file("bad.jsonl", text, at);
   snprintf(message, sizeof message, "%s:2: %s", path, want);
-  if (zk_jsonl_open(path, grader, &file) != ZK_BAD_INPUT) fail_msg("accepted: %s", line);
+  if (zk_jsonl_open(path, 1u << grader, &file) != ZK_BAD_INPUT) fail_msg("accepted: %s", line);
   if (strncmp(zk_status_message(), message, strlen(message)) != 0)
     fail_msg("said \"%s\", not \"%s...\"", zk_status_message(), message);
   assert_null(file);
@@ -128,6 +166,14 @@ static void bad_lines_are_named(void **state) {
       {"{\"prompt\": [{\"role\": \"assistant\", \"content\": \"p\"}], \"label\": \"1\"}", "\"prompt\" must end with"},
       {"{\"prompt\": \"p\", \"label\": 1.5}", "\"label\" is a real number, not a text or an integer"},
       {"{\"prompt\": \"p\", \"label\": true}", "\"label\" is a boolean"},
+      {"{\"prompt\": \"p\", \"label\": [1]}", "\"label\" is an array, not a text or an integer"},
+      {"{\"prompt\": \"p\", \"reward_model\": \"rule\"}", "\"reward_model\" is a string, not an object"},
+      {"{\"prompt\": \"p\", \"reward_model\": {\"style\": \"rule\"}}",
+       "no field \"label\" (slime's name), and no \"reward_model\": {\"ground_truth\"} (verl's), which the grader needs"},
+      {"{\"prompt\": \"p\", \"label\": \"1\", \"reward_model\": {\"ground_truth\": \"2\"}}",
+       "\"label\" and \"reward_model\".\"ground_truth\" differ"},
+      {"{\"prompt\": \"p\", \"reward_model\": {\"ground_truth\": 1.5}}",
+       "\"reward_model\".\"ground_truth\" is a real number, not a text or an integer"},
       {"{\"prompt\": \"p\", \"label\": 99999999999999999999}", "column "},
       {"{\"prompt\": \"p\", \"label\": \" \"}", "the label is blank"},
       {"{\"prompt\": \"p\", \"label\": \"1\", \"demonstration\": 1}", "\"demonstration\" is an integer, not a text"},
@@ -143,11 +189,11 @@ static void bad_lines_are_named(void **state) {
 
 static void bad_files(void **state) {
   zk_jsonl *file;
-  assert_int_equal(zk_jsonl_open(write_file("empty.jsonl", "", 0), ZK_CONFIG_GRADER_EXACT, &file), ZK_BAD_INPUT);
+  assert_int_equal(zk_jsonl_open(write_file("empty.jsonl", "", 0), 1u << ZK_CONFIG_GRADER_EXACT, &file), ZK_BAD_INPUT);
   assert_non_null(strstr(zk_status_message(), "empty.jsonl is empty"));
-  assert_int_equal(zk_jsonl_open("/nonexistent/x.jsonl", ZK_CONFIG_GRADER_EXACT, &file), ZK_IO);
+  assert_int_equal(zk_jsonl_open("/nonexistent/x.jsonl", 1u << ZK_CONFIG_GRADER_EXACT, &file), ZK_IO);
   assert_string_equal(zk_status_message(), "cannot open /nonexistent/x.jsonl: No such file or directory");
-  assert_int_equal(zk_jsonl_open(dir, ZK_CONFIG_GRADER_EXACT, &file), ZK_IO);
+  assert_int_equal(zk_jsonl_open(dir, 1u << ZK_CONFIG_GRADER_EXACT, &file), ZK_IO);
   assert_non_null(strstr(zk_status_message(), "is not a regular file"));
 }
 
@@ -156,7 +202,7 @@ static void a_file_that_changes_is_noticed(void **state) {
   static const char after[] = "{\"prompt\": \"p\", \"label\": \"1\"}\n{\"prompt\": \"q\", \"label\": \"3\"}\n";
   zk_jsonl *file;
   zk_task_item item;
-  assert_int_equal(zk_jsonl_open(write_file("live.jsonl", before, strlen(before)), ZK_CONFIG_GRADER_EXACT, &file),
+  assert_int_equal(zk_jsonl_open(write_file("live.jsonl", before, strlen(before)), 1u << ZK_CONFIG_GRADER_EXACT, &file),
                    ZK_OK);
   write_file("live.jsonl", after, strlen(after));
   assert_int_equal(zk_jsonl_read(file, 0, NULL, &item), ZK_OK);
@@ -239,6 +285,7 @@ static void held_out_prompts_are_not_trained_on(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(lines_become_items),
+      cmocka_unit_test(names_of_others_are_understood),
       cmocka_unit_test(bad_lines_are_named),
       cmocka_unit_test(bad_files),
       cmocka_unit_test(a_file_that_changes_is_noticed),

@@ -247,6 +247,65 @@ static void rewards(void **state) {
   zk_task_close(task);
 }
 
+static zk_config generated_config(zk_config_task name, int heldout) {
+  zk_config cfg = {.seed = 42};
+  cfg.task.name = name, cfg.task.heldout = heldout;
+  cfg.task.num_digits = 2, cfg.task.min_steps = 2, cfg.task.max_steps = 4;
+  snprintf(cfg.task.operations, sizeof cfg.task.operations, "+-*");
+  cfg.task.min_numbers = 3, cfg.task.max_numbers = 4, cfg.task.max_number = 99;
+  return cfg;
+}
+
+// Of tasks whose demonstration is a worked answer: written down once, right by the task's own grader, and in one split.
+static void worked_answers(void **state) {
+  static const struct {
+    zk_config_task name;
+    const char *text, *label, *demonstration;
+  } cases[] = {
+      {ZK_CONFIG_TASK_MULTISTEP, "59*8+79-56-1=", "494", "59*8=472\n472+79=551\n551-56=495\n495-1=494\n#### 494"},
+      {ZK_CONFIG_TASK_COUNTDOWN, "14,51,29:94=", "{\"target\": 94, \"numbers\": [14, 51, 29]}", "<answer>14+(29+51)</answer>"},
+  };
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+    zk_config cfg = generated_config(cases[k].name, 200);
+    zk_task *task = open_task(&cfg);
+    assert_int_equal(zk_task_num_heldout(task), 200);
+    zk_task_item item = get(task, ZK_SPLIT_TRAIN, 0);
+    assert_string_equal(item.text, cases[k].text);
+    assert_string_equal(item.label, cases[k].label);
+    assert_string_equal(item.demonstration, cases[k].demonstration);
+    zk_task_item_free(&item);
+    for (uint64_t i = 0; i < 2000; i++) {
+      const zk_split split = i < 200 ? ZK_SPLIT_HELDOUT : ZK_SPLIT_TRAIN;
+      item = get(task, split, i);
+      assert_int_equal(zk_grader_check_label(cases[k].name == ZK_CONFIG_TASK_MULTISTEP ? ZK_CONFIG_GRADER_GSM8K : ZK_CONFIG_GRADER_COUNTDOWN, item.label), ZK_OK);
+      zk_reward reward = reward_of(task, item.label, item.demonstration);
+      if (reward.total != 1.0f) fail_msg("%s%s earns %g", item.text, item.demonstration, (double)reward.total);
+      assert_true(strlen(item.text) < 128 && strlen(item.demonstration) < 400);
+      zk_task_item_free(&item);
+    }
+    zk_task_close(task);
+  }
+  zk_config cfg = generated_config(ZK_CONFIG_TASK_COUNTDOWN, 0);
+  cfg.task.min_numbers = cfg.task.max_numbers = 8, cfg.task.max_number = 9999;
+  zk_task *task = open_task(&cfg);
+  for (uint64_t i = 0; i < 300; i++) { // the largest texts
+    zk_task_item item = get(task, ZK_SPLIT_TRAIN, i);
+    assert_true(reward_of(task, item.label, item.demonstration).total == 1.0f);
+    zk_task_item_free(&item);
+  }
+  zk_task_close(task);
+  cfg = generated_config(ZK_CONFIG_TASK_MULTISTEP, 0);
+  cfg.task.min_steps = cfg.task.max_steps = 8, cfg.task.num_digits = 9;
+  snprintf(cfg.task.operations, sizeof cfg.task.operations, "*");
+  task = open_task(&cfg);
+  for (uint64_t i = 0; i < 300; i++) {
+    zk_task_item item = get(task, ZK_SPLIT_TRAIN, i);
+    assert_true(reward_of(task, item.label, item.demonstration).total == 1.0f);
+    zk_task_item_free(&item);
+  }
+  zk_task_close(task);
+}
+
 static void a_limited_pool_is_permuted_each_epoch(void **state) {
   for (uint32_t num_items = 1; num_items < 300; num_items += 7) {
     unsigned char seen[300] = {0};
@@ -289,6 +348,12 @@ static void bad_configs(void **state) {
   expect_refusal(&cfg, "task.num_digits = 0 is not in 1..9");
   cfg = arithmetic_config(2, "+/", 0);
   expect_refusal(&cfg, "task.operations = \"+/\" is not some of + - *");
+  cfg = generated_config(ZK_CONFIG_TASK_MULTISTEP, 0);
+  cfg.task.max_steps = 9;
+  expect_refusal(&cfg, "task multistep wants 1 <= task.min_steps <= task.max_steps <= 8, not 2 and 9");
+  cfg = generated_config(ZK_CONFIG_TASK_COUNTDOWN, 0);
+  cfg.task.min_numbers = 5;
+  expect_refusal(&cfg, "task countdown wants 2 <= task.min_numbers <= task.max_numbers <= 8, not 5 and 4");
   cfg = arithmetic_config(2, "", 0);
   expect_refusal(&cfg, "is not some of");
 }
@@ -305,6 +370,7 @@ int main(void) {
       cmocka_unit_test(lengths_and_reversal),
       cmocka_unit_test(chat_prompts),
       cmocka_unit_test(rewards),
+      cmocka_unit_test(worked_answers),
       cmocka_unit_test(a_limited_pool_is_permuted_each_epoch),
       cmocka_unit_test(bad_configs),
   };
