@@ -11,6 +11,7 @@
 
 #include "kernels/numerics.h"
 #include "kernels/status.h"
+#include "shared/algorithms.h"
 #include "shared/chat.h"
 #include "shared/model_config.h"
 
@@ -47,7 +48,8 @@ typedef enum {
 #undef X
   ZK_CONFIG_NUM_GRADERS
 } zk_config_grader;
-typedef enum { ZK_CONFIG_ALGORITHM_GRPO, ZK_CONFIG_ALGORITHM_REINFORCE } zk_config_algorithm;
+typedef enum { ZK_CONFIG_RATIO_TOKEN, ZK_CONFIG_RATIO_SEQUENCE, ZK_CONFIG_RATIO_NONE } zk_config_ratio;
+typedef enum { ZK_CONFIG_CLIP_PPO, ZK_CONFIG_CLIP_CISPO, ZK_CONFIG_CLIP_NONE } zk_config_clip;
 typedef enum {
   ZK_CONFIG_LOSS_TOKEN_MEAN,
   ZK_CONFIG_LOSS_SEQUENCE_MEAN,
@@ -56,7 +58,8 @@ typedef enum {
 typedef enum {
   ZK_CONFIG_BASELINE_GROUP_MEAN,
   ZK_CONFIG_BASELINE_NONE,
-  ZK_CONFIG_BASELINE_LEAVE_ONE_OUT
+  ZK_CONFIG_BASELINE_LEAVE_ONE_OUT,
+  ZK_CONFIG_BASELINE_BATCH_MEAN
 } zk_config_baseline;
 typedef enum { ZK_CONFIG_SCALE_STD, ZK_CONFIG_SCALE_NONE, ZK_CONFIG_SCALE_BATCH_STD } zk_config_scale;
 typedef enum { ZK_CONFIG_KL_K1, ZK_CONFIG_KL_K2, ZK_CONFIG_KL_K3 } zk_config_kl_estimator;
@@ -139,9 +142,12 @@ typedef struct zk_config {
     bool prefix_cache;
   } rollout;
   struct {
-    zk_config_algorithm name;
+    zk_algorithm name; // a preset of other keys: what is computed follows from those alone
+    zk_config_ratio ratio;
+    zk_config_clip clip;
     double clip_low, clip_high; // the ratio is clipped to [1 - clip_low, 1 + clip_high]
     zk_config_loss_aggregation loss_aggregation;
+    int loss_constant; // constant: tokens; resolved: rollout.max_new_tokens where the file says 0
     struct {
       zk_config_baseline baseline;
       zk_config_scale scale;
@@ -200,7 +206,7 @@ typedef struct zk_config {
 void zk_config_defaults(zk_config *out);
 
 // Reads the YAML file `path`, then applies `overrides` ("key.path=value"), checks types, ranges and the keys against
-// each other, and resolves what one key takes from another (run.dir, model.init.kv_heads, model.init.head_dim). With
+// each other, and resolves what one key takes from another (algorithm.name's preset, run.dir, model.init.kv_heads, ...). With
 // path NULL the overrides are applied to the defaults and no key is required (`zerokl score`). Overriding model.path
 // sets a file's model.init aside, and the other way round: so runs chain. Errors name file, line, column and key, or
 // the override: ZK_IO (cannot read), ZK_BAD_INPUT, ZK_UNSUPPORTED (a key or value that this build does not deliver).

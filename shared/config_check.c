@@ -50,6 +50,24 @@ static zk_status check_required(const zk_config_reader *r) {
   return ZK_OK;
 }
 
+// The defaults that algorithm.name gives to keys that are not given.
+static zk_status apply_preset(zk_config_reader *r) {
+  const zk_algorithm_row *row = &zk_algorithms[r->cfg.algorithm.name];
+  for (int i = 0; i < ZK_ALGORITHM_NUM_KEYS; i++) {
+    const int idx = zk_config_key_find(zk_algorithm_keys[i]);
+    if (is_given(r->origin[idx])) continue;
+    ZK_TRY(zk_config_value_set(&zk_config_keys[idx], row->values[i], strlen(row->values[i]), true, &r->cfg));
+  }
+  return ZK_OK;
+}
+
+// Where a key's value comes from; of a preset's, algorithm.name.
+static zk_config_origin governor_origin(const zk_config_reader *r, int idx) {
+  for (int i = 0; i < ZK_ALGORITHM_NUM_KEYS && !is_given(r->origin[idx]); i++)
+    if (!strcmp(zk_config_keys[idx].path, zk_algorithm_keys[i])) return origin_of(r, "algorithm.name");
+  return r->origin[idx];
+}
+
 // A key that was given but has no effect: set aside when it is the file's and an override is what made it so, else
 // refused.
 static zk_status check_effect(zk_config_reader *r) {
@@ -58,7 +76,7 @@ static zk_status check_effect(zk_config_reader *r) {
     if (!is_given(r->origin[i]) || zk_config_key_applies(key, &r->cfg) || zk_config_value_is_default(key, &r->cfg))
       continue;
     int governor_idx = zk_config_key_find(zk_config_key_governor(key));
-    if (r->origin[i].override_num == 0 && r->origin[governor_idx].override_num > 0) {
+    if (r->origin[i].override_num == 0 && governor_origin(r, governor_idx).override_num > 0) {
       zk_config_value_reset(key, &r->cfg);
       r->origin[i] = (zk_config_origin){0};
       continue;
@@ -109,7 +127,14 @@ static bool bad_jsonl(const zk_config *c) { return c->task.name == ZK_CONFIG_TAS
 static bool bad_temperature(const zk_config *c) { return c->rollout.temperature > 0 && c->rollout.temperature < 0.01; }
 static bool bad_group(const zk_config *c) {
   return c->rollout.samples_per_prompt < 2 && (c->algorithm.advantage.baseline == ZK_CONFIG_BASELINE_GROUP_MEAN ||
+                                               c->algorithm.advantage.baseline == ZK_CONFIG_BASELINE_LEAVE_ONE_OUT ||
                                                c->algorithm.advantage.scale == ZK_CONFIG_SCALE_STD);
+}
+static bool bad_clip(const zk_config *c) {
+  return c->algorithm.ratio == ZK_CONFIG_RATIO_NONE && c->algorithm.clip != ZK_CONFIG_CLIP_NONE;
+}
+static bool bad_minibatches(const zk_config *c) {
+  return c->algorithm.minibatches > (int64_t)c->rollout.prompts_per_step * c->rollout.samples_per_prompt;
 }
 
 static const struct {
@@ -128,7 +153,9 @@ static const struct {
     {"task.min_numbers", bad_numbers, "greater than task.max_numbers"},
     {"rollout.temperature", bad_temperature, "must be 0 (greedy) or at least 0.01"},
     {"rollout.samples_per_prompt", bad_group,
-     "must be at least 2 with algorithm.advantage.baseline: group_mean or scale: std"},
+     "must be at least 2 with algorithm.advantage.baseline: group_mean or leave_one_out, or scale: std"},
+    {"algorithm.clip", bad_clip, "there is nothing to clip with algorithm.ratio: none: set it to none too, or choose a ratio"},
+    {"algorithm.minibatches", bad_minibatches, "more than the step has samples (rollout.prompts_per_step x samples_per_prompt)"},
 };
 
 static zk_status check_rules(const zk_config_reader *r) {
@@ -142,6 +169,8 @@ static zk_status check_rules(const zk_config_reader *r) {
 }
 
 static void resolve(zk_config *c) {
+  if (c->algorithm.loss_aggregation == ZK_CONFIG_LOSS_CONSTANT && c->algorithm.loss_constant == 0)
+    c->algorithm.loss_constant = c->rollout.max_new_tokens;
   if (from_init(c)) {
     if (c->model.init.kv_heads == 0) c->model.init.kv_heads = c->model.init.heads;
     if (c->model.init.head_dim == 0) c->model.init.head_dim = c->model.init.hidden / c->model.init.heads;
@@ -150,6 +179,7 @@ static void resolve(zk_config *c) {
 }
 
 zk_status zk_config_reader_finish(zk_config_reader *r) {
+  ZK_TRY(apply_preset(r));
   ZK_TRY(check_effect(r));
   if (r->name) ZK_TRY(check_required(r));
   ZK_TRY(check_rules(r));

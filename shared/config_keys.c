@@ -54,6 +54,12 @@ static const zk_config_choice architectures[] = {
 #undef X
         {NULL, 0, false}};
 
+static const zk_config_choice algorithms[] = {
+#define X(id, name, ...) YES(#name, ZK_ALGORITHM_##id),
+    ZK_ALGORITHM_LIST(X)
+#undef X
+        {NULL, 0, false}};
+
 static const zk_config_choice templates[] = {YES("auto", ZK_CONFIG_TEMPLATE_AUTO),
 #define X(id, name) YES(name, ZK_CHAT_##id),
                                              ZK_CHAT_LIST(X)
@@ -157,23 +163,30 @@ const zk_config_key zk_config_keys[] = {
     "prompts that begin alike share what is in the KV cache, within a step and across steps until the weights change"),
 
   CHOICE(algorithm.name, IDENTITY, "grpo",
-    CHOICES(YES("grpo", ZK_CONFIG_ALGORITHM_GRPO), YES("reinforce", ZK_CONFIG_ALGORITHM_REINFORCE)),
-    "grpo: clipped ratio; reinforce: the plain policy gradient"),
-  REAL(algorithm.clip_low, IDENTITY, "0.2", "[)", 0, 1, "the ratio is clipped from below at 1 - clip_low", WHEN(GRPO)),
+    algorithms, "the algorithm: gives the defaults of other algorithm.* keys, by the table at the end; keys of the file win"),
+  CHOICE(algorithm.ratio, IDENTITY, "token",
+    CHOICES(YES("token", ZK_CONFIG_RATIO_TOKEN), YES("sequence", ZK_CONFIG_RATIO_SEQUENCE), YES("none", ZK_CONFIG_RATIO_NONE)),
+    "the policy's probability over the sampler's, of each token, of a sample (geometric mean of its tokens'), or none: -A log p"),
+  CHOICE(algorithm.clip, IDENTITY, "ppo",
+    CHOICES(YES("ppo", ZK_CONFIG_CLIP_PPO), YES("cispo", ZK_CONFIG_CLIP_CISPO), YES("none", ZK_CONFIG_CLIP_NONE)),
+    "ppo: min(r A, clip(r) A); cispo: clip(r) is a constant weight of A log p; none"),
+  REAL(algorithm.clip_low, IDENTITY, "0.2", "[]", 0, 1, "the ratio is clipped from below at 1 - clip_low", WHEN(CLIP)),
   REAL(algorithm.clip_high, IDENTITY, "0.2", "[]", 0, 1e6,
-    "the ratio is clipped from above at 1 + clip_high", WHEN(GRPO)),
+    "the ratio is clipped from above at 1 + clip_high", WHEN(CLIP)),
   CHOICE(algorithm.loss_aggregation, IDENTITY, "token_mean",
-    CHOICES(YES("token_mean", ZK_CONFIG_LOSS_TOKEN_MEAN), LATER("sequence_mean", ZK_CONFIG_LOSS_SEQUENCE_MEAN),
-      LATER("constant", ZK_CONFIG_LOSS_CONSTANT)),
-    "mean over all tokens of the step, mean of the sequences' means, or sum over a constant"),
+    CHOICES(YES("token_mean", ZK_CONFIG_LOSS_TOKEN_MEAN), YES("sequence_mean", ZK_CONFIG_LOSS_SEQUENCE_MEAN),
+      YES("constant", ZK_CONFIG_LOSS_CONSTANT)),
+    "mean over all tokens of the update, mean of the sequences' means, or sum over sequences x loss_constant"),
+  INT(algorithm.loss_constant, IDENTITY, "0", 0, 1 << 20,
+    "tokens that a sequence's sum is divided by; 0: rollout.max_new_tokens", WHEN(CONSTANT)),
   CHOICE(algorithm.advantage.baseline, IDENTITY, "group_mean",
     CHOICES(YES("group_mean", ZK_CONFIG_BASELINE_GROUP_MEAN), YES("none", ZK_CONFIG_BASELINE_NONE),
-      LATER("leave_one_out", ZK_CONFIG_BASELINE_LEAVE_ONE_OUT)),
-    "what is subtracted from a reward"),
+      YES("leave_one_out", ZK_CONFIG_BASELINE_LEAVE_ONE_OUT), YES("batch_mean", ZK_CONFIG_BASELINE_BATCH_MEAN)),
+    "what is subtracted from a reward: the mean of its group, nothing, the mean of the group's others, or the mean of the step"),
   CHOICE(algorithm.advantage.scale, IDENTITY, "std",
     CHOICES(YES("std", ZK_CONFIG_SCALE_STD),
-      YES("none", ZK_CONFIG_SCALE_NONE), LATER("batch_std", ZK_CONFIG_SCALE_BATCH_STD)),
-    "what the difference is divided by: the group's standard deviation, nothing, or the step's"),
+      YES("none", ZK_CONFIG_SCALE_NONE), YES("batch_std", ZK_CONFIG_SCALE_BATCH_STD)),
+    "what the difference is divided by: the standard deviation of the group's rewards, nothing, or that of the step's differences"),
   REAL(algorithm.kl.coef, IDENTITY, "0", "[]", 0, 1e6, "weight of the divergence from the reference", ONLY_DEFAULT),
   CHOICE(algorithm.kl.estimator, IDENTITY, "k3",
     CHOICES(YES("k1", ZK_CONFIG_KL_K1), YES("k2", ZK_CONFIG_KL_K2), YES("k3", ZK_CONFIG_KL_K3)),
@@ -197,8 +210,8 @@ const zk_config_key zk_config_keys[] = {
   BOOL(algorithm.overlong.mask, IDENTITY, "false", "leave truncated completions out of the loss", ONLY_DEFAULT),
   INT(algorithm.overlong.buffer, IDENTITY, "0", 0, 1 << 20, "last tokens over which length is penalised", ONLY_DEFAULT),
   REAL(algorithm.overlong.penalty, IDENTITY, "0", "[]", 0, 1e6, "largest penalty on length", ONLY_DEFAULT),
-  INT(algorithm.epochs, IDENTITY, "1", 1, 1024, "passes over the samples of a step", ONLY_DEFAULT),
-  INT(algorithm.minibatches, IDENTITY, "1", 1, 4096, "updates in a pass", ONLY_DEFAULT),
+  INT(algorithm.epochs, IDENTITY, "1", 1, 1024, "passes over the samples of a step"),
+  INT(algorithm.minibatches, IDENTITY, "1", 1, 4096, "updates in a pass: the step's samples, in order, cut into as many even parts"),
 
   REAL(optimizer.lr, IDENTITY, "1e-6", "[]", 0, 1e3, "learning rate of AdamW after the warm-up"),
   CHOICE(optimizer.schedule, IDENTITY, "constant",

@@ -35,7 +35,8 @@ typedef enum {
   X(REWARDS, "task.rewards", cfg->task.rewards.num > 0)                                                                \
   X(REGEX, "task.grader", zk_config_uses_grader(cfg, ZK_CONFIG_GRADER_REGEX))                                          \
   X(JSONL, "task.name", cfg->task.name == ZK_CONFIG_TASK_JSONL)                                                        \
-  X(GRPO, "algorithm.name", cfg->algorithm.name == ZK_CONFIG_ALGORITHM_GRPO)
+  X(CLIP, "algorithm.clip", cfg->algorithm.clip != ZK_CONFIG_CLIP_NONE)                                                \
+  X(CONSTANT, "algorithm.loss_aggregation", cfg->algorithm.loss_aggregation == ZK_CONFIG_LOSS_CONSTANT)
 
 typedef enum {
 #define X(name, governor, condition) ZK_CONFIG_WHEN_##name,
@@ -67,7 +68,7 @@ typedef struct {
   const char *help;
 } zk_config_key;
 
-enum { ZK_CONFIG_MAX_KEYS = 128, ZK_CONFIG_MAX_CHOICES = 16, ZK_CONFIG_RANGE_BYTES = 256, ZK_CONFIG_MAX_PATH = 128 };
+enum { ZK_CONFIG_MAX_KEYS = 192, ZK_CONFIG_MAX_CHOICES = 16, ZK_CONFIG_RANGE_BYTES = 256, ZK_CONFIG_MAX_PATH = 128 };
 extern const zk_config_key zk_config_keys[];
 extern const int zk_config_num_keys;
 

@@ -139,6 +139,20 @@ static void help_limits(const zk_config_key *key, FILE *file) {
   else if (!all) fprintf(file, "; this build takes only %s", zk_config_key_choices(key, false, names));
 }
 
+// The table of algorithms: a row each, values under their keys.
+static void help_algorithms(FILE *file) {
+  fputs("\nWhat algorithm.name gives as defaults:\n", file);
+  for (int a = 0; a < ZK_NUM_ALGORITHMS; a++) {
+    const zk_algorithm_row *row = &zk_algorithms[a];
+    fprintf(file, "\n%s\n    %s\n   ", row->name, row->paper);
+    for (int i = 0; i < ZK_ALGORITHM_NUM_KEYS; i++) {
+      const zk_config_key *key = &zk_config_keys[zk_config_key_find(zk_algorithm_keys[i])];
+      if (strcmp(row->values[i], key->fallback)) fprintf(file, " %s=%s", key->path, row->values[i]);
+    }
+    fputs(a == ZK_ALGORITHM_GRPO ? " the keys' own defaults\n" : "\n", file);
+  }
+}
+
 void zk_config_help(FILE *file) {
   fputs("Keys of a config file. Bits may depend on identity keys and never on schedule keys.\n"
         "On the command line: key.path=value.\n",
@@ -159,4 +173,5 @@ void zk_config_help(FILE *file) {
     help_limits(key, file);
     fputc('\n', file);
   }
+  help_algorithms(file);
 }

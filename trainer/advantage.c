@@ -1,7 +1,8 @@
-// Group baselines and scales.
+// Baselines and scales.
 #include "trainer/advantage.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 // Samples of one prompt are adjacent: [first, end).
 static int64_t group_end(const zk_trajectory *t, int64_t first) {
@@ -10,33 +11,67 @@ static int64_t group_end(const zk_trajectory *t, int64_t first) {
   return end;
 }
 
-static void mean_and_squares(const float *x, int64_t n, double *mean, double *squares) {
-  double sum = 0, sq = 0;
-  for (int64_t i = 0; i < n; i++) sum += (double)x[i];
-  *mean = n ? sum / (double)n : 0;
-  for (int64_t i = 0; i < n; i++) sq += ((double)x[i] - *mean) * ((double)x[i] - *mean);
-  *squares = sq;
+typedef struct {
+  double mean, squares; // of differences from it
+} moments;
+
+static moments moments_of(const double *x, int64_t n) {
+  moments m = {0, 0};
+  for (int64_t i = 0; i < n; i++) m.mean += x[i];
+  m.mean = n ? m.mean / (double)n : 0;
+  for (int64_t i = 0; i < n; i++) m.squares += (x[i] - m.mean) * (x[i] - m.mean);
+  return m;
 }
 
-zk_status zk_advantage_compute(const zk_config *config, zk_trajectory *t, zk_advantage_stats *stats) {
-  double squares;
-  mean_and_squares(t->reward, t->num_samples, &stats->reward_mean, &squares);
-  stats->reward_std = t->num_samples ? sqrt(squares / (double)t->num_samples) : 0;
-  stats->zero_std_groups = 0;
-  for (int64_t first = 0, end; first < t->num_samples; first = end) {
-    end = group_end(t, first);
-    int64_t n = end - first;
-    double mean, scale = 1;
-    mean_and_squares(t->reward + first, n, &mean, &squares);
-    if (squares == 0) stats->zero_std_groups++;
-    if (config->algorithm.advantage.baseline == ZK_CONFIG_BASELINE_NONE) mean = 0;
-    if (config->algorithm.advantage.scale == ZK_CONFIG_SCALE_STD) scale = sqrt(n > 1 ? squares / (double)(n - 1) : 0) + 1e-6;
-    for (int64_t i = first; i < end; i++) {
-      t->advantage[i] = (float)(((double)t->reward[i] - mean) / scale);
-      if (!isfinite(t->advantage[i]))
-        return ZK_FAIL(ZK_NOT_FINITE, "step %lld, prompt %lld, sample %d: the advantage is not finite (reward %g)", (long long)t->step,
-                       (long long)t->prompt_id[t->prompt_index[i]], t->sample_index[i], (double)t->reward[i]);
+static double deviation(moments m, int64_t n) { return sqrt(n > 1 ? m.squares / (double)(n - 1) : 0) + 1e-6; }
+
+// x [n], of one group: rewards in, advantages before a scale over the batch out. Returns whether the rewards are all equal.
+static bool advance_group(const zk_config *c, double batch_mean, double *x, int64_t n) {
+  const moments group = moments_of(x, n);
+  const double scale = c->algorithm.advantage.scale == ZK_CONFIG_SCALE_STD ? deviation(group, n) : 1;
+  for (int64_t i = 0; i < n; i++) {
+    double baseline = group.mean;
+    switch (c->algorithm.advantage.baseline) {
+    case ZK_CONFIG_BASELINE_GROUP_MEAN:
+      break;
+    case ZK_CONFIG_BASELINE_LEAVE_ONE_OUT: // (n mean - x) / (n - 1) = mean - (x - mean) / (n - 1)
+      baseline = group.mean - (x[i] - group.mean) / (double)(n - 1);
+      break;
+    case ZK_CONFIG_BASELINE_BATCH_MEAN:
+      baseline = batch_mean;
+      break;
+    case ZK_CONFIG_BASELINE_NONE:
+      baseline = 0;
+      break;
     }
+    x[i] = (x[i] - baseline) / scale;
+  }
+  return group.squares == 0;
+}
+
+static zk_status round_off(zk_trajectory *t, const double *x, double scale) {
+  for (int64_t i = 0; i < t->num_samples; i++) {
+    t->advantage[i] = (float)(x[i] / scale);
+    if (!isfinite(t->advantage[i]))
+      return ZK_FAIL(ZK_NOT_FINITE, "step %lld, prompt %lld, sample %d: the advantage is not finite (reward %g)", (long long)t->step,
+                     (long long)t->prompt_id[t->prompt_index[i]], t->sample_index[i], (double)t->reward[i]);
   }
   return ZK_OK;
+}
+
+zk_status zk_advantage_compute(const zk_config *c, zk_trajectory *t, zk_advantage_stats *stats) {
+  const int64_t n = t->num_samples;
+  double *x = calloc((size_t)n + 1, sizeof *x);
+  if (!x) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %lld advantages", (long long)n);
+  for (int64_t i = 0; i < n; i++) x[i] = (double)t->reward[i];
+  const moments batch = moments_of(x, n);
+  *stats = (zk_advantage_stats){batch.mean, n ? sqrt(batch.squares / (double)n) : 0, 0};
+  for (int64_t first = 0, end; first < n; first = end) {
+    end = group_end(t, first);
+    stats->zero_std_groups += advance_group(c, batch.mean, x + first, end - first);
+  }
+  const double scale = c->algorithm.advantage.scale == ZK_CONFIG_SCALE_BATCH_STD ? deviation(moments_of(x, n), n) : 1;
+  const zk_status st = round_off(t, x, scale);
+  free(x);
+  return st;
 }

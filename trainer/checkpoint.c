@@ -9,6 +9,7 @@
 #include "shared/file_util.h"
 #include "shared/model.h"
 #include "shared/optimizer_file.h"
+#include "trainer/policy_update.h"
 
 #define BLOCK ((int64_t)1 << 22) // elements
 
@@ -171,7 +172,8 @@ zk_status zk_checkpoint_read_optimizer(zk_updater *u, const char *dir, zk_checkp
   if (st == ZK_OK) st = read_master(u, dir);
   if (st == ZK_OK) st = read_moments(u, dir, out->step);
   ZK_TRY(zk_comm_agree(comm, st));
-  u->optimizer.step = out->step;
+  const bool is_sft = !strcmp(out->kind, "sft");
+  u->optimizer.step = out->step * (is_sft ? 1 : zk_policy_updates_per_step(&u->session->config));
   uint64_t weights = 0, state = 0;
   ZK_TRY(zk_optimizer_hashes(&u->optimizer, u->session->stream, &weights, &state));
   if (weights != out->weights_hash || state != out->state_hash)

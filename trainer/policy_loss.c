@@ -1,63 +1,90 @@
-// Losses of one token, and sums over a step.
+// Losses of one token, and sums over updates.
 #include "trainer/policy_loss.h"
-
-#include <math.h>
 
 #include "kernels/math.h"
 
-zk_token_loss zk_policy_token_loss(const zk_config *c, double advantage, float sampler_logprob, float logprob) {
-  double ratio = zk_exp((double)logprob - (double)sampler_logprob); // exactly 1 when the bits agree
-  if (c->algorithm.name == ZK_CONFIG_ALGORITHM_REINFORCE)
-    return (zk_token_loss){-advantage * (double)logprob, ratio, -advantage, 0};
-  double low = 1 - c->algorithm.clip_low, high = 1 + c->algorithm.clip_high;
-  double clipped_ratio = ratio < low ? low : ratio > high ? high : ratio;
-  double plain = ratio * advantage, clipped = clipped_ratio * advantage;
-  if (clipped < plain) return (zk_token_loss){-clipped, ratio, 0, 1};
-  return (zk_token_loss){-plain, ratio, -plain, 0}; // d(ratio)/dlogprob = ratio
+static int64_t length_of(const zk_trajectory *t, int64_t i) { return t->sample_offsets[i + 1] - t->sample_offsets[i]; }
+
+zk_policy_batch zk_policy_batch_of(const zk_config *config, const zk_trajectory *t, int64_t first, int64_t last) {
+  zk_policy_batch b = {.config = config, .trajectory = t, .first = first, .last = last};
+  for (int64_t i = first; i < last; i++) {
+    b.num_tokens += (double)length_of(t, i);
+    if (length_of(t, i)) b.num_seqs++;
+  }
+  return b;
+}
+
+// What each of a sample's tokens weighs.
+static double weight_of(const zk_policy_batch *b, int64_t sample) {
+  switch (b->config->algorithm.loss_aggregation) {
+  case ZK_CONFIG_LOSS_SEQUENCE_MEAN:
+    return 1.0 / (b->num_seqs * (double)length_of(b->trajectory, sample));
+  case ZK_CONFIG_LOSS_CONSTANT:
+    return 1.0 / (b->num_seqs * (double)b->config->algorithm.loss_constant);
+  default:
+    return 1.0 / b->num_tokens;
+  }
+}
+
+static double bounded(double log_ratio) {
+  return log_ratio > ZK_MAX_LOG_RATIO ? ZK_MAX_LOG_RATIO : log_ratio < -ZK_MAX_LOG_RATIO ? -ZK_MAX_LOG_RATIO : log_ratio;
+}
+
+zk_policy_sequence zk_policy_sequence_of(const zk_policy_batch *b, int64_t sample, const float *logprob) {
+  const zk_trajectory *t = b->trajectory;
+  const int64_t n = length_of(t, sample);
+  const float *sampler = t->sampler_logprob + t->sample_offsets[sample];
+  double sum = 0;
+  for (int64_t k = 0; k < n; k++) sum += (double)logprob[k] - (double)sampler[k];
+  return (zk_policy_sequence){.sample = sample, .weight = n ? weight_of(b, sample) : 0, .log_ratio = n ? sum / (double)n : 0};
+}
+
+zk_token_loss zk_policy_token_loss(const zk_policy_batch *b, const zk_policy_sequence *s, int64_t k, float logprob) {
+  const zk_config *c = b->config;
+  const zk_trajectory *t = b->trajectory;
+  const double advantage = (double)t->advantage[s->sample];
+  const double own = (double)logprob - (double)t->sampler_logprob[t->sample_offsets[s->sample] + k];
+  const double ratio = zk_exp(bounded(c->algorithm.ratio == ZK_CONFIG_RATIO_SEQUENCE ? s->log_ratio : own));
+  if (c->algorithm.ratio == ZK_CONFIG_RATIO_NONE) return (zk_token_loss){-advantage * (double)logprob, ratio, -advantage, false};
+  const double low = 1 - c->algorithm.clip_low, high = 1 + c->algorithm.clip_high, plain = ratio * advantage;
+  const double clipped_ratio = ratio < low ? low : ratio > high ? high : ratio;
+  switch (c->algorithm.clip) {
+  case ZK_CONFIG_CLIP_PPO:
+    if (clipped_ratio * advantage < plain) return (zk_token_loss){-clipped_ratio * advantage, ratio, 0, true};
+    return (zk_token_loss){-plain, ratio, -plain, false}; // d(ratio)/dlogprob = ratio
+  case ZK_CONFIG_CLIP_CISPO:
+    return (zk_token_loss){-clipped_ratio * advantage * (double)logprob, ratio, -clipped_ratio * advantage, clipped_ratio != ratio};
+  default:
+    return (zk_token_loss){-plain, ratio, -plain, false};
+  }
 }
 
 zk_status zk_policy_loss(void *context, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob) {
   (void)entropy; // no entropy bonus in these losses
-  const zk_policy_loss_context *x = context;
-  const zk_trajectory *t = x->trajectory;
-  double weight = 1.0 / (double)t->num_sample_tokens;
-  for (int64_t k = 0; k < num_targets; k++) {
-    zk_token_loss token = zk_policy_token_loss(x->config, (double)t->advantage[seq], t->sampler_logprob[t->sample_offsets[seq] + k], logprob[k]);
-    dlogprob[k] = (float)(token.slope * weight);
-  }
+  const zk_policy_batch *b = context;
+  const zk_policy_sequence s = zk_policy_sequence_of(b, b->first + seq, logprob);
+  for (int64_t k = 0; k < num_targets; k++) dlogprob[k] = (float)(zk_policy_token_loss(b, &s, k, logprob[k]).slope * s.weight);
   return ZK_OK;
 }
 
-void zk_policy_stats_compute(const zk_config *c, const zk_trajectory *t, const float *entropy, zk_policy_stats *out) {
-  *out = (zk_policy_stats){.first_mismatch = -1};
-  int64_t clipped = 0;
-  for (int64_t i = 0; i < t->num_samples; i++) {
-    if (t->finish_reason[i] == ZK_FINISH_NOT_FINITE) continue; // what rows beside infinite values give is nobody's promise
-    for (int64_t k = t->sample_offsets[i]; k < t->sample_offsets[i + 1]; k++) {
-      float ours = t->trainer_logprob[k], theirs = t->sampler_logprob[k];
-      zk_token_loss token = zk_policy_token_loss(c, (double)t->advantage[i], theirs, ours);
-      double d = (double)ours - (double)theirs;
-      out->loss += token.loss, out->entropy += (double)entropy[k], clipped += token.clipped;
-      if (token.ratio > out->ratio_max) out->ratio_max = token.ratio;
-      out->kl_k1 -= d, out->kl_k3 += token.ratio - 1 - d;
-      if (fabs(d) > out->mismatch_max_abs) out->mismatch_max_abs = fabs(d);
-      // NaN never counts as equal, whatever its bits.
-      if (zk_float_bits(ours) == zk_float_bits(theirs) && ours == ours) continue;
-      if (out->mismatch_tokens++ == 0) out->first_mismatch = k;
+void zk_policy_stats_add(zk_policy_stats *stats, const zk_policy_batch *b, const float *logprob, const float *entropy) {
+  const zk_trajectory *t = b->trajectory;
+  for (int64_t i = b->first; i < b->last; i++) {
+    if (t->finish_reason[i] == ZK_FINISH_NOT_FINITE) continue; // as in the comparison
+    const int64_t at = t->sample_offsets[i];
+    const zk_policy_sequence s = zk_policy_sequence_of(b, i, logprob + at);
+    for (int64_t k = 0; k < length_of(t, i); k++) {
+      const zk_token_loss token = zk_policy_token_loss(b, &s, k, logprob[at + k]);
+      stats->loss += token.loss * s.weight, stats->entropy += (double)entropy[at + k], stats->clip_frac += token.clipped;
+      if (token.ratio > stats->ratio_max) stats->ratio_max = token.ratio;
     }
+    stats->num_tokens += length_of(t, i);
   }
-  double n = t->num_sample_tokens ? (double)t->num_sample_tokens : 1;
-  out->loss /= n, out->entropy /= n, out->kl_k1 /= n, out->kl_k3 /= n;
-  out->clip_frac = (double)clipped / n;
+  stats->num_updates++;
 }
 
-zk_status zk_policy_mismatch(const zk_trajectory *t, int64_t index, int64_t num_mismatches) {
-  int64_t i = 0;
-  while (t->sample_offsets[i + 1] <= index) i++;
-  return ZK_FAIL(ZK_MISMATCH,
-                 "sampler and trainer disagree on %lld of %lld tokens; first: step %lld, prompt %llu, sample %d, position %lld: sampler %.9g (0x%08x), "
-                 "trainer %.9g (0x%08x). Nothing was updated; run `zerokl check` on this machine",
-                 (long long)num_mismatches, (long long)t->num_sample_tokens, (long long)t->step, (unsigned long long)t->prompt_id[t->prompt_index[i]],
-                 t->sample_index[i], (long long)(index - t->sample_offsets[i]), (double)t->sampler_logprob[index],
-                 zk_float_bits(t->sampler_logprob[index]), (double)t->trainer_logprob[index], zk_float_bits(t->trainer_logprob[index]));
+void zk_policy_stats_finish(zk_policy_stats *stats) {
+  const double tokens = stats->num_tokens ? (double)stats->num_tokens : 1;
+  stats->loss /= stats->num_updates ? (double)stats->num_updates : 1;
+  stats->entropy /= tokens, stats->clip_frac /= tokens;
 }

@@ -1,8 +1,5 @@
-// The policy-gradient losses, a token at a time: value and dLoss/dlogprob, before aggregation.
-//
-//   reinforce  -A log p                                          (Williams 1992)
-//   grpo       -min(r A, clip(r, 1 - low, 1 + high) A), r = p / p_sampler   (Shao et al. 2024, equation 3, token-mean; PPO's clip)
-// token_mean: each token weighs 1 / (trained tokens of the step).
+// The policy-gradient losses: value and dLoss/dlogprob of every token of an update, from what shared/algorithms.h's table is made of: ratio, clip and
+// aggregation. Double arithmetic on the host, a token's slope rounded to f32 once.
 #ifndef ZK_TRAINER_POLICY_LOSS_H
 #define ZK_TRAINER_POLICY_LOSS_H
 
@@ -10,31 +7,48 @@
 #include "shared/trajectory.h"
 #include "trainer/gradient.h"
 
-typedef struct {
-  double loss, ratio; // of one token
-  double slope;       // dloss/dlogprob
-  int clipped;
-} zk_token_loss;
+// Beyond this a log-ratio's exponential is not taken: e^20 is no weight that trains, and nothing overflows.
+#define ZK_MAX_LOG_RATIO 20.0
 
-// The loss of one token. The ratio is e^(logprob - sampler_logprob) in double: exactly 1 when the bits agree.
-zk_token_loss zk_policy_token_loss(const zk_config *config, double advantage, float sampler_logprob, float logprob);
-
-// A zk_loss_fn whose context is this: sequence i is sample i of the trajectory.
+// What one update trains on: samples [first, last) of a step.
 typedef struct {
   const zk_config *config;
   const zk_trajectory *trajectory;
-} zk_policy_loss_context;
-zk_status zk_policy_loss(void *context, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob);
+  int64_t first, last;
+  double num_tokens, num_seqs; // trained: tokens, and samples that have any; what aggregation divides by
+} zk_policy_batch;
+zk_policy_batch zk_policy_batch_of(const zk_config *config, const zk_trajectory *t, int64_t first, int64_t last);
 
-// What the step's metrics say of the loss, from t->trainer_logprob and entropy[tokens]; double sums in token order.
+// What the tokens of one sample share.
 typedef struct {
-  double loss, entropy, clip_frac, ratio_max;
-  int64_t mismatch_tokens;             // tokens whose sampler and trainer bits differ
-  double mismatch_max_abs, kl_k1, kl_k3; // k1 = mean(sampler - trainer), k3 = mean(e^d - 1 - d), d = trainer - sampler (Schulman 2020)
-  int64_t first_mismatch;              // token index, -1 when none
+  int64_t sample;
+  double weight;    // of each token in the update's loss, by aggregation
+  double log_ratio; // of the sample (ratio: sequence)
+} zk_policy_sequence;
+// `logprob`: of the sample's tokens under the weights at hand, [num_tokens]. With the sampler's own the result is that of an on-policy pass, which is
+// thereby known before any forward pass.
+zk_policy_sequence zk_policy_sequence_of(const zk_policy_batch *batch, int64_t sample, const float *logprob);
+
+typedef struct {
+  double loss, ratio; // of one token
+  double slope;       // dloss/dlogprob
+  bool clipped;       // the clip took the token's gradient (ppo) or bounded its weight (cispo)
+} zk_token_loss;
+// Token k of the sample, before its weight. The ratio is e^(difference of log-probabilities) in double: exactly 1 when the bits agree.
+zk_token_loss zk_policy_token_loss(const zk_policy_batch *batch, const zk_policy_sequence *sequence, int64_t k, float logprob);
+
+// A zk_loss_fn whose context is a zk_policy_batch: sequence i is sample first + i.
+zk_status zk_policy_loss(void *batch, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob);
+
+// What the step's metrics say of its updates: sums over their tokens, in order, then means.
+typedef struct {
+  double loss;               // mean over updates
+  double entropy, clip_frac; // means over the tokens of all updates
+  double ratio_max;
+  int64_t num_updates, num_tokens;
 } zk_policy_stats;
-void zk_policy_stats_compute(const zk_config *config, const zk_trajectory *t, const float *entropy, zk_policy_stats *out);
-// ZK_MISMATCH naming step, prompt, sample, position and both bit patterns of token `index`.
-zk_status zk_policy_mismatch(const zk_trajectory *t, int64_t index, int64_t num_mismatches);
+// Adds one update. logprob and entropy: [tokens of the step], indexed as the trajectory's columns.
+void zk_policy_stats_add(zk_policy_stats *stats, const zk_policy_batch *batch, const float *logprob, const float *entropy);
+void zk_policy_stats_finish(zk_policy_stats *stats);
 
 #endif

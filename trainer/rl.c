@@ -10,7 +10,7 @@
 #include "shared/version.h"
 #include "shared/watch.h"
 #include "trainer/evaluate.h"
-#include "trainer/policy_loss.h"
+#include "trainer/policy_update.h"
 #include "trainer/step_times.h"
 
 static char *hex(uint64_t value) {
@@ -34,18 +34,15 @@ zk_status zk_rl_describe(const zk_session *s, const char *identity, int64_t step
 typedef struct {
   zk_trajectory t;
   zk_sequences seqs;
-  float *entropy;
   zk_collect_stats collect;
   zk_advantage_stats advantage;
-  zk_policy_stats policy;
-  zk_update_result update;
-  double lr, start_s, rollout_s, verify_s, train_s;
+  zk_policy_update updated;
+  double lr, start_s, rollout_s, train_s;
 } step_state;
 
 static void free_step(step_state *x) {
   zk_trajectory_free(&x->t);
   zk_sequences_free(&x->seqs);
-  free(x->entropy);
 }
 
 zk_status zk_rl_sample(zk_session *s, zk_engine *engine, const char *identity, int64_t step, uint64_t weights_hash, zk_trajectory *t,
@@ -74,22 +71,6 @@ static zk_status refuse(const zk_run *run, const zk_trajectory *t) {
   return ZK_OK;
 }
 
-// The trainer's forward and backward pass; then every sampled token's two log-probabilities, bit against bit, before anything is updated.
-static zk_status gradient(zk_run *run, step_state *x) {
-  const zk_config *c = &run->session.config;
-  ZK_TRY(zk_sequences_from_trajectory(&x->t, &x->seqs));
-  x->entropy = malloc(((size_t)x->t.num_sample_tokens + 1) * sizeof *x->entropy);
-  if (!x->entropy) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %lld tokens", (long long)x->t.num_sample_tokens);
-  zk_policy_loss_context context = {c, &x->t};
-  ZK_TRY(zk_updater_gradient(&run->updater, &x->seqs, zk_policy_loss, &context, x->t.trainer_logprob, x->entropy));
-  double start = zk_clock_s();
-  zk_policy_stats_compute(c, &x->t, x->entropy, &x->policy);
-  x->verify_s = zk_clock_s() - start;
-  if (x->policy.mismatch_tokens && c->numerics != ZK_VENDOR)
-    return zk_comm_agree(run->session.comm, zk_policy_mismatch(&x->t, x->policy.first_mismatch, x->policy.mismatch_tokens));
-  return ZK_OK;
-}
-
 static void put_components(zk_metrics_line *line, const zk_trajectory *t) {
   for (int32_t k = 0; k < t->num_components; k++) {
     char key[96];
@@ -114,16 +95,16 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x,
   zk_metrics_put_double(line, "response/length_mean", (double)t->num_sample_tokens / (double)t->num_samples);
   zk_metrics_put_double(line, "response/clip_ratio", (double)clipped / (double)t->num_samples);
   zk_metrics_put_int(line, "response/errors", errors);
-  zk_metrics_put_double(line, "policy/loss", x->policy.loss);
-  zk_metrics_put_double(line, "policy/entropy", x->policy.entropy);
-  zk_metrics_put_double(line, "policy/clip_frac", x->policy.clip_frac);
-  zk_metrics_put_double(line, "policy/ratio_max", x->policy.ratio_max);
-  zk_metrics_put_double(line, "policy/grad_norm", (double)x->update.grad_norm);
+  zk_metrics_put_double(line, "policy/loss", x->updated.policy.loss);
+  zk_metrics_put_double(line, "policy/entropy", x->updated.policy.entropy);
+  zk_metrics_put_double(line, "policy/clip_frac", x->updated.policy.clip_frac);
+  zk_metrics_put_double(line, "policy/ratio_max", x->updated.policy.ratio_max);
+  zk_metrics_put_double(line, "policy/grad_norm", (double)x->updated.update.grad_norm);
   zk_metrics_put_double(line, "policy/lr", x->lr);
-  zk_metrics_put_int(line, "mismatch/tokens", x->policy.mismatch_tokens);
-  zk_metrics_put_double(line, "mismatch/max_abs", x->policy.mismatch_max_abs);
-  zk_metrics_put_double(line, "mismatch/kl_k1", x->policy.kl_k1);
-  zk_metrics_put_double(line, "mismatch/kl_k3", x->policy.kl_k3);
+  zk_metrics_put_int(line, "mismatch/tokens", x->updated.mismatch.tokens);
+  zk_metrics_put_double(line, "mismatch/max_abs", x->updated.mismatch.max_abs);
+  zk_metrics_put_double(line, "mismatch/kl_k1", x->updated.mismatch.k1);
+  zk_metrics_put_double(line, "mismatch/kl_k3", x->updated.mismatch.k3);
   zk_metrics_put_int(line, "tokens/generated", t->num_sample_tokens);
   zk_metrics_put_int(line, "tokens/prompt", (int64_t)prompt_tokens);
   zk_metrics_put_int(line, "tokens/trained", x->seqs.offsets[x->seqs.num_seqs]);
@@ -132,7 +113,7 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x,
   zk_collect_put_speculation(&run->session.config, &x->collect, line);
   zk_metrics_put_double(line, "time/rollout", x->collect.rollout_s);
   zk_metrics_put_double(line, "time/reward", x->collect.reward_s);
-  zk_metrics_put_double(line, "time/verify", x->verify_s);
+  zk_metrics_put_double(line, "time/verify", x->updated.compare_s);
   zk_metrics_put_double(line, "time/checkpoint", run->checkpoint_s);
   zk_metrics_put_double(line, "time/trajectory", run->writer.trajectory_s);
   zk_metrics_put_double(line, "time/step", zk_clock_s() - x->start_s);
@@ -165,25 +146,24 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   ZK_TRY(zk_rl_sample(&run->session, run->engine, run->identity, step, run->weights_hash, &x->t, &x->collect, &x->advantage));
   ZK_TRY(zk_comm_agree(run->session.comm, refuse(run, &x->t)));
   x->rollout_s = zk_clock_s() - awake;
-  zk_watch_doing("computing the gradient of step %lld", (long long)step);
+  zk_watch_doing("training in step %lld", (long long)step);
   ZK_TRY(zk_run_turn_to(run, ZK_SIDE_TRAINER));
   const double sampled = zk_clock_s();
-  ZK_TRY(gradient(run, x));
-  zk_watch_doing("updating in step %lld", (long long)step);
   x->lr = zk_learning_rate(c, step);
-  ZK_TRY(zk_updater_apply(&run->updater, x->lr, &x->update));
-  x->train_s = zk_clock_s() - sampled - x->verify_s;
+  ZK_TRY(zk_comm_agree(run->session.comm, zk_sequences_from_trajectory(&x->t, &x->seqs)));
+  ZK_TRY(zk_policy_update_step(&run->updater, &x->t, &x->seqs, x->lr, c->numerics == ZK_VENDOR, &x->updated));
+  x->train_s = zk_clock_s() - sampled - x->updated.compare_s;
   ZK_TRY(zk_run_settle(run));
   uint64_t prompt_tokens = x->collect.prompt_tokens; // of all ranks, after the sum
   ZK_TRY(zk_comm_sum_u64(run->session.comm, &prompt_tokens, 1));
   put_metrics(run, line, x, prompt_tokens);
-  ZK_TRY(zk_comm_agree(run->session.comm, zk_step_times_put(&run->updater, &x->seqs, x->train_s, line)));
+  ZK_TRY(zk_comm_agree(run->session.comm, zk_step_times_put(&run->updater, &x->seqs, c->algorithm.epochs, x->train_s, line)));
   if (c->log.every && step % c->log.every == 0)
     ZK_LOG(INFO, "train", "step %lld/%d  reward %.3f  length %.1f  entropy %.3f  grad %.3g  mismatch %lld of %lld  %.2f s", (long long)step, c->run.steps,
-           x->advantage.reward_mean, (double)x->t.num_sample_tokens / (double)x->t.num_samples, x->policy.entropy, (double)x->update.grad_norm,
-           (long long)x->policy.mismatch_tokens, (long long)x->t.num_sample_tokens, zk_clock_s() - x->start_s);
+           x->advantage.reward_mean, (double)x->t.num_sample_tokens / (double)x->t.num_samples, x->updated.policy.entropy, (double)x->updated.update.grad_norm,
+           (long long)x->updated.mismatch.tokens, (long long)x->t.num_sample_tokens, zk_clock_s() - x->start_s);
   ZK_TRY(put_evaluation(run, step, line));
-  return zk_run_finish_step(run, step, &x->update, &x->t, line);
+  return zk_run_finish_step(run, step, &x->updated.update, &x->t, line);
 }
 
 static zk_status begin(zk_run *run) {

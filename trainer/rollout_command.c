@@ -10,7 +10,7 @@
 #include "shared/command_line.h"
 #include "shared/log.h"
 #include "trainer/config_command.h"
-#include "trainer/policy_loss.h"
+#include "trainer/mismatch.h"
 #include "trainer/rl.h"
 #include "trainer/rollout_unique.h"
 #include "trainer/run_folder.h"
@@ -32,7 +32,8 @@ typedef struct {
   float *entropy;
   zk_collect_stats collect;
   zk_advantage_stats advantage;
-  zk_policy_stats policy;
+  zk_mismatch mismatch;
+  double entropy_mean;
   double seconds;
 } rollout_step;
 
@@ -48,9 +49,9 @@ static zk_status compare(rollout *r, rollout_step *x) {
   ZK_TRY(zk_comm_agree(comm, zk_gradient_forward(r->gradient, &x->seqs, first, last, &out)));
   ZK_TRY(zk_sequences_share(comm, &x->seqs, first, last, t->trainer_logprob));
   ZK_TRY(zk_sequences_share(comm, &x->seqs, first, last, x->entropy));
-  zk_policy_stats_compute(&r->session.config, t, x->entropy, &x->policy);
-  if (x->policy.mismatch_tokens && r->session.config.numerics != ZK_VENDOR)
-    return zk_comm_agree(comm, zk_policy_mismatch(t, x->policy.first_mismatch, x->policy.mismatch_tokens));
+  for (int64_t k = 0; k < t->num_sample_tokens; k++) x->entropy_mean += (double)x->entropy[k] / (double)t->num_sample_tokens;
+  zk_mismatch_compute(t, &x->mismatch);
+  if (x->mismatch.tokens && r->session.config.numerics != ZK_VENDOR) return zk_comm_agree(comm, zk_mismatch_fail(t, &x->mismatch));
   return ZK_OK;
 }
 
@@ -68,11 +69,11 @@ static zk_status print(const rollout *r, const rollout_step *x, const char *path
   zk_metrics_put_double(&line, "response/length_mean", (double)t->num_sample_tokens / (double)t->num_samples);
   zk_metrics_put_double(&line, "response/clip_ratio", (double)clipped / (double)t->num_samples);
   zk_metrics_put_int(&line, "response/errors", errors);
-  zk_metrics_put_double(&line, "policy/entropy", x->policy.entropy);
-  zk_metrics_put_int(&line, "mismatch/tokens", x->policy.mismatch_tokens);
-  zk_metrics_put_double(&line, "mismatch/max_abs", x->policy.mismatch_max_abs);
-  zk_metrics_put_double(&line, "mismatch/kl_k1", x->policy.kl_k1);
-  zk_metrics_put_double(&line, "mismatch/kl_k3", x->policy.kl_k3);
+  zk_metrics_put_double(&line, "policy/entropy", x->entropy_mean);
+  zk_metrics_put_int(&line, "mismatch/tokens", x->mismatch.tokens);
+  zk_metrics_put_double(&line, "mismatch/max_abs", x->mismatch.max_abs);
+  zk_metrics_put_double(&line, "mismatch/kl_k1", x->mismatch.k1);
+  zk_metrics_put_double(&line, "mismatch/kl_k3", x->mismatch.k3);
   zk_metrics_put_int(&line, "tokens/generated", t->num_sample_tokens);
   zk_metrics_put_double(&line, "perf/rollout_tokens_per_s", (double)t->num_sample_tokens / (x->collect.rollout_s + 1e-9));
   zk_collect_put_speculation(&r->session.config, &x->collect, &line);
@@ -92,7 +93,7 @@ static zk_status record(rollout *r, rollout_step *x) {
   ZK_TRY(zk_trajectory_write(path.s, &x->t, &existed));
   ZK_TRY(zk_run_dir_seal_trajectory(r->dir, step));
   ZK_LOG(INFO, "rollout", "step %lld/%d  reward %.3f  length %.1f  mismatch %lld of %lld  %.2f s%s", (long long)step, r->session.config.run.steps,
-         x->advantage.reward_mean, (double)x->t.num_sample_tokens / (double)x->t.num_samples, (long long)x->policy.mismatch_tokens,
+         x->advantage.reward_mean, (double)x->t.num_sample_tokens / (double)x->t.num_samples, (long long)x->mismatch.tokens,
          (long long)x->t.num_sample_tokens, x->seconds, existed ? "  (the same as in the file that was there)" : "");
   return print(r, x, path.s);
 }

@@ -140,12 +140,17 @@ void zk_sequences_free(zk_sequences *s) {
   memset(s, 0, sizeof *s);
 }
 
+zk_sequences zk_sequences_part(const zk_sequences *s, int64_t first, int64_t last) {
+  return (zk_sequences){last - first, s->offsets + first, s->tokens, s->first_target + first, s->target_offsets + first};
+}
+
 zk_status zk_sequences_share(zk_comm *comm, const zk_sequences *seqs, int64_t first, int64_t last, float *values) {
   if (zk_comm_size(comm) == 1) return ZK_OK;
   void *all = NULL;
   const int64_t begin = seqs->target_offsets[first], end = seqs->target_offsets[last];
   zk_status st = zk_comm_all_gather(comm, values + begin, (size_t)(end - begin) * sizeof *values, &all, NULL);
-  if (st == ZK_OK) memcpy(values, all, (size_t)seqs->target_offsets[seqs->num_seqs] * sizeof *values);
+  const int64_t from = seqs->target_offsets[0], to = seqs->target_offsets[seqs->num_seqs];
+  if (st == ZK_OK) memcpy(values + from, all, (size_t)(to - from) * sizeof *values);
   free(all);
   return st;
 }

@@ -14,7 +14,7 @@
 // trained. Host memory. Target k of sequence i has index target_offsets[i] + k in per-token outputs.
 typedef struct {
   int64_t num_seqs;
-  const int64_t *offsets;        // [num_seqs + 1]
+  const int64_t *offsets;        // [num_seqs + 1]; of a part of a batch, not from 0
   const int32_t *tokens;
   const int32_t *first_target;   // [num_seqs], 1 <= first_target <= length
   const int64_t *target_offsets; // [num_seqs + 1]
@@ -23,7 +23,9 @@ typedef struct {
 // Prompt and completion of every sample of a step as one sequence each; completions are the targets. Owned: zk_sequences_free.
 zk_status zk_sequences_from_trajectory(const zk_trajectory *t, zk_sequences *out);
 void zk_sequences_free(zk_sequences *seqs);
-// Fills values[targets], of which every rank has those of its own sequences [first, last), on all ranks. Own sequences ascend with the
+// Sequences [first, last) as a batch of their own, targets numbered as in the whole. Shares memory: not to be freed.
+zk_sequences zk_sequences_part(const zk_sequences *seqs, int64_t first, int64_t last);
+// Fills values[targets] (from target_offsets[0] on), of which every rank has those of its own sequences [first, last), on all ranks. Own sequences ascend with the
 // ranks, so that concatenation is the whole. Collective.
 zk_status zk_sequences_share(zk_comm *comm, const zk_sequences *seqs, int64_t first, int64_t last, float *values);
 

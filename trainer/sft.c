@@ -80,7 +80,7 @@ static zk_status run_step(zk_run *run, int64_t step, const zk_sequences *seqs, z
   zk_metrics_put_double(line, "policy/grad_norm", (double)result.grad_norm);
   zk_metrics_put_double(line, "policy/lr", lr);
   zk_metrics_put_int(line, "tokens/trained", seqs->offsets[seqs->num_seqs]);
-  ZK_TRY(zk_comm_agree(run->session.comm, zk_step_times_put(&run->updater, seqs, time, line)));
+  ZK_TRY(zk_comm_agree(run->session.comm, zk_step_times_put(&run->updater, seqs, 1, time, line)));
   zk_metrics_put_double(line, "time/step", time);
   if (c->log.every && step % c->log.every == 0)
     ZK_LOG(INFO, "sft", "step %lld/%d  loss %.4f  grad %.3g  %.2f s", (long long)step, c->run.steps, loss / (double)n, (double)result.grad_norm, time);

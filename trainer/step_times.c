@@ -17,7 +17,7 @@ static void put_traffic(zk_updater *u, zk_metrics_line *line) {
   }
 }
 
-zk_status zk_step_times_put(zk_updater *u, const zk_sequences *seqs, double seconds, zk_metrics_line *line) {
+zk_status zk_step_times_put(zk_updater *u, const zk_sequences *seqs, int passes, double seconds, zk_metrics_line *line) {
   const zk_session *s = u->session;
   double phases[ZK_NUM_PHASES];
   ZK_TRY(zk_phases_take(zk_gradient_phases(u->gradient), phases));
@@ -27,12 +27,12 @@ zk_status zk_step_times_put(zk_updater *u, const zk_sequences *seqs, double seco
     snprintf(key, sizeof key, "time/%s", zk_phase_name((zk_phase)i));
     zk_metrics_put_double(line, key, phases[i]);
   }
-  zk_metrics_put_double(line, "perf/train_tokens_per_s", (double)seqs->offsets[seqs->num_seqs] / (seconds + 1e-9));
+  zk_metrics_put_double(line, "perf/train_tokens_per_s", passes * (double)seqs->offsets[seqs->num_seqs] / (seconds + 1e-9));
   if (zk_comm_size(s->comm) > 1) {
     zk_metrics_put_double(line, "perf/train_balance", u->balance);
     put_traffic(u, line);
   }
   if (zk_device_get_kind(s->device) == ZK_DEVICE_CUDA)
-    zk_metrics_put_double(line, "perf/mfu", zk_train_flops(&s->policy, seqs) / ((seconds + 1e-9) * zk_comm_size(s->comm) * ZK_PEAK_FLOPS));
+    zk_metrics_put_double(line, "perf/mfu", passes * zk_train_flops(&s->policy, seqs) / ((seconds + 1e-9) * zk_comm_size(s->comm) * ZK_PEAK_FLOPS));
   return ZK_OK;
 }

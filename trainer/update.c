@@ -79,15 +79,31 @@ static zk_status own_leaves(zk_updater *u, const zk_sequences *seqs, zk_loss_fn 
   return ZK_OK;
 }
 
+// The sequences of this rank's leaves.
+static void own_sequences(const zk_updater *u, const zk_sequences *seqs, int64_t *first, int64_t *last) {
+  const int rank = zk_comm_rank(u->session->comm);
+  const int32_t leaves = u->session->config.trainer.grad_leaves;
+  int64_t unused;
+  zk_leaf_range(seqs->num_seqs, leaves, u->leaf_starts[rank], first, &unused);
+  zk_leaf_range(seqs->num_seqs, leaves, u->leaf_starts[rank + 1] - 1, &unused, last);
+}
+
 // Every rank gets what all have of their own leaves' targets.
 static zk_status share(const zk_updater *u, const zk_sequences *seqs, float *values) {
+  int64_t from, to;
+  own_sequences(u, seqs, &from, &to);
+  return zk_sequences_share(u->session->comm, seqs, from, to, values);
+}
+
+zk_status zk_updater_forward(zk_updater *u, const zk_sequences *seqs, float *logprob, float *entropy) {
   zk_comm *comm = u->session->comm;
-  const int rank = zk_comm_rank(comm);
-  const int32_t leaves = u->session->config.trainer.grad_leaves;
-  int64_t from, to, unused;
-  zk_leaf_range(seqs->num_seqs, leaves, u->leaf_starts[rank], &from, &unused);
-  zk_leaf_range(seqs->num_seqs, leaves, u->leaf_starts[rank + 1] - 1, &unused, &to);
-  return zk_sequences_share(comm, seqs, from, to, values);
+  const zk_gradient_outputs out = {.logprob = logprob, .entropy = entropy};
+  int64_t from, to;
+  zk_leaf_split(seqs, u->session->config.trainer.grad_leaves, zk_comm_size(comm), u->leaf_starts);
+  own_sequences(u, seqs, &from, &to);
+  ZK_TRY(zk_comm_agree(comm, zk_gradient_forward(u->gradient, seqs, from, to, &out)));
+  ZK_TRY(share(u, seqs, logprob));
+  return share(u, seqs, entropy);
 }
 
 zk_status zk_updater_gradient(zk_updater *u, const zk_sequences *seqs, zk_loss_fn loss, void *context, float *logprob, float *entropy) {

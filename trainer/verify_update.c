@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "trainer/advantage.h"
-#include "trainer/policy_loss.h"
+#include "trainer/policy_update.h"
 #include "trainer/sft.h"
 #include "trainer/verify_impl.h"
 
@@ -56,9 +56,8 @@ void zk_verify_metrics(zk_auditor *a, int64_t step, const zk_verify_metric *valu
 
 // ---- the update -----------------------------------------------------------------------------------------------------
 
-// Applies the gradient that the updater holds; a gradient that is not finite leaves the chain nowhere.
-static zk_status apply(zk_auditor *a, int64_t step, zk_update_result *result, bool *applied) {
-  zk_status st = zk_updater_apply(&a->updater, zk_learning_rate(&a->session.config, step), result);
+// After the updates of a step, whose status is `st`: the chain moves on. A gradient that is not finite leaves it nowhere.
+static zk_status settle(zk_auditor *a, int64_t step, zk_status st, const zk_update_result *result, bool *applied) {
   *applied = st == ZK_OK;
   if (st == ZK_NOT_FINITE) {
     zk_verify_count(a->once, ZK_VERIFY_UPDATES, 1);
@@ -76,25 +75,23 @@ static zk_status apply(zk_auditor *a, int64_t step, zk_update_result *result, bo
 // What rl.c writes of a step and the step determines: all but times and rates (and evaluations, which --replay samples
 // again).
 static void check_metrics(zk_auditor *a, const zk_verify_step *s, const zk_trajectory *t, int64_t num_trained,
-                          const float *entropy, const zk_update_result *result) {
+                          const zk_policy_update *u) {
   const zk_config *c = &a->session.config;
-  zk_policy_stats p;
-  zk_policy_stats_compute(c, t, entropy, &p);
   int64_t cut = 0;
   for (int64_t i = 0; i < t->num_samples; i++) cut += t->finish_reason[i] == ZK_FINISH_LENGTH;
   const zk_verify_metric values[] = {
       {"response/length_mean", (double)t->num_sample_tokens / (double)t->num_samples},
       {"response/clip_ratio", (double)cut / (double)t->num_samples},
-      {"policy/loss", p.loss},
-      {"policy/entropy", p.entropy},
-      {"policy/clip_frac", p.clip_frac},
-      {"policy/ratio_max", p.ratio_max},
-      {"policy/grad_norm", (double)result->grad_norm},
+      {"policy/loss", u->policy.loss},
+      {"policy/entropy", u->policy.entropy},
+      {"policy/clip_frac", u->policy.clip_frac},
+      {"policy/ratio_max", u->policy.ratio_max},
+      {"policy/grad_norm", (double)u->update.grad_norm},
       {"policy/lr", zk_learning_rate(c, s->step)},
-      {"mismatch/tokens", (double)p.mismatch_tokens},
-      {"mismatch/max_abs", p.mismatch_max_abs},
-      {"mismatch/kl_k1", p.kl_k1},
-      {"mismatch/kl_k3", p.kl_k3},
+      {"mismatch/tokens", (double)u->mismatch.tokens},
+      {"mismatch/max_abs", u->mismatch.max_abs},
+      {"mismatch/kl_k1", u->mismatch.k1},
+      {"mismatch/kl_k3", u->mismatch.k3},
       {"tokens/generated", (double)t->num_sample_tokens},
       {"tokens/prompt", (double)t->num_prompt_tokens},
       {"tokens/trained", (double)num_trained},
@@ -107,18 +104,16 @@ zk_status zk_verify_update(zk_auditor *a, const zk_verify_step *s) {
   zk_sequences seqs;
   ZK_TRY(zk_comm_agree(a->comm, zk_sequences_from_trajectory(&t, &seqs)));
   size_t n = (size_t)t.num_sample_tokens + 1;
-  float *memory = malloc(2 * n * sizeof *memory);
-  zk_status st = memory ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n);
-  t.trainer_logprob = memory;
-  zk_policy_loss_context context = {&a->session.config, &t};
-  zk_update_result result;
+  t.trainer_logprob = malloc(n * sizeof *t.trainer_logprob);
+  zk_policy_update updated;
   bool applied = false;
-  st = zk_comm_agree(a->comm, st);
-  if (st == ZK_OK)
-    st = zk_updater_gradient(&a->updater, &seqs, zk_policy_loss, &context, t.trainer_logprob, memory + n);
-  if (st == ZK_OK) st = apply(a, s->step, &result, &applied);
-  if (applied) check_metrics(a, s, &t, seqs.offsets[seqs.num_seqs], memory + n, &result);
-  free(memory);
+  zk_status st = zk_comm_agree(a->comm, t.trainer_logprob ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n));
+  if (st == ZK_OK) {
+    st = zk_policy_update_step(&a->updater, &t, &seqs, zk_learning_rate(&a->session.config, s->step), true, &updated);
+    st = settle(a, s->step, st, &updated.update, &applied);
+  }
+  if (applied) check_metrics(a, s, &t, seqs.offsets[seqs.num_seqs], &updated);
+  free(t.trainer_logprob);
   zk_sequences_free(&seqs);
   return st;
 }
@@ -146,7 +141,10 @@ zk_status zk_verify_sft_update(zk_auditor *a, int64_t step) {
   zk_status st =
       zk_comm_agree(a->comm, logprob ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %" PRId64 " tokens", n));
   if (st == ZK_OK) st = zk_updater_gradient(&a->updater, &seqs, zk_sft_loss, &n, logprob, logprob + n);
-  if (st == ZK_OK) st = apply(a, step, &result, &applied);
+  if (st == ZK_OK) {
+    st = zk_updater_apply(&a->updater, zk_learning_rate(&a->session.config, step), &result);
+    st = settle(a, step, st, &result, &applied);
+  }
   if (applied) check_sft_metrics(a, step, &seqs, logprob, logprob + n, &result);
   a->once->num_tokens += seqs.offsets[seqs.num_seqs];
   free(logprob);

@@ -177,14 +177,10 @@ static void not_delivered(void **state) {
   static const error_case cases[] = {
       {"algorithm:\n  kl: {coef: 0.1}\n", NULL, ZK_UNSUPPORTED,
        "c.yaml:2:14: algorithm.kl.coef: only 0 is supported by this build"},
-      {"algorithm: {epochs: 2}\n", NULL, ZK_UNSUPPORTED,
-       "c.yaml:1:21: algorithm.epochs: only 1 is supported by this build"},
-      {"algorithm: {advantage: {scale: batch_std}}\n", NULL, ZK_UNSUPPORTED,
-       "c.yaml:1:32: algorithm.advantage.scale: only std and none are supported by this build"},
       {"algorithm: {kl: {reference: m}}\n", NULL, ZK_UNSUPPORTED,
        "c.yaml:1:29: algorithm.kl.reference: only \"\" is supported by this build"},
-      {RUN TASK MODEL, "algorithm.minibatches=2", ZK_UNSUPPORTED,
-       "argument \"algorithm.minibatches=2\": algorithm.minibatches: only 1 is supported by this build"},
+      {RUN TASK MODEL, "algorithm.entropy_coef=2", ZK_UNSUPPORTED,
+       "argument \"algorithm.entropy_coef=2\": algorithm.entropy_coef: only 0 is supported by this build"},
   };
   CHECK(cases);
 }
@@ -199,10 +195,14 @@ static void keys_against_each_other(void **state) {
       {RUN MODEL "task: {name: reverse, num_digits: 3}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:3:23: task.num_digits: has no effect with task.name: reverse"},
       {RUN MODEL TASK "algorithm: {name: reinforce, clip_low: 0.3}\n", NULL, ZK_BAD_INPUT,
-       "c.yaml:4:30: algorithm.clip_low: has no effect with algorithm.name: reinforce"},
+       "c.yaml:4:30: algorithm.clip_low: has no effect with algorithm.clip: none"},
       {RUN MODEL TASK "rollout: {samples_per_prompt: 1}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:4:11: rollout.samples_per_prompt: must be at least 2 with algorithm.advantage.baseline: group_mean or "
-       "scale: std"},
+       "leave_one_out, or scale: std"},
+      {RUN MODEL TASK "algorithm: {ratio: none}\n", NULL, ZK_BAD_INPUT,
+       "c.yaml:4:1: algorithm.clip: there is nothing to clip with algorithm.ratio: none: set it to none too, or choose a ratio"},
+      {RUN MODEL TASK "algorithm: {name: ppo}\nrollout: {prompts_per_step: 1, samples_per_prompt: 3}\n", NULL, ZK_BAD_INPUT,
+       "c.yaml:4:1: algorithm.minibatches: more than the step has samples (rollout.prompts_per_step x samples_per_prompt)"},
       {RUN TASK "model: {init: {layers: 1, hidden: 48, heads: 6, kv_heads: 4, intermediate: 8}}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:3:49: model.init.kv_heads: does not divide model.init.heads"},
       {RUN TASK "model: {init: {layers: 1, hidden: 50, heads: 6, intermediate: 8}}\n", NULL, ZK_BAD_INPUT,

@@ -1,0 +1,225 @@
+// Every algorithm's advantages, loss and dLoss/dlogprob against float64 references (tests/fixtures/make_algorithms.py), presets, and on-policy ratios.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/config_keys.h"
+#include "trainer/advantage.h"
+#include "trainer/policy_loss.h"
+
+#define TOLERANCE 1e-5 // relative, against float64: inputs are f32, advantages and slopes are rounded to f32
+
+static json_t *fixture;
+
+static int load(void **state) {
+  json_error_t error;
+  fixture = json_load_file(ZK_FIXTURES "/algorithms/cases.json", 0, &error);
+  return fixture ? 0 : -1;
+}
+static int unload(void **state) {
+  json_decref(fixture);
+  return 0;
+}
+
+static double number(const json_t *array, size_t i) { return json_number_value(json_array_get(array, i)); }
+
+static void fill(const json_t *from, float *to) {
+  for (size_t i = 0; i < json_array_size(from); i++) to[i] = (float)number(from, i);
+}
+
+static zk_config config_of(const json_t *c) {
+  char *keys[16];
+  const json_t *given = json_object_get(c, "keys");
+  for (size_t i = 0; i < json_array_size(given); i++) keys[i] = (char *)json_string_value(json_array_get(given, i));
+  zk_config config;
+  if (zk_config_load(NULL, (int)json_array_size(given), keys, &config) != ZK_OK) fail_msg("%s", zk_status_message());
+  return config;
+}
+
+// The batch of a case as a step; *logprob: of the policy at hand, to free.
+static zk_trajectory step_of(const json_t *c, float **logprob) {
+  const json_t *b = json_array_get(json_object_get(fixture, "batches"), (size_t)json_integer_value(json_object_get(c, "batch")));
+  const json_t *lengths = json_object_get(b, "lengths"), *old = json_object_get(b, "sampler_logprob");
+  const int64_t n = (int64_t)json_array_size(lengths), group = json_integer_value(json_object_get(b, "group")), tokens = (int64_t)json_array_size(old);
+  zk_trajectory t;
+  assert_int_equal(zk_trajectory_alloc(&t, n / group, 0, n, tokens, 0), ZK_OK);
+  for (int64_t i = 0; i < n; i++) {
+    t.prompt_index[i] = (int32_t)(i / group), t.sample_index[i] = (int32_t)(i % group);
+    t.sample_offsets[i + 1] = t.sample_offsets[i] + (int64_t)number(lengths, (size_t)i);
+  }
+  fill(json_object_get(b, "rewards"), t.reward);
+  fill(old, t.sampler_logprob);
+  *logprob = malloc((size_t)tokens * sizeof **logprob);
+  fill(json_object_get(b, "logprob"), *logprob);
+  return t;
+}
+
+static bool near(double got, double want, double scale) { return fabs(got - want) <= TOLERANCE * fabs(scale); }
+
+// The largest magnitude of a fixture's array: what an element that ought to vanish is measured by.
+static double largest(const json_t *array) {
+  double most = 0;
+  for (size_t i = 0; i < json_array_size(array); i++) most = fmax(most, fabs(number(array, i)));
+  return most;
+}
+
+// Whether advantages, loss and every slope of a case are the reference's.
+static bool agrees(const json_t *c, const zk_config *config) {
+  const json_t *advantages = json_object_get(c, "advantages"), *slopes = json_object_get(c, "slopes");
+  float *logprob, *slope;
+  zk_trajectory t = step_of(c, &logprob);
+  zk_advantage_stats stats;
+  assert_int_equal(zk_advantage_compute(config, &t, &stats), ZK_OK);
+  bool ok = true;
+  for (int64_t i = 0; i < t.num_samples; i++) ok = ok && near((double)t.advantage[i], number(advantages, (size_t)i), fmax(fabs(number(advantages, (size_t)i)), 1e-9));
+  zk_policy_batch batch = zk_policy_batch_of(config, &t, 0, t.num_samples);
+  slope = calloc((size_t)t.num_sample_tokens, sizeof *slope);
+  float *entropy = calloc((size_t)t.num_sample_tokens, sizeof *entropy);
+  for (int64_t i = 0; i < t.num_samples; i++) {
+    const int64_t at = t.sample_offsets[i];
+    assert_int_equal(zk_policy_loss(&batch, i, t.sample_offsets[i + 1] - at, logprob + at, entropy + at, slope + at), ZK_OK);
+  }
+  for (int64_t k = 0; k < t.num_sample_tokens; k++) {
+    const double want = number(slopes, (size_t)k);
+    ok = ok && near((double)slope[k], want, want ? want : 1e-6 * largest(slopes));
+  }
+  zk_policy_stats all = {0};
+  zk_policy_stats_add(&all, &batch, logprob, entropy);
+  zk_policy_stats_finish(&all);
+  const double loss = json_number_value(json_object_get(c, "loss"));
+  ok = ok && near(all.loss, loss, loss);
+  free(slope);
+  free(entropy);
+  free(logprob);
+  zk_trajectory_free(&t);
+  return ok;
+}
+
+static void losses_and_gradients_are_the_papers(void **state) {
+  const json_t *c;
+  size_t i;
+  json_array_foreach(json_object_get(fixture, "cases"), i, c) {
+    const zk_config config = config_of(c);
+    if (!agrees(c, &config)) fail_msg("%s, batch %d: not the reference's", json_string_value(json_object_get(c, "name")), (int)json_integer_value(json_object_get(c, "batch")));
+  }
+}
+
+static const json_t *case_named(const char *name, int batch) {
+  const json_t *c;
+  size_t i;
+  json_array_foreach(json_object_get(fixture, "cases"), i, c)
+    if (!strcmp(json_string_value(json_object_get(c, "name")), name) && json_integer_value(json_object_get(c, "batch")) == batch) return c;
+  fail_msg("no case %s", name);
+  return NULL;
+}
+
+// Negative control: each piece of the table, changed, is seen.
+static void another_formula_is_seen(void **state) {
+  const json_t *grpo = case_named("grpo", 1), *gspo = case_named("gspo", 2), *cispo = case_named("cispo", 1), *constant = case_named("dr_grpo", 1);
+  zk_config c = config_of(grpo);
+  assert_true(agrees(grpo, &c));
+  c.algorithm.advantage.baseline = ZK_CONFIG_BASELINE_LEAVE_ONE_OUT;
+  assert_false(agrees(grpo, &c));
+  c = config_of(grpo), c.algorithm.advantage.scale = ZK_CONFIG_SCALE_BATCH_STD;
+  assert_false(agrees(grpo, &c));
+  c = config_of(grpo), c.algorithm.ratio = ZK_CONFIG_RATIO_SEQUENCE;
+  assert_false(agrees(grpo, &c));
+  c = config_of(grpo), c.algorithm.clip_high = 0.28;
+  assert_false(agrees(grpo, &c));
+  c = config_of(grpo), c.algorithm.loss_aggregation = ZK_CONFIG_LOSS_SEQUENCE_MEAN;
+  assert_false(agrees(grpo, &c));
+  c = config_of(gspo), c.algorithm.clip_low = 4e-4;
+  assert_false(agrees(gspo, &c));
+  c = config_of(cispo), c.algorithm.clip = ZK_CONFIG_CLIP_PPO;
+  assert_false(agrees(cispo, &c));
+  c = config_of(constant), c.algorithm.loss_constant++;
+  assert_false(agrees(constant, &c));
+}
+
+// Where the policy is the sampler the ratio is 1, to the bit, and nothing is clipped.
+static void on_policy_ratios_are_exactly_one(void **state) {
+  const json_t *c;
+  size_t i;
+  json_array_foreach(json_object_get(fixture, "cases"), i, c) {
+    const zk_config config = config_of(c);
+    float *logprob;
+    zk_trajectory t = step_of(c, &logprob);
+    zk_advantage_stats stats;
+    assert_int_equal(zk_advantage_compute(&config, &t, &stats), ZK_OK);
+    const zk_policy_batch batch = zk_policy_batch_of(&config, &t, 0, t.num_samples);
+    int64_t moved = 0;
+    for (int64_t s = 0; s < t.num_samples; s++) {
+      const int64_t at = t.sample_offsets[s];
+      const zk_policy_sequence same = zk_policy_sequence_of(&batch, s, t.sampler_logprob + at), other = zk_policy_sequence_of(&batch, s, logprob + at);
+      for (int64_t k = 0; at + k < t.sample_offsets[s + 1]; k++) {
+        const zk_token_loss token = zk_policy_token_loss(&batch, &same, k, t.sampler_logprob[at + k]);
+        assert_true(token.ratio == 1.0 && !token.clipped && token.slope == -(double)t.advantage[s]);
+        moved += zk_policy_token_loss(&batch, &other, k, logprob[at + k]).ratio != 1.0; // negative control: off policy it is not
+      }
+    }
+    assert_true(moved > 0);
+    free(logprob);
+    zk_trajectory_free(&t);
+  }
+}
+
+static void no_log_ratio_overflows(void **state) {
+  char *keys[] = {"algorithm.name=grpo", "algorithm.clip=none"};
+  zk_config config;
+  zk_trajectory t;
+  assert_int_equal(zk_config_load(NULL, 2, keys, &config), ZK_OK);
+  assert_int_equal(zk_trajectory_alloc(&t, 1, 0, 1, 2, 0), ZK_OK);
+  t.sample_offsets[1] = 2, t.sampler_logprob[0] = -3e38f, t.sampler_logprob[1] = -1, t.advantage[0] = -2;
+  zk_policy_batch batch = zk_policy_batch_of(&config, &t, 0, 1);
+  const float logprob[2] = {-1, -3e38f};
+  float slope[2];
+  assert_int_equal(zk_policy_loss(&batch, 0, 2, logprob, NULL, slope), ZK_OK);
+  assert_true(isfinite(slope[0]) && isfinite(slope[1]));
+  zk_trajectory_free(&t);
+}
+
+// ---- the table ------------------------------------------------------------------------------------------------------------------------------------
+
+static void the_first_row_is_the_keys_defaults(void **state) {
+  for (int i = 0; i < ZK_ALGORITHM_NUM_KEYS; i++)
+    assert_string_equal(zk_algorithms[ZK_ALGORITHM_GRPO].values[i], zk_config_keys[zk_config_key_find(zk_algorithm_keys[i])].fallback);
+}
+
+static void a_name_is_a_preset_and_keys_win(void **state) {
+  for (int a = 0; a < ZK_NUM_ALGORITHMS; a++) {
+    char name[64];
+    zk_config config, wanted;
+    snprintf(name, sizeof name, "algorithm.name=%s", zk_algorithms[a].name);
+    assert_int_equal(zk_config_load(NULL, 1, (char *[]){name}, &config), ZK_OK);
+    assert_int_equal(config.algorithm.name, a);
+    for (int i = 0; i < ZK_ALGORITHM_NUM_KEYS; i++) {
+      const zk_config_key *key = &zk_config_keys[zk_config_key_find(zk_algorithm_keys[i])];
+      const char *value = zk_algorithms[a].values[i];
+      assert_int_equal(zk_config_value_set(key, value, strlen(value), true, &wanted), ZK_OK);
+      char *got = zk_config_value_text(key, &config), *want = zk_config_value_text(key, &wanted);
+      assert_string_equal(got, want);
+      free(got);
+      free(want);
+    }
+  }
+  zk_config config;
+  assert_int_equal(zk_config_load(NULL, 2, (char *[]){"algorithm.epochs=2", "algorithm.name=ppo"}, &config), ZK_OK);
+  assert_int_equal(config.algorithm.epochs, 2);
+  assert_int_equal(config.algorithm.minibatches, 4);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(losses_and_gradients_are_the_papers), cmocka_unit_test(another_formula_is_seen),
+      cmocka_unit_test(on_policy_ratios_are_exactly_one),    cmocka_unit_test(no_log_ratio_overflows),
+      cmocka_unit_test(the_first_row_is_the_keys_defaults),  cmocka_unit_test(a_name_is_a_preset_and_keys_win),
+  };
+  return cmocka_run_group_tests(tests, load, unload);
+}
