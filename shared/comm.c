@@ -19,6 +19,7 @@
 #define BUCKET_BYTES ((size_t)256 << 20) // of one MPI message: counts are ints
 #define QUICK_S 0.0005 // what a small exchange takes at most when all are there
 #define QUICK_BYTES_PER_S 5e8 // and a large one besides, through memory that ranks share
+#define SLOW_BYTES_PER_S 1e7 // less is a network that is gone
 #define ABORT_S 15 // that MPI and drivers may take to end a process; a signal does after that
 
 struct zk_comm {
@@ -54,14 +55,14 @@ static zk_status fail_mpi(int code, const char *what) {
 }
 
 static zk_status wait_request(MPI_Request *request, const char *what, size_t bytes) {
-  zk_watch_waiting(what);
+  zk_watch_waiting(what, (double)bytes / SLOW_BYTES_PER_S);
   const double since_s = zk_clock_s();
   for (int done = 0; !done;) {
     int code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
     if (code != MPI_SUCCESS) return fail_mpi(code, what);
     if (!done) nap(since_s, bytes);
   }
-  zk_watch_waiting(NULL);
+  zk_watch_waiting(NULL, 0);
   return ZK_OK;
 }
 
@@ -354,14 +355,14 @@ zk_status zk_comm_all_to_all(zk_comm *c, const void *send, const size_t *send_by
     if (code != MPI_SUCCESS) st = fail_mpi(code, "all-to-all");
     bytes += send_bytes[q] + recv_bytes[q];
   }
-  zk_watch_waiting("all-to-all");
+  zk_watch_waiting("all-to-all", (double)bytes / SLOW_BYTES_PER_S);
   const double since_s = zk_clock_s();
   for (int done = 0; !done && st == ZK_OK;) {
     int code = MPI_Testall(n, requests, &done, MPI_STATUSES_IGNORE);
     if (code != MPI_SUCCESS) st = fail_mpi(code, "all-to-all");
     if (!done) nap(since_s, bytes);
   }
-  zk_watch_waiting(NULL);
+  zk_watch_waiting(NULL, 0);
   free(requests);
   return st;
 }

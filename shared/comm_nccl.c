@@ -78,9 +78,9 @@ static zk_status watch_event(const zk_comm_device *l, cudaEvent_t event, double 
 }
 
 static zk_status await(const zk_comm_device *l, cudaEvent_t event, double seconds, const char *what) {
-  zk_watch_waiting(what);
+  zk_watch_waiting(what, seconds);
   const zk_status st = watch_event(l, event, seconds, what);
-  if (st == ZK_OK) zk_watch_waiting(NULL);
+  if (st == ZK_OK) zk_watch_waiting(NULL, 0);
   return st;
 }
 

@@ -5,11 +5,13 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-static atomic_int caught; // written by a handler, read by two threads
+// Written by a handler, read by two threads.
+static atomic_int caught, is_ended;
 
 static void note(int signal) {
   int none = 0;
   (void)atomic_compare_exchange_strong(&caught, &none, signal);
+  if (signal == SIGTERM) atomic_store(&is_ended, 1);
 }
 
 void zk_stop_catch(void) {
@@ -20,5 +22,6 @@ void zk_stop_catch(void) {
 }
 
 int zk_stop_caught(void) { return atomic_load(&caught); }
+bool zk_stop_is_ended(void) { return atomic_load(&is_ended) != 0; }
 
 const char *zk_stop_name(int signal) { return signal == SIGTERM ? "SIGTERM" : signal == SIGUSR1 ? "SIGUSR1" : "a signal"; }

@@ -15,7 +15,7 @@
 #include "shared/stop.h"
 #include "shared/watch_impl.h"
 
-enum { TICK_MS = 100, LIMIT_S = 30, JOIN_S = 30 };
+enum { TICK_MS = 100, LIMIT_S = 30, JOIN_S = 30 }; // LIMIT_S: of silence, and of waits that nobody is left to end
 
 zk_watch_state zk_watch = {.listen_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -30,7 +30,8 @@ static void merge_stop(int signal, int rank) {
 
 static void take(zk_watch_peer *p) {
   const zk_watch_frame *f = &p->next;
-  if (f->token != zk_watch.mine.token) return;
+  if (f->token != zk_watch.mine.token) zk_watch_lose(p, "sends what no rank says: its link is torn,"); // whatever it says from here on is lost
+  if (p->last.num_waits != f->num_waits || !p->last.waiting[0] != !f->waiting[0]) p->moved_s = zk_clock_s();
   pthread_mutex_lock(&zk_watch.lock);
   p->last = *f;
   p->last.doing[sizeof f->doing - 1] = p->last.host[sizeof f->host - 1] = p->last.checkpoint[sizeof f->checkpoint - 1] = 0;
@@ -64,8 +65,11 @@ static void tell(double now, double *told_s) {
   zk_watch.mine.stop_signal = atomic_load(&zk_watch.stop_signal), zk_watch.mine.stop_rank = atomic_load(&zk_watch.stop_rank);
   const char *waiting = atomic_load(&zk_watch.waiting);
   snprintf(zk_watch.mine.waiting, sizeof zk_watch.mine.waiting, "%s", waiting ? waiting : "");
+  const int64_t num_waits = atomic_load(&zk_watch.num_waits);
+  if (num_waits != zk_watch.mine.num_waits || !waiting) zk_watch.moved_s = now;
+  zk_watch.mine.num_waits = num_waits, zk_watch.mine.allowed_s = atomic_load(&zk_watch.allowed_s);
   for (int i = 0; i < zk_watch.num_peers; i++)
-    if (zk_watch.peers[i].fd >= 0) (void)zk_watch_link_send(zk_watch.peers[i].fd, &zk_watch.mine);
+    if (zk_watch.peers[i].fd >= 0) (void)zk_watch_link_send(zk_watch.peers[i].fd, &zk_watch.peers[i].rest, &zk_watch.mine);
   pthread_mutex_unlock(&zk_watch.lock);
 }
 
@@ -81,7 +85,7 @@ static void welcome(int *num_joined, double now) {
   p->fd = fd, p->heard_s = now, p->next = hello;
   take(p);
   pthread_mutex_lock(&zk_watch.lock);
-  (void)zk_watch_link_send(fd, &zk_watch.mine);
+  (void)zk_watch_link_send(fd, &p->rest, &zk_watch.mine);
   pthread_mutex_unlock(&zk_watch.lock);
   if (++*num_joined < zk_watch.size - 1) return;
   close(zk_watch.listen_fd);
@@ -102,6 +106,20 @@ static void check_silence(double now, double since_s) {
   zk_watch.listen_fd = -1;
 }
 
+// All ranks wait, each where it was, and longer than the slowest of the waits may take.
+static void check_waits(double now) {
+  double since_s = zk_watch.moved_s;
+  int32_t allowed_s = zk_watch.mine.allowed_s;
+  if (zk_watch.rank != 0 || zk_watch.limit_s <= 0 || !zk_watch.mine.waiting[0]) return;
+  for (int i = 0; i < zk_watch.num_peers; i++) {
+    const zk_watch_peer *p = &zk_watch.peers[i];
+    if (p->fd < 0 || !p->last.waiting[0]) return;
+    if (p->moved_s > since_s) since_s = p->moved_s;
+    if (p->last.allowed_s > allowed_s) allowed_s = p->last.allowed_s;
+  }
+  if (now - since_s > zk_watch.limit_s + allowed_s) zk_watch_stand_still(now - since_s);
+}
+
 static void *run(void *arg) {
   struct pollfd *set = arg;
   (void)pthread_setname_np(pthread_self(), "watch"); // for /proc and debuggers
@@ -113,7 +131,7 @@ static void *run(void *arg) {
     (void)poll(set, (nfds_t)zk_watch.num_peers + 1, TICK_MS);
     double now = zk_clock_s();
     if (now - last_s > 3) // it was this rank that was stopped, perhaps with all the others: everyone gets the whole time again
-      for (int i = 0; i < zk_watch.num_peers; i++) zk_watch.peers[i].heard_s = now;
+      for (int i = 0; i < zk_watch.num_peers; i++) zk_watch.peers[i].heard_s = zk_watch.peers[i].moved_s = now;
     last_s = now;
     if (zk_watch.listen_fd >= 0 && set[zk_watch.num_peers].revents) welcome(&num_joined, now);
     for (int i = 0; i < zk_watch.num_peers; i++)
@@ -121,6 +139,7 @@ static void *run(void *arg) {
     merge_stop(zk_stop_caught(), zk_watch.rank);
     tell(now, &told_s);
     check_silence(now, since_s);
+    check_waits(now);
   }
   free(set);
   return NULL;
@@ -193,7 +212,11 @@ void zk_watch_doing(const char *fmt, ...) {
   atomic_store(&zk_watch.has_news, 1);
 }
 
-void zk_watch_waiting(const char *operation) { atomic_store(&zk_watch.waiting, operation); }
+void zk_watch_waiting(const char *operation, double seconds) {
+  atomic_store(&zk_watch.allowed_s, (int)seconds);
+  if (operation) atomic_fetch_add(&zk_watch.num_waits, 1);
+  atomic_store(&zk_watch.waiting, operation);
+}
 
 void zk_watch_checkpoint(const char *path) {
   pthread_mutex_lock(&zk_watch.lock);

@@ -3,8 +3,9 @@
 // A thread a rank, beside MPI, and a TCP link from every rank to rank 0. A rank says once a second that it is there and what it does. A link that
 // closes without a word is a death, noticed at once; silence for ZK_WATCH_LIMIT_S seconds (default 30, 0: for ever) is a rank that hangs, or a host
 // that is gone. Rank 0 then says which rank, what it did, and where the last good checkpoint is, and the job ends with exit code 1. If rank 0
-// is lost, rank 1 says so. A rank whose threads all stand still is seen; one whose main thread alone waits for ever (a kernel that does not
-// return) still answers.
+// is lost, rank 1 says so. Nor do waits last for ever: when all ranks are in one, and none has left its own for as long, nobody is left to end them (the
+// network between them is gone where the links are not), and rank 0 says who waits in what. While one rank works, the others wait as long as it takes:
+// a main thread that does not return from a kernel or a file is not noticed, for its rank still answers.
 //
 // Signals that ask for a stop (shared/stop.h) go the same way to all ranks.
 #ifndef ZK_SHARED_WATCH_H
@@ -29,8 +30,8 @@ void zk_watch_describe(char *text, size_t room);
 
 // What this rank does now ("sampling step 7"), for the message. Cheap; a no-op without a watch.
 void zk_watch_doing(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-// The collective this rank waits in, a constant text; NULL: in none.
-void zk_watch_waiting(const char *operation);
+// The collective this rank waits in, a constant text, and what it may take when all are in it, beside ZK_WATCH_LIMIT_S; NULL: in none.
+void zk_watch_waiting(const char *operation, double seconds);
 // Rank 0: the last good checkpoint.
 void zk_watch_checkpoint(const char *path);
 // The signal that some rank has caught, and that rank; 0: none. Other ranks know within a second, not at the same moment.

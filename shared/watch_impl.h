@@ -13,6 +13,8 @@ typedef struct {
   double heard_s;
   size_t used;
   zk_watch_frame last, next; // the last whole frame, and the one that is coming in
+  zk_watch_rest rest;        // of what goes there
+  double moved_s;            // since when it is where it is: in the same wait, or in none
 } zk_watch_peer;
 
 typedef struct {
@@ -24,7 +26,9 @@ typedef struct {
   pthread_mutex_t lock; // of `mine`, and of what peers last said
   zk_watch_frame mine;
   _Atomic(const char *) waiting;
-  atomic_int stop_signal, stop_rank, is_leaving, is_ending, has_news;
+  atomic_llong num_waits;
+  double moved_s; // as a peer's
+  atomic_int allowed_s, stop_signal, stop_rank, is_leaving, is_ending, has_news;
 } zk_watch_state;
 
 extern zk_watch_state zk_watch; // of this process
@@ -33,6 +37,8 @@ extern zk_watch_state zk_watch; // of this process
 void zk_watch_say_farewell(zk_watch_kind kind);
 // Rank 0 speaks of others, rank 1 of rank 0; the rest wait for that, and leave without a word when nobody ended them. Does not return.
 _Noreturn void zk_watch_lose(const zk_watch_peer *peer, const char *what);
+// Rank 0: all ranks wait, and none has moved for so many seconds. Does not return.
+_Noreturn void zk_watch_stand_still(double seconds);
 // Another rank has spoken: tells those that do not know, and waits for the launcher. Does not return.
 _Noreturn void zk_watch_end_quietly(void);
 

@@ -78,8 +78,9 @@ static bool first_frame(int fd, int seconds, uint64_t token, zk_watch_frame *out
 
 zk_status zk_watch_link_connect(const zk_watch_place *place, const zk_watch_frame *hello, zk_watch_frame *answer, int *fd) {
   for (int i = 0; i < place->num_addresses; i++) {
+    zk_watch_rest rest = {.left = 0};
     *fd = reach(place->addresses[i], place->port);
-    if (*fd >= 0 && zk_watch_link_send(*fd, hello) && first_frame(*fd, ANSWER_S, place->token, answer)) return ZK_OK;
+    if (*fd >= 0 && zk_watch_link_send(*fd, &rest, hello) && first_frame(*fd, ANSWER_S, place->token, answer)) return ZK_OK;
     if (*fd >= 0) close(*fd);
   }
   *fd = -1;
@@ -94,13 +95,25 @@ int zk_watch_link_accept(int listen_fd, uint64_t token, zk_watch_frame *hello) {
   return -1;
 }
 
-bool zk_watch_link_send(int fd, const zk_watch_frame *frame) {
-  ssize_t n = send(fd, frame, sizeof *frame, MSG_DONTWAIT | MSG_NOSIGNAL);
-  return n == (ssize_t)sizeof *frame || (n < 0 && (errno == EAGAIN || errno == EINTR));
+// What is left of rest's frame, as far as there is room.
+static bool send_rest(int fd, zk_watch_rest *rest) {
+  const char *end = (const char *)(&rest->frame + 1);
+  const ssize_t n = send(fd, end - rest->left, rest->left, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (n > 0) rest->left -= (size_t)n;
+  return n >= 0 || errno == EAGAIN || errno == EINTR;
 }
 
-void zk_watch_link_farewell(int fd, const zk_watch_frame *frame) {
-  (void)zk_watch_link_send(fd, frame);
+bool zk_watch_link_send(int fd, zk_watch_rest *rest, const zk_watch_frame *frame) {
+  if (rest->left && !send_rest(fd, rest)) return false;
+  if (rest->left) return true;
+  *rest = (zk_watch_rest){*frame, sizeof *frame};
+  const bool ok = send_rest(fd, rest);
+  if (rest->left == sizeof *frame) rest->left = 0; // not begun
+  return ok;
+}
+
+void zk_watch_link_farewell(int fd, zk_watch_rest *rest, const zk_watch_frame *frame) {
+  (void)zk_watch_link_send(fd, rest, frame);
   (void)shutdown(fd, SHUT_WR);
 }
 

@@ -23,6 +23,8 @@ typedef struct {
   uint64_t token;
   int32_t kind, rank, pid;
   int32_t stop_signal, stop_rank; // a signal that asks the job to stop, and whom it reached; 0: none
+  int32_t allowed_s;              // what its wait may take when all are in it
+  int64_t num_waits;              // so far, the present one included
   char host[64], doing[96];
   char waiting[32];               // the collective it waits in; "": none
   char checkpoint[328];           // rank 0: the last good one; "": none
@@ -34,11 +36,17 @@ zk_status zk_watch_link_listen(int backlog, zk_watch_place *place, int *fd);
 zk_status zk_watch_link_connect(const zk_watch_place *place, const zk_watch_frame *hello, zk_watch_frame *answer, int *fd);
 // The next connection and its first frame; -1 for one that does not begin with a frame of this token.
 int zk_watch_link_accept(int listen_fd, uint64_t token, zk_watch_frame *hello);
-// Sends without waiting. False: the link is of no more use (torn, or full in the middle of a frame); a frame that finds no room is skipped.
-bool zk_watch_link_send(int fd, const zk_watch_frame *frame);
+// The end of a frame of which the beginning alone found room: it goes before the next one. All zero at first.
+typedef struct {
+  zk_watch_frame frame;
+  size_t left;
+} zk_watch_rest;
+
+// Sends without waiting: a frame that finds no room is skipped. False: the link is of no more use.
+bool zk_watch_link_send(int fd, zk_watch_rest *rest, const zk_watch_frame *frame);
 // The last frame of a link: sends it, and shuts this direction. Then zk_watch_link_drain, or what is unread here would tear the frame away from
 // the other side.
-void zk_watch_link_farewell(int fd, const zk_watch_frame *frame);
+void zk_watch_link_farewell(int fd, zk_watch_rest *rest, const zk_watch_frame *frame);
 // Reads and forgets until the other side closes, or the moment `until_s` of zk_clock_s is there; closes.
 void zk_watch_link_drain(int fd, double until_s);
 // Takes what has come into `buffer`, which holds *used bytes of a frame. 1: the frame is whole; 0: not yet; -1: the other side is gone.

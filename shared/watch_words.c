@@ -1,5 +1,4 @@
 // What the watch says at a job's end, who says it, and what a rank that failed has to add.
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -19,7 +18,7 @@ void zk_watch_say_farewell(zk_watch_kind kind) {
   pthread_mutex_lock(&zk_watch.lock);
   zk_watch.mine.kind = kind;
   for (int i = 0; i < zk_watch.num_peers; i++)
-    if (zk_watch.peers[i].fd >= 0) zk_watch_link_farewell(zk_watch.peers[i].fd, &zk_watch.mine);
+    if (zk_watch.peers[i].fd >= 0) zk_watch_link_farewell(zk_watch.peers[i].fd, &zk_watch.peers[i].rest, &zk_watch.mine);
   pthread_mutex_unlock(&zk_watch.lock);
   const double until_s = zk_clock_s() + FAREWELL_S;
   for (int i = 0; i < zk_watch.num_peers; i++)
@@ -54,10 +53,39 @@ static _Noreturn void speak(const zk_watch_peer *lost, const char *what) {
   give_up();
 }
 
-// The job ends by another's word: its launcher ends this rank too, by a SIGTERM that is not ignored here, or else the time does.
+// The job ends by another's word: its launcher ends this rank too, by a SIGTERM that is not ignored here (whatever came before it), or else the time does.
 static void linger(double seconds) {
   const double until_s = zk_clock_s() + seconds;
-  while (zk_clock_s() < until_s && zk_stop_caught() != SIGTERM) nanosleep(&(struct timespec){0, 10000000L}, NULL);
+  while (zk_clock_s() < until_s && !zk_stop_is_ended()) nanosleep(&(struct timespec){0, 10000000L}, NULL);
+}
+
+static const zk_watch_frame *frame_of(int rank) { return rank == 0 ? &zk_watch.mine : &zk_watch.peers[rank - 1].last; }
+
+// How many ranks wait in what this one waits in.
+static int num_with(const zk_watch_frame *f) {
+  int num = 0;
+  for (int r = 0; r < zk_watch.size; r++) num += !strcmp(frame_of(r)->waiting, f->waiting);
+  return num;
+}
+
+_Noreturn void zk_watch_stand_still(double seconds) {
+  const zk_watch_frame *odd = frame_of(0), *rule = odd; // the first of those that fewest and most are with
+  char who[480], way[512];
+  atomic_store(&zk_watch.is_ending, 1);
+  pthread_mutex_lock(&zk_watch.lock);
+  for (int r = 1; r < zk_watch.size; r++) {
+    const zk_watch_frame *f = frame_of(r);
+    if (num_with(f) < num_with(odd)) odd = f;
+    if (num_with(f) > num_with(rule)) rule = f;
+  }
+  if (num_with(rule) == zk_watch.size) snprintf(who, sizeof who, "all %d ranks wait in %s", zk_watch.size, rule->waiting);
+  else
+    snprintf(who, sizeof who, "rank %d (pid %d on %s) waits in %s, %d of %d ranks in %s", odd->rank, odd->pid, odd->host, odd->waiting, num_with(rule),
+             zk_watch.size, rule->waiting);
+  way_on(way, sizeof way);
+  pthread_mutex_unlock(&zk_watch.lock);
+  ZK_LOG(ERROR, "watch", "%s while %s, and nothing has moved for %.0f s: the network between them is gone; %s", who, doing(&zk_watch.mine), seconds, way);
+  give_up();
 }
 
 _Noreturn void zk_watch_lose(const zk_watch_peer *p, const char *what) {

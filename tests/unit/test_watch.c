@@ -10,11 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "shared/watch.h"
+#include "shared/watch_impl.h"
 
 enum { RANKS = 3, GRACE_MS = 600 }; // what a launcher gives the others after one has ended; their turns to speak come sooner
 
@@ -87,7 +89,7 @@ static void assert_one_line(const char *text) {
 }
 
 static void dies_in_a_transfer(int rank) {
-  zk_watch_waiting("all-to-all");
+  zk_watch_waiting("all-to-all", 0);
   nap_ms(300);
   if (rank == 2) raise(SIGKILL);
   fail_here(rank);
@@ -102,7 +104,7 @@ static void a_dead_rank_is_named_and_no_echo_told(void **state) {
 }
 
 static void first_rank_dies(int rank) {
-  zk_watch_waiting("all-to-all");
+  zk_watch_waiting("all-to-all", 0);
   nap_ms(300);
   if (rank == 0) raise(SIGKILL);
   fail_here(rank);
@@ -117,7 +119,7 @@ static void of_a_dead_rank_0_rank_1_speaks(void **state) {
 }
 
 static void all_fail(int rank) {
-  zk_watch_waiting("all-to-all");
+  zk_watch_waiting("all-to-all", 0);
   nap_ms(1200); // so that all are known to wait
   fail_here(rank);
 }
@@ -148,7 +150,7 @@ static void who_takes_no_part_is_named(void **state) {
 
 static void one_stops(int rank) {
   if (rank == 1) raise(SIGSTOP);
-  zk_watch_waiting("all-to-all");
+  zk_watch_waiting("all-to-all", 0);
   nap_ms(20000);
 }
 
@@ -160,6 +162,76 @@ static void silence_is_noticed(void **state) {
   assert_one_line(text);
   assert_non_null(strstr(text, "rank 1 (pid "));
   assert_non_null(strstr(text, "has not answered for 2 s while "));
+}
+
+// Three times the limit in `ops`, of which this rank is in the one that has its turn; then all leave.
+static void wait_and_leave(int rank, int num_ops) {
+  static const char *const ops[] = {"broadcast", "all-to-all"};
+  for (int i = 0; i < 60; i++) {
+    if (num_ops > 0 && i % (60 / num_ops) == 0) zk_watch_waiting(ops[i % 2], 0);
+    nap_ms(100);
+  }
+  nap_ms(100 * rank);
+  zk_watch_leave(false);
+  _exit(1);
+}
+
+static void all_wait(int rank) {
+  zk_watch_waiting(rank == 1 ? "broadcast" : "all-to-all", 0);
+  nap_ms(20000);
+}
+
+static void all_wait_in_one(int rank) {
+  zk_watch_waiting("all-to-all", 0);
+  nap_ms(20000);
+}
+
+// Rank 1 computes; the others wait for it.
+static void one_works(int rank) { wait_and_leave(rank, rank != 1); }
+static void waits_end(int rank) { wait_and_leave(rank, 6); }
+// A large exchange may take long.
+static void all_wait_for_much(int rank) {
+  zk_watch_waiting("all-to-all", 20);
+  wait_and_leave(rank, 0);
+}
+
+static void waits_that_nobody_can_end_are_noticed(void **state) {
+  (void)state;
+  setenv("ZK_WATCH_LIMIT_S", "2", 1);
+  const char *text = said(all_wait, -1);
+  assert_one_line(text);
+  assert_non_null(strstr(text, "rank 1 (pid "));
+  assert_non_null(strstr(text, " waits in broadcast, 2 of 3 ranks in all-to-all while updating in step 5, and nothing has moved for "));
+  assert_non_null(strstr(text, "the last good checkpoint is runs/x/checkpoints/step_000004:"));
+  text = said(all_wait_in_one, -1);
+  assert_one_line(text);
+  assert_non_null(strstr(text, "all 3 ranks wait in all-to-all while updating in step 5, and nothing has moved for "));
+  unsetenv("ZK_WATCH_LIMIT_S");
+}
+
+static void waits_that_end_are_left_alone(void **state) {
+  (void)state;
+  setenv("ZK_WATCH_LIMIT_S", "2", 1);
+  assert_string_equal(said(one_works, -1), "");
+  assert_string_equal(said(waits_end, -1), "");
+  assert_string_equal(said(all_wait_for_much, -1), "");
+  unsetenv("ZK_WATCH_LIMIT_S");
+}
+
+// Garbage on the link of a rank that goes on.
+static void one_link_is_torn(int rank) {
+  static const char torn[sizeof(zk_watch_frame)] = "torn";
+  nap_ms(300);
+  if (rank == 2) (void)send(zk_watch.peers[0].fd, torn, sizeof torn, MSG_NOSIGNAL);
+  nap_ms(20000);
+}
+
+static void a_torn_link_names_its_rank(void **state) {
+  (void)state;
+  const char *text = said(one_link_is_torn, -1);
+  assert_one_line(text);
+  assert_non_null(strstr(text, "rank 2 (pid "));
+  assert_non_null(strstr(text, "its link is torn, while updating in step 5; the last good checkpoint is"));
 }
 
 static void leaves_in_turn(int rank) {
@@ -178,6 +250,8 @@ int main(void) {
       cmocka_unit_test(a_dead_rank_is_named_and_no_echo_told), cmocka_unit_test(of_a_dead_rank_0_rank_1_speaks),
       cmocka_unit_test(of_failures_at_once_one_is_told),       cmocka_unit_test(who_takes_no_part_is_named),
       cmocka_unit_test(silence_is_noticed),                    cmocka_unit_test(who_leaves_is_not_lost),
+      cmocka_unit_test(waits_that_nobody_can_end_are_noticed), cmocka_unit_test(waits_that_end_are_left_alone),
+      cmocka_unit_test(a_torn_link_names_its_rank),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
