@@ -70,6 +70,10 @@ void zk_task_reward(const zk_task *task, const zk_task_item *item, const char *c
   zk_reward_set_grade(set, item->label, completion, num_bytes, &own, out);
 }
 
+bool zk_task_reward_is_first(const zk_task *task) {
+  return task->rewards.num_listed == 0 && task->rewards.own != ZK_CONFIG_GRADER_COUNTDOWN;
+}
+
 int zk_task_num_components(const zk_task *task) {
   if (task->rewards.num_listed > 0) return task->rewards.num_listed;
   return task->kind->extra != NULL ? 2 : zk_grader_num_components(task->kind->grader(task));

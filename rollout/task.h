@@ -65,6 +65,8 @@ zk_status zk_task_encode_demonstration(const zk_task *task, const zk_tokenizer *
 // What `num_bytes` of completion text (any bytes) earn. Pure: the same bytes give the same bits on every machine.
 void zk_task_reward(const zk_task *task, const zk_task_item *item, const char *completion, size_t num_bytes,
                     zk_reward *out);
+// Whether the reward always is the first component, which says what counts as right in evaluations.
+bool zk_task_reward_is_first(const zk_task *task);
 int zk_task_num_components(const zk_task *task);                       // at most ZK_REWARD_MAX_COMPONENTS
 const char *zk_task_component(const zk_task *task, int component_idx); // "exact": metrics name reward/exact
 

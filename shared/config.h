@@ -194,7 +194,8 @@ typedef struct zk_config {
   struct {
     int every;   // steps; also before the first and after the last; 0: never
     int prompts; // held-out items used; 0: all
-    int samples; // 0: greedy only; k: also k samples per item for avg@k and pass@k
+    int samples; // 0: greedy only; n: also n samples per item for avg@n and pass@k
+    int k;       // of pass@k; 0: samples
   } eval;
   struct {
     int every; // steps per line of talk

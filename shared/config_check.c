@@ -120,6 +120,7 @@ static bool bad_head_dim(const zk_config *c) {
 static bool bad_kv_heads(const zk_config *c) {
   return from_init(c) && c->model.init.kv_heads > 0 && c->model.init.heads % c->model.init.kv_heads != 0;
 }
+static bool bad_k(const zk_config *c) { return c->eval.k > c->eval.samples; }
 static bool bad_steps(const zk_config *c) { return c->task.min_steps > c->task.max_steps; }
 static bool bad_numbers(const zk_config *c) { return c->task.min_numbers > c->task.max_numbers; }
 static bool bad_lengths(const zk_config *c) { return c->task.min_length > c->task.max_length; }
@@ -151,6 +152,7 @@ static const struct {
     {"task.min_length", bad_lengths, "greater than task.max_length"},
     {"task.min_steps", bad_steps, "greater than task.max_steps"},
     {"task.min_numbers", bad_numbers, "greater than task.max_numbers"},
+    {"eval.k", bad_k, "greater than eval.samples, which it is estimated from"},
     {"rollout.temperature", bad_temperature, "must be 0 (greedy) or at least 0.01"},
     {"rollout.samples_per_prompt", bad_group,
      "must be at least 2 with algorithm.advantage.baseline: group_mean or leave_one_out, or scale: std"},

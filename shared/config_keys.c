@@ -243,7 +243,8 @@ const zk_config_key zk_config_keys[] = {
   INT(eval.every, SCHEDULE, "0", 0, (1 << 20) - 1,
     "steps between evaluations, also before the first and after the last step; 0: none"),
   INT(eval.prompts, SCHEDULE, "0", 0, 1 << 20, "held-out items used; 0: all"),
-  INT(eval.samples, SCHEDULE, "0", 0, 4096, "0: greedy only; k: also k samples an item for avg@k and pass@k"),
+  INT(eval.samples, SCHEDULE, "0", 0, 4096, "0: greedy only; n: also n samples an item for avg@n and pass@k"),
+  INT(eval.k, SCHEDULE, "0", 0, 4096, "k of pass@k, at most eval.samples, from which it is estimated without bias; 0: eval.samples"),
 
   INT(log.every, SCHEDULE, "1", 1, (1 << 20) - 1, "steps between lines of talk"),
   BOOL(log.tensorboard, SCHEDULE, "false", "every number of the metrics also as TensorBoard's scalars, in RUN/tensorboard"),

@@ -29,17 +29,16 @@ static zk_status print(const zk_session *s, const zk_evaluation *e, double secon
 
 static void tell(const zk_session *s, const zk_evaluation *e, double seconds) {
   char samples[96] = "";
-  if (e->num_samples)
-    snprintf(samples, sizeof samples, ", avg@%d %.3f, pass@%d %.3f", e->num_samples, e->avg_at_k, e->num_samples, e->pass_at_k);
-  ZK_LOG(INFO, "eval", "%s: held-out accuracy %.3f (greedy, %d items of %.1f tokens)%s, %.1f s", zk_task_name(s->task), e->accuracy, e->num_prompts,
+  if (e->sizes.num_samples)
+    snprintf(samples, sizeof samples, ", avg@%d %.3f, pass@%d %.3f", e->sizes.num_samples, e->avg_at_n, e->sizes.k, e->pass_at_k);
+  ZK_LOG(INFO, "eval", "%s: held-out accuracy %.3f (greedy, %d items of %.1f tokens)%s, %.1f s", zk_task_name(s->task), e->accuracy, e->sizes.num_prompts,
          e->length_mean, samples, seconds);
 }
 
 static zk_status evaluate(zk_session *s, zk_engine *engine) {
-  const zk_config *c = &s->config;
   const double start = zk_clock_s();
   zk_evaluation e;
-  ZK_TRY(zk_evaluate(s, engine, c->eval.prompts, c->eval.samples, STEP, &e));
+  ZK_TRY(zk_evaluate(s, engine, zk_evaluation_sizes_of(&s->config), STEP, &e));
   const double seconds = zk_clock_s() - start;
   tell(s, &e, seconds);
   return zk_comm_agree(s->comm, zk_comm_rank(s->comm) == 0 ? print(s, &e, seconds) : ZK_OK);
@@ -61,7 +60,7 @@ static zk_status eval(const zk_config *config, zk_comm *comm, void *arg) {
 
 static zk_status run_eval(int argc, char **argv) {
   return zk_config_command(argc, argv,
-                           "Samples the task's held-out set: greedy, and with eval.samples=k also k samples an item for avg@k and pass@k. One JSON "
+                           "Samples the task's held-out set: greedy, and with eval.samples=n also n samples an item for avg@n and pass@k (eval.k; n where that is 0). One JSON "
                            "object on standard output.\vThe model is CONFIG's own; give model.path=RUN/checkpoints/step_000100 for a later one. "
                            "eval.prompts=N takes the first N items. Under mpirun the workers share the items; the numbers stay the same.",
                            NULL, ZK_PLAN_EVALUATE, eval, NULL);

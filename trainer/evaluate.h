@@ -6,15 +6,28 @@
 #include "shared/metrics.h"
 
 typedef struct {
-  int32_t num_prompts, num_samples; // held-out items; samples an item besides the greedy one
-  double accuracy;                  // greedy: mean reward
-  double avg_at_k, pass_at_k;       // over num_samples samples at the run's temperature (0 when num_samples is 0)
-  double length_mean;               // greedy, tokens
+  int32_t num_prompts; // held-out items; 0: all
+  int32_t num_samples; // samples an item besides the greedy one, for avg@num_samples
+  int32_t k;           // of pass@k, at most num_samples; 0: num_samples
+} zk_evaluation_sizes;
+
+typedef struct {
+  zk_evaluation_sizes sizes;  // as they were used
+  double accuracy;            // greedy: mean of the first reward component, which says what is right
+  double reward;              // greedy: mean reward
+  bool has_reward;            // it can be something else than the accuracy
+  double avg_at_n, pass_at_k; // over num_samples samples at the run's temperature (0 when there are none)
+  double length_mean;         // greedy, tokens
 } zk_evaluation;
 
-// Greedy over the first `num_prompts` held-out items (0 = all), and `samples` samples of each at the run's distribution. `step` names the
-// random numbers. The engine's sampling settings are restored. The same bits for any number of ranks. Collective.
-zk_status zk_evaluate(zk_session *session, zk_engine *engine, int32_t num_prompts, int32_t samples, uint32_t step, zk_evaluation *out);
-void zk_evaluation_put(const zk_evaluation *evaluation, zk_metrics_line *line); // eval/accuracy, eval/avg@k, eval/pass@k ...
+// Greedy over the first held-out items, and samples of each at the run's distribution. `step` names the random numbers. The engine's sampling settings
+// are restored. The same bits for any number of ranks. Collective.
+zk_status zk_evaluate(zk_session *session, zk_engine *engine, zk_evaluation_sizes sizes, uint32_t step, zk_evaluation *out);
+void zk_evaluation_put(const zk_evaluation *evaluation, zk_metrics_line *line); // eval/accuracy, eval/avg@n, eval/pass@k ...
+zk_evaluation_sizes zk_evaluation_sizes_of(const zk_config *config);            // what eval.* asks for
+
+// The probability that at least one of k samples drawn without replacement from n, of which `num_right` are right, is right: the unbiased estimator
+// of pass@k of Chen et al. 2021, 1 - C(n - c, k) / C(n, k), as their product over i = n - c + 1 .. n of 1 - k / i. 1 <= k <= n.
+double zk_pass_at_k(int32_t n, int32_t num_right, int32_t k);
 
 #endif

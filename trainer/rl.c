@@ -130,10 +130,10 @@ static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line
   double start = zk_clock_s();
   zk_watch_doing("evaluating after step %lld", (long long)step);
   ZK_TRY(zk_run_turn_to(run, ZK_SIDE_SAMPLER));
-  ZK_TRY(zk_evaluate(&run->session, run->engine, c->eval.prompts, c->eval.samples, (uint32_t)step, &e));
+  ZK_TRY(zk_evaluate(&run->session, run->engine, zk_evaluation_sizes_of(c), (uint32_t)step, &e));
   zk_evaluation_put(&e, line);
   zk_metrics_put_double(line, "time/eval", zk_clock_s() - start);
-  ZK_LOG(INFO, "train", "step %lld  held-out accuracy %.3f (%d items)", (long long)step, e.accuracy, e.num_prompts);
+  ZK_LOG(INFO, "train", "step %lld  held-out accuracy %.3f (%d items)", (long long)step, e.accuracy, e.sizes.num_prompts);
   return ZK_OK;
 }
 

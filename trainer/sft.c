@@ -55,9 +55,9 @@ static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line
   if (c->eval.every <= 0 || (step % c->eval.every && step != c->run.steps)) return ZK_OK;
   zk_evaluation e;
   ZK_TRY(zk_run_turn_to(run, ZK_SIDE_SAMPLER));
-  ZK_TRY(zk_evaluate(&run->session, run->engine, c->eval.prompts, c->eval.samples, (uint32_t)step, &e));
+  ZK_TRY(zk_evaluate(&run->session, run->engine, zk_evaluation_sizes_of(c), (uint32_t)step, &e));
   zk_evaluation_put(&e, line);
-  ZK_LOG(INFO, "sft", "step %lld  held-out accuracy %.3f (%d items)", (long long)step, e.accuracy, e.num_prompts);
+  ZK_LOG(INFO, "sft", "step %lld  held-out accuracy %.3f (%d items)", (long long)step, e.accuracy, e.sizes.num_prompts);
   return ZK_OK;
 }
 

@@ -22,11 +22,18 @@ static zk_status compare(zk_auditor *a, int64_t step, const zk_evaluation *e) {
   return st;
 }
 
-// How many samples an item had, beside the greedy one: the config's number, if the line has an average over that many.
-static int32_t num_samples(const zk_auditor *a, const json_t *line) {
+static bool has(const json_t *line, const char *what, int number) {
   char key[48];
-  snprintf(key, sizeof key, "eval/avg@%d", a->session.config.eval.samples);
-  return json_object_get(line, key) ? a->session.config.eval.samples : 0;
+  snprintf(key, sizeof key, "eval/%s@%d", what, number);
+  return json_object_get(line, key) != NULL;
+}
+
+// What was asked for: the config's numbers, if the line has values of that many samples; of an earlier config the greedy ones.
+static zk_evaluation_sizes sizes_of(const zk_auditor *a, const json_t *line, int32_t num_prompts) {
+  zk_evaluation_sizes sizes = zk_evaluation_sizes_of(&a->session.config);
+  sizes.num_prompts = num_prompts;
+  if (!has(line, "avg", sizes.num_samples) || !has(line, "pass", sizes.k ? sizes.k : sizes.num_samples)) sizes.num_samples = sizes.k = 0;
+  return sizes;
 }
 
 zk_status zk_verify_evaluation(zk_auditor *a, int64_t step) {
@@ -40,6 +47,6 @@ zk_status zk_verify_evaluation(zk_auditor *a, int64_t step) {
     return ZK_OK;
   }
   zk_evaluation e;
-  ZK_TRY(zk_evaluate(&a->session, a->engine, (int32_t)prompts, num_samples(a, line), (uint32_t)step, &e));
+  ZK_TRY(zk_evaluate(&a->session, a->engine, sizes_of(a, line, (int32_t)prompts), (uint32_t)step, &e));
   return compare(a, step, &e);
 }

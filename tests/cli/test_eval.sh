@@ -20,6 +20,13 @@ done
 [ "$(field eval/prompts)" = 24 ] || fail "not all held-out items were used"
 awk -v a="$(field eval/avg@5)" -v p="$(field eval/pass@5)" 'BEGIN { exit !(a > 0 && a <= p && p <= 1) }' || fail "avg@5 or pass@5 is out of range"
 sed 's/"time.eval".*//' out >alone
+# pass@k of fewer samples than were drawn: pass@1 is avg@n, pass@2 lies between that and pass@n.
+for k in 1 2; do
+  expect 0 "$ZK" eval tiny.yaml $model $heldout eval.samples=5 eval.k=$k
+  eval "pass_$k=$(field eval/pass@$k)"
+done
+awk -v a="$(field eval/avg@5)" -v one="$pass_1" -v two="$pass_2" -v all="$(sed -n 's|.*"eval/pass@5": \([^,}]*\).*|\1|p' alone)" \
+  'BEGIN { d = a - one; exit !(d * d < 1e-20 && one < two && two < all) }' || fail "pass@1 $pass_1, pass@2 $pass_2"
 for schedule in "rollout.max_batch=3" "rollout.page_tokens=16 rollout.prefill_chunk=2"; do
   expect 0 "$ZK" eval tiny.yaml $model $heldout eval.samples=5 $schedule
   sed 's/"time.eval".*//' out >other

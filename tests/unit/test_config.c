@@ -211,7 +211,7 @@ static const char *yaml_for(const zk_config_key *key, char out[1024]) {
                                                              : "reverse, max_length: 20";
   const char *algorithm = key->when == ZK_CONFIG_WHEN_CONSTANT ? "loss_aggregation: constant" : "";
   bool path = strcmp(key->path, "model.path") == 0;
-  snprintf(out, 1024, "run: {name: a, steps: 3}\ntask: {name: %s}\nalgorithm: {%s}\nmodel: %s\n", task, algorithm,
+  snprintf(out, 1024, "run: {name: a, steps: 3}\neval: {samples: 64}\ntask: {name: %s}\nalgorithm: {%s}\nmodel: %s\n", task, algorithm,
            path ? "{path: m}" : "{init: {layers: 1, hidden: 48, heads: 6, intermediate: 8}}");
   return out;
 }
