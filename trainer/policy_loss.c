@@ -5,8 +5,8 @@
 
 static int64_t length_of(const zk_trajectory *t, int64_t i) { return t->sample_offsets[i + 1] - t->sample_offsets[i]; }
 
-zk_policy_batch zk_policy_batch_of(const zk_config *config, const zk_trajectory *t, int64_t first, int64_t last) {
-  zk_policy_batch b = {.config = config, .trajectory = t, .first = first, .last = last};
+zk_policy_batch zk_policy_batch_of(const zk_config *config, const zk_trajectory *t, int64_t first, int64_t last, const float *before) {
+  zk_policy_batch b = {.config = config, .trajectory = t, .first = first, .last = last, .before = before};
   for (int64_t i = first; i < last; i++) {
     b.num_tokens += (double)length_of(t, i);
     if (length_of(t, i)) b.num_seqs++;
@@ -30,33 +30,59 @@ static double bounded(double log_ratio) {
   return log_ratio > ZK_MAX_LOG_RATIO ? ZK_MAX_LOG_RATIO : log_ratio < -ZK_MAX_LOG_RATIO ? -ZK_MAX_LOG_RATIO : log_ratio;
 }
 
+static double exp_bounded(double log_ratio) { return zk_exp(bounded(log_ratio)); }
+
+// Log of a token's ratio, and of its importance weight.
+typedef struct {
+  double ratio, importance;
+} token_logs;
+
+static token_logs logs_of(const zk_policy_batch *b, int64_t at, float logprob) {
+  const double policy = (double)logprob, sampler = (double)b->trajectory->sampler_logprob[at];
+  const double before = b->before ? (double)b->before[at] : policy;
+  if (b->config->algorithm.importance.mode == ZK_CONFIG_IMPORTANCE_NONE) return (token_logs){policy - sampler, 0};
+  if (b->config->algorithm.ratio == ZK_CONFIG_RATIO_NONE) return (token_logs){policy - sampler, policy - sampler};
+  return (token_logs){policy - before, before - sampler};
+}
+
 zk_policy_sequence zk_policy_sequence_of(const zk_policy_batch *b, int64_t sample, const float *logprob) {
-  const zk_trajectory *t = b->trajectory;
-  const int64_t n = length_of(t, sample);
-  const float *sampler = t->sampler_logprob + t->sample_offsets[sample];
-  double sum = 0;
-  for (int64_t k = 0; k < n; k++) sum += (double)logprob[k] - (double)sampler[k];
-  return (zk_policy_sequence){.sample = sample, .weight = n ? weight_of(b, sample) : 0, .log_ratio = n ? sum / (double)n : 0};
+  const int64_t n = length_of(b->trajectory, sample);
+  double ratio = 0, importance = 0;
+  for (int64_t k = 0; k < n; k++) {
+    const token_logs token = logs_of(b, b->trajectory->sample_offsets[sample] + k, logprob[k]);
+    ratio += token.ratio, importance += token.importance;
+  }
+  return (zk_policy_sequence){.sample = sample, .weight = n ? weight_of(b, sample) : 0, .log_ratio = n ? ratio / (double)n : 0, .importance = importance};
+}
+
+static zk_token_loss clipped_loss(const zk_config *c, double ratio, double advantage, double logprob) {
+  const double low = 1 - c->algorithm.clip_low, high = 1 + c->algorithm.clip_high, plain = ratio * advantage;
+  const double clipped_ratio = ratio < low ? low : ratio > high ? high : ratio, clipped = clipped_ratio * advantage;
+  if (c->algorithm.ratio == ZK_CONFIG_RATIO_NONE) return (zk_token_loss){.loss = -advantage * logprob, .slope = -advantage};
+  switch (c->algorithm.clip) {
+  case ZK_CONFIG_CLIP_PPO:
+    if (clipped < plain) return (zk_token_loss){.loss = -clipped, .clipped = true};
+    break;
+  case ZK_CONFIG_CLIP_CISPO:
+    return (zk_token_loss){.loss = -clipped * logprob, .slope = -clipped, .clipped = clipped_ratio != ratio};
+  case ZK_CONFIG_CLIP_NONE:
+    break;
+  }
+  return (zk_token_loss){.loss = -plain, .slope = -plain}; // d(ratio)/dlogprob = ratio
 }
 
 zk_token_loss zk_policy_token_loss(const zk_policy_batch *b, const zk_policy_sequence *s, int64_t k, float logprob) {
   const zk_config *c = b->config;
-  const zk_trajectory *t = b->trajectory;
-  const double advantage = (double)t->advantage[s->sample];
-  const double own = (double)logprob - (double)t->sampler_logprob[t->sample_offsets[s->sample] + k];
-  const double ratio = zk_exp(bounded(c->algorithm.ratio == ZK_CONFIG_RATIO_SEQUENCE ? s->log_ratio : own));
-  if (c->algorithm.ratio == ZK_CONFIG_RATIO_NONE) return (zk_token_loss){-advantage * (double)logprob, ratio, -advantage, false};
-  const double low = 1 - c->algorithm.clip_low, high = 1 + c->algorithm.clip_high, plain = ratio * advantage;
-  const double clipped_ratio = ratio < low ? low : ratio > high ? high : ratio;
-  switch (c->algorithm.clip) {
-  case ZK_CONFIG_CLIP_PPO:
-    if (clipped_ratio * advantage < plain) return (zk_token_loss){-clipped_ratio * advantage, ratio, 0, true};
-    return (zk_token_loss){-plain, ratio, -plain, false}; // d(ratio)/dlogprob = ratio
-  case ZK_CONFIG_CLIP_CISPO:
-    return (zk_token_loss){-clipped_ratio * advantage * (double)logprob, ratio, -clipped_ratio * advantage, clipped_ratio != ratio};
-  default:
-    return (zk_token_loss){-plain, ratio, -plain, false};
-  }
+  const token_logs own = logs_of(b, b->trajectory->sample_offsets[s->sample] + k, logprob);
+  const double ratio = exp_bounded(c->algorithm.ratio == ZK_CONFIG_RATIO_SEQUENCE ? s->log_ratio : own.ratio);
+  zk_token_loss token = clipped_loss(c, ratio, (double)b->trajectory->advantage[s->sample], (double)logprob);
+  token.ratio = ratio;
+  if (c->algorithm.importance.mode == ZK_CONFIG_IMPORTANCE_NONE) return token;
+  double weight = exp_bounded(c->algorithm.importance.level == ZK_CONFIG_IMPORTANCE_SEQUENCE ? s->importance : own.importance);
+  token.capped = weight > c->algorithm.importance.cap;
+  if (token.capped) weight = c->algorithm.importance.mode == ZK_CONFIG_IMPORTANCE_MASK ? 0 : c->algorithm.importance.cap;
+  token.loss *= weight, token.slope *= weight;
+  return token;
 }
 
 zk_status zk_policy_loss(void *context, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob) {
@@ -76,6 +102,7 @@ void zk_policy_stats_add(zk_policy_stats *stats, const zk_policy_batch *b, const
     for (int64_t k = 0; k < length_of(t, i); k++) {
       const zk_token_loss token = zk_policy_token_loss(b, &s, k, logprob[at + k]);
       stats->loss += token.loss * s.weight, stats->entropy += (double)entropy[at + k], stats->clip_frac += token.clipped;
+      stats->cap_frac += token.capped;
       if (token.ratio > stats->ratio_max) stats->ratio_max = token.ratio;
     }
     stats->num_tokens += length_of(t, i);
@@ -86,5 +113,5 @@ void zk_policy_stats_add(zk_policy_stats *stats, const zk_policy_batch *b, const
 void zk_policy_stats_finish(zk_policy_stats *stats) {
   const double tokens = stats->num_tokens ? (double)stats->num_tokens : 1;
   stats->loss /= stats->num_updates ? (double)stats->num_updates : 1;
-  stats->entropy /= tokens, stats->clip_frac /= tokens;
+  stats->entropy /= tokens, stats->clip_frac /= tokens, stats->cap_frac /= tokens;
 }

@@ -27,7 +27,7 @@ static zk_status compare(const policy_step *x) {
 
 // One update from samples [first, last); `compares` when its own forward pass is the step's first.
 static zk_status update(const policy_step *x, int64_t first, int64_t last, bool compares) {
-  zk_policy_batch batch = zk_policy_batch_of(&x->updater->session->config, x->t, first, last);
+  zk_policy_batch batch = zk_policy_batch_of(&x->updater->session->config, x->t, first, last, compares ? NULL : x->t->trainer_logprob);
   const zk_sequences part = zk_sequences_part(x->seqs, first, last);
   float *logprob = compares ? x->t->trainer_logprob : x->logprob;
   ZK_TRY(zk_updater_gradient(x->updater, &part, zk_policy_loss, &batch, logprob, x->entropy));

@@ -98,6 +98,7 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x,
   zk_metrics_put_double(line, "policy/loss", x->updated.policy.loss);
   zk_metrics_put_double(line, "policy/entropy", x->updated.policy.entropy);
   zk_metrics_put_double(line, "policy/clip_frac", x->updated.policy.clip_frac);
+  if (run->session.config.algorithm.importance.mode) zk_metrics_put_double(line, "policy/importance_cap_frac", x->updated.policy.cap_frac);
   zk_metrics_put_double(line, "policy/ratio_max", x->updated.policy.ratio_max);
   zk_metrics_put_double(line, "policy/grad_norm", (double)x->updated.update.grad_norm);
   zk_metrics_put_double(line, "policy/lr", x->lr);

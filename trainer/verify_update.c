@@ -97,6 +97,8 @@ static void check_metrics(zk_auditor *a, const zk_verify_step *s, const zk_traje
       {"tokens/trained", (double)num_trained},
   };
   ZK_VERIFY_METRICS_OF(a, s->step, values);
+  const zk_verify_metric cap_frac = {"policy/importance_cap_frac", u->policy.cap_frac};
+  if (c->algorithm.importance.mode) zk_verify_metrics(a, s->step, &cap_frac, 1);
 }
 
 zk_status zk_verify_update(zk_auditor *a, const zk_verify_step *s) {

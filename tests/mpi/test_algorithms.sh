@@ -20,6 +20,12 @@ names=$(zerokl train --help-config | sed -n '/^What algorithm.name gives/,$p' | 
 [ "$(echo "$names" | wc -w)" -ge 10 ] || fail "the table of algorithms is not in the help: $names"
 for name in $names; do every "$name" algorithm.name="$name"; done
 
+# Importance correction finds nothing to correct where sampler and trainer agree: the weights of the algorithm without it.
+hashes() { chain "$1" | sed -n 1,3p; }
+zerokl train tiny.yaml run.dir=tis $small algorithm.name=ppo algorithm.importance.mode=truncate algorithm.importance.level=sequence 2>log || { cat log >&2; fail "TIS"; }
+diff <(hashes ppo1) <(hashes tis) || fail "importance weights that are not 1"
+zerokl verify tis >report 2>log || { cat report log >&2; fail "verify TIS"; }
+
 # Negative control: the algorithms' weights are not all the same, and a run of several updates goes on after a kill as if nothing had been.
 [ "$(for name in $names; do chain "${name}1" | sed -n 3p; done | sort -u | wc -l)" -ge 7 ] || fail "different algorithms, the same weights"
 zerokl train tiny.yaml run.dir=resumed $small algorithm.name=ppo run.steps=1 2>log || { cat log >&2; fail "ppo, one step"; }

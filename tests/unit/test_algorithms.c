@@ -43,7 +43,7 @@ static zk_config config_of(const json_t *c) {
   return config;
 }
 
-// The batch of a case as a step; *logprob: of the policy at hand, to free.
+// The batch of a case as a step, with trainer_logprob from before the update; *logprob: of the policy at hand, to free.
 static zk_trajectory step_of(const json_t *c, float **logprob) {
   const json_t *b = json_array_get(json_object_get(fixture, "batches"), (size_t)json_integer_value(json_object_get(c, "batch")));
   const json_t *lengths = json_object_get(b, "lengths"), *old = json_object_get(b, "sampler_logprob");
@@ -56,6 +56,7 @@ static zk_trajectory step_of(const json_t *c, float **logprob) {
   }
   fill(json_object_get(b, "rewards"), t.reward);
   fill(old, t.sampler_logprob);
+  fill(json_object_get(b, "before"), t.trainer_logprob);
   *logprob = malloc((size_t)tokens * sizeof **logprob);
   fill(json_object_get(b, "logprob"), *logprob);
   return t;
@@ -79,7 +80,7 @@ static bool agrees(const json_t *c, const zk_config *config) {
   assert_int_equal(zk_advantage_compute(config, &t, &stats), ZK_OK);
   bool ok = true;
   for (int64_t i = 0; i < t.num_samples; i++) ok = ok && near((double)t.advantage[i], number(advantages, (size_t)i), fmax(fabs(number(advantages, (size_t)i)), 1e-9));
-  zk_policy_batch batch = zk_policy_batch_of(config, &t, 0, t.num_samples);
+  zk_policy_batch batch = zk_policy_batch_of(config, &t, 0, t.num_samples, t.trainer_logprob);
   slope = calloc((size_t)t.num_sample_tokens, sizeof *slope);
   float *entropy = calloc((size_t)t.num_sample_tokens, sizeof *entropy);
   for (int64_t i = 0; i < t.num_samples; i++) {
@@ -93,8 +94,11 @@ static bool agrees(const json_t *c, const zk_config *config) {
   zk_policy_stats all = {0};
   zk_policy_stats_add(&all, &batch, logprob, entropy);
   zk_policy_stats_finish(&all);
+  // A loss is a sum that may all but cancel: against the magnitudes of what is summed.
   const double loss = json_number_value(json_object_get(c, "loss"));
-  ok = ok && near(all.loss, loss, loss);
+  double terms = 0;
+  for (int64_t k = 0; k < t.num_sample_tokens; k++) terms += fabs(number(slopes, (size_t)k));
+  ok = ok && near(all.loss, loss, fmax(fabs(loss), terms));
   free(slope);
   free(entropy);
   free(logprob);
@@ -139,6 +143,15 @@ static void another_formula_is_seen(void **state) {
   assert_false(agrees(gspo, &c));
   c = config_of(cispo), c.algorithm.clip = ZK_CONFIG_CLIP_PPO;
   assert_false(agrees(cispo, &c));
+  const json_t *tis = case_named("grpo, TIS of tokens", 1), *mis = case_named("grpo, MIS of sequences", 1);
+  c = config_of(tis), c.algorithm.importance.mode = ZK_CONFIG_IMPORTANCE_NONE;
+  assert_false(agrees(tis, &c));
+  c = config_of(tis), c.algorithm.importance.mode = ZK_CONFIG_IMPORTANCE_MASK;
+  assert_false(agrees(tis, &c));
+  c = config_of(tis), c.algorithm.importance.cap *= 1.01;
+  assert_false(agrees(tis, &c));
+  c = config_of(mis), c.algorithm.importance.level = ZK_CONFIG_IMPORTANCE_TOKEN;
+  assert_false(agrees(mis, &c));
   c = config_of(constant), c.algorithm.loss_constant++;
   assert_false(agrees(constant, &c));
 }
@@ -153,7 +166,7 @@ static void on_policy_ratios_are_exactly_one(void **state) {
     zk_trajectory t = step_of(c, &logprob);
     zk_advantage_stats stats;
     assert_int_equal(zk_advantage_compute(&config, &t, &stats), ZK_OK);
-    const zk_policy_batch batch = zk_policy_batch_of(&config, &t, 0, t.num_samples);
+    const zk_policy_batch batch = zk_policy_batch_of(&config, &t, 0, t.num_samples, NULL);
     int64_t moved = 0;
     for (int64_t s = 0; s < t.num_samples; s++) {
       const int64_t at = t.sample_offsets[s];
@@ -161,7 +174,9 @@ static void on_policy_ratios_are_exactly_one(void **state) {
       for (int64_t k = 0; at + k < t.sample_offsets[s + 1]; k++) {
         const zk_token_loss token = zk_policy_token_loss(&batch, &same, k, t.sampler_logprob[at + k]);
         assert_true(token.ratio == 1.0 && !token.clipped && token.slope == -(double)t.advantage[s]);
-        moved += zk_policy_token_loss(&batch, &other, k, logprob[at + k]).ratio != 1.0; // negative control: off policy it is not
+        // Negative control: off policy it is not, or (importance) its weight is not.
+        const zk_token_loss moved_token = zk_policy_token_loss(&batch, &other, k, logprob[at + k]);
+        moved += moved_token.ratio != 1.0 || moved_token.slope != token.slope;
       }
     }
     assert_true(moved > 0);
@@ -177,7 +192,7 @@ static void no_log_ratio_overflows(void **state) {
   assert_int_equal(zk_config_load(NULL, 2, keys, &config), ZK_OK);
   assert_int_equal(zk_trajectory_alloc(&t, 1, 0, 1, 2, 0), ZK_OK);
   t.sample_offsets[1] = 2, t.sampler_logprob[0] = -3e38f, t.sampler_logprob[1] = -1, t.advantage[0] = -2;
-  zk_policy_batch batch = zk_policy_batch_of(&config, &t, 0, 1);
+  zk_policy_batch batch = zk_policy_batch_of(&config, &t, 0, 1, NULL);
   const float logprob[2] = {-1, -3e38f};
   float slope[2];
   assert_int_equal(zk_policy_loss(&batch, 0, 2, logprob, NULL, slope), ZK_OK);

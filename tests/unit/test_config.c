@@ -209,7 +209,9 @@ static const char *yaml_for(const zk_config_key *key, char out[1024]) {
                      : key->when == ZK_CONFIG_WHEN_REWARDS   ? "reverse, max_length: 20, rewards: [exact]"
                      : key->when == ZK_CONFIG_WHEN_REGEX     ? "jsonl, path: f, grader: regex, regex: z"
                                                              : "reverse, max_length: 20";
-  const char *algorithm = key->when == ZK_CONFIG_WHEN_CONSTANT ? "loss_aggregation: constant" : "";
+  const char *algorithm = key->when == ZK_CONFIG_WHEN_CONSTANT     ? "loss_aggregation: constant"
+                          : key->when == ZK_CONFIG_WHEN_IMPORTANCE ? "importance: {mode: mask}"
+                                                                   : "";
   bool path = strcmp(key->path, "model.path") == 0;
   snprintf(out, 1024, "run: {name: a, steps: 3}\neval: {samples: 64}\ntask: {name: %s}\nalgorithm: {%s}\nmodel: %s\n", task, algorithm,
            path ? "{path: m}" : "{init: {layers: 1, hidden: 48, heads: 6, intermediate: 8}}");
@@ -366,8 +368,6 @@ static void identity_text_is_sorted_and_fixed(void **state) {
                             "algorithm.dynamic_sampling: false\n"
                             "algorithm.entropy_coef: 0\n"
                             "algorithm.epochs: 1\n"
-                            "algorithm.importance.cap: 2\n"
-                            "algorithm.importance.level: token\n"
                             "algorithm.importance.mode: none\n"
                             "algorithm.kl.coef: 0\n"
                             "algorithm.kl.estimator: k3\n"
