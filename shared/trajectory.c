@@ -68,16 +68,20 @@ static void **member(const zk_trajectory *t, int column) {
 
 void *zk_trajectory_data(const zk_trajectory *t, int column) { return *member(t, column); }
 
+static bool is_mask(int column) { return zk_trajectory_columns[column].member_offset == offsetof(zk_trajectory, loss_mask); }
+
 bool zk_trajectory_may_be_left_out(int column) {
-  return zk_trajectory_columns[column].member_offset == offsetof(zk_trajectory, finish_detail);
+  const size_t offset = zk_trajectory_columns[column].member_offset;
+  return offset == offsetof(zk_trajectory, finish_detail) || offset == offsetof(zk_trajectory, reward_detail) || is_mask(column);
 }
 
 bool zk_trajectory_is_left_out(const zk_trajectory *t, int column) {
   if (!zk_trajectory_may_be_left_out(column)) return false;
   const char *data = zk_trajectory_data(t, column);
   const size_t bytes = (size_t)zk_trajectory_num_elements(t, column) * (size_t)zk_trajectory_columns[column].element_bytes;
+  const char usual = is_mask(column) ? 1 : 0;
   for (size_t i = 0; i < bytes; i++)
-    if (data[i]) return false;
+    if (data[i] != usual) return false;
   return true;
 }
 
@@ -103,6 +107,7 @@ zk_status zk_trajectory_alloc(zk_trajectory *out, int64_t num_prompts, int64_t n
     *member(out, c) = calloc(n ? (size_t)n : 1, (size_t)zk_trajectory_columns[c].element_bytes);
     if (!*member(out, c)) goto out_of_memory;
   }
+  memset(out->loss_mask, 1, (size_t)num_sample_tokens);
   return ZK_OK;
 out_of_memory:
   zk_trajectory_free(out);
@@ -144,6 +149,17 @@ static zk_status check_tokens(const char *dataset, const int32_t *tokens, int64_
   return ZK_OK;
 }
 
+int64_t zk_trajectory_num_sampled(const zk_trajectory *t, int64_t first, int64_t last) {
+  int64_t num = 0;
+  for (int64_t k = t->sample_offsets[first]; k < t->sample_offsets[last]; k++) num += t->loss_mask[k];
+  return num;
+}
+
+void zk_trajectory_clear_replies(zk_trajectory *t) {
+  for (int64_t k = 0; k < t->num_sample_tokens; k++)
+    if (!t->loss_mask[k]) t->trainer_logprob[k] = 0;
+}
+
 zk_status zk_trajectory_validate(const zk_trajectory *t) {
   ZK_TRY(check_offsets("prompt/offsets", t->prompt_offsets, t->num_prompts, t->num_prompt_tokens));
   ZK_TRY(check_offsets("sample/offsets", t->sample_offsets, t->num_samples, t->num_sample_tokens));
@@ -158,6 +174,8 @@ zk_status zk_trajectory_validate(const zk_trajectory *t) {
       return invalid("sample/sample_index", i, "is out of order");
     if (zk_finish_reason_text(t->finish_reason[i])[0] == '?') return invalid("sample/finish_reason", i, "is unknown");
   }
+  for (int64_t k = 0; k < t->num_sample_tokens; k++)
+    if (t->loss_mask[k] > 1) return invalid("sample/loss_mask", k, "is not 0 or 1");
   for (int i = 0; i < t->num_components; i++)
     if (!t->component_names[i] || !t->component_names[i][0]) return invalid("component_names", i, "is empty");
   return ZK_OK;

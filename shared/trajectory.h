@@ -1,5 +1,8 @@
 // One step of a run as columns: prompts, completions, what sampler and trainer said of every token; and its HDF5 file.
 //
+// Three columns are left out of file and hash when they say nothing, as files of before have none: finish_detail and reward_detail of zeros, loss_mask of
+// ones. Tokens whose loss_mask is 0 were appended by an environment: nothing drew them, both their log-probabilities are stored as 0, and nothing is trained on them.
+//
 // The table below is the file format (schema_version 1): allocation, writing, reading, hashing and comparing all walk
 // it. Records are in (prompt, sample) order. Ragged columns are cut by offsets: completion i owns sample_tokens[k],
 // sampler_logprob[k], trainer_logprob[k] for sample_offsets[i] <= k < sample_offsets[i + 1]. Floats are raw IEEE bits.
@@ -81,7 +84,11 @@ typedef enum {
   X(finish_reason, uint8_t, STD_U8LE, "sample/finish_reason", SAMPLES,                                                 \
     "shape [num_samples]; no unit; 0 eos, 1 stop, 2 length, 3 error, 4 prompt does not fit, 5 logits not finite")       \
   X(finish_detail, int32_t, STD_I32LE, "sample/finish_detail", SAMPLES,                                                \
-    "shape [num_samples]; no unit; not finite since: 1 embedding, 2 + n layer n, behind the last layer the LM head")
+    "shape [num_samples]; no unit; not finite since: 1 embedding, 2 + n layer n, behind the last layer the LM head")   \
+  X(reward_detail, uint8_t, STD_U8LE, "sample/reward_detail", SAMPLES,                                                 \
+    "shape [num_samples]; no unit; a command's reward: 0 given, 1 time-out, 2 it ended, 3 no answer in JSON, 4 none")  \
+  X(loss_mask, uint8_t, STD_U8LE, "sample/loss_mask", SAMPLE_TOKENS,                                                   \
+    "shape [completion tokens]; no unit; 1: sampled by the policy and trained; 0: an environment's reply")
 
 typedef struct {
   // Root attributes. Strings are owned (freed by zk_trajectory_free); NULL is written as "".
@@ -110,6 +117,11 @@ typedef struct {
 zk_status zk_trajectory_alloc(zk_trajectory *out, int64_t num_prompts, int64_t num_prompt_tokens, int64_t num_samples,
                               int64_t num_sample_tokens, int32_t num_components);
 void zk_trajectory_free(zk_trajectory *t); // leaves *t zeroed; a zeroed one is fine
+
+// Tokens of samples [first, last) that the policy sampled: loss_mask is 1.
+int64_t zk_trajectory_num_sampled(const zk_trajectory *t, int64_t first, int64_t last);
+// Sets trainer_logprob of all other tokens to 0.
+void zk_trajectory_clear_replies(zk_trajectory *t);
 
 // Offsets start at 0, never decrease and end at the totals; indices are in range; records in (prompt, sample) order;
 // finish reasons known. ZK_BAD_INPUT names column and index.
@@ -154,7 +166,7 @@ typedef struct {
 enum { ZK_TRAJECTORY_NUM_COLUMNS = 0 ZK_TRAJECTORY_LIST(ZK_TRAJECTORY_COUNT_ONE) };
 extern const zk_trajectory_column zk_trajectory_columns[ZK_TRAJECTORY_NUM_COLUMNS];
 int64_t zk_trajectory_num_elements(const zk_trajectory *t, int column);
-// Whether a column is left out of file and hash, being one that may be and all zeros.
+// Whether a column is left out of file and hash, being one that may be and all zeros (loss_mask: all ones).
 bool zk_trajectory_is_left_out(const zk_trajectory *t, int column);
 bool zk_trajectory_may_be_left_out(int column);
 void *zk_trajectory_data(const zk_trajectory *t, int column);

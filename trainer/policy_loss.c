@@ -4,12 +4,14 @@
 #include "kernels/math.h"
 
 static int64_t length_of(const zk_trajectory *t, int64_t i) { return t->sample_offsets[i + 1] - t->sample_offsets[i]; }
+// Tokens of a sample that the policy sampled: an environment's replies between them are in no sum.
+static int64_t sampled_of(const zk_trajectory *t, int64_t i) { return zk_trajectory_num_sampled(t, i, i + 1); }
 
 zk_policy_batch zk_policy_batch_of(const zk_config *config, const zk_trajectory *t, int64_t first, int64_t last, const float *before) {
   zk_policy_batch b = {.config = config, .trajectory = t, .first = first, .last = last, .before = before};
   for (int64_t i = first; i < last; i++) {
-    b.num_tokens += (double)length_of(t, i);
-    if (length_of(t, i)) b.num_seqs++;
+    b.num_tokens += (double)sampled_of(t, i);
+    if (sampled_of(t, i)) b.num_seqs++;
   }
   return b;
 }
@@ -18,7 +20,7 @@ zk_policy_batch zk_policy_batch_of(const zk_config *config, const zk_trajectory 
 static double weight_of(const zk_policy_batch *b, int64_t sample) {
   switch (b->config->algorithm.loss_aggregation) {
   case ZK_CONFIG_LOSS_SEQUENCE_MEAN:
-    return 1.0 / (b->num_seqs * (double)length_of(b->trajectory, sample));
+    return 1.0 / (b->num_seqs * (double)sampled_of(b->trajectory, sample));
   case ZK_CONFIG_LOSS_CONSTANT:
     return 1.0 / (b->num_seqs * (double)b->config->algorithm.loss_constant);
   default:
@@ -46,10 +48,12 @@ static token_logs logs_of(const zk_policy_batch *b, int64_t at, float logprob) {
 }
 
 zk_policy_sequence zk_policy_sequence_of(const zk_policy_batch *b, int64_t sample, const float *logprob) {
-  const int64_t n = length_of(b->trajectory, sample);
+  const zk_trajectory *t = b->trajectory;
+  const int64_t n = sampled_of(t, sample), at = t->sample_offsets[sample];
   double ratio = 0, importance = 0;
-  for (int64_t k = 0; k < n; k++) {
-    const token_logs token = logs_of(b, b->trajectory->sample_offsets[sample] + k, logprob[k]);
+  for (int64_t k = 0; k < length_of(t, sample); k++) {
+    if (!t->loss_mask[at + k]) continue;
+    const token_logs token = logs_of(b, at + k, logprob[k]);
     ratio += token.ratio, importance += token.importance;
   }
   return (zk_policy_sequence){.sample = sample, .weight = n ? weight_of(b, sample) : 0, .log_ratio = n ? ratio / (double)n : 0, .importance = importance};
@@ -89,7 +93,8 @@ zk_status zk_policy_loss(void *context, int64_t seq, int64_t num_targets, const 
   (void)entropy; // no entropy bonus in these losses
   const zk_policy_batch *b = context;
   const zk_policy_sequence s = zk_policy_sequence_of(b, b->first + seq, logprob);
-  for (int64_t k = 0; k < num_targets; k++) dlogprob[k] = (float)(zk_policy_token_loss(b, &s, k, logprob[k]).slope * s.weight);
+  const uint8_t *mask = b->trajectory->loss_mask + b->trajectory->sample_offsets[s.sample];
+  for (int64_t k = 0; k < num_targets; k++) dlogprob[k] = mask[k] ? (float)(zk_policy_token_loss(b, &s, k, logprob[k]).slope * s.weight) : 0;
   return ZK_OK;
 }
 
@@ -100,12 +105,13 @@ void zk_policy_stats_add(zk_policy_stats *stats, const zk_policy_batch *b, const
     const int64_t at = t->sample_offsets[i];
     const zk_policy_sequence s = zk_policy_sequence_of(b, i, logprob + at);
     for (int64_t k = 0; k < length_of(t, i); k++) {
+      if (!t->loss_mask[at + k]) continue;
       const zk_token_loss token = zk_policy_token_loss(b, &s, k, logprob[at + k]);
       stats->loss += token.loss * s.weight, stats->entropy += (double)entropy[at + k], stats->clip_frac += token.clipped;
       stats->cap_frac += token.capped;
       if (token.ratio > stats->ratio_max) stats->ratio_max = token.ratio;
     }
-    stats->num_tokens += length_of(t, i);
+    stats->num_tokens += sampled_of(t, i);
   }
   stats->num_updates++;
 }

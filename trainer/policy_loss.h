@@ -10,7 +10,7 @@
 // Beyond this a log-ratio's exponential is not taken: e^20 is no weight that trains, and nothing overflows.
 #define ZK_MAX_LOG_RATIO 20.0
 
-// What one update trains on: samples [first, last) of a step.
+// What one update trains on: the tokens that the policy sampled (loss_mask 1) of samples [first, last) of a step.
 typedef struct {
   const zk_config *config;
   const zk_trajectory *trajectory;

@@ -19,6 +19,7 @@ typedef struct {
 
 static zk_status compare(const policy_step *x) {
   const double start = zk_clock_s();
+  zk_trajectory_clear_replies(x->t);
   zk_mismatch_compute(x->t, &x->out->mismatch);
   x->out->compare_s = zk_clock_s() - start;
   if (!x->out->mismatch.tokens || x->may_differ) return ZK_OK;

@@ -106,7 +106,7 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x,
   zk_metrics_put_double(line, "mismatch/max_abs", x->updated.mismatch.max_abs);
   zk_metrics_put_double(line, "mismatch/kl_k1", x->updated.mismatch.k1);
   zk_metrics_put_double(line, "mismatch/kl_k3", x->updated.mismatch.k3);
-  zk_metrics_put_int(line, "tokens/generated", t->num_sample_tokens);
+  zk_metrics_put_int(line, "tokens/generated", zk_trajectory_num_sampled(t, 0, t->num_samples));
   zk_metrics_put_int(line, "tokens/prompt", (int64_t)prompt_tokens);
   zk_metrics_put_int(line, "tokens/trained", x->seqs.offsets[x->seqs.num_seqs]);
   zk_metrics_put_double(line, "perf/rollout_tokens_per_s", (double)t->num_sample_tokens / (x->rollout_s + 1e-9));

@@ -49,7 +49,10 @@ static zk_status compare(rollout *r, rollout_step *x) {
   ZK_TRY(zk_comm_agree(comm, zk_gradient_forward(r->gradient, &x->seqs, first, last, &out)));
   ZK_TRY(zk_sequences_share(comm, &x->seqs, first, last, t->trainer_logprob));
   ZK_TRY(zk_sequences_share(comm, &x->seqs, first, last, x->entropy));
-  for (int64_t k = 0; k < t->num_sample_tokens; k++) x->entropy_mean += (double)x->entropy[k] / (double)t->num_sample_tokens;
+  const int64_t sampled = zk_trajectory_num_sampled(t, 0, t->num_samples);
+  for (int64_t k = 0; k < t->num_sample_tokens; k++)
+    if (t->loss_mask[k]) x->entropy_mean += (double)x->entropy[k] / (double)sampled;
+  zk_trajectory_clear_replies(t);
   zk_mismatch_compute(t, &x->mismatch);
   if (x->mismatch.tokens && r->session.config.numerics != ZK_VENDOR) return zk_comm_agree(comm, zk_mismatch_fail(t, &x->mismatch));
   return ZK_OK;
@@ -74,7 +77,7 @@ static zk_status print(const rollout *r, const rollout_step *x, const char *path
   zk_metrics_put_double(&line, "mismatch/max_abs", x->mismatch.max_abs);
   zk_metrics_put_double(&line, "mismatch/kl_k1", x->mismatch.k1);
   zk_metrics_put_double(&line, "mismatch/kl_k3", x->mismatch.k3);
-  zk_metrics_put_int(&line, "tokens/generated", t->num_sample_tokens);
+  zk_metrics_put_int(&line, "tokens/generated", zk_trajectory_num_sampled(t, 0, t->num_samples));
   zk_metrics_put_double(&line, "perf/rollout_tokens_per_s", (double)t->num_sample_tokens / (x->collect.rollout_s + 1e-9));
   zk_collect_put_speculation(&r->session.config, &x->collect, &line);
   zk_metrics_put_double(&line, "time/step", x->seconds);

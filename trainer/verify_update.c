@@ -92,7 +92,7 @@ static void check_metrics(zk_auditor *a, const zk_verify_step *s, const zk_traje
       {"mismatch/max_abs", u->mismatch.max_abs},
       {"mismatch/kl_k1", u->mismatch.k1},
       {"mismatch/kl_k3", u->mismatch.k3},
-      {"tokens/generated", (double)t->num_sample_tokens},
+      {"tokens/generated", (double)zk_trajectory_num_sampled(t, 0, t->num_samples)},
       {"tokens/prompt", (double)t->num_prompt_tokens},
       {"tokens/trained", (double)num_trained},
   };

@@ -305,6 +305,36 @@ static void detail_of_what_went_wrong(void **state) {
   zk_trajectory_free(&t);
 }
 
+// Likewise for steps with replies of an environment, and with a command that did not answer.
+static void replies_and_missing_rewards(void **state) {
+  zk_path path = zk_path_make("%s/replies.h5", dir);
+  zk_trajectory t = sample_step(5), back;
+  const uint64_t without = zk_trajectory_content_hash(&t);
+  assert_int_equal(zk_trajectory_num_sampled(&t, 0, t.num_samples), t.num_sample_tokens);
+  t.loss_mask[1] = 0, t.reward_detail[2] = 1, t.trainer_logprob[1] = -1;
+  assert_int_equal(zk_trajectory_num_sampled(&t, 0, t.num_samples), t.num_sample_tokens - 1);
+  zk_trajectory_clear_replies(&t);
+  assert_true(t.trainer_logprob[1] == 0);
+  assert_int_equal(zk_trajectory_write(path.s, &t, NULL), ZK_OK);
+  assert_int_equal(zk_trajectory_read(path.s, &back), ZK_OK);
+  assert_true(zk_trajectory_equal(&t, &back, NULL));
+  assert_int_equal(back.loss_mask[1], 0);
+  assert_int_equal(back.loss_mask[0], 1);
+  assert_int_equal(back.reward_detail[2], 1);
+  back.loss_mask[1] = 1;
+  zk_trajectory_difference first;
+  assert_false(zk_trajectory_equal(&t, &back, &first));
+  assert_string_equal(first.dataset, "sample/loss_mask");
+  t.loss_mask[1] = 2;
+  assert_int_equal(zk_trajectory_validate(&t), ZK_BAD_INPUT);
+  assert_string_equal(zk_status_message(), "sample/loss_mask[1] is not 0 or 1");
+  zk_trajectory_free(&t);
+  zk_trajectory_free(&back);
+  t = sample_step(5);
+  assert_true(zk_trajectory_content_hash(&t) == without);
+  zk_trajectory_free(&t);
+}
+
 static void described_and_timeless(void **state) {
   zk_path path = zk_path_make("%s/described.h5", dir);
   zk_trajectory t = sample_step(5);
@@ -312,7 +342,7 @@ static void described_and_timeless(void **state) {
   hid_t file = H5Fopen(path.s, H5F_ACC_RDONLY, H5P_DEFAULT);
   int num_datasets = 0;
   assert_int_equal(H5Ovisit2(file, H5_INDEX_NAME, H5_ITER_INC, check_object, &num_datasets, H5O_INFO_ALL), 0);
-  assert_int_equal(num_datasets, ZK_TRAJECTORY_NUM_COLUMNS - 1); // sample/finish_detail is all zeros
+  assert_int_equal(num_datasets, ZK_TRAJECTORY_NUM_COLUMNS - 3); // finish_detail, reward_detail and loss_mask say nothing
   H5Fclose(file);
   zk_trajectory_free(&t);
 }
@@ -330,6 +360,7 @@ int main(void) {
       cmocka_unit_test(one_bit_flipped_anywhere),
       cmocka_unit_test(nonsense_is_not_written),
       cmocka_unit_test(detail_of_what_went_wrong),
+      cmocka_unit_test(replies_and_missing_rewards),
       cmocka_unit_test(described_and_timeless),
   };
   return cmocka_run_group_tests(tests, make_dir, remove_dir);
