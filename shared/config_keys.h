@@ -36,6 +36,7 @@ typedef enum {
   X(REGEX, "task.grader", zk_config_uses_grader(cfg, ZK_CONFIG_GRADER_REGEX))                                          \
   X(JSONL, "task.name", cfg->task.name == ZK_CONFIG_TASK_JSONL)                                                        \
   X(CLIP, "algorithm.clip", cfg->algorithm.clip != ZK_CONFIG_CLIP_NONE)                                                \
+  X(KL, "algorithm.kl.coef", cfg->algorithm.kl.coef > 0)                                                               \
   X(IMPORTANCE, "algorithm.importance.mode", cfg->algorithm.importance.mode != ZK_CONFIG_IMPORTANCE_NONE)              \
   X(CONSTANT, "algorithm.loss_aggregation", cfg->algorithm.loss_aggregation == ZK_CONFIG_LOSS_CONSTANT)
 

@@ -72,7 +72,8 @@ static bool is_mask(int column) { return zk_trajectory_columns[column].member_of
 
 bool zk_trajectory_may_be_left_out(int column) {
   const size_t offset = zk_trajectory_columns[column].member_offset;
-  return offset == offsetof(zk_trajectory, finish_detail) || offset == offsetof(zk_trajectory, reward_detail) || is_mask(column);
+  return offset == offsetof(zk_trajectory, finish_detail) || offset == offsetof(zk_trajectory, reward_detail) ||
+         offset == offsetof(zk_trajectory, reference_logprob) || is_mask(column);
 }
 
 bool zk_trajectory_is_left_out(const zk_trajectory *t, int column) {

@@ -88,7 +88,9 @@ typedef enum {
   X(reward_detail, uint8_t, STD_U8LE, "sample/reward_detail", SAMPLES,                                                 \
     "shape [num_samples]; no unit; a command's reward: 0 given, 1 time-out, 2 it ended, 3 no answer in JSON, 4 none")  \
   X(loss_mask, uint8_t, STD_U8LE, "sample/loss_mask", SAMPLE_TOKENS,                                                   \
-    "shape [completion tokens]; no unit; 1: sampled by the policy and trained; 0: an environment's reply")
+    "shape [completion tokens]; no unit; 1: sampled by the policy and trained; 0: an environment's reply")\
+  X(reference_logprob, float, IEEE_F32LE, "sample/reference_logprob", SAMPLE_TOKENS,                                   \
+    "shape [completion tokens]; unit nat; log-probability by the reference model of algorithm.kl; absent without one")
 
 typedef struct {
   // Root attributes. Strings are owned (freed by zk_trajectory_free); NULL is written as "".

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "trainer/reward_shaping.h"
+
 // Samples of one prompt are adjacent: [first, end).
 static int64_t group_end(const zk_trajectory *t, int64_t first) {
   int64_t end = first;
@@ -25,8 +27,15 @@ static moments moments_of(const double *x, int64_t n) {
 
 static double deviation(moments m, int64_t n) { return sqrt(n > 1 ? m.squares / (double)(n - 1) : 0) + 1e-6; }
 
-// x [n], of one group: rewards in, advantages before a scale over the batch out. Returns whether the rewards are all equal.
-static bool advance_group(const zk_config *c, double batch_mean, double *x, int64_t n) {
+// Whether a group's rewards, before any penalty, are all equal.
+static bool is_flat(const zk_trajectory *t, int64_t first, int64_t end) {
+  for (int64_t i = first + 1; i < end; i++)
+    if (t->reward[i] != t->reward[first]) return false;
+  return true;
+}
+
+// x [n], of one group: rewards in, advantages before a scale over the batch out.
+static void advance_group(const zk_config *c, double batch_mean, double *x, int64_t n) {
   const moments group = moments_of(x, n);
   const double scale = c->algorithm.advantage.scale == ZK_CONFIG_SCALE_STD ? deviation(group, n) : 1;
   for (int64_t i = 0; i < n; i++) {
@@ -46,7 +55,6 @@ static bool advance_group(const zk_config *c, double batch_mean, double *x, int6
     }
     x[i] = (x[i] - baseline) / scale;
   }
-  return group.squares == 0;
 }
 
 static zk_status round_off(zk_trajectory *t, const double *x, double scale) {
@@ -64,11 +72,17 @@ zk_status zk_advantage_compute(const zk_config *c, zk_trajectory *t, zk_advantag
   double *x = calloc((size_t)n + 1, sizeof *x);
   if (!x) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %lld advantages", (long long)n);
   for (int64_t i = 0; i < n; i++) x[i] = (double)t->reward[i];
-  const moments batch = moments_of(x, n);
-  *stats = (zk_advantage_stats){batch.mean, n ? sqrt(batch.squares / (double)n) : 0, 0};
+  moments batch = moments_of(x, n);
+  *stats = (zk_advantage_stats){.reward_mean = batch.mean, .reward_std = n ? sqrt(batch.squares / (double)n) : 0};
+  for (int64_t i = 0; i < n && zk_reward_is_shaped(c); i++) {
+    const double penalty = zk_reward_penalty(c, t, i);
+    x[i] -= penalty, stats->penalty_mean += penalty / (double)n;
+  }
+  batch = moments_of(x, n);
   for (int64_t first = 0, end; first < n; first = end) {
     end = group_end(t, first);
-    stats->zero_std_groups += advance_group(c, batch.mean, x + first, end - first);
+    stats->zero_std_groups += is_flat(t, first, end);
+    advance_group(c, batch.mean, x + first, end - first);
   }
   const double scale = c->algorithm.advantage.scale == ZK_CONFIG_SCALE_BATCH_STD ? deviation(moments_of(x, n), n) : 1;
   const zk_status st = round_off(t, x, scale);

@@ -10,6 +10,7 @@
 #include "trainer/leaf_exchange.h"
 #include "trainer/leaf_tree.h"
 #include "trainer/optimizer.h"
+#include "trainer/reference.h"
 
 #define USUAL_PROMPT_TOKENS 512
 #define LINK_BYTES ((size_t)3 << 29) // of NCCL, among GPUs of a host
@@ -32,6 +33,23 @@ static size_t activation_bytes(const zk_config *c, zk_plan_kind kind, const zk_p
   zk_gradient_options g = {1, 0, 1, c->trainer.microbatch_tokens, c->trainer.recompute};
   int64_t rows = microbatch_rows(c, p);
   return kind == ZK_PLAN_EVALUATE ? 0 : zk_gradient_bytes(p, &g, rows, rows, kind == ZK_PLAN_TRAIN);
+}
+
+// What the reference model of a KL term takes: its weights, and its forward pass. Nothing where its folder cannot be read, which open_shape has told.
+typedef struct {
+  size_t weights, activations;
+} reference_bytes;
+
+static reference_bytes reference_of(const zk_config *c, zk_plan_kind kind, const zk_policy *policy) {
+  reference_bytes bytes = {0, 0};
+  zk_policy shape = {.device = policy->device, .numerics = policy->numerics, .num_positions = policy->num_positions};
+  if (kind == ZK_PLAN_EVALUATE || c->algorithm.kl.coef == 0 || zk_reference_shape(c, &policy->config, &shape.config) != ZK_OK) return bytes;
+  if (zk_params_create(&shape.config, &shape.params) == ZK_OK) {
+    bytes.weights = zk_policy_bytes(shape.device, shape.numerics, &shape.config, &shape.params, shape.num_positions);
+    bytes.activations = activation_bytes(c, ZK_PLAN_SAMPLE, &shape);
+  }
+  zk_params_destroy(&shape.params);
+  return bytes;
 }
 
 static size_t tree_bytes(const zk_config *c, const zk_policy *p, int num_ranks) {
@@ -85,7 +103,7 @@ static room room_of(const zk_session *s, zk_plan_kind kind) {
   const int size = zk_comm_size(s->comm);
   room r = {.share = zk_device_memory_free(s->device) / (size_t)s->num_sharers, .is_gpu = zk_device_get_kind(s->device) == ZK_DEVICE_CUDA};
   r.sampling = sampler_bytes(c, &s->policy) + slack_bytes(r.is_gpu, r.share) + link_bytes(r.is_gpu, kind, size, s->num_sharers);
-  r.training = activation_bytes(c, kind, &s->policy);
+  r.training = activation_bytes(c, kind, &s->policy) + reference_of(c, kind, &s->policy).activations;
   if (kind == ZK_PLAN_TRAIN) r.training += tree_bytes(c, &s->policy, size) - exchange_bytes(c, &s->policy, size);
   return r;
 }
@@ -155,6 +173,9 @@ void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int
   if (kind == ZK_PLAN_TRAIN) add_training(out, c, p, num_ranks);
   add(out, ZK_PLAN_TRAINING, "trainer activations and scratch, full microbatch", activation_bytes(c, kind, p), true,
       "set trainer.recompute, or lower trainer.microbatch_tokens");
+  const reference_bytes reference = reference_of(c, kind, p);
+  add(out, ZK_PLAN_ALWAYS, "reference model", reference.weights, false, "take a smaller algorithm.kl.reference, or algorithm.kl.coef: 0");
+  add(out, ZK_PLAN_TRAINING, "reference activations, full microbatch", reference.activations, true, "lower trainer.microbatch_tokens");
   add(out, ZK_PLAN_ALWAYS, "sampler activations", sampler_bytes(c, p), false, "lower rollout.prefill_chunk, rollout.max_batch or rollout.speculate");
   add(out, ZK_PLAN_ALWAYS, "buffers of the link among GPUs", link_bytes(takes_rest, kind, num_ranks, num_sharers), false, "use a GPU with more memory");
   add(out, ZK_PLAN_ALWAYS, "scratch of operations, slack", slack_bytes(takes_rest, available), false, "use a GPU with more memory");
@@ -197,6 +218,8 @@ static zk_status open_shape(const zk_config *c, zk_comm *comm, zk_policy *shape)
   zk_model_config model;
   *shape = (zk_policy){.numerics = c->numerics};
   ZK_TRY(zk_session_model_config(c, &model));
+  zk_model_config reference;
+  if (c->algorithm.kl.coef > 0) ZK_TRY(zk_reference_shape(c, &model, &reference));
   shape->config = model, shape->num_positions = zk_session_positions(&model);
   ZK_TRY(zk_params_create(&model, &shape->params));
   ZK_TRY(zk_device_choose_open(c->device, zk_comm_local_rank(comm), zk_comm_local_size(comm), &shape->device));

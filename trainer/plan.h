@@ -23,7 +23,7 @@ typedef struct {
   zk_plan_phase phase;
 } zk_plan_row;
 
-enum { ZK_PLAN_MAX_ROWS = 12 };
+enum { ZK_PLAN_MAX_ROWS = 16 };
 typedef struct {
   zk_plan_row rows[ZK_PLAN_MAX_ROWS];
   int num_rows;

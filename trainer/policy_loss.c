@@ -2,6 +2,7 @@
 #include "trainer/policy_loss.h"
 
 #include "kernels/math.h"
+#include "trainer/kl.h"
 
 static int64_t length_of(const zk_trajectory *t, int64_t i) { return t->sample_offsets[i + 1] - t->sample_offsets[i]; }
 // Tokens of a sample that the policy sampled: an environment's replies between them are in no sum.
@@ -75,20 +76,31 @@ static zk_token_loss clipped_loss(const zk_config *c, double ratio, double advan
   return (zk_token_loss){.loss = -plain, .slope = -plain}; // d(ratio)/dlogprob = ratio
 }
 
+static void weigh(const zk_config *c, double weight, zk_token_loss *token) {
+  token->capped = weight > c->algorithm.importance.cap;
+  if (token->capped) weight = c->algorithm.importance.mode == ZK_CONFIG_IMPORTANCE_MASK ? 0 : c->algorithm.importance.cap;
+  token->loss *= weight, token->slope *= weight;
+}
+
+static void add_kl(const zk_config *c, double logprob, double reference, zk_token_loss *token) {
+  const zk_kl kl = zk_kl_estimate(c->algorithm.kl.estimator, logprob, reference);
+  token->kl = kl.value;
+  if (c->algorithm.kl.place != ZK_CONFIG_KL_IN_LOSS) return;
+  token->loss += c->algorithm.kl.coef * kl.value, token->slope += c->algorithm.kl.coef * kl.slope;
+}
+
 zk_token_loss zk_policy_token_loss(const zk_policy_batch *b, const zk_policy_sequence *s, int64_t k, float logprob) {
   const zk_config *c = b->config;
-  const token_logs own = logs_of(b, b->trajectory->sample_offsets[s->sample] + k, logprob);
+  const int64_t at = b->trajectory->sample_offsets[s->sample] + k;
+  const token_logs own = logs_of(b, at, logprob);
   const double ratio = exp_bounded(c->algorithm.ratio == ZK_CONFIG_RATIO_SEQUENCE ? s->log_ratio : own.ratio);
   zk_token_loss token = clipped_loss(c, ratio, (double)b->trajectory->advantage[s->sample], (double)logprob);
   token.ratio = ratio;
-  if (c->algorithm.importance.mode == ZK_CONFIG_IMPORTANCE_NONE) return token;
-  double weight = exp_bounded(c->algorithm.importance.level == ZK_CONFIG_IMPORTANCE_SEQUENCE ? s->importance : own.importance);
-  token.capped = weight > c->algorithm.importance.cap;
-  if (token.capped) weight = c->algorithm.importance.mode == ZK_CONFIG_IMPORTANCE_MASK ? 0 : c->algorithm.importance.cap;
-  token.loss *= weight, token.slope *= weight;
+  const double importance = c->algorithm.importance.level == ZK_CONFIG_IMPORTANCE_SEQUENCE ? s->importance : own.importance;
+  if (c->algorithm.importance.mode != ZK_CONFIG_IMPORTANCE_NONE) weigh(c, exp_bounded(importance), &token);
+  if (c->algorithm.kl.coef > 0) add_kl(c, (double)logprob, (double)b->trajectory->reference_logprob[at], &token);
   return token;
 }
-
 zk_status zk_policy_loss(void *context, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob) {
   (void)entropy; // no entropy bonus in these losses
   const zk_policy_batch *b = context;
@@ -108,7 +120,7 @@ void zk_policy_stats_add(zk_policy_stats *stats, const zk_policy_batch *b, const
       if (!t->loss_mask[at + k]) continue;
       const zk_token_loss token = zk_policy_token_loss(b, &s, k, logprob[at + k]);
       stats->loss += token.loss * s.weight, stats->entropy += (double)entropy[at + k], stats->clip_frac += token.clipped;
-      stats->cap_frac += token.capped;
+      stats->cap_frac += token.capped, stats->kl += token.kl;
       if (token.ratio > stats->ratio_max) stats->ratio_max = token.ratio;
     }
     stats->num_tokens += sampled_of(t, i);
@@ -119,5 +131,5 @@ void zk_policy_stats_add(zk_policy_stats *stats, const zk_policy_batch *b, const
 void zk_policy_stats_finish(zk_policy_stats *stats) {
   const double tokens = stats->num_tokens ? (double)stats->num_tokens : 1;
   stats->loss /= stats->num_updates ? (double)stats->num_updates : 1;
-  stats->entropy /= tokens, stats->clip_frac /= tokens, stats->cap_frac /= tokens;
+  stats->entropy /= tokens, stats->clip_frac /= tokens, stats->cap_frac /= tokens, stats->kl /= tokens;
 }

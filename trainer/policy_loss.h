@@ -36,12 +36,14 @@ typedef struct {
   double slope;       // dloss/dlogprob
   bool clipped;       // the clip took the token's gradient (ppo) or bounded its weight (cispo)
   bool capped;        // its importance weight was above the cap
+  double kl;          // divergence from the reference (algorithm.kl), as estimated; 0 without one
 } zk_token_loss;
 // Token k of the sample, before its weight. The ratio is e^(difference of log-probabilities) in double: exactly 1 when the bits agree.
 //
 // Importance correction multiplies by a constant weight w for what the ratio leaves out between policy and sampler: min(w, cap) (TIS, Yao et al. 2025,
 // "Your efficient RL framework secretly brings you off-policy RL training") or w, and 0 above the cap (MIS, Liu et al. 2025, "When speed kills
-// stability"). With a ratio, that is r = policy / policy before the step's updates, and w = the latter / sampler; with ratio: none, w = policy / sampler.
+// stability"). With a ratio, that is r = policy / policy before the step's updates, and w = the latter / sampler; with ratio: none, w = policy / sampler. Of a divergence in the
+// loss, kl.coef x its estimate (kl.h) is added.
 zk_token_loss zk_policy_token_loss(const zk_policy_batch *batch, const zk_policy_sequence *sequence, int64_t k, float logprob);
 
 // A zk_loss_fn whose context is a zk_policy_batch: sequence i is sample first + i.
@@ -50,7 +52,7 @@ zk_status zk_policy_loss(void *batch, int64_t seq, int64_t num_targets, const fl
 // What the step's metrics say of its updates: sums over their tokens, in order, then means.
 typedef struct {
   double loss;               // mean over updates
-  double entropy, clip_frac, cap_frac; // means over the tokens of all updates
+  double entropy, clip_frac, cap_frac, kl; // means over the tokens of all updates
   double ratio_max;
   int64_t num_updates, num_tokens;
 } zk_policy_stats;

@@ -11,6 +11,7 @@
 #include "shared/watch.h"
 #include "trainer/evaluate.h"
 #include "trainer/policy_update.h"
+#include "trainer/reward_shaping.h"
 #include "trainer/step_times.h"
 
 static char *hex(uint64_t value) {
@@ -46,14 +47,18 @@ static void free_step(step_state *x) {
 }
 
 zk_status zk_rl_sample(zk_session *s, zk_engine *engine, const char *identity, int64_t step, uint64_t weights_hash, zk_trajectory *t,
-                       zk_collect_stats *collect, zk_advantage_stats *advantage) {
+                       zk_collect_stats *collect) {
   const zk_config *c = &s->config;
   zk_collect_request q = {.split = ZK_SPLIT_TRAIN, .first_index = (uint64_t)(step - 1) * (uint64_t)c->rollout.prompts_per_step,
                           .num_prompts = c->rollout.prompts_per_step, .samples_per_prompt = c->rollout.samples_per_prompt, .step = (uint32_t)step,
                           .what = "sample", .may_stop = true};
   ZK_TRY(zk_collect(s, engine, &q, t, collect));
   ZK_TRY(zk_rl_describe(s, identity, step, weights_hash, t));
-  ZK_TRY(zk_rewards_shuffle(c, t));
+  return zk_rewards_shuffle(c, t);
+}
+
+zk_status zk_rl_advance(const zk_config *c, zk_reference *reference, const zk_sequences *seqs, zk_trajectory *t, zk_advantage_stats *advantage) {
+  if (reference) ZK_TRY(zk_reference_logprobs(reference, seqs, t->reference_logprob));
   return zk_advantage_compute(c, t, advantage);
 }
 
@@ -91,6 +96,7 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x,
   zk_metrics_put_double(line, "reward/mean", x->advantage.reward_mean);
   zk_metrics_put_double(line, "reward/std", x->advantage.reward_std);
   zk_metrics_put_int(line, "reward/zero_std_groups", x->advantage.zero_std_groups);
+  if (zk_reward_is_shaped(&run->session.config)) zk_metrics_put_double(line, "reward/penalty", x->advantage.penalty_mean);
   put_components(line, t);
   zk_metrics_put_double(line, "response/length_mean", (double)t->num_sample_tokens / (double)t->num_samples);
   zk_metrics_put_double(line, "response/clip_ratio", (double)clipped / (double)t->num_samples);
@@ -99,6 +105,7 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x,
   zk_metrics_put_double(line, "policy/entropy", x->updated.policy.entropy);
   zk_metrics_put_double(line, "policy/clip_frac", x->updated.policy.clip_frac);
   if (run->session.config.algorithm.importance.mode) zk_metrics_put_double(line, "policy/importance_cap_frac", x->updated.policy.cap_frac);
+  if (run->reference) zk_metrics_put_double(line, "policy/kl_reference", x->updated.policy.kl);
   zk_metrics_put_double(line, "policy/ratio_max", x->updated.policy.ratio_max);
   zk_metrics_put_double(line, "policy/grad_norm", (double)x->updated.update.grad_norm);
   zk_metrics_put_double(line, "policy/lr", x->lr);
@@ -144,7 +151,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   zk_watch_doing("sampling step %lld", (long long)step);
   ZK_TRY(zk_run_turn_to(run, ZK_SIDE_SAMPLER));
   const double awake = zk_clock_s();
-  ZK_TRY(zk_rl_sample(&run->session, run->engine, run->identity, step, run->weights_hash, &x->t, &x->collect, &x->advantage));
+  ZK_TRY(zk_rl_sample(&run->session, run->engine, run->identity, step, run->weights_hash, &x->t, &x->collect));
   ZK_TRY(zk_comm_agree(run->session.comm, refuse(run, &x->t)));
   x->rollout_s = zk_clock_s() - awake;
   zk_watch_doing("training in step %lld", (long long)step);
@@ -152,6 +159,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   const double sampled = zk_clock_s();
   x->lr = zk_learning_rate(c, step);
   ZK_TRY(zk_comm_agree(run->session.comm, zk_sequences_from_trajectory(&x->t, &x->seqs)));
+  ZK_TRY(zk_rl_advance(c, run->reference, &x->seqs, &x->t, &x->advantage));
   ZK_TRY(zk_policy_update_step(&run->updater, &x->t, &x->seqs, x->lr, c->numerics == ZK_VENDOR, &x->updated));
   x->train_s = zk_clock_s() - sampled - x->updated.compare_s;
   ZK_TRY(zk_run_settle(run));
@@ -170,6 +178,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
 static zk_status begin(zk_run *run) {
   zk_metrics_line line;
   zk_metrics_line_init(&line, 0);
+  if (run->reference) zk_metrics_put_hash(&line, "reference/hash", zk_reference_weights_hash(run->reference));
   zk_status st = put_evaluation(run, 0, &line);
   if (st == ZK_OK) st = zk_run_begin(run, &line);
   zk_metrics_line_free(&line);

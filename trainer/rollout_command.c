@@ -18,6 +18,7 @@
 typedef struct {
   zk_session session;
   zk_engine *engine;
+  zk_reference *reference; // NULL without a KL term
   zk_gradient *gradient;
   zk_run_dir *dir; // rank 0; NULL elsewhere
   zk_run_dir dir_memory;
@@ -41,7 +42,6 @@ typedef struct {
 static zk_status compare(rollout *r, rollout_step *x) {
   zk_comm *comm = r->session.comm;
   zk_trajectory *t = &x->t;
-  ZK_TRY(zk_sequences_from_trajectory(t, &x->seqs));
   x->entropy = malloc(((size_t)t->num_sample_tokens + 1) * sizeof *x->entropy);
   if (!x->entropy) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %lld tokens", (long long)t->num_sample_tokens);
   const int64_t n = x->seqs.num_seqs, first = n * zk_comm_rank(comm) / zk_comm_size(comm), last = n * (zk_comm_rank(comm) + 1) / zk_comm_size(comm);
@@ -104,7 +104,9 @@ static zk_status record(rollout *r, rollout_step *x) {
 static zk_status run_step(rollout *r, int64_t step) {
   rollout_step x = {0};
   const double start = zk_clock_s();
-  zk_status st = zk_rl_sample(&r->session, r->engine, r->identity, step, r->weights_hash, &x.t, &x.collect, &x.advantage);
+  zk_status st = zk_rl_sample(&r->session, r->engine, r->identity, step, r->weights_hash, &x.t, &x.collect);
+  if (st == ZK_OK) st = zk_comm_agree(r->session.comm, zk_sequences_from_trajectory(&x.t, &x.seqs));
+  if (st == ZK_OK) st = zk_rl_advance(&r->session.config, r->reference, &x.seqs, &x.t, &x.advantage);
   if (st == ZK_OK) st = compare(r, &x);
   x.seconds = zk_clock_s() - start;
   if (st == ZK_OK) st = zk_comm_agree(r->session.comm, r->dir ? record(r, &x) : ZK_OK);
@@ -128,6 +130,7 @@ static zk_status open_parts(rollout *r, const zk_config *c, zk_comm *comm) {
   ZK_TRY(zk_session_open(c, comm, NULL, &r->session));
   zk_session *s = &r->session;
   zk_engine_options o;
+  ZK_TRY(zk_reference_open(s, s->weights_dir, &r->reference));
   ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_SAMPLE, false, &o));
   zk_gradient_options g = {c->rollout.temperature, c->rollout.top_k, c->rollout.top_p, c->trainer.microbatch_tokens, true};
   zk_status st = zk_engine_open(&s->policy, &o, &r->engine);
@@ -146,6 +149,7 @@ static zk_status sample_steps(const zk_config *config, zk_comm *comm) {
   for (int64_t step = 1; st == ZK_OK && step <= config->run.steps; step++) st = run_step(&r, step);
   zk_gradient_close(r.gradient);
   zk_engine_close(r.engine);
+  zk_reference_close(r.reference);
   if (r.session.comm) zk_session_close(&r.session);
   if (r.dir) zk_run_dir_close(r.dir);
   free(r.identity);

@@ -65,12 +65,25 @@ zk_status zk_run_turn_to(zk_run *run, zk_side side) {
   return st;
 }
 
+// The reference model of a run that goes on must be the one that it began with.
+static zk_status open_reference(zk_run *run, const char *first_weights) {
+  uint64_t stored;
+  ZK_TRY(zk_reference_open(&run->session, first_weights, &run->reference));
+  zk_status st = ZK_OK;
+  if (run->reference && run->metrics && zk_metrics_get_hash(run->metrics, 0, "reference/hash", &stored) == ZK_OK && stored != zk_reference_weights_hash(run->reference))
+    st = ZK_FAIL(ZK_BAD_INPUT, "algorithm.kl.reference: its weights hash to %016llx; when %s began they were %016llx: give it the same model",
+                 (unsigned long long)zk_reference_weights_hash(run->reference), run->session.config.run.dir, (unsigned long long)stored);
+  return zk_comm_agree(run->session.comm, st);
+}
+
 static zk_status open_parts(zk_run *run, const zk_config *config, zk_comm *comm, int64_t from) {
   zk_path dir = zk_path_make("%s/checkpoints/step_%06lld", config->run.dir, (long long)from);
   ZK_TRY(zk_session_open(config, comm, from >= 0 ? dir.s : NULL, &run->session));
   zk_session *s = &run->session;
   bool rl = !strcmp(run->kind, "train");
   ZK_TRY(zk_updater_open(s, rl ? config->rollout.temperature : 1, rl ? config->rollout.top_k : 0, rl ? config->rollout.top_p : 1, &run->updater));
+  zk_path first = zk_path_make("%s/checkpoints/step_000000", config->run.dir);
+  if (rl) ZK_TRY(open_reference(run, from < 0 ? s->weights_dir : first.s));
   ZK_TRY(open_engine(run));
   if (from < 0) {
     run->step = -1;
@@ -83,7 +96,6 @@ static zk_status open_parts(zk_run *run, const zk_config *config, zk_comm *comm,
   run->step = state.step, run->weights_hash = state.weights_hash, run->state_hash = state.state_hash;
   note_checkpoint(run, from);
   // Later checkpoints copy the tokenizer's files: from the one that is never removed.
-  zk_path first = zk_path_make("%s/checkpoints/step_000000", config->run.dir);
   const size_t length = strlen(first.s);
   if (zk_checkpoint_is_complete(first.s) && length < sizeof s->model_dir) memcpy(s->model_dir, first.s, length + 1);
   if (from > 0) ZK_LOG(INFO, "run", "%s: going on after step %lld", config->run.dir, (long long)from);
@@ -108,6 +120,7 @@ zk_status zk_run_open(const zk_config *config, zk_comm *comm, const char *kind, 
 void zk_run_close(zk_run *run) {
   zk_step_writer_close(&run->writer);
   zk_engine_close(run->engine);
+  zk_reference_close(run->reference);
   if (run->updater.session) zk_updater_close(&run->updater);
   if (run->session.comm) zk_session_close(&run->session);
   zk_tensorboard_close(run->tensorboard);

@@ -5,6 +5,7 @@
 #include "shared/metrics.h"
 #include "shared/run_dir.h"
 #include "trainer/checkpoint.h"
+#include "trainer/reference.h"
 #include "trainer/step_writer.h"
 #include "trainer/update.h"
 
@@ -12,6 +13,7 @@ typedef struct zk_run {
   const char *kind;        // "train" or "sft"
   zk_session session;
   zk_updater updater;
+  zk_reference *reference; // NULL without a KL term
   zk_engine *engine;       // for sampling and evaluation
   bool in_turns;           // sampling and training take turns at the device's memory
   zk_side awake;           // in turns: whose turn it is

@@ -79,6 +79,7 @@ static const char unknown_weights[] = "the weights before it are not known";
 // What a sound trajectory holds besides its update.
 static zk_status audit_values(zk_auditor *a, zk_verify_step *s) {
   ZK_TRY(zk_comm_agree(a->comm, zk_verify_finish(a, s)));
+  ZK_TRY(zk_verify_reference(a, s));
   ZK_TRY(zk_comm_agree(a->comm, zk_verify_rewards(a, s)));
   if (a->step != s->step - 1) return ZK_OK;
   ZK_TRY(zk_verify_tokens(a, s, NULL));

@@ -6,6 +6,7 @@
 #include "shared/metrics.h"
 #include "shared/run_dir.h"
 #include "trainer/checkpoint.h"
+#include "trainer/reference.h"
 #include "trainer/verify.h"
 
 #define ZK_VERIFY_UNKNOWN ((int64_t)-1)
@@ -18,6 +19,7 @@ typedef struct {
   char kind[8];       // "train" or "sft"
   zk_session session; // its config: the run's identity in another schedule
   zk_updater updater;
+  zk_reference *reference; // NULL without a KL term, and for sft
   zk_engine *engine;   // NULL for sft
   zk_metrics *metrics; // NULL when there is none that can be read
   int64_t start;       // step whose state the audit starts from
@@ -39,6 +41,7 @@ typedef struct {
   zk_trajectory stored, t;
   int32_t *tokens;     // memory of t's tokens
   int32_t *index;      // memory of t's prompt_index and sample_index
+  float *reference;    // memory of t's reference_logprob, computed again; NULL: t has the stored one
   uint32_t *prompt_id; // [num_prompts] as the task has them
   bool is_sound;       // the shape is the config's: everything can be computed
   char why_unsound[160];
@@ -69,6 +72,9 @@ zk_verify_place zk_verify_place_of(const zk_verify_step *s, int64_t sample);
 zk_status zk_verify_prompts(zk_auditor *a, zk_verify_step *s);
 zk_status zk_verify_finish(zk_auditor *a, const zk_verify_step *s);
 zk_status zk_verify_rewards(zk_auditor *a, const zk_verify_step *s);
+
+// ---- verify_reference.c: log-probabilities by the reference model, which become s->t's. Collective.
+zk_status zk_verify_reference(zk_auditor *a, zk_verify_step *s);
 
 // ---- verify_tokens.c: every token through both sides, at the weights before the step; with picked [num_samples], those samples' tokens
 // alone. Collective.

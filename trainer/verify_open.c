@@ -110,10 +110,13 @@ static zk_status choose_model(zk_auditor *a, const zk_config *c, zk_path *dir) {
 static zk_status open_parts(zk_auditor *a, const zk_config *c, const char *model_dir) {
   ZK_TRY(zk_session_open(c, a->comm, model_dir[0] ? model_dir : NULL, &a->session));
   bool rl = !strcmp(a->kind, "train");
+  const zk_path first = zk_run_dir_checkpoint_path(&a->dir, 0);
   double temperature = rl ? c->rollout.temperature : 1, top_p = rl ? c->rollout.top_p : 1;
   int32_t top_k = rl ? c->rollout.top_k : 0;
   if (a->options->num_sample) ZK_TRY(zk_updater_open_forward(&a->session, temperature, top_k, top_p, &a->updater));
   else ZK_TRY(zk_updater_open(&a->session, temperature, top_k, top_p, &a->updater));
+  // A sample of a run computes no update, and takes the reference's log-probabilities as they are.
+  if (rl && !a->options->num_sample) ZK_TRY(zk_reference_open(&a->session, a->from_origin ? a->session.weights_dir : first.s, &a->reference));
   if (!rl && !a->options->replay) return ZK_OK;
   zk_engine_options o;
   ZK_TRY(zk_plan_engine_options(&a->session, a->options->num_sample ? ZK_PLAN_SAMPLE : ZK_PLAN_TRAIN, false, &o));
@@ -160,6 +163,7 @@ zk_status zk_auditor_open(const zk_verify_options *options, zk_comm *comm, zk_au
 
 void zk_auditor_close(zk_auditor *a) {
   zk_engine_close(a->engine);
+  zk_reference_close(a->reference);
   if (a->updater.session) zk_updater_close(&a->updater);
   if (a->session.comm) zk_session_close(&a->session);
   zk_metrics_close(a->metrics);

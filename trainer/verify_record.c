@@ -115,6 +115,7 @@ void zk_verify_step_close(zk_verify_step *s) {
   zk_trajectory_free(&s->stored);
   free(s->tokens);
   free(s->index);
+  free(s->reference);
   free(s->prompt_id);
   memset(s, 0, sizeof *s);
 }

@@ -21,7 +21,8 @@
   X(FINISH, "finish_reason", "why completions ended, from their tokens")                                               \
   X(REWARDS, "reward", "completions graded again")                                                                     \
   X(COMPONENTS, "reward_component", "completions graded again")                                                        \
-  X(ADVANTAGES, "advantage", "from the rewards")                                                                       \
+  X(REFERENCE, "reference_logprob", "by the reference model")                                                          \
+  X(ADVANTAGES, "advantage", "from the rewards, less penalties")                                                                       \
   X(UPDATES, "update", "weights/hash and state/hash after each update")                                                \
   X(METRICS, "metrics", "values in metrics.jsonl that a step determines")                                              \
   X(CHECKPOINTS, "checkpoint", "weights and optimiser state in checkpoints")                                           \

@@ -5,6 +5,7 @@
 
 #include "kernels/math.h"
 #include "trainer/advantage.h"
+#include "trainer/reward_shaping.h"
 #include "trainer/verify_impl.h"
 
 static uint64_t task_index(const zk_auditor *a, const zk_verify_step *s, int64_t prompt) {
@@ -176,6 +177,8 @@ static void check_metrics(zk_auditor *a, const zk_trajectory *mine, const zk_adv
                                      {"reward/std", stats->reward_std},
                                      {"reward/zero_std_groups", (double)stats->zero_std_groups}};
   ZK_VERIFY_METRICS_OF(a, mine->step, values);
+  const zk_verify_metric penalty = {"reward/penalty", stats->penalty_mean};
+  if (zk_reward_is_shaped(&a->session.config)) zk_verify_metrics(a, mine->step, &penalty, 1);
   for (int32_t k = 0; k < mine->num_components; k++) {
     char key[96];
     double sum = 0;
@@ -190,8 +193,13 @@ zk_status zk_verify_rewards(zk_auditor *a, const zk_verify_step *s) {
   const zk_config *c = &a->session.config;
   zk_trajectory mine;
   zk_advantage_stats stats;
-  ZK_TRY(zk_trajectory_alloc(&mine, t->num_prompts, 0, t->num_samples, 0, t->num_components));
+  ZK_TRY(zk_trajectory_alloc(&mine, t->num_prompts, 0, t->num_samples, t->num_sample_tokens, t->num_components));
   mine.step = s->step;
+  const size_t tokens = (size_t)t->num_sample_tokens; // what penalties are made of
+  memcpy(mine.sample_offsets, t->sample_offsets, ((size_t)t->num_samples + 1) * sizeof *mine.sample_offsets);
+  memcpy(mine.sampler_logprob, t->sampler_logprob, tokens * sizeof *mine.sampler_logprob);
+  memcpy(mine.loss_mask, t->loss_mask, tokens * sizeof *mine.loss_mask);
+  memcpy(mine.reference_logprob, t->reference_logprob, tokens * sizeof *mine.reference_logprob);
   memcpy(mine.prompt_index, t->prompt_index, (size_t)t->num_samples * sizeof *mine.prompt_index);
   memcpy(mine.sample_index, t->sample_index, (size_t)t->num_samples * sizeof *mine.sample_index);
   zk_status st = grade(a, s, &mine);

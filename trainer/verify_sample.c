@@ -104,6 +104,8 @@ static zk_status audit_step(zk_auditor *a, draw *d, int64_t step) {
   if (st == ZK_OK && found && s.is_sound && a->step == step - 1) st = audit_tokens(a, d, &s);
   else if (found) skip_tokens(a, step, s.t.num_sample_tokens, stored ? "not in the sample" : "the weights before it are not stored");
   zk_verify_skip(a->once, ZK_VERIFY_UPDATES, 2, "step %" PRId64 ": updates are not part of a sample", step);
+  if (found && a->session.config.algorithm.kl.coef > 0)
+    zk_verify_skip(a->once, ZK_VERIFY_REFERENCE, s.t.num_sample_tokens, "step %" PRId64 ": the reference model is not part of a sample", step);
   zk_verify_skip(a->once, ZK_VERIFY_STEPS, 1, "step %" PRId64 ": not all of it is part of a sample", step);
   if (stored) d->before += d->per_step;
   zk_verify_step_close(&s);

@@ -36,6 +36,7 @@ void zk_verify_hashes(zk_auditor *a, int64_t step) {
   if (!find_line(a, step, ZK_VERIFY_UPDATES, 2)) return;
   check_hash(a, step, "weights/hash", a->weights_hash);
   check_hash(a, step, "state/hash", a->state_hash);
+  if (step == 0 && a->reference) check_hash(a, step, "reference/hash", zk_reference_weights_hash(a->reference));
 }
 
 static void check_value(zk_auditor *a, const json_t *line, int64_t step, const char *key, double mine) {
@@ -99,6 +100,8 @@ static void check_metrics(zk_auditor *a, const zk_verify_step *s, const zk_traje
   ZK_VERIFY_METRICS_OF(a, s->step, values);
   const zk_verify_metric cap_frac = {"policy/importance_cap_frac", u->policy.cap_frac};
   if (c->algorithm.importance.mode) zk_verify_metrics(a, s->step, &cap_frac, 1);
+  const zk_verify_metric kl = {"policy/kl_reference", u->policy.kl};
+  if (c->algorithm.kl.coef > 0) zk_verify_metrics(a, s->step, &kl, 1);
 }
 
 zk_status zk_verify_update(zk_auditor *a, const zk_verify_step *s) {

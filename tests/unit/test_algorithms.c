@@ -12,6 +12,7 @@
 
 #include "shared/config_keys.h"
 #include "trainer/advantage.h"
+#include "trainer/kl.h"
 #include "trainer/policy_loss.h"
 
 #define TOLERANCE 1e-5 // relative, against float64: inputs are f32, advantages and slopes are rounded to f32
@@ -57,6 +58,7 @@ static zk_trajectory step_of(const json_t *c, float **logprob) {
   fill(json_object_get(b, "rewards"), t.reward);
   fill(old, t.sampler_logprob);
   fill(json_object_get(b, "before"), t.trainer_logprob);
+  fill(json_object_get(b, "reference"), t.reference_logprob);
   *logprob = malloc((size_t)tokens * sizeof **logprob);
   fill(json_object_get(b, "logprob"), *logprob);
   return t;
@@ -152,6 +154,13 @@ static void another_formula_is_seen(void **state) {
   assert_false(agrees(tis, &c));
   c = config_of(mis), c.algorithm.importance.level = ZK_CONFIG_IMPORTANCE_TOKEN;
   assert_false(agrees(mis, &c));
+  const json_t *k3 = case_named("grpo, k3 in the loss", 1), *k1 = case_named("rloo, k1 in the reward", 1);
+  c = config_of(k3), c.algorithm.kl.estimator = ZK_CONFIG_KL_K2;
+  assert_false(agrees(k3, &c));
+  c = config_of(k3), c.algorithm.kl.place = ZK_CONFIG_KL_IN_REWARD;
+  assert_false(agrees(k3, &c));
+  c = config_of(k1), c.algorithm.kl.coef *= 1.01;
+  assert_false(agrees(k1, &c));
   c = config_of(constant), c.algorithm.loss_constant++;
   assert_false(agrees(constant, &c));
 }
@@ -173,7 +182,8 @@ static void on_policy_ratios_are_exactly_one(void **state) {
       const zk_policy_sequence same = zk_policy_sequence_of(&batch, s, t.sampler_logprob + at), other = zk_policy_sequence_of(&batch, s, logprob + at);
       for (int64_t k = 0; at + k < t.sample_offsets[s + 1]; k++) {
         const zk_token_loss token = zk_policy_token_loss(&batch, &same, k, t.sampler_logprob[at + k]);
-        assert_true(token.ratio == 1.0 && !token.clipped && token.slope == -(double)t.advantage[s]);
+        assert_true(token.ratio == 1.0 && !token.clipped);
+        assert_true(token.slope == -(double)t.advantage[s] || (config.algorithm.kl.coef > 0 && config.algorithm.kl.place == ZK_CONFIG_KL_IN_LOSS));
         // Negative control: off policy it is not, or (importance) its weight is not.
         const zk_token_loss moved_token = zk_policy_token_loss(&batch, &other, k, logprob[at + k]);
         moved += moved_token.ratio != 1.0 || moved_token.slope != token.slope;
@@ -198,6 +208,24 @@ static void no_log_ratio_overflows(void **state) {
   assert_int_equal(zk_policy_loss(&batch, 0, 2, logprob, NULL, slope), ZK_OK);
   assert_true(isfinite(slope[0]) && isfinite(slope[1]));
   zk_trajectory_free(&t);
+}
+
+// Finite for any two finite log-probabilities, and without a jump in value or slope where a curve becomes its tangent.
+static void no_divergence_overflows(void **state) {
+  static const double far[] = {0, -1e-30, -1, -19.999, -20, -20.001, -1e3, -1e30, -3.4e38};
+  for (int e = ZK_CONFIG_KL_K1; e <= ZK_CONFIG_KL_K3; e++)
+    for (size_t i = 0; i < sizeof far / sizeof *far; i++)
+      for (size_t j = 0; j < sizeof far / sizeof *far; j++) {
+        const zk_kl kl = zk_kl_estimate((zk_config_kl_estimator)e, far[i], far[j]);
+        assert_true(isfinite(kl.value) && isfinite((float)kl.slope));
+        if (e != ZK_CONFIG_KL_K1) assert_true(kl.value >= -1e-15 && (i == j || (fabs(far[i] - far[j]) < 1e-9) || kl.slope != 0));
+        if (far[i] == far[j]) assert_true(kl.value == 0);
+      }
+  for (int e = ZK_CONFIG_KL_K2; e <= ZK_CONFIG_KL_K3; e++)
+    for (int sign = -1; sign <= 1; sign += 2) {
+      const zk_kl in = zk_kl_estimate((zk_config_kl_estimator)e, sign * (20 - 1e-9), 0), out = zk_kl_estimate((zk_config_kl_estimator)e, sign * (20 + 1e-9), 0);
+      assert_true(fabs(in.value - out.value) < 1e-8 * fabs(in.value) && fabs(in.slope - out.slope) < 1e-8 * fabs(in.slope));
+    }
 }
 
 // ---- the table ------------------------------------------------------------------------------------------------------------------------------------
@@ -234,6 +262,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(losses_and_gradients_are_the_papers), cmocka_unit_test(another_formula_is_seen),
       cmocka_unit_test(on_policy_ratios_are_exactly_one),    cmocka_unit_test(no_log_ratio_overflows),
+      cmocka_unit_test(no_divergence_overflows),
       cmocka_unit_test(the_first_row_is_the_keys_defaults),  cmocka_unit_test(a_name_is_a_preset_and_keys_win),
   };
   return cmocka_run_group_tests(tests, load, unload);

@@ -211,6 +211,7 @@ static const char *yaml_for(const zk_config_key *key, char out[1024]) {
                                                              : "reverse, max_length: 20";
   const char *algorithm = key->when == ZK_CONFIG_WHEN_CONSTANT     ? "loss_aggregation: constant"
                           : key->when == ZK_CONFIG_WHEN_IMPORTANCE ? "importance: {mode: mask}"
+                          : key->when == ZK_CONFIG_WHEN_KL         ? "kl: {coef: 0.5}"
                                                                    : "";
   bool path = strcmp(key->path, "model.path") == 0;
   snprintf(out, 1024, "run: {name: a, steps: 3}\neval: {samples: 64}\ntask: {name: %s}\nalgorithm: {%s}\nmodel: %s\n", task, algorithm,
@@ -370,9 +371,6 @@ static void identity_text_is_sorted_and_fixed(void **state) {
                             "algorithm.epochs: 1\n"
                             "algorithm.importance.mode: none\n"
                             "algorithm.kl.coef: 0\n"
-                            "algorithm.kl.estimator: k3\n"
-                            "algorithm.kl.place: loss\n"
-                            "algorithm.kl.reference: \"\"\n"
                             "algorithm.loss_aggregation: token_mean\n"
                             "algorithm.minibatches: 1\n"
                             "algorithm.name: grpo\n"

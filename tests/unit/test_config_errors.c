@@ -175,10 +175,8 @@ static void out_of_range(void **state) {
 static void not_delivered(void **state) {
   (void)state;
   static const error_case cases[] = {
-      {"algorithm:\n  kl: {coef: 0.1}\n", NULL, ZK_UNSUPPORTED,
-       "c.yaml:2:14: algorithm.kl.coef: only 0 is supported by this build"},
-      {"algorithm: {kl: {reference: m}}\n", NULL, ZK_UNSUPPORTED,
-       "c.yaml:1:29: algorithm.kl.reference: only \"\" is supported by this build"},
+      {"algorithm:\n  entropy_coef: 0.1\n", NULL, ZK_UNSUPPORTED,
+       "c.yaml:2:17: algorithm.entropy_coef: only 0 is supported by this build"},
       {RUN TASK MODEL, "algorithm.entropy_coef=2", ZK_UNSUPPORTED,
        "argument \"algorithm.entropy_coef=2\": algorithm.entropy_coef: only 0 is supported by this build"},
   };
@@ -199,6 +197,8 @@ static void keys_against_each_other(void **state) {
       {RUN MODEL TASK "rollout: {samples_per_prompt: 1}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:4:11: rollout.samples_per_prompt: must be at least 2 with algorithm.advantage.baseline: group_mean or "
        "leave_one_out, or scale: std"},
+      {RUN MODEL TASK "algorithm: {kl: {reference: m}}\n", NULL, ZK_BAD_INPUT,
+       "c.yaml:4:18: algorithm.kl.reference: has no effect with algorithm.kl.coef: 0"},
       {RUN MODEL TASK "algorithm: {ratio: none}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:4:1: algorithm.clip: there is nothing to clip with algorithm.ratio: none: set it to none too, or choose a ratio"},
       {RUN MODEL TASK "algorithm: {name: ppo}\nrollout: {prompts_per_step: 1, samples_per_prompt: 3}\n", NULL, ZK_BAD_INPUT,

@@ -136,7 +136,7 @@ static void a_trajectory(void **state) {
   json_t *object = inspect("trajectories/step_000001.h5", text, sizeof text);
   assert_string_equal(json_string_value(json_object_get(object, "kind")), "trajectory");
   assert_string_equal(string_at(object, "attributes", "run_name"), "in\xef\xbf\xbdvalid");
-  assert_int_equal(json_array_size(json_object_get(object, "datasets")), ZK_TRAJECTORY_NUM_COLUMNS - 3); // no finish_detail
+  assert_int_equal(json_array_size(json_object_get(object, "datasets")), ZK_TRAJECTORY_NUM_COLUMNS - 4); // the optional ones say nothing
   json_t *summary = json_object_get(object, "summary");
   assert_int_equal(json_integer_value(json_object_get(summary, "mismatch_tokens")), 1);
   assert_true(json_real_value(json_object_get(summary, "component_mean/correct")) == 0.5);
@@ -222,7 +222,7 @@ static void h5dump_lists_everything(void **state) {
   assert_int_equal(system(command.s), 0);
   assert_int_equal(zk_file_read(list.s, 1 << 20, &text, &num_bytes), ZK_OK);
   for (const char *at = text; (at = strstr(at, "ATTRIBUTE \"description\"")); at++) num++;
-  assert_int_equal(num, ZK_TRAJECTORY_NUM_COLUMNS - 3);
+  assert_int_equal(num, ZK_TRAJECTORY_NUM_COLUMNS - 4);
   free(text);
   command = zk_path_make("h5dump -d sample/sampler_logprob %s/trajectories/step_000001.h5 >/dev/null", run_path.s);
   assert_int_equal(system(command.s), 0);

@@ -342,7 +342,7 @@ static void described_and_timeless(void **state) {
   hid_t file = H5Fopen(path.s, H5F_ACC_RDONLY, H5P_DEFAULT);
   int num_datasets = 0;
   assert_int_equal(H5Ovisit2(file, H5_INDEX_NAME, H5_ITER_INC, check_object, &num_datasets, H5O_INFO_ALL), 0);
-  assert_int_equal(num_datasets, ZK_TRAJECTORY_NUM_COLUMNS - 3); // finish_detail, reward_detail and loss_mask say nothing
+  assert_int_equal(num_datasets, ZK_TRAJECTORY_NUM_COLUMNS - 4); // the optional ones say nothing
   H5Fclose(file);
   zk_trajectory_free(&t);
 }
