@@ -8,6 +8,7 @@
 #include "shared/comm.h"
 #include "shared/inspect.h"
 #include "shared/log.h"
+#include "shared/report.h"
 #include "shared/version.h"
 #include "trainer/bench_command.h"
 #include "trainer/check_command.h"
@@ -28,6 +29,7 @@ static const zk_command *const commands[] = {
     &zk_command_export,
     &zk_command_check,
     &zk_command_inspect,
+    &zk_command_report,
     &zk_command_bench,
 };
 enum { NUM_COMMANDS = sizeof commands / sizeof *commands };
