@@ -4,8 +4,8 @@
 
 #include "trainer/sequences.h"
 
-// Rank r gets leaves [starts[r], starts[r + 1]), at least one; num_ranks <= num_leaves. The rank with the most tokens gets as few as can be, among splits in
-// which no rank needs more than zk_leaf_split_buffers gradient buffers, tried from the left; even shares where nothing is better. The same on every rank.
+// Rank r gets leaves [starts[r], starts[r + 1]), at least one; num_ranks <= num_leaves. The rank with the most tokens gets the least that any split gives in
+// which no rank needs more than zk_leaf_split_buffers gradient buffers; even shares where nothing is better. The same on every rank.
 void zk_leaf_split(const zk_sequences *seqs, int32_t num_leaves, int num_ranks, int32_t *starts);
 // Even shares: zk_rank_leaves of every rank.
 void zk_leaf_split_evenly(int32_t num_leaves, int num_ranks, int32_t *starts);

@@ -65,6 +65,45 @@ static void never_worse_than_even_shares(void **state) {
         }
 }
 
+// The least that any split can give, by trying all of them: ranks [r, num_ranks) have the leaves from `first` on.
+static int64_t least(const zk_sequences *s, int32_t leaves, int ranks, int r, int32_t first, int buffers) {
+  int64_t best = INT64_MAX;
+  for (int32_t last = r == ranks - 1 ? leaves : first + 1; last <= leaves - (ranks - 1 - r); last++) {
+    if (zk_leaf_most_buffers(first, last) > buffers) continue;
+    const int64_t own = tokens_of(s, leaves, first, last), others = r == ranks - 1 ? 0 : least(s, leaves, ranks, r + 1, last, buffers);
+    const int64_t most = own > others ? own : others;
+    if (most < best) best = most;
+  }
+  return best;
+}
+
+static uint32_t random_state;
+static int64_t wild_length(int i) {
+  random_state = random_state * 1664525u + 1013904223u;
+  const uint32_t x = random_state >> 16;
+  return 1 + x % 50 + (x % 7 == 0 ? x % 900 : 0);
+}
+
+static void no_split_is_better(void **state) {
+  static const struct {
+    int32_t leaves;
+    int ranks;
+  } shapes[] = {{8, 2}, {8, 3}, {8, 5}, {16, 2}, {16, 3}, {16, 4}, {16, 5}, {32, 3}, {32, 4}};
+  for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++)
+    for (uint32_t seed = 0; seed < 200; seed++) {
+      const int32_t leaves = shapes[k].leaves;
+      const int ranks = shapes[k].ranks;
+      int32_t starts[MAX_RANKS + 1];
+      int buffers;
+      random_state = seed;
+      const zk_sequences s = with_lengths(leaves + (int)seed % 3 * leaves, wild_length);
+      zk_leaf_split(&s, leaves, ranks, starts);
+      const int64_t most = heaviest(&s, leaves, ranks, starts, &buffers);
+      assert_true(buffers <= zk_leaf_split_buffers(leaves, ranks));
+      assert_int_equal(most, least(&s, leaves, ranks, 0, 0, zk_leaf_split_buffers(leaves, ranks)));
+    }
+}
+
 // The long sequences are in one half: even shares give them to half of the ranks.
 static void long_leaves_are_shared(void **state) {
   const zk_sequences s = with_lengths(MAX_SEQS, long_first);
@@ -76,6 +115,6 @@ static void long_leaves_are_shared(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(never_worse_than_even_shares), cmocka_unit_test(long_leaves_are_shared)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(never_worse_than_even_shares), cmocka_unit_test(long_leaves_are_shared), cmocka_unit_test(no_split_is_better)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
