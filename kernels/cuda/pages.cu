@@ -18,6 +18,7 @@ extern "C" void zk_cuda_drop_kept(const zk_device *device) {}
 #else
 #include <cuda.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 // The driver's functions, by name and type.
 #define DRIVER_FUNCTIONS(X)                                                                                            \
@@ -165,14 +166,24 @@ static zk_status open_to_device(const zk_device *device, CUdeviceptr at, size_t 
   return ZK_OK;
 }
 
-static zk_status unmap_chunks(const zk_device *device, CUdeviceptr at, size_t bytes) {
-  for (size_t offset = 0; offset + CHUNK <= bytes; offset += CHUNK) {
-    CUmemGenericAllocationHandle chunk;
-    ZK_DRIVER(cuMemRetainAllocationHandle, &chunk, reinterpret_cast<void *>(at + offset));
-    if (!keep(zk_cuda_ordinal(device), chunk)) (void)driver.cuMemRelease(chunk);
-  }
-  ZK_DRIVER(cuMemUnmap, at, bytes);
+// Whole chunks that are mapped at `at`, held from here on whatever becomes of the mapping; *num of them.
+static zk_status hold_chunks(CUdeviceptr at, size_t bytes, CUmemGenericAllocationHandle *chunks, size_t *num) {
+  for (*num = 0; (*num + 1) * CHUNK <= bytes; ++*num) ZK_DRIVER(cuMemRetainAllocationHandle, &chunks[*num], reinterpret_cast<void *>(at + *num * CHUNK));
   return ZK_OK;
+}
+
+// Kept for others once they are mapped nowhere: of a chunk that two had, each would overwrite the other's.
+static zk_status unmap_chunks(const zk_device *device, CUdeviceptr at, size_t bytes) {
+  size_t num = 0;
+  CUmemGenericAllocationHandle *chunks = static_cast<CUmemGenericAllocationHandle *>(malloc((bytes / CHUNK + 1) * sizeof *chunks));
+  if (!chunks) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a list of %zu chunks", bytes / CHUNK);
+  zk_status status = hold_chunks(at, bytes, chunks, &num);
+  const CUresult result = status == ZK_OK ? driver.cuMemUnmap(at, bytes) : CUDA_SUCCESS;
+  if (result != CUDA_SUCCESS) status = fail(result, "cuMemUnmap", bytes);
+  for (size_t i = 0; i < num; i++)
+    if (status != ZK_OK || !keep(zk_cuda_ordinal(device), chunks[i])) (void)driver.cuMemRelease(chunks[i]);
+  free(chunks);
+  return status;
 }
 
 extern "C" zk_status zk_cuda_map(zk_device *device, void *memory, size_t bytes) {
