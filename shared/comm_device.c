@@ -22,6 +22,7 @@ void zk_comm_device_close(zk_comm_device *l) {
 }
 
 zk_comm *zk_comm_device_comm(const zk_comm_device *l) { return l->comm; }
+double zk_comm_device_waited_s(const zk_comm_device *l) { return l->waited_s; }
 
 // Whether no two workers have the same GPU, and each has one.
 static zk_status have_own_gpus(const zk_comm_device *l, bool *out) {

@@ -20,6 +20,8 @@ typedef struct zk_comm_device zk_comm_device;
 // Buffers of `device`, among the ranks of `comm`; both must outlive it. Not collective. NULL is fine to close, after all work on it is done.
 zk_status zk_comm_device_open(zk_comm *comm, zk_device *device, zk_comm_device **out);
 void zk_comm_device_close(zk_comm_device *link);
+// Seconds that calls of this link have waited for other workers so far: none where exchanges go on by themselves.
+double zk_comm_device_waited_s(const zk_comm_device *link);
 zk_comm *zk_comm_device_comm(const zk_comm_device *link);
 // Agrees on the transport and starts it, once: what follows calls it by itself. ZK_UNSUPPORTED when the workers have a GPU each
 // and this build has no NCCL. All ranks fail alike, or the job ends. Collective.

@@ -81,7 +81,9 @@ static zk_status run_round(zk_comm_device *l, zk_stream *stream, size_t at, size
     note(&s->local, copy_part(stream, sends, num_sends, r, at, s->send_bytes[r], s->send + s->send_offsets[r], true));
   }
   note(&s->local, zk_stream_wait(stream));
+  const double begin = zk_clock_s();
   ZK_TRY(zk_comm_all_to_all(l->comm, s->send, s->send_bytes, s->send_offsets, s->recv, s->recv_bytes, s->recv_offsets));
+  l->waited_s += zk_clock_s() - begin;
   for (int r = 0; r < size; r++)
     note(&s->local, copy_part(stream, recvs, num_recvs, r, at, s->recv_bytes[r], s->recv + s->recv_offsets[r], false));
   note(&s->local, zk_stream_wait(stream));

@@ -23,6 +23,7 @@ struct zk_comm_device {
   zk_device *device;
   const zk_transport *transport; // NULL until connected
   void *state;                   // the transport's own
+  double waited_s;               // in calls, for other workers
   zk_comm_traffic traffic[ZK_NUM_COMM_KINDS]; // the bytes as they are queued, the seconds when they are known
 };
 

@@ -111,9 +111,9 @@ zk_status zk_updater_gradient(zk_updater *u, const zk_sequences *seqs, zk_loss_f
   const zk_gradient_outputs out = {.logprob = logprob, .entropy = entropy};
   zk_leaf_split(seqs, u->session->config.trainer.grad_leaves, zk_comm_size(comm), u->leaf_starts);
   zk_leaf_tree_begin(u->tree, u->leaf_starts, u->optimizer.grad);
-  const double start = zk_clock_s();
+  const double start = zk_clock_s() - zk_comm_device_waited_s(u->optimizer.link);
   const zk_status st = own_leaves(u, seqs, loss, context, &out);
-  const double busy_s = zk_clock_s() - start;
+  const double busy_s = zk_clock_s() - zk_comm_device_waited_s(u->optimizer.link) - start;
   zk_progress_end();
   if (st != ZK_OK) ZK_TRY(zk_leaf_tree_give_up(u->tree, zk_gradient_stream(u->gradient)));
   ZK_TRY(zk_comm_agree(comm, st));
