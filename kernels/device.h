@@ -44,6 +44,8 @@ zk_status zk_side_alloc(zk_device *device, zk_side side, size_t bytes, const cha
 zk_status zk_side_rest(zk_device *device, zk_side side);
 // Pages for all of it, zero-filled where there were none; ZK_OUT_OF_MEMORY when so many are not free.
 zk_status zk_side_wake(zk_device *device, zk_side side);
+// What all of the side's memory takes while it is awake.
+size_t zk_side_bytes(zk_device *device, zk_side side);
 // Host memory that the device copies to and from while the host goes on; zero-filled.
 zk_status zk_host_alloc(zk_device *device, size_t bytes, const char *what, void **out);
 void zk_host_free(zk_device *device, void *memory);

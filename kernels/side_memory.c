@@ -47,5 +47,14 @@ static zk_status change_all(zk_device *device, zk_side side, bool map) {
   return status;
 }
 
+size_t zk_side_bytes(zk_device *device, zk_side side) {
+  size_t bytes = 0;
+  pthread_mutex_lock(&device->lock);
+  for (size_t i = 0; i < device->num_allocations; i++)
+    if (device->allocations[i].side == side) bytes += device->allocations[i].bytes;
+  pthread_mutex_unlock(&device->lock);
+  return bytes;
+}
+
 zk_status zk_side_rest(zk_device *device, zk_side side) { return change_all(device, side, false); }
 zk_status zk_side_wake(zk_device *device, zk_side side) { return change_all(device, side, true); }

@@ -293,8 +293,6 @@ zk_status zk_engine_rest(zk_engine *e) {
   return zk_side_rest(e->policy->device, ZK_SIDE_SAMPLER);
 }
 
-zk_status zk_engine_wake(zk_engine *e) { return zk_side_wake(e->policy->device, ZK_SIDE_SAMPLER); }
-
 zk_status zk_engine_step(zk_engine *e) {
   bool must_take;
   ZK_TRY(zk_schedule_plan(e, &must_take));

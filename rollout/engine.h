@@ -90,10 +90,9 @@ void zk_engine_close(zk_engine *engine);
 // Changes what is sampled, between batches of requests (nothing may be open): evaluation and training share one engine.
 void zk_engine_set_sampling(zk_engine *engine, double temperature, int32_t top_k, double top_p);
 
-// Gives the KV cache's memory back, and takes it again, at the same addresses: between batches of requests (nothing may be open), so that training can have
-// it. While the engine rests nothing may be submitted. Resting or waking twice is fine; a new engine is awake.
+// Gives the KV cache's memory back, between batches of requests (nothing may be open), so that training can have it. Until zk_side_wake takes it again for
+// sampling, at the same addresses, nothing may be submitted. Resting twice is fine; a new engine is awake.
 zk_status zk_engine_rest(zk_engine *engine);
-zk_status zk_engine_wake(zk_engine *engine);
 
 // Queues a group. A prompt that is empty or leaves no room for one new token ends its samples at once, as ZK_FINISH_PROMPT. ZK_BAD_INPUT for
 // forced tokens that do not fit.

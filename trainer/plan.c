@@ -155,10 +155,15 @@ static size_t phase_bytes(const zk_plan *plan, zk_plan_phase phase, bool with_bo
   return bytes;
 }
 
+// Of two phases in turns the one that needs more.
+static zk_plan_phase greater_phase(const zk_plan *plan, bool with_bounds) {
+  return phase_bytes(plan, ZK_PLAN_SAMPLING, with_bounds) > phase_bytes(plan, ZK_PLAN_TRAINING, with_bounds) ? ZK_PLAN_SAMPLING : ZK_PLAN_TRAINING;
+}
+
 static size_t bytes_needed(const zk_plan *plan, bool with_bounds) {
-  const size_t always = phase_bytes(plan, ZK_PLAN_ALWAYS, with_bounds), sampling = phase_bytes(plan, ZK_PLAN_SAMPLING, with_bounds);
-  const size_t training = phase_bytes(plan, ZK_PLAN_TRAINING, with_bounds);
-  return always + (!plan->in_turns ? sampling + training : sampling > training ? sampling : training);
+  const size_t always = phase_bytes(plan, ZK_PLAN_ALWAYS, with_bounds);
+  if (plan->in_turns) return always + phase_bytes(plan, greater_phase(plan, with_bounds), with_bounds);
+  return always + phase_bytes(plan, ZK_PLAN_SAMPLING, with_bounds) + phase_bytes(plan, ZK_PLAN_TRAINING, with_bounds);
 }
 
 void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int num_ranks, int num_sharers, size_t available, bool takes_rest, zk_plan *out) {
@@ -200,10 +205,12 @@ static size_text text_of(size_t bytes) {
 
 zk_status zk_plan_fits(const zk_plan *plan, bool with_bounds, const char *device) {
   const zk_plan_row *largest = NULL;
+  const zk_plan_phase phase = greater_phase(plan, with_bounds);
   const size_t needed = bytes_needed(plan, with_bounds);
   for (int i = 0; i < plan->num_rows; i++) {
     const zk_plan_row *row = &plan->rows[i];
     if (row->is_most && !with_bounds) continue;
+    if (plan->in_turns && row->phase != ZK_PLAN_ALWAYS && row->phase != phase) continue; // less of the other phase would not help
     if (!largest || row->bytes > largest->bytes) largest = row;
   }
   if (needed <= plan->available || !largest) return ZK_OK;

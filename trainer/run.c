@@ -38,32 +38,14 @@ static void note_checkpoint(zk_run *run, int64_t step) {
 static zk_status open_engine(zk_run *run) {
   zk_session *s = &run->session;
   zk_engine_options o;
-  ZK_TRY(zk_plan_turns(s, &run->in_turns));
-  run->awake = ZK_SIDE_SAMPLER;
-  if (run->in_turns) ZK_TRY(zk_comm_agree(s->comm, zk_side_rest(s->device, ZK_SIDE_TRAINER)));
-  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_TRAIN, run->in_turns, &o));
-  return zk_comm_agree(s->comm, zk_engine_open(&s->policy, &o, &run->engine));
-}
-
-static zk_status turn(zk_run *run, zk_side side) {
-  zk_device *d = run->session.device;
-  const bool to_sampler = side == ZK_SIDE_SAMPLER;
-  const double start = zk_clock_s();
-  ZK_TRY(to_sampler ? zk_side_rest(d, ZK_SIDE_TRAINER) : zk_engine_rest(run->engine));
-  const double given = zk_clock_s();
-  ZK_TRY(to_sampler ? zk_engine_wake(run->engine) : zk_side_wake(d, ZK_SIDE_TRAINER));
-  ZK_LOG(DEBUG, "run", "memory for %s: given back in %.1f ms, taken in %.1f ms", to_sampler ? "sampling" : "training", (given - start) * 1e3,
-         (zk_clock_s() - given) * 1e3);
+  ZK_TRY(zk_turns_open(s, &run->turns));
+  ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_TRAIN, run->turns.is_on, &o));
+  ZK_TRY(zk_comm_agree(s->comm, zk_engine_open(&s->policy, &o, &run->engine)));
+  run->turns.engine = run->engine;
   return ZK_OK;
 }
 
-zk_status zk_run_turn_to(zk_run *run, zk_side side) {
-  if (!run->in_turns || run->awake == side) return ZK_OK;
-  const double start = zk_clock_s();
-  const zk_status st = zk_comm_agree(run->session.comm, turn(run, side));
-  run->turns_s += zk_clock_s() - start, run->awake = side;
-  return st;
-}
+zk_status zk_run_turn_to(zk_run *run, zk_side side) { return zk_turns_to(&run->turns, side, ZK_OK); }
 
 // The reference model of a run that goes on must be the one that it began with.
 static zk_status open_reference(zk_run *run, const char *first_weights) {
@@ -145,8 +127,8 @@ static zk_status checkpoint(zk_run *run, int64_t step) {
 }
 
 static zk_status complete_line(zk_run *run, zk_metrics_line *line) {
-  if (run->in_turns) zk_metrics_put_double(line, "time/turns", run->turns_s);
-  run->turns_s = 0;
+  if (run->turns.is_on) zk_metrics_put_double(line, "time/turns", run->turns.seconds);
+  run->turns.seconds = 0;
   uint64_t peak = zk_device_memory_peak(run->session.device);
   ZK_TRY(zk_comm_max_u64(run->session.comm, &peak, 1));
   zk_metrics_put_int(line, "perf/memory_peak_bytes", (int64_t)peak);

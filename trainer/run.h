@@ -7,6 +7,7 @@
 #include "trainer/checkpoint.h"
 #include "trainer/reference.h"
 #include "trainer/step_writer.h"
+#include "trainer/turns.h"
 #include "trainer/update.h"
 
 typedef struct zk_run {
@@ -15,9 +16,7 @@ typedef struct zk_run {
   zk_updater updater;
   zk_reference *reference; // NULL without a KL term
   zk_engine *engine;       // for sampling and evaluation
-  bool in_turns;           // sampling and training take turns at the device's memory
-  zk_side awake;           // in turns: whose turn it is
-  double turns_s;          // what turns took since the last line of metrics
+  zk_turns turns;          // at the device's memory; the seconds are since the last line of metrics
   zk_run_dir *dir;         // rank 0; NULL elsewhere
   zk_run_dir dir_memory;
   zk_metrics *metrics;     // rank 0; NULL elsewhere

@@ -47,6 +47,7 @@ zk_status zk_verify_evaluation(zk_auditor *a, int64_t step) {
     return ZK_OK;
   }
   zk_evaluation e;
+  ZK_TRY(zk_turns_to(&a->turns, ZK_SIDE_SAMPLER, ZK_OK));
   ZK_TRY(zk_evaluate(&a->session, a->engine, sizes_of(a, line, (int32_t)prompts), (uint32_t)step, &e));
   return compare(a, step, &e);
 }

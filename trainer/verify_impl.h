@@ -7,6 +7,7 @@
 #include "shared/run_dir.h"
 #include "trainer/checkpoint.h"
 #include "trainer/reference.h"
+#include "trainer/turns.h"
 #include "trainer/verify.h"
 
 #define ZK_VERIFY_UNKNOWN ((int64_t)-1)
@@ -21,6 +22,7 @@ typedef struct {
   zk_updater updater;
   zk_reference *reference; // NULL without a KL term, and for sft
   zk_engine *engine;   // NULL for sft
+  zk_turns turns;      // at the device's memory
   zk_metrics *metrics; // NULL when there is none that can be read
   int64_t start;       // step whose state the audit starts from
   bool from_origin;    // ... which is made again from model.init or model.path, not read from checkpoint 0

@@ -119,9 +119,12 @@ static zk_status open_parts(zk_auditor *a, const zk_config *c, const char *model
   if (rl && !a->options->num_sample) ZK_TRY(zk_reference_open(&a->session, a->from_origin ? a->session.weights_dir : first.s, &a->reference));
   if (!rl && !a->options->replay) return ZK_OK;
   zk_engine_options o;
-  ZK_TRY(zk_plan_engine_options(&a->session, a->options->num_sample ? ZK_PLAN_SAMPLE : ZK_PLAN_TRAIN, false, &o));
+  if (!a->options->num_sample) ZK_TRY(zk_turns_open(&a->session, &a->turns)); // --sample has no gradients
+  ZK_TRY(zk_plan_engine_options(&a->session, a->options->num_sample ? ZK_PLAN_SAMPLE : ZK_PLAN_TRAIN, a->turns.is_on, &o));
   o.want_logits_hash = true, o.prefix_cache = false; // an audit computes everything itself
-  return zk_comm_agree(a->comm, zk_engine_open(&a->session.policy, &o, &a->engine));
+  ZK_TRY(zk_comm_agree(a->comm, zk_engine_open(&a->session.policy, &o, &a->engine)));
+  a->turns.engine = a->engine;
+  return ZK_OK;
 }
 
 // What this audit can show of a run whose sums have no written order.

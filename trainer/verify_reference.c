@@ -25,6 +25,7 @@ zk_status zk_verify_reference(zk_auditor *a, zk_verify_step *s) {
   s->reference = calloc((size_t)s->t.num_sample_tokens + 1, sizeof *s->reference);
   zk_status st = s->reference ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %" PRId64 " tokens", s->t.num_sample_tokens);
   st = zk_comm_agree(a->comm, st);
+  if (st == ZK_OK) st = zk_turns_to(&a->turns, ZK_SIDE_TRAINER, ZK_OK);
   if (st == ZK_OK) st = zk_reference_logprobs(a->reference, &seqs, s->reference);
   if (st == ZK_OK) compare(a, s);
   if (st == ZK_OK) s->t.reference_logprob = s->reference;

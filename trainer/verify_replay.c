@@ -39,6 +39,7 @@ zk_status zk_verify_replay(zk_auditor *a, const zk_verify_step *s) {
                           .what = "verify: replay"};
   zk_trajectory again;
   zk_collect_stats stats;
+  ZK_TRY(zk_turns_to(&a->turns, ZK_SIDE_SAMPLER, ZK_OK));
   zk_status st = zk_collect(&a->session, a->engine, &q, &again, &stats);
   for (int64_t i = 0; i < s->t.num_samples && st == ZK_OK; i++) compare_sample(a, s, &again, i);
   zk_trajectory_free(&again);

@@ -239,8 +239,9 @@ static void compare(zk_auditor *a, const zk_verify_step *s, const token_audit *x
 
 zk_status zk_verify_tokens(zk_auditor *a, const zk_verify_step *s, const bool *picked) {
   token_audit x = {0};
-  zk_status st = make_sequences(a, &s->t, picked, &x);
+  zk_status st = zk_turns_to(&a->turns, ZK_SIDE_TRAINER, make_sequences(a, &s->t, picked, &x));
   if (st == ZK_OK) st = run_trainer(a, &x);
+  st = zk_turns_to(&a->turns, ZK_SIDE_SAMPLER, st);
   if (st == ZK_OK) st = run_sampler(a, s, &x);
   zk_progress_end();
   if (st == ZK_OK) compare(a, s, &x);

@@ -113,6 +113,7 @@ zk_status zk_verify_update(zk_auditor *a, const zk_verify_step *s) {
   zk_policy_update updated;
   bool applied = false;
   zk_status st = zk_comm_agree(a->comm, t.trainer_logprob ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n));
+  if (st == ZK_OK) st = zk_turns_to(&a->turns, ZK_SIDE_TRAINER, ZK_OK);
   if (st == ZK_OK) {
     st = zk_policy_update_step(&a->updater, &t, &seqs, zk_learning_rate(&a->session.config, s->step), true, &updated);
     st = settle(a, s->step, st, &updated.update, &applied);
@@ -145,6 +146,7 @@ zk_status zk_verify_sft_update(zk_auditor *a, int64_t step) {
   float *logprob = malloc((2 * (size_t)n + 1) * sizeof *logprob);
   zk_status st =
       zk_comm_agree(a->comm, logprob ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %" PRId64 " tokens", n));
+  if (st == ZK_OK) st = zk_turns_to(&a->turns, ZK_SIDE_TRAINER, ZK_OK);
   if (st == ZK_OK) st = zk_updater_gradient(&a->updater, &seqs, zk_sft_loss, &n, logprob, logprob + n);
   if (st == ZK_OK) {
     st = zk_updater_apply(&a->updater, zk_learning_rate(&a->session.config, step), &result);

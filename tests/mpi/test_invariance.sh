@@ -10,6 +10,8 @@ OMP_NUM_THREADS=2 zerokl train tiny.yaml run.dir=threads2 2>log || { cat log >&2
 same threads2 "2 threads"
 ranks 3 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=turns trainer.turns=always checkpoint.write=false eval.every=2 2>log || { cat log >&2; fail "memory in turns"; }
 same turns "memory in turns"
+# The audit takes turns too: on a CPU a touch of memory at rest ends the process.
+ranks 2 "$ZK_BUILD/zerokl" verify turns --replay --partial >table 2>log || { cat table log >&2; fail "the audit of a run with memory in turns"; }
 [ -z "$(ls turns/checkpoints)" ] || fail "checkpoints, and none were wanted"
 for isa in scalar avx2 avx512; do
   if ! ZK_CPU_ISA=$isa zerokl train tiny.yaml "run.dir=$isa" 2>log; then

@@ -72,7 +72,7 @@ static zk_engine_stats run(const model *m, const zk_engine_options *o, zk_comple
     }
     if (time == 1) zk_engine_set_sampling(e, 0.7, 0, 1);
     OK(zk_engine_rest(e));
-    OK(zk_engine_wake(e));
+    OK(zk_side_wake(m->policy.device, ZK_SIDE_SAMPLER));
   }
   zk_engine_get_stats(e, &stats);
   assert_int_equal(zk_stream_calls(zk_engine_stream(e), ZK_OP_ATTENTION), stats.steps); // replayed operations are counted; one layer

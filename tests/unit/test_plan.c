@@ -100,12 +100,26 @@ static void too_little_is_refused_by_its_largest_part(void **state) {
   zk_params_destroy(&p.shape.params);
 }
 
+// Two rows that are largest of all, but of the phase that needs less: lowering them would not help.
+static void in_turns_the_greater_phase_is_named(void **state) {
+  zk_plan plan = {.rows = {{"weights", "less 0", 40 * GB, false, ZK_PLAN_ALWAYS},
+                           {"KV cache", "less 1", 50 * GB, false, ZK_PLAN_SAMPLING},
+                           {"gradients", "less 2", 45 * GB, false, ZK_PLAN_TRAINING},
+                           {"activations", "less 3", 30 * GB, true, ZK_PLAN_TRAINING}},
+                  .num_rows = 4, .in_turns = true, .available = 80 * GB};
+  assert_int_equal(zk_plan_fits(&plan, true, "GPU 0"), ZK_OUT_OF_MEMORY);
+  assert_non_null(strstr(zk_status_message(), "the plan needs 107.1 GiB, 74.5 GiB are free on GPU 0; the largest part is gradients, 41.9 GiB: less 2"));
+  assert_int_equal(zk_plan_fits(&plan, false, "GPU 0"), ZK_OUT_OF_MEMORY); // without what is a bound only, sampling's is the greater
+  assert_non_null(strstr(zk_status_message(), "the largest part is KV cache, 46.6 GiB: less 1"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_8b_model_samples_and_the_cache_takes_the_rest),
       cmocka_unit_test(a_1b7_model_trains),
       cmocka_unit_test(an_8b_model_trains_on_four_in_turns),
       cmocka_unit_test(too_little_is_refused_by_its_largest_part),
+      cmocka_unit_test(in_turns_the_greater_phase_is_named),
   };
   return cmocka_run_group_tests(tests, open_device, close_device);
 }
