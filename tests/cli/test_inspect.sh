@@ -27,7 +27,21 @@ expect 'kind run'; expect 'weights/hash'; expect 'num_trajectories 2'
 "$zerokl" inspect --json run >out
 expect '"kind": "run"'
 "$zerokl" inspect run/trajectories/step_000001.h5 --group 3 >out
-expect 'sample/sampler_logprob'; expect 'mismatch_tokens 0'; expect 'completion'; expect 'content_hash_matches'
+expect 'sample/sampler_logprob'; expect 'mismatch_tokens 0'; expect 'content_hash_matches'; expect 'group 3, prompt'; expect 'sample 1 reward'; expect 'mean ln p'
+# Side by side where there is room, one below another where there is not; colours only when asked for, or on a terminal that has not said no.
+file=run/trajectories/step_000001.h5
+COLUMNS=80 "$zerokl" inspect $file >wide; COLUMNS=40 "$zerokl" inspect $file >narrow
+grep -q 'sample 0 .*sample 1' wide || { echo "not side by side"; exit 1; }
+if grep -q 'sample 0 .*sample 1' narrow; then echo "side by side in 40 characters"; exit 1; fi
+escape=$(printf '\033')
+if grep -q "$escape" wide; then echo "colours in a file"; exit 1; fi
+"$zerokl" inspect $file --color=always | grep -q "${escape}\[38;5;16;48;5;" || { echo "no colours although asked for"; exit 1; }
+if command -v script >/dev/null; then
+  TERM=xterm script -qec "'$zerokl' inspect $file" /dev/null </dev/null | grep -q "$escape" || { echo "no colours on a terminal"; exit 1; }
+  if TERM=xterm NO_COLOR=1 script -qec "'$zerokl' inspect $file" /dev/null </dev/null | grep -q "$escape"; then echo "colours in spite of NO_COLOR"; exit 1; fi
+fi
+"$zerokl" inspect --json --group 1 $file >out
+expect '"token_texts"'; expect '"trainer_logprob"'; expect '"group": 1'
 "$zerokl" inspect run/checkpoints/step_000002 >out
 expect 'model.embed_tokens.weight'; expect 'parameters'
 "$zerokl" inspect run/checkpoints/step_000002/optimizer.h5 >out
@@ -40,6 +54,7 @@ code() { # expected exit code, then the command
 }
 code 2 "$zerokl" inspect
 code 2 "$zerokl" inspect nothing-here
+code 2 "$zerokl" inspect $file --color=red
 code 2 "$zerokl" inspect run/trajectories/step_000001.h5 --group 4
 code 2 "$zerokl" inspect run.yaml
 head -c 1000 run/trajectories/step_000002.h5 >cut.h5

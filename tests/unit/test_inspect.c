@@ -144,6 +144,11 @@ static void a_trajectory(void **state) {
   json_t *samples = json_object_get(json_object_get(object, "group"), "samples");
   assert_string_equal(json_string_value(json_object_get(json_array_get(samples, 0), "completion")), "cba<|endoftext|>");
   assert_string_equal(json_string_value(json_object_get(json_array_get(samples, 1), "advantage")), "nan");
+  json_t *texts = json_object_get(json_array_get(samples, 0), "token_texts");
+  assert_int_equal(json_array_size(texts), 4);
+  assert_string_equal(json_string_value(json_array_get(texts, 3)), "<|endoftext|>");
+  assert_int_equal(json_array_size(json_object_get(json_array_get(samples, 1), "trainer_logprob")), 4);
+  assert_null(json_object_get(json_array_get(samples, 1), "loss_mask")); // every token is the policy's
   assert_non_null(strstr(text, "\\u001b[31")); // no escape reaches the terminal
   assert_null(strchr(text, '\x1b'));
   assert_non_null(strstr(text, "sample/tokens"));
@@ -162,8 +167,8 @@ static void wrong_group_and_ids_without_a_tokenizer(void **state) {
   assert_int_equal(zk_file_write(alone.s, bytes, num_bytes), ZK_OK);
   free(bytes);
   assert_int_equal(zk_inspect(alone.s, &(zk_inspect_options){0}, &object), ZK_OK);
-  json_t *ids = json_object_get(json_object_get(object, "group"), "prompt");
-  assert_int_equal(json_array_size(ids), 4);
+  assert_int_equal(json_array_size(json_object_get(json_object_get(object, "group"), "prompt_ids")), 4);
+  assert_string_equal(string_at(object, "group", "prompt"), "<97><98><99><63>");
   json_decref(object);
   zk_path model = zk_path_make("%s/model", dir);
   assert_int_equal(zk_inspect(alone.s, &(zk_inspect_options){.tokenizer = model.s}, &object), ZK_OK);
