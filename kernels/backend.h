@@ -132,6 +132,7 @@ typedef struct {
   zk_numerics only;  // only where this is stored; ZK_NUM_NUMERICS: everywhere
   bool breaks;       // the device breaks down there; else one ulp
   bool is_vendor;    // neither: the vendor's library in its place
+  bool is_lse;       // of lmhead_sample: the log-sum-exp instead of the log-probability
 } zk_fault;
 
 struct zk_device {

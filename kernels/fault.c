@@ -1,6 +1,6 @@
 // Faults for negative controls: ZK_FAULT=side:operation moves one output element by one ulp, on one side, in test builds only; with :f32 or
-// :bf16 behind it only where the output is stored as that, with :break the device fails there instead. trainer:add:vendor leaves the sum over leaves to
-// NCCL, in NCCL's order.
+// :bf16 behind it only where the output is stored as that, with :break the device fails there instead. sampler:lmhead_sample:lse moves a
+// log-sum-exp in place of a log-probability; trainer:add:vendor leaves the sum over leaves to NCCL, in NCCL's order.
 #include "kernels/backend.h"
 
 #include <stdio.h>
@@ -18,7 +18,7 @@ static zk_status bad_fault(const char *text) {
   size_t used = 0;
   for (zk_op op = 0; op < ZK_NUM_OPS; op++)
     used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", op > 0 ? " " : "", zk_op_name(op));
-  return ZK_FAIL(ZK_BAD_INPUT, "ZK_FAULT=%s: want sampler:OPERATION, trainer:OPERATION or check:OPERATION, then nothing, :f32, :bf16, :break or (trainer:add) :vendor; OPERATION is one of: %s",
+  return ZK_FAIL(ZK_BAD_INPUT, "ZK_FAULT=%s: want sampler:OPERATION, trainer:OPERATION or check:OPERATION, then nothing, :f32, :bf16, :break, (sampler:lmhead_sample) :lse or (trainer:add) :vendor; OPERATION is one of: %s",
                  text, names);
 }
 
@@ -30,9 +30,10 @@ static bool parse_kind(const char *text, zk_fault *out) {
   if (*text == 0) return true;
   out->breaks = strcmp(text, ":break") == 0;
   out->is_vendor = strcmp(text, ":vendor") == 0;
+  out->is_lse = strcmp(text, ":lse") == 0;
   for (zk_numerics n = ZK_F32; n <= ZK_BF16; n++)
     if (strcmp(text + 1, zk_numerics_name(n)) == 0) out->only = n;
-  return out->breaks || out->is_vendor || out->only != ZK_NUM_NUMERICS;
+  return out->breaks || out->is_vendor || out->is_lse || out->only != ZK_NUM_NUMERICS;
 }
 
 zk_status zk_fault_parse(const char *text, zk_side side, zk_fault *out) {
@@ -47,6 +48,7 @@ zk_status zk_fault_parse(const char *text, zk_side side, zk_fault *out) {
   while (found < ZK_NUM_OPS && !is_name(zk_op_name(found), operation, length)) found++;
   if (named > ZK_SIDE_TRAINER || found == ZK_NUM_OPS || !parse_kind(operation + length, out)) return bad_fault(text);
   if (out->is_vendor && (named != ZK_SIDE_TRAINER || found != ZK_OP_ADD)) return bad_fault(text);
+  if (out->is_lse && (named != ZK_SIDE_SAMPLER || found != ZK_OP_LMHEAD_SAMPLE)) return bad_fault(text);
   if (named == side) out->op = found;
   return ZK_OK;
 }

@@ -32,7 +32,8 @@ zk_status zk_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, const 
   ZK_TRY(check(desc));
   zk_stream_count(stream, ZK_OP_LMHEAD_SAMPLE);
   ZK_TRY(stream->device->kernels->lmhead_sample(stream, desc, ids, x, weight, packed, token, out));
-  return zk_stream_fault(stream, ZK_OP_LMHEAD_SAMPLE, ZK_F32, out->logprob, (size_t)desc->num_rows);
+  float *faulty = stream->fault.is_lse && out->lse != NULL ? out->lse : out->logprob;
+  return zk_stream_fault(stream, ZK_OP_LMHEAD_SAMPLE, ZK_F32, faulty, (size_t)desc->num_rows);
 }
 
 zk_status zk_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x, const void *weight,

@@ -8,7 +8,7 @@
 #include "shared/log.h"
 #include "shared/watch.h"
 
-// What one rank has to tell of one finished sample; bytes follow: prompt tokens (of sample 0 only), tokens, logprobs.
+// What one rank has to tell of one finished sample; bytes follow: prompt tokens (of sample 0 only), tokens, logprobs, log-sum-exps.
 typedef struct {
   int32_t slot, sample, num_prompt_tokens, num_tokens, finish, finish_detail;
   uint32_t prompt_id;
@@ -104,6 +104,7 @@ static zk_status take_finished(collection *c) {
     if (st == ZK_OK) st = append(&c->records, prompt->ids, (size_t)r.num_prompt_tokens * sizeof(int32_t));
     if (st == ZK_OK) st = append(&c->records, done.tokens, (size_t)done.num_tokens * sizeof(int32_t));
     if (st == ZK_OK) st = append(&c->records, done.logprob, (size_t)done.num_tokens * sizeof(float));
+    if (st == ZK_OK) st = append(&c->records, done.lse, (size_t)done.num_tokens * sizeof(float));
     c->stats->generated_tokens += (uint64_t)done.num_tokens;
     zk_completion_free(&done);
     c->stats->reward_s += zk_clock_s() - start;
@@ -131,7 +132,7 @@ static zk_status sample_all(collection *c) {
 // ---- putting a step together -------------------------------------------------------------------------------------------------
 
 static size_t record_bytes(const record *r) {
-  return sizeof *r + ((size_t)r->num_prompt_tokens + 2 * (size_t)r->num_tokens) * sizeof(int32_t);
+  return sizeof *r + ((size_t)r->num_prompt_tokens + 3 * (size_t)r->num_tokens) * sizeof(int32_t);
 }
 
 // Sorts pointers to all records by (slot, sample): every pair occurs once, so an index is a position.
@@ -157,6 +158,8 @@ static zk_status allocate_step(const zk_session *s, const zk_collect_request *q,
   }
   int components = zk_task_num_components(s->task);
   ZK_TRY(zk_trajectory_alloc(t, q->num_prompts, prompt_tokens, num_samples, tokens, components));
+  t->sampler_lse = calloc((size_t)tokens + 1, sizeof *t->sampler_lse);
+  if (!t->sampler_lse) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %lld tokens", (long long)tokens);
   for (int i = 0; i < components; i++)
     if (!(t->component_names[i] = strdup(zk_task_component(s->task, i)))) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a name");
   return ZK_OK;
@@ -178,6 +181,7 @@ static zk_status assemble(const zk_session *s, const zk_collect_request *q, cons
     int64_t first = t->sample_offsets[i];
     memcpy(t->sample_tokens + first, data, (size_t)r.num_tokens * sizeof(int32_t));
     memcpy(t->sampler_logprob + first, data + (size_t)r.num_tokens * sizeof(int32_t), (size_t)r.num_tokens * sizeof(float));
+    memcpy(t->sampler_lse + first, data + 2 * (size_t)r.num_tokens * sizeof(int32_t), (size_t)r.num_tokens * sizeof(float));
     t->sample_offsets[i + 1] = first + r.num_tokens;
     t->prompt_index[i] = r.slot, t->sample_index[i] = r.sample;
     t->reward[i] = r.reward, t->finish_reason[i] = (uint8_t)r.finish, t->finish_detail[i] = r.finish_detail;

@@ -15,6 +15,7 @@ void zk_sequence_free(zk_sequence *seq) {
   free(seq->pages);
   free(seq->drawn);
   free(seq->logprob);
+  free(seq->lse);
   free(seq->logits_hash);
   free(seq->text);
   zk_gram_index_free(&seq->grams);
@@ -25,6 +26,7 @@ void zk_completion_free(zk_completion *c) {
   free(c->tokens);
   free(c->drawn);
   free(c->logprob);
+  free(c->lse);
   free(c->logits_hash);
   *c = (zk_completion){0};
 }
@@ -215,8 +217,10 @@ static zk_status new_sample(zk_engine *e, zk_group *group, int32_t sample, int32
   seq->pages = malloc((size_t)e->max_pages * sizeof *seq->pages);
   seq->drawn = malloc(n * sizeof *seq->drawn);
   seq->logprob = malloc(n * sizeof *seq->logprob);
+  seq->lse = malloc(n * sizeof *seq->lse);
   if (e->options.want_logits_hash) seq->logits_hash = malloc(n * sizeof *seq->logits_hash);
-  if (!seq->tokens || !seq->pages || !seq->drawn || !seq->logprob || (e->options.want_logits_hash && !seq->logits_hash))
+  if (!seq->tokens || !seq->pages || !seq->drawn || !seq->logprob || !seq->lse ||
+      (e->options.want_logits_hash && !seq->logits_hash))
     return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a sequence of %d tokens", group->num_prompt + max_new);
   if (group->num_prompt) memcpy(seq->tokens, group->prompt, (size_t)group->num_prompt * sizeof *seq->tokens);
   return ZK_OK;
@@ -313,8 +317,9 @@ bool zk_engine_take(zk_engine *e, zk_completion *out) {
   zk_group *group = seq->group;
   int32_t n = seq->num_tokens - group->num_prompt;
   memmove(seq->tokens, seq->tokens + group->num_prompt, (size_t)n * sizeof *seq->tokens);
-  *out = (zk_completion){group->tag, seq->sample, n, seq->tokens, seq->drawn, seq->logprob, seq->logits_hash, seq->finish, seq->finish_detail};
-  seq->tokens = seq->drawn = NULL, seq->logprob = NULL, seq->logits_hash = NULL; // the caller's now
+  *out = (zk_completion){group->tag, seq->sample, n, seq->tokens, seq->drawn, seq->logprob, seq->lse, seq->logits_hash, seq->finish,
+                         seq->finish_detail};
+  seq->tokens = seq->drawn = NULL, seq->logprob = seq->lse = NULL, seq->logits_hash = NULL; // the caller's now
   zk_sequence_free(seq);
   e->num_open--;
   if (--group->num_open == 0) free_group(e, group);

@@ -62,6 +62,7 @@ typedef struct {
   int32_t *tokens;       // [num_tokens], the ending token included
   int32_t *drawn;        // [num_tokens] what the random numbers chose; differs from tokens only when forced
   float *logprob;        // [num_tokens] of drawn[]
+  float *lse;            // [num_tokens] log-sum-exp of what it was drawn from
   uint64_t *logits_hash; // [num_tokens], NULL unless wanted
   zk_finish_reason finish;
   int32_t finish_detail; // as in trajectory.h

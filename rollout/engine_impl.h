@@ -25,7 +25,7 @@ typedef struct zk_sequence {
   int32_t pending;       // 1 + i: its last token is draw i of the step queued last, and only the device knows it; 0: it is known
   // samples only
   int32_t *drawn;
-  float *logprob;
+  float *logprob, *lse;
   uint64_t *logits_hash;
   const int32_t *forced; // in the group's memory; NULL when free
   int32_t max_new;
@@ -142,6 +142,7 @@ void zk_step_fill(zk_engine *engine, zk_step *step); // from running[]->batch_ro
 // Where the results of a step's draws lie in such memory.
 int32_t *zk_step_tokens(const zk_step *step, char *results);
 float *zk_step_logprobs(const zk_step *step, char *results);
+float *zk_step_lses(const zk_step *step, char *results);
 uint64_t *zk_step_hashes(const zk_step *step, char *results);
 // step_graph.c: rows that a decode step of `rows` sequences is padded to.
 int32_t zk_step_padded(const zk_engine *engine, int32_t rows);

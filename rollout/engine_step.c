@@ -38,7 +38,7 @@ static zk_status draw(zk_engine *e, const zk_step *step, const zk_step_arrays *a
   zk_lmhead_desc desc = zk_decoder_lmhead_desc(p, n, o->temperature, o->top_k, o->top_p);
   zk_sample_ids ids = {o->seed, (const uint32_t *)a->step, (const uint32_t *)a->prompt_id, (const uint32_t *)a->sample_idx,
                        (const uint32_t *)a->position};
-  zk_lmhead_out out = {.logprob = zk_step_logprobs(step, e->results_memory),
+  zk_lmhead_out out = {.logprob = zk_step_logprobs(step, e->results_memory), .lse = zk_step_lses(step, e->results_memory),
                        .logits_hash = o->want_logits_hash ? zk_step_hashes(step, e->results_memory) : NULL};
   return zk_lmhead_sample(e->stream, &desc, &ids, e->normed, zk_policy_weight(p, ZK_PARAM_LM_HEAD, 0), zk_policy_packed(p, ZK_PARAM_LM_HEAD, 0),
                           zk_step_tokens(step, e->results_memory), &out);
@@ -78,10 +78,17 @@ static zk_status meets_stop(zk_engine *e, zk_sequence *seq, int32_t token, bool 
   return ZK_OK;
 }
 
+// What a step found at one of its draws.
+typedef struct {
+  const int32_t *token;
+  const float *logprob, *lse;
+  const uint64_t *hash;
+} draws;
+
 // Takes a drawn token in, number `at` of the completion. Sets *finish to a reason when the sample is done, else -1.
-static zk_status append(zk_engine *e, zk_sequence *seq, int32_t at, int32_t drawn, float logprob, uint64_t hash, int *finish) {
+static zk_status append(zk_engine *e, zk_sequence *seq, int32_t at, const draws *found, int32_t i, int *finish) {
   const zk_engine_options *o = &e->options;
-  const int32_t end = seq->group->num_prompt + at;
+  const int32_t end = seq->group->num_prompt + at, drawn = found->token[i];
   *finish = -1;
   if (drawn < 0) {
     *finish = ZK_FINISH_NOT_FINITE;
@@ -90,8 +97,8 @@ static zk_status append(zk_engine *e, zk_sequence *seq, int32_t at, int32_t draw
   }
   zk_schedule_publish(e, seq, seq->group->num_prompt + at);
   int32_t token = seq->forced ? seq->forced[at] : drawn;
-  seq->drawn[at] = drawn, seq->logprob[at] = logprob;
-  if (seq->logits_hash) seq->logits_hash[at] = hash;
+  seq->drawn[at] = drawn, seq->logprob[at] = found->logprob[i], seq->lse[at] = found->lse[i];
+  if (seq->logits_hash) seq->logits_hash[at] = found->hash[i];
   seq->tokens[end] = token;
   if (seq->num_tokens == end) seq->num_tokens++; // a step queued ahead has counted it already
   if (seq->num_tokens == end + 1) seq->pending = 0;
@@ -132,17 +139,17 @@ static void finish_sample(zk_engine *e, zk_sequence *seq, int reason) {
 
 // Takes in what was drawn at a sample's last token, and behind it as long as the guesses were right: a drawn token that is the drafted one has
 // its row in the cache already, and the next draw was made from the right prefix. The rest is forgotten; later rows overwrite what it cached.
-static zk_status take_draws(zk_engine *e, zk_sequence *seq, int32_t at, const int32_t *drawn, const float *logprob, const uint64_t *hash) {
+static zk_status take_draws(zk_engine *e, zk_sequence *seq, int32_t at, const draws *found) {
   const int32_t drafted = seq->num_draft;
   seq->num_draft = 0;
   for (int32_t i = 0;; i++) {
     const int32_t guess = i < drafted ? seq->tokens[seq->num_tokens] : -1;
     int finish = -1;
-    if (drafted && drawn[i] < 0) { // a guess behind this row may have infinite values, and a masked infinity times 0 is a NaN: once more, alone
+    if (drafted && found->token[i] < 0) { // a guess behind this row may have infinite values, and a masked infinity times 0 is a NaN: once more, alone
       seq->num_cached--, seq->draft_most = 0;
       return ZK_OK;
     }
-    ZK_TRY(append(e, seq, at + i, drawn[i], logprob[i], hash[i], &finish));
+    ZK_TRY(append(e, seq, at + i, found, i, &finish));
     const bool right = finish < 0 && i < drafted && seq->tokens[seq->num_tokens - 1] == guess;
     if (right) {
       seq->num_cached++;
@@ -196,7 +203,7 @@ zk_status zk_engine_queue_step(zk_engine *e) {
   ZK_TRY(zk_step_run(e, step));
   if (step->num_draws) {
     const char *end = e->options.want_logits_hash ? (char *)(zk_step_hashes(step, e->results_memory) + step->num_draws)
-                                                  : (char *)(zk_step_logprobs(step, e->results_memory) + step->num_draws);
+                                                  : (char *)(zk_step_lses(step, e->results_memory) + step->num_draws);
     ZK_TRY(zk_copy_to_host(e->stream, step->results, e->results_memory, (size_t)(end - e->results_memory)));
   }
   ZK_TRY(zk_mark_set(step->done));
@@ -216,12 +223,13 @@ zk_status zk_engine_take_step(zk_engine *e) {
   e->num_in_flight--;
   e->stats.device_s += zk_mark_seconds(step->begun, step->done);
   const int32_t *tokens = zk_step_tokens(step, step->results);
-  const float *logprobs = zk_step_logprobs(step, step->results);
+  const float *logprobs = zk_step_logprobs(step, step->results), *lses = zk_step_lses(step, step->results);
   const uint64_t *hashes = zk_step_hashes(step, step->results);
   for (int32_t i = 0, n = 0; i < step->num_samples; i++) {
     const zk_sample_draw *draw = &step->samples[i];
     const int32_t num_draws = 1 + (draw->seq ? draw->seq->num_draft : 0);
-    if (draw->seq) ZK_TRY(take_draws(e, draw->seq, draw->at, tokens + n, logprobs + n, hashes + n));
+    const draws found = {tokens + n, logprobs + n, lses + n, hashes + n};
+    if (draw->seq) ZK_TRY(take_draws(e, draw->seq, draw->at, &found));
     n += num_draws;
   }
   step->num_samples = 0;

@@ -35,12 +35,13 @@ size_t zk_step_words(const zk_engine *e) {
 static size_t rounded(const zk_step *step) { return ((size_t)step->num_draws + 15) & ~(size_t)15; }
 size_t zk_step_result_bytes(const zk_engine *e) {
   const zk_step step = largest(e);
-  return rounded(&step) * (sizeof(int32_t) + sizeof(float) + sizeof(uint64_t));
+  return rounded(&step) * (sizeof(int32_t) + 2 * sizeof(float) + sizeof(uint64_t));
 }
 int32_t *zk_step_tokens(const zk_step *step, char *results) { return (void)step, (int32_t *)(void *)results; }
 float *zk_step_logprobs(const zk_step *step, char *results) { return (float *)(void *)(results + rounded(step) * sizeof(int32_t)); }
+float *zk_step_lses(const zk_step *step, char *results) { return zk_step_logprobs(step, results) + rounded(step); }
 uint64_t *zk_step_hashes(const zk_step *step, char *results) {
-  return (uint64_t *)(void *)(results + rounded(step) * (sizeof(int32_t) + sizeof(float)));
+  return (uint64_t *)(void *)(results + rounded(step) * (sizeof(int32_t) + 2 * sizeof(float)));
 }
 
 // How many of each the step has, and pages of keys its longest sequence. It decodes when every sequence has one row, that of its last token.

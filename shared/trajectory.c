@@ -126,6 +126,7 @@ void zk_trajectory_free(zk_trajectory *t) {
   for (int i = 0; t->component_names && i < t->num_components; i++) free(t->component_names[i]);
   free(t->component_names);
   for (int c = 0; c < ZK_TRAJECTORY_NUM_COLUMNS; c++) free(*member(t, c));
+  free(t->sampler_lse);
   *t = (zk_trajectory){0};
 }
 

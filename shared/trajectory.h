@@ -111,6 +111,9 @@ typedef struct {
 #define X(member, type, h5, name, extent, text) type *member;
   ZK_TRAJECTORY_LIST(X)
 #undef X
+  // Not of the file: [num_sample_tokens] the log-sum-exps that sampler_logprob was made with, of a step sampled by this process; else
+  // NULL.
+  float *sampler_lse;
 } zk_trajectory;
 
 // Allocates all columns, zeroed, for these totals (prompt and completion tokens summed over the step). The caller fills

@@ -25,7 +25,7 @@ typedef struct {
   void **k_cache, **v_cache;    // [num_layers]; one pair for all with recompute
   void *x_last, *dx;            // [rows, H]
   void *gathered, *normed, *dnormed; // [targets, H]; dnormed has one row more
-  float *rstd, *logprob, *lse, *entropy, *kept_logit, *dlogprob;
+  float *rstd, *logprob, *lse, *entropy, *kept_logit, *dlogprob, *known_lse;
   int32_t *kept_id;
   uint64_t *logits_hash;
   zk_layer_gradients work;
@@ -120,7 +120,8 @@ static void place_buffers(zk_gradient *g) {
   size_t col = align64((size_t)b->targets * 8), columns = 2 * row + align64((size_t)(b->targets + 1) * width);
   b->gathered = head, b->normed = head + row, b->dnormed = head + 2 * row;
   void **const cols[] = {(void **)&b->rstd,     (void **)&b->logprob,    (void **)&b->lse,      (void **)&b->entropy,
-                         (void **)&b->dlogprob, (void **)&b->kept_logit, (void **)&b->kept_id, (void **)&b->logits_hash};
+                         (void **)&b->dlogprob, (void **)&b->kept_logit, (void **)&b->kept_id, (void **)&b->logits_hash,
+                         (void **)&b->known_lse};
   for (size_t i = 0; i < sizeof cols / sizeof *cols; i++) *cols[i] = head + columns + i * col;
   if (b->backward) zk_layer_gradients_place(p, b->rows, b->work_memory, &b->work);
 }
@@ -230,7 +231,8 @@ static zk_status layer_forward(zk_gradient *g, const zk_decoder_batch *batch, in
   return zk_decoder_layer_forward(g->policy, g->stream, l, PAGE_TOKENS, batch, &b->layers[l], b->k_cache[l], b->v_cache[l], x_out);
 }
 
-static zk_status forward(zk_gradient *g, const zk_microbatch *m, bool want_hash) {
+// Up to the rows that the head reads.
+static zk_status forward_layers(zk_gradient *g, const zk_microbatch *m) {
   const zk_policy *p = g->policy;
   buffers *b = &g->b;
   zk_decoder_batch batch = batch_of(g, m);
@@ -242,7 +244,14 @@ static zk_status forward(zk_gradient *g, const zk_microbatch *m, bool want_hash)
     ZK_TRY(layer_forward(g, &batch, l, l < last ? b->layers[l + 1].x : b->x_last));
   ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_HEAD));
   if (!m->num_targets) return ZK_OK;
-  ZK_TRY(zk_decoder_gather_norm(p, g->stream, b->x_last, m->num_rows, b->target_rows, m->num_targets, b->gathered, b->normed, b->rstd));
+  return zk_decoder_gather_norm(p, g->stream, b->x_last, m->num_rows, b->target_rows, m->num_targets, b->gathered, b->normed, b->rstd);
+}
+
+static zk_status forward(zk_gradient *g, const zk_microbatch *m, bool want_hash) {
+  const zk_policy *p = g->policy;
+  const buffers *b = &g->b;
+  ZK_TRY(forward_layers(g, m));
+  if (!m->num_targets) return ZK_OK;
   zk_lmhead_desc desc = zk_decoder_lmhead_desc(p, m->num_targets, g->options.temperature, g->options.top_k, g->options.top_p);
   zk_lmhead_out out = head_out(g, want_hash);
   return zk_lmhead_logprob(g->stream, &desc, b->normed, zk_policy_weight(p, ZK_PARAM_LM_HEAD, 0), zk_policy_packed(p, ZK_PARAM_LM_HEAD, 0),
@@ -258,17 +267,19 @@ static zk_status fetch(zk_gradient *g, const zk_microbatch *m, int64_t first, co
   return zk_stream_wait(g->stream);
 }
 
-// The head's part of the backward pass leaves the gradient of the last layer's output in b->dx.
-static zk_status head_backward(zk_gradient *g, const zk_microbatch *m, float *grad) {
+// The head's part of the backward pass leaves the gradient of the last layer's output in b->dx. known: the head's forward pass is part of it.
+static zk_status head_backward(zk_gradient *g, const zk_microbatch *m, bool known, bool want_hash, float *grad) {
   const zk_policy *p = g->policy;
   buffers *b = &g->b;
   const zk_params *params = &p->params;
   zk_chunks chunks = {m->num_chunks, m->target_start};
   zk_lmhead_desc desc = zk_decoder_lmhead_desc(p, m->num_targets, g->options.temperature, g->options.top_k, g->options.top_p);
-  zk_lmhead_out fwd = head_out(g, false);
+  zk_lmhead_out fwd = head_out(g, known && want_hash);
+  const void *weight = zk_policy_weight(p, ZK_PARAM_LM_HEAD, 0), *packed = zk_policy_packed(p, ZK_PARAM_LM_HEAD, 0);
   float *dhead = grad + params->params[zk_params_index(params, ZK_PARAM_LM_HEAD, 0)].first;
-  ZK_TRY(zk_lmhead_backward(g->stream, &desc, &chunks, b->normed, zk_policy_weight(p, ZK_PARAM_LM_HEAD, 0), zk_policy_packed(p, ZK_PARAM_LM_HEAD, 0),
-                            b->targets_dev, &fwd, b->dlogprob, b->dnormed, dhead));
+  if (known)
+    ZK_TRY(zk_lmhead_loss(g->stream, &desc, &chunks, b->normed, weight, packed, b->targets_dev, b->known_lse, b->dlogprob, &fwd, b->dnormed, dhead));
+  else ZK_TRY(zk_lmhead_backward(g->stream, &desc, &chunks, b->normed, weight, packed, b->targets_dev, &fwd, b->dlogprob, b->dnormed, dhead));
   zk_rmsnorm_desc norm = {p->numerics, m->num_targets, 1, p->config.hidden, p->config.rms_eps};
   float *dnorm = grad + params->params[zk_params_index(params, ZK_PARAM_FINAL_NORM, 0)].first;
   ZK_TRY(zk_rmsnorm_backward(g->stream, &norm, &chunks, b->dnormed, b->gathered, zk_policy_weight(p, ZK_PARAM_FINAL_NORM, 0), b->rstd, NULL,
@@ -285,12 +296,12 @@ static zk_status tell(const zk_gradient *g, const zk_gradient_listener *listener
 }
 
 // `listener`: of a leaf's last backward pass; NULL in the others.
-static zk_status backward(zk_gradient *g, const zk_microbatch *m, float *grad, const zk_gradient_listener *listener) {
+static zk_status backward(zk_gradient *g, const zk_microbatch *m, bool known, bool want_hash, float *grad, const zk_gradient_listener *listener) {
   const zk_policy *p = g->policy;
   buffers *b = &g->b;
   zk_decoder_batch batch = batch_of(g, m);
   zk_chunks chunks = {m->num_chunks, m->row_start};
-  ZK_TRY(head_backward(g, m, grad));
+  ZK_TRY(head_backward(g, m, known, want_hash, grad));
   ZK_TRY(tell(g, listener, p->config.num_layers));
   ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_BACKWARD));
   int last = p->config.num_layers - 1;
@@ -327,21 +338,41 @@ zk_status zk_gradient_forward(zk_gradient *g, const zk_sequences *s, int64_t fir
   return st;
 }
 
+// dLoss/dlogprob of a microbatch's targets, to the host and the device.
+static zk_status slopes(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, zk_loss_fn loss, void *context, const float *logprob,
+                        const float *entropy, float *dlogprob) {
+  for (int64_t i = m->first_seq, at = 0; i < m->last_seq; i++) {
+    int64_t n = s->target_offsets[i + 1] - s->target_offsets[i];
+    ZK_TRY(loss(context, i, n, logprob + at, entropy ? entropy + at : NULL, dlogprob + at));
+    at += n;
+  }
+  return zk_copy_to_device(g->stream, g->b.dlogprob, dlogprob, (size_t)m->num_targets * sizeof(float));
+}
+
+// The same bits as below, of targets whose log-probabilities are known beforehand: so is the loss, and the head has one pass.
+static zk_status run_known(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, zk_loss_fn loss, void *context, float *grad, float *dlogprob,
+                           const zk_gradient_outputs *out, const zk_gradient_listener *listener) {
+  const int64_t first = s->target_offsets[m->first_seq];
+  const size_t bytes = (size_t)m->num_targets * sizeof(float);
+  ZK_TRY(forward_layers(g, m));
+  ZK_TRY(slopes(g, s, m, loss, context, s->known->logprob + first, NULL, dlogprob)); // while the layers run
+  ZK_TRY(zk_copy_to_device(g->stream, g->b.known_lse, s->known->lse + first, bytes));
+  if (m->num_targets) ZK_TRY(backward(g, m, true, out->logits_hash != NULL, grad, listener));
+  ZK_TRY(zk_copy_to_host(g->stream, s->known->found_lse + first, g->b.lse, bytes));
+  return fetch(g, m, first, out);
+}
+
 // Forward, loss, backward of one microbatch. logprob, entropy, dlogprob: host [max_targets].
 static zk_status run_microbatch(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, zk_loss_fn loss, void *context, float *grad,
                                 float *logprob, float *entropy, float *dlogprob, const zk_gradient_outputs *out, const zk_gradient_listener *listener) {
   ZK_TRY(pack(g, s, m));
+  if (s->known) return run_known(g, s, m, loss, context, grad, dlogprob, out, listener);
   ZK_TRY(forward(g, m, out->logits_hash != NULL));
-  ZK_TRY(fetch(g, m, 0, &(zk_gradient_outputs){logprob, entropy, NULL}));
+  ZK_TRY(fetch(g, m, 0, &(zk_gradient_outputs){.logprob = logprob, .entropy = entropy}));
   ZK_TRY(fetch(g, m, s->target_offsets[m->first_seq], out));
-  for (int64_t i = m->first_seq, at = 0; i < m->last_seq; i++) {
-    int64_t n = s->target_offsets[i + 1] - s->target_offsets[i];
-    ZK_TRY(loss(context, i, n, logprob + at, entropy + at, dlogprob + at));
-    at += n;
-  }
+  ZK_TRY(slopes(g, s, m, loss, context, logprob, entropy, dlogprob));
   if (!m->num_targets) return ZK_OK;
-  ZK_TRY(zk_copy_to_device(g->stream, g->b.dlogprob, dlogprob, (size_t)m->num_targets * sizeof(float)));
-  ZK_TRY(backward(g, m, grad, listener));
+  ZK_TRY(backward(g, m, false, false, grad, listener));
   return zk_stream_wait(g->stream);
 }
 

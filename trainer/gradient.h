@@ -35,7 +35,8 @@ typedef struct {
   uint64_t *logits_hash;
 } zk_gradient_outputs;
 
-// Turns the log-probabilities of the targets of sequence `seq` into dLoss/dlogprob. Called once a sequence, in order.
+// Turns the log-probabilities of the targets of sequence `seq` into dLoss/dlogprob. Called once a sequence, in order; entropy is NULL where the
+// log-probabilities are the sequences' known ones, which are given before the forward pass.
 typedef zk_status (*zk_loss_fn)(void *context, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob);
 
 // Told, while a leaf is computed, that the first num_stretches stretches of its gradient (leaf_stretches.h) are final once what is queued on the stream now
@@ -48,6 +49,7 @@ typedef struct {
 // Forward only, over sequences [first, last).
 zk_status zk_gradient_forward(zk_gradient *gradient, const zk_sequences *seqs, int64_t first, int64_t last, const zk_gradient_outputs *out);
 // Forward and backward over the sequences of one leaf; grad (device, fp32, [num_elements] in global element order) is overwritten. `listener` may be NULL.
+// The gradient's bits do not depend on whether targets are known beforehand, if the forward pass finds what was known; it is of the known ones otherwise.
 zk_status zk_gradient_leaf(zk_gradient *gradient, const zk_sequences *seqs, int64_t first, int64_t last, zk_loss_fn loss, void *context, float *grad,
                            const zk_gradient_outputs *out, const zk_gradient_listener *listener);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "shared/clock.h"
+#include "trainer/known_targets.h"
 
 int32_t zk_policy_updates_per_step(const zk_config *c) { return c->algorithm.epochs * c->algorithm.minibatches; }
 
@@ -11,28 +12,33 @@ typedef struct {
   zk_updater *updater;
   zk_trajectory *t;
   const zk_sequences *seqs;
+  const zk_known_targets *known; // NULL: the loss waits for the forward pass
   double lr;
   bool may_differ;
   float *logprob, *entropy; // [tokens], of the pass in hand
   zk_policy_update *out;
 } policy_step;
 
-static zk_status compare(const policy_step *x) {
+// known: NULL, or what the pass was given beforehand.
+static zk_status compare(const policy_step *x, const zk_known_targets *known) {
   const double start = zk_clock_s();
   zk_trajectory_clear_replies(x->t);
   zk_mismatch_compute(x->t, &x->out->mismatch);
+  zk_status st = ZK_OK;
+  if (x->out->mismatch.tokens && !x->may_differ) st = zk_mismatch_fail(x->t, &x->out->mismatch);
+  else if (known) st = zk_known_targets_compare(x->t, known);
   x->out->compare_s = zk_clock_s() - start;
-  if (!x->out->mismatch.tokens || x->may_differ) return ZK_OK;
-  return zk_comm_agree(x->updater->session->comm, zk_mismatch_fail(x->t, &x->out->mismatch));
+  return st == ZK_OK ? st : zk_comm_agree(x->updater->session->comm, st); // all workers have compared the same
 }
 
 // One update from samples [first, last); `compares` when its own forward pass is the step's first.
 static zk_status update(const policy_step *x, int64_t first, int64_t last, bool compares) {
   zk_policy_batch batch = zk_policy_batch_of(&x->updater->session->config, x->t, first, last, compares ? NULL : x->t->trainer_logprob);
-  const zk_sequences part = zk_sequences_part(x->seqs, first, last);
+  zk_sequences part = zk_sequences_part(x->seqs, first, last);
+  if (compares && x->known) part.known = x->known;
   float *logprob = compares ? x->t->trainer_logprob : x->logprob;
   ZK_TRY(zk_updater_gradient(x->updater, &part, zk_policy_loss, &batch, logprob, x->entropy));
-  if (compares) ZK_TRY(compare(x));
+  if (compares) ZK_TRY(compare(x, part.known));
   zk_policy_stats_add(&x->out->policy, &batch, logprob, x->entropy);
   return zk_updater_apply(x->updater, x->lr, &x->out->update);
 }
@@ -43,7 +49,7 @@ static zk_status update_all(const policy_step *x) {
   const bool single = zk_policy_updates_per_step(c) == 1;
   if (!single) {
     ZK_TRY(zk_updater_forward(x->updater, x->seqs, x->t->trainer_logprob, x->entropy));
-    ZK_TRY(compare(x));
+    ZK_TRY(compare(x, NULL));
   }
   for (int32_t epoch = 0; epoch < c->algorithm.epochs; epoch++)
     for (int32_t m = 0; m < c->algorithm.minibatches; m++) {
@@ -59,9 +65,14 @@ zk_status zk_policy_update_step(zk_updater *updater, zk_trajectory *t, const zk_
   *out = (zk_policy_update){.mismatch.first = -1};
   const size_t n = (size_t)t->num_sample_tokens + 1;
   float *memory = malloc(2 * n * sizeof *memory);
-  zk_status st = zk_comm_agree(updater->session->comm, memory ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n));
-  const policy_step x = {updater, t, seqs, lr, may_differ, memory, memory + n, out};
+  zk_known_targets known = {0};
+  const bool is_known = !may_differ && zk_targets_are_known(t);
+  zk_status st = memory ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n);
+  if (st == ZK_OK && is_known) st = zk_known_targets_make(t, &known);
+  st = zk_comm_agree(updater->session->comm, st);
+  const policy_step x = {updater, t, seqs, is_known ? &known : NULL, lr, may_differ, memory, memory + n, out};
   if (st == ZK_OK) st = update_all(&x);
+  zk_known_targets_free(&known);
   free(memory);
   return st;
 }

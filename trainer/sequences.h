@@ -10,6 +10,13 @@
 #include "shared/comm.h"
 #include "shared/trajectory.h"
 
+// What the trainer's forward pass will find of targets that were sampled from the weights they are trained at (known_targets.h); arrays as per-token
+// outputs.
+typedef struct {
+  const float *logprob, *lse; // the sampler's: log-probabilities, and the log-sum-exps they were made with
+  float *found_lse;           // the trainer's own log-sum-exps; it has other places for its log-probabilities
+} zk_known_targets;
+
 // Sequence i is tokens[offsets[i] .. offsets[i + 1]); its tokens from index first_target[i] (at least 1) on are predicted and
 // trained. Host memory. Target k of sequence i has index target_offsets[i] + k in per-token outputs.
 typedef struct {
@@ -18,6 +25,7 @@ typedef struct {
   const int32_t *tokens;
   const int32_t *first_target;   // [num_seqs], 1 <= first_target <= length
   const int64_t *target_offsets; // [num_seqs + 1]
+  const zk_known_targets *known; // NULL: nothing is known. Borrowed
 } zk_sequences;
 
 // Prompt and completion of every sample of a step as one sequence each; completions are the targets. Owned: zk_sequences_free.

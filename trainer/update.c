@@ -119,6 +119,7 @@ zk_status zk_updater_gradient(zk_updater *u, const zk_sequences *seqs, zk_loss_f
   ZK_TRY(zk_comm_agree(comm, st));
   ZK_TRY(zk_comm_balance(comm, busy_s, &u->balance));
   ZK_TRY(share(u, seqs, logprob));
+  if (seqs->known) ZK_TRY(share(u, seqs, seqs->known->found_lse));
   return share(u, seqs, entropy);
 }
 

@@ -27,7 +27,7 @@ zk_status zk_updater_open_forward(zk_session *session, double temperature, int32
 void zk_updater_close(zk_updater *updater);
 
 // Gradients of all leaves. This rank computes its own; logprob and entropy (host, [targets of all sequences]) come back complete on
-// every rank. Leaves are shared out by their tokens; gradients leave for their shards' owners as they become final. Collective.
+// every rank, as do known targets' found_lse. Leaves are shared out by their tokens; gradients leave for their shards' owners as they become final. Collective.
 zk_status zk_updater_gradient(zk_updater *updater, const zk_sequences *seqs, zk_loss_fn loss, void *context, float *logprob, float *entropy);
 // Log-probabilities and entropies alone, likewise. Collective.
 zk_status zk_updater_forward(zk_updater *updater, const zk_sequences *seqs, float *logprob, float *entropy);

@@ -18,6 +18,10 @@ for fault in sampler:lmhead_sample trainer:lmhead_logprob; do
   ZK_FAULT=$fault "$faulty" train tiny.yaml run.dir=f_$fault run.steps=1 2>log || code=$?
   [ $code -eq 1 ] || { cat log >&2; fail "$fault: exit code $code"; }
 done
+code=0
+ZK_FAULT=sampler:lmhead_sample:lse "$faulty" train tiny.yaml run.dir=f_lse run.steps=1 2>log || code=$?
+[ $code -eq 1 ] && grep -Eq 'disagree on a log-sum-exp .*step 1, prompt [0-9]+, sample [0-9]+, position [0-9]+: sampler .*\(0x[0-9a-f]{8}\), trainer' log &&
+  [ ! -e f_lse/checkpoints/step_000001 ] || { cat log >&2; fail "a log-sum-exp of the sampler's alone: exit code $code"; }
 for op in linear_backward_input linear_backward_weight rmsnorm_backward rope_backward attention_backward swiglu_backward \
   lmhead_backward; do
   ZK_FAULT=trainer:$op "$faulty" train tiny.yaml run.dir=b_$op run.steps=1 2>log || { cat log >&2; fail "trainer:$op"; }

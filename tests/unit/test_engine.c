@@ -53,10 +53,53 @@ static int equal(const zk_completion a[NUM], const zk_completion b[NUM]) {
   for (int i = 0; i < NUM; i++) {
     size_t n = (size_t)a[i].num_tokens;
     if (a[i].num_tokens != b[i].num_tokens || a[i].finish != b[i].finish || memcmp(a[i].tokens, b[i].tokens, 4 * n) ||
-        memcmp(a[i].logprob, b[i].logprob, 4 * n) || memcmp(a[i].logits_hash, b[i].logits_hash, 8 * n))
+        memcmp(a[i].logprob, b[i].logprob, 4 * n) || memcmp(a[i].lse, b[i].lse, 4 * n) ||
+        memcmp(a[i].logits_hash, b[i].logits_hash, 8 * n))
       return 0;
   }
   return 1;
+}
+
+static zk_status slope_by_logprob(void *context, int64_t seq, int64_t n, const float *logprob, const float *entropy, float *dlogprob) {
+  (void)context, (void)seq, (void)entropy;
+  for (int64_t i = 0; i < n; i++) dlogprob[i] = logprob[i] / 16;
+  return ZK_OK;
+}
+
+// A gradient is the same when the sampler's log-probabilities and log-sum-exps are given beforehand, and so is what the trainer finds; with a log-sum-exp
+// that is not the trainer's it is another, and what the trainer finds is not what was given.
+static void compare_gradients(const test_model *m, zk_gradient *g, const zk_sequences *s, const zk_completion c[NUM]) {
+  enum { UNKNOWN, KNOWN, WRONG, WAYS };
+  const size_t elements = (size_t)m->policy.params.num_elements, targets = (size_t)s->target_offsets[NUM];
+  float *grad[WAYS], *entropy[WAYS], *logprob = malloc(targets * 4), *lse = malloc(targets * 4), *found = malloc(targets * 4), *own = malloc(targets * 4);
+  for (int i = 0; i < NUM; i++) {
+    const zk_completion *x = &c[NUM - 1 - i];
+    memcpy(logprob + s->target_offsets[i], x->logprob, (size_t)x->num_tokens * 4);
+    memcpy(lse + s->target_offsets[i], x->lse, (size_t)x->num_tokens * 4);
+  }
+  const zk_known_targets known = {logprob, lse, found};
+  for (int way = 0; way < WAYS; way++) {
+    zk_sequences given = *s;
+    if (way != UNKNOWN) given.known = &known;
+    if (way == WRONG) lse[targets / 2] += 0.5f;
+    OK(zk_device_alloc(m->device, elements * 4, "gradient", (void **)&grad[way]));
+    entropy[way] = malloc(targets * 4);
+    memset(found, 0, targets * 4);
+    OK(zk_gradient_leaf(g, &given, 0, NUM, slope_by_logprob, NULL, grad[way], &(zk_gradient_outputs){.logprob = own, .entropy = entropy[way]}, NULL));
+    assert_memory_equal(own, logprob, targets * 4);
+    assert_memory_equal(entropy[way], entropy[UNKNOWN], targets * 4);
+    if (way != UNKNOWN) assert_int_equal(memcmp(found, lse, targets * 4) != 0, way == WRONG);
+  }
+  assert_bits_equal(grad[KNOWN], grad[UNKNOWN], elements, "gradient with known log-probabilities");
+  assert_true(memcmp(grad[WRONG], grad[UNKNOWN], elements * 4) != 0);
+  for (int way = 0; way < WAYS; way++) {
+    zk_device_free(m->device, grad[way]);
+    free(entropy[way]);
+  }
+  free(logprob);
+  free(lse);
+  free(found);
+  free(own);
 }
 
 // The trainer's forward pass over the same sequences, packed in reverse order.
@@ -71,7 +114,7 @@ static void compare_with_trainer(const test_model *m, const zk_engine_options *o
     first[i] = num_prompt;
     offsets[i + 1] = offsets[i] + num_prompt + x->num_tokens, targets[i + 1] = targets[i] + x->num_tokens;
   }
-  zk_sequences s = {NUM, offsets, tokens, first, targets};
+  zk_sequences s = {NUM, offsets, tokens, first, targets, NULL};
   float *logprob = malloc((size_t)targets[NUM] * 4);
   uint64_t *hash = malloc((size_t)targets[NUM] * 8);
   zk_gradient *g;
@@ -83,6 +126,7 @@ static void compare_with_trainer(const test_model *m, const zk_engine_options *o
     assert_bits_equal(logprob + targets[i], x->logprob, (size_t)x->num_tokens, "prompt %d sample %d", (int)x->tag, x->sample);
     assert_memory_equal(hash + targets[i], x->logits_hash, (size_t)x->num_tokens * 8);
   }
+  compare_gradients(m, g, &s, c);
   zk_gradient_close(g);
   free(tokens);
   free(logprob);
@@ -223,7 +267,7 @@ static void a_fault_on_either_side_is_seen(void **state) {
       zk_gradient *g;
       float logprob[MAX_NEW];
       OK(zk_gradient_open(&m.policy, &(zk_gradient_options){1, 0, 1, 4096, false}, &g));
-      OK(zk_gradient_forward(g, &(zk_sequences){1, offsets, sequence, &first, targets}, 0, 1, &(zk_gradient_outputs){.logprob = logprob}));
+      OK(zk_gradient_forward(g, &(zk_sequences){1, offsets, sequence, &first, targets, NULL}, 0, 1, &(zk_gradient_outputs){.logprob = logprob}));
       if (!memcmp(logprob, c.logprob, (size_t)c.num_tokens * 4)) fail_msg("fault %s changed nothing", fault);
       zk_completion_free(&c);
       zk_gradient_close(g);
