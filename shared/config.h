@@ -21,6 +21,7 @@ enum {
   ZK_CONFIG_TEXT_BYTES = 4096, // task.system
   ZK_CONFIG_MAX_STOPS = 16,    // rollout.stop
   ZK_CONFIG_STOP_BYTES = 128,
+  ZK_CONFIG_MOST_TRIED = 32,   // algorithm.dynamic_limit, at most
   ZK_CONFIG_TEMPLATE_AUTO = -1, // task.template: the model's own, if it is a known one
 };
 
@@ -165,6 +166,7 @@ typedef struct zk_config {
       double cap;
     } importance;
     bool dynamic_sampling;
+    int dynamic_limit; // prompts tried in a step, at most, / rollout.prompts_per_step
     struct {
       bool mask;
       int buffer;

@@ -129,11 +129,12 @@ static bool bad_temperature(const zk_config *c) { return c->rollout.temperature 
 static bool bad_group(const zk_config *c) {
   return c->rollout.samples_per_prompt < 2 && (c->algorithm.advantage.baseline == ZK_CONFIG_BASELINE_GROUP_MEAN ||
                                                c->algorithm.advantage.baseline == ZK_CONFIG_BASELINE_LEAVE_ONE_OUT ||
-                                               c->algorithm.advantage.scale == ZK_CONFIG_SCALE_STD);
+                                               c->algorithm.advantage.scale == ZK_CONFIG_SCALE_STD || c->algorithm.dynamic_sampling);
 }
 static bool bad_clip(const zk_config *c) {
   return c->algorithm.ratio == ZK_CONFIG_RATIO_NONE && c->algorithm.clip != ZK_CONFIG_CLIP_NONE;
 }
+static bool bad_buffer(const zk_config *c) { return c->algorithm.overlong.buffer > c->rollout.max_new_tokens; }
 static bool bad_minibatches(const zk_config *c) {
   return c->algorithm.minibatches > (int64_t)c->rollout.prompts_per_step * c->rollout.samples_per_prompt;
 }
@@ -155,8 +156,9 @@ static const struct {
     {"eval.k", bad_k, "greater than eval.samples, which it is estimated from"},
     {"rollout.temperature", bad_temperature, "must be 0 (greedy) or at least 0.01"},
     {"rollout.samples_per_prompt", bad_group,
-     "must be at least 2 with algorithm.advantage.baseline: group_mean or leave_one_out, or scale: std"},
+     "must be at least 2 with algorithm.advantage.baseline: group_mean or leave_one_out, scale: std, or dynamic_sampling"},
     {"algorithm.clip", bad_clip, "there is nothing to clip with algorithm.ratio: none: set it to none too, or choose a ratio"},
+    {"algorithm.overlong.buffer", bad_buffer, "greater than rollout.max_new_tokens"},
     {"algorithm.minibatches", bad_minibatches, "more than the step has samples (rollout.prompts_per_step x samples_per_prompt)"},
 };
 
@@ -173,6 +175,7 @@ static zk_status check_rules(const zk_config_reader *r) {
 static void resolve(zk_config *c) {
   if (c->algorithm.loss_aggregation == ZK_CONFIG_LOSS_CONSTANT && c->algorithm.loss_constant == 0)
     c->algorithm.loss_constant = c->rollout.max_new_tokens;
+  if (c->algorithm.overlong.penalty > 0 && c->algorithm.overlong.buffer == 0) c->algorithm.overlong.buffer = (c->rollout.max_new_tokens + 4) / 5;
   if (from_init(c)) {
     if (c->model.init.kv_heads == 0) c->model.init.kv_heads = c->model.init.heads;
     if (c->model.init.head_dim == 0) c->model.init.head_dim = c->model.init.hidden / c->model.init.heads;

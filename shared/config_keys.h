@@ -37,6 +37,8 @@ typedef enum {
   X(JSONL, "task.name", cfg->task.name == ZK_CONFIG_TASK_JSONL)                                                        \
   X(CLIP, "algorithm.clip", cfg->algorithm.clip != ZK_CONFIG_CLIP_NONE)                                                \
   X(KL, "algorithm.kl.coef", cfg->algorithm.kl.coef > 0)                                                               \
+  X(DYNAMIC, "algorithm.dynamic_sampling", cfg->algorithm.dynamic_sampling)                                            \
+  X(OVERLONG, "algorithm.overlong.penalty", cfg->algorithm.overlong.penalty > 0)                                       \
   X(IMPORTANCE, "algorithm.importance.mode", cfg->algorithm.importance.mode != ZK_CONFIG_IMPORTANCE_NONE)              \
   X(CONSTANT, "algorithm.loss_aggregation", cfg->algorithm.loss_aggregation == ZK_CONFIG_LOSS_CONSTANT)
 

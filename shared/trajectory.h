@@ -123,6 +123,14 @@ zk_status zk_trajectory_alloc(zk_trajectory *out, int64_t num_prompts, int64_t n
                               int64_t num_sample_tokens, int32_t num_components);
 void zk_trajectory_free(zk_trajectory *t); // leaves *t zeroed; a zeroed one is fine
 
+// One prompt of a step and its samples, which are neighbours.
+typedef struct {
+  const zk_trajectory *from;
+  int64_t prompt; // row in prompt/
+} zk_trajectory_group;
+// The groups as one step, in this order, numbered anew; all of the same reward components. Attributes stay unset. The caller frees *out, which shares nothing.
+zk_status zk_trajectory_join(const zk_trajectory_group *groups, int64_t num, zk_trajectory *out);
+
 // Tokens of samples [first, last) that the policy sampled: loss_mask is 1.
 int64_t zk_trajectory_num_sampled(const zk_trajectory *t, int64_t first, int64_t last);
 // Sets trainer_logprob of all other tokens to 0.

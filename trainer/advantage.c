@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "rollout/collect_step.h"
 #include "trainer/reward_shaping.h"
 
 // Samples of one prompt are adjacent: [first, end).
@@ -26,13 +27,6 @@ static moments moments_of(const double *x, int64_t n) {
 }
 
 static double deviation(moments m, int64_t n) { return sqrt(n > 1 ? m.squares / (double)(n - 1) : 0) + 1e-6; }
-
-// Whether a group's rewards, before any penalty, are all equal.
-static bool is_flat(const zk_trajectory *t, int64_t first, int64_t end) {
-  for (int64_t i = first + 1; i < end; i++)
-    if (t->reward[i] != t->reward[first]) return false;
-  return true;
-}
 
 // x [n], of one group: rewards in, advantages before a scale over the batch out.
 static void advance_group(const zk_config *c, double batch_mean, double *x, int64_t n) {
@@ -81,7 +75,7 @@ zk_status zk_advantage_compute(const zk_config *c, zk_trajectory *t, zk_advantag
   batch = moments_of(x, n);
   for (int64_t first = 0, end; first < n; first = end) {
     end = group_end(t, first);
-    stats->zero_std_groups += is_flat(t, first, end);
+    stats->zero_std_groups += zk_group_is_flat(t, first, end);
     advance_group(c, batch.mean, x + first, end - first);
   }
   const double scale = c->algorithm.advantage.scale == ZK_CONFIG_SCALE_BATCH_STD ? deviation(moments_of(x, n), n) : 1;

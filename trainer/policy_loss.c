@@ -5,14 +5,18 @@
 #include "trainer/kl.h"
 
 static int64_t length_of(const zk_trajectory *t, int64_t i) { return t->sample_offsets[i + 1] - t->sample_offsets[i]; }
-// Tokens of a sample that the policy sampled: an environment's replies between them are in no sum.
-static int64_t sampled_of(const zk_trajectory *t, int64_t i) { return zk_trajectory_num_sampled(t, i, i + 1); }
+// A sample that was cut off may be left out.
+static bool is_masked(const zk_config *c, const zk_trajectory *t, int64_t i) { return c->algorithm.overlong.mask && t->finish_reason[i] == ZK_FINISH_LENGTH; }
+// Tokens of a sample that are trained: an environment's replies between them are in no sum.
+static int64_t trained_of(const zk_config *c, const zk_trajectory *t, int64_t i) {
+  return is_masked(c, t, i) ? 0 : zk_trajectory_num_sampled(t, i, i + 1);
+}
 
 zk_policy_batch zk_policy_batch_of(const zk_config *config, const zk_trajectory *t, int64_t first, int64_t last, const float *before) {
   zk_policy_batch b = {.config = config, .trajectory = t, .first = first, .last = last, .before = before};
   for (int64_t i = first; i < last; i++) {
-    b.num_tokens += (double)sampled_of(t, i);
-    if (sampled_of(t, i)) b.num_seqs++;
+    b.num_tokens += (double)trained_of(config, t, i);
+    if (trained_of(config, t, i)) b.num_seqs++;
   }
   return b;
 }
@@ -21,7 +25,7 @@ zk_policy_batch zk_policy_batch_of(const zk_config *config, const zk_trajectory 
 static double weight_of(const zk_policy_batch *b, int64_t sample) {
   switch (b->config->algorithm.loss_aggregation) {
   case ZK_CONFIG_LOSS_SEQUENCE_MEAN:
-    return 1.0 / (b->num_seqs * (double)sampled_of(b->trajectory, sample));
+    return 1.0 / (b->num_seqs * (double)trained_of(b->config, b->trajectory, sample));
   case ZK_CONFIG_LOSS_CONSTANT:
     return 1.0 / (b->num_seqs * (double)b->config->algorithm.loss_constant);
   default:
@@ -50,7 +54,7 @@ static token_logs logs_of(const zk_policy_batch *b, int64_t at, float logprob) {
 
 zk_policy_sequence zk_policy_sequence_of(const zk_policy_batch *b, int64_t sample, const float *logprob) {
   const zk_trajectory *t = b->trajectory;
-  const int64_t n = sampled_of(t, sample), at = t->sample_offsets[sample];
+  const int64_t n = trained_of(b->config, t, sample), at = t->sample_offsets[sample];
   double ratio = 0, importance = 0;
   for (int64_t k = 0; k < length_of(t, sample); k++) {
     if (!t->loss_mask[at + k]) continue;
@@ -113,7 +117,7 @@ zk_status zk_policy_loss(void *context, int64_t seq, int64_t num_targets, const 
 void zk_policy_stats_add(zk_policy_stats *stats, const zk_policy_batch *b, const float *logprob, const float *entropy) {
   const zk_trajectory *t = b->trajectory;
   for (int64_t i = b->first; i < b->last; i++) {
-    if (t->finish_reason[i] == ZK_FINISH_NOT_FINITE) continue; // as in the comparison
+    if (t->finish_reason[i] == ZK_FINISH_NOT_FINITE || is_masked(b->config, t, i)) continue; // not finite: as in the comparison
     const int64_t at = t->sample_offsets[i];
     const zk_policy_sequence s = zk_policy_sequence_of(b, i, logprob + at);
     for (int64_t k = 0; k < length_of(t, i); k++) {
@@ -123,7 +127,7 @@ void zk_policy_stats_add(zk_policy_stats *stats, const zk_policy_batch *b, const
       stats->cap_frac += token.capped, stats->kl += token.kl;
       if (token.ratio > stats->ratio_max) stats->ratio_max = token.ratio;
     }
-    stats->num_tokens += sampled_of(t, i);
+    stats->num_tokens += trained_of(b->config, t, i);
   }
   stats->num_updates++;
 }

@@ -36,6 +36,7 @@ typedef struct {
   zk_trajectory t;
   zk_sequences seqs;
   zk_collect_stats collect;
+  int64_t num_tried;
   zk_advantage_stats advantage;
   zk_policy_update updated;
   double lr, start_s, rollout_s, train_s;
@@ -47,12 +48,9 @@ static void free_step(step_state *x) {
 }
 
 zk_status zk_rl_sample(zk_session *s, zk_engine *engine, const char *identity, int64_t step, uint64_t weights_hash, zk_trajectory *t,
-                       zk_collect_stats *collect) {
+                       zk_collect_stats *collect, int64_t *num_tried) {
   const zk_config *c = &s->config;
-  zk_collect_request q = {.split = ZK_SPLIT_TRAIN, .first_index = (uint64_t)(step - 1) * (uint64_t)c->rollout.prompts_per_step,
-                          .num_prompts = c->rollout.prompts_per_step, .samples_per_prompt = c->rollout.samples_per_prompt, .step = (uint32_t)step,
-                          .what = "sample", .may_stop = true};
-  ZK_TRY(zk_collect(s, engine, &q, t, collect));
+  ZK_TRY(zk_collect_step(s, engine, (uint32_t)step, "sample", true, t, collect, num_tried));
   ZK_TRY(zk_rl_describe(s, identity, step, weights_hash, t));
   return zk_rewards_shuffle(c, t);
 }
@@ -86,7 +84,7 @@ static void put_components(zk_metrics_line *line, const zk_trajectory *t) {
   }
 }
 
-static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x, uint64_t prompt_tokens) {
+static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x) {
   const zk_trajectory *t = &x->t;
   int64_t clipped = 0, errors = 0;
   for (int64_t i = 0; i < t->num_samples; i++) {
@@ -114,7 +112,8 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x,
   zk_metrics_put_double(line, "mismatch/kl_k1", x->updated.mismatch.k1);
   zk_metrics_put_double(line, "mismatch/kl_k3", x->updated.mismatch.k3);
   zk_metrics_put_int(line, "tokens/generated", zk_trajectory_num_sampled(t, 0, t->num_samples));
-  zk_metrics_put_int(line, "tokens/prompt", (int64_t)prompt_tokens);
+  zk_metrics_put_int(line, "tokens/prompt", t->num_prompt_tokens);
+  if (run->session.config.algorithm.dynamic_sampling) zk_metrics_put_int(line, "sampling/prompts_tried", x->num_tried);
   zk_metrics_put_int(line, "tokens/trained", x->seqs.offsets[x->seqs.num_seqs]);
   zk_metrics_put_double(line, "perf/rollout_tokens_per_s", (double)t->num_sample_tokens / (x->rollout_s + 1e-9));
   if (zk_comm_size(run->session.comm) > 1) zk_metrics_put_double(line, "perf/rollout_balance", x->collect.balance);
@@ -151,7 +150,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   zk_watch_doing("sampling step %lld", (long long)step);
   ZK_TRY(zk_run_turn_to(run, ZK_SIDE_SAMPLER));
   const double awake = zk_clock_s();
-  ZK_TRY(zk_rl_sample(&run->session, run->engine, run->identity, step, run->weights_hash, &x->t, &x->collect));
+  ZK_TRY(zk_rl_sample(&run->session, run->engine, run->identity, step, run->weights_hash, &x->t, &x->collect, &x->num_tried));
   ZK_TRY(zk_comm_agree(run->session.comm, refuse(run, &x->t)));
   x->rollout_s = zk_clock_s() - awake;
   zk_watch_doing("training in step %lld", (long long)step);
@@ -163,9 +162,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   ZK_TRY(zk_policy_update_step(&run->updater, &x->t, &x->seqs, x->lr, c->numerics == ZK_VENDOR, &x->updated));
   x->train_s = zk_clock_s() - sampled - x->updated.compare_s;
   ZK_TRY(zk_run_settle(run));
-  uint64_t prompt_tokens = x->collect.prompt_tokens; // of all ranks, after the sum
-  ZK_TRY(zk_comm_sum_u64(run->session.comm, &prompt_tokens, 1));
-  put_metrics(run, line, x, prompt_tokens);
+  put_metrics(run, line, x);
   ZK_TRY(zk_comm_agree(run->session.comm, zk_step_times_put(&run->updater, &x->seqs, c->algorithm.epochs, x->train_s, line)));
   if (c->log.every && step % c->log.every == 0)
     ZK_LOG(INFO, "train", "step %lld/%d  reward %.3f  length %.1f  entropy %.3f  grad %.3g  mismatch %lld of %lld  %.2f s", (long long)step, c->run.steps,

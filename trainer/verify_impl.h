@@ -2,7 +2,7 @@
 #ifndef ZK_TRAINER_VERIFY_IMPL_H
 #define ZK_TRAINER_VERIFY_IMPL_H
 
-#include "rollout/collect.h"
+#include "rollout/collect_step.h"
 #include "shared/metrics.h"
 #include "shared/run_dir.h"
 #include "trainer/checkpoint.h"

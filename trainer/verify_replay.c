@@ -30,17 +30,13 @@ static void compare_sample(zk_auditor *a, const zk_verify_step *s, const zk_traj
 }
 
 zk_status zk_verify_replay(zk_auditor *a, const zk_verify_step *s) {
-  const zk_config *c = &a->session.config;
-  zk_collect_request q = {.split = ZK_SPLIT_TRAIN,
-                          .first_index = (uint64_t)(s->step - 1) * (uint64_t)c->rollout.prompts_per_step,
-                          .num_prompts = c->rollout.prompts_per_step,
-                          .samples_per_prompt = c->rollout.samples_per_prompt,
-                          .step = (uint32_t)s->step,
-                          .what = "verify: replay"};
   zk_trajectory again;
   zk_collect_stats stats;
   ZK_TRY(zk_turns_to(&a->turns, ZK_SIDE_SAMPLER, ZK_OK));
-  zk_status st = zk_collect(&a->session, a->engine, &q, &again, &stats);
+  int64_t num_tried;
+  zk_status st = zk_collect_step(&a->session, a->engine, (uint32_t)s->step, "verify: replay", false, &again, &stats, &num_tried);
+  const zk_verify_metric tried = {"sampling/prompts_tried", (double)num_tried};
+  if (st == ZK_OK && a->session.config.algorithm.dynamic_sampling) zk_verify_metrics(a, s->step, &tried, 1);
   for (int64_t i = 0; i < s->t.num_samples && st == ZK_OK; i++) compare_sample(a, s, &again, i);
   zk_trajectory_free(&again);
   return st;

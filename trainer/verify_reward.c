@@ -8,8 +8,26 @@
 #include "trainer/reward_shaping.h"
 #include "trainer/verify_impl.h"
 
-static uint64_t task_index(const zk_auditor *a, const zk_verify_step *s, int64_t prompt) {
-  return (uint64_t)(s->step - 1) * (uint64_t)a->session.config.rollout.prompts_per_step + (uint64_t)prompt;
+// The task index of a prompt row: the id that is stored, where dynamic sampling may have come to it (ascending, and one of the step's), else the row's own.
+static uint64_t task_index(zk_auditor *a, const zk_verify_step *s, int64_t row) {
+  const zk_config *c = &a->session.config;
+  const uint64_t stored = s->stored.prompt_id[row];
+  if (!c->algorithm.dynamic_sampling) return zk_step_index(c, s->step, row);
+  if (zk_step_may_have(c, s->step, row, stored) && (!row || stored > s->stored.prompt_id[row - 1])) return stored;
+  zk_verify_differ(a->once, ZK_VERIFY_PROMPTS, row, -1, "step %" PRId64 ", prompt row %" PRId64 ": prompt id %" PRIu64 " is stored, which cannot be",
+                   s->step, row, stored);
+  return zk_step_index(c, s->step, row);
+}
+
+// Dynamic sampling keeps no group whose rewards are all equal. That those between were such is seen by --replay.
+static void check_kept(zk_auditor *a, const zk_verify_step *s, const zk_trajectory *mine) {
+  const int64_t group = a->session.config.rollout.samples_per_prompt;
+  if (!a->session.config.algorithm.dynamic_sampling) return;
+  zk_verify_count(a->once, ZK_VERIFY_REWARDS, mine->num_prompts);
+  for (int64_t p = 0; p < mine->num_prompts; p++)
+    if (zk_group_is_flat(mine, p * group, (p + 1) * group))
+      zk_verify_differ(a->once, ZK_VERIFY_REWARDS, p * group, 0, "step %" PRId64 ", prompt %" PRIu32 ": its rewards are all equal, and it was kept", s->step,
+                       s->prompt_id[p]);
 }
 
 static bool same_bits(float a, float b) { return zk_float_bits(a) == zk_float_bits(b) && a == a; }
@@ -147,7 +165,7 @@ static zk_status grade(const zk_auditor *a, const zk_verify_step *s, zk_trajecto
   const zk_trajectory *t = &s->t;
   for (int64_t i = 0; i < t->num_samples; i++) {
     zk_task_item item;
-    ZK_TRY(zk_task_get(session->task, ZK_SPLIT_TRAIN, task_index(a, s, t->prompt_index[i]), &item));
+    ZK_TRY(zk_task_get_by_id(session->task, s->prompt_id[t->prompt_index[i]], &item));
     size_t bytes = 0, first = (size_t)t->sample_offsets[i], n = (size_t)t->sample_offsets[i + 1] - first;
     char *text = NULL;
     zk_status st = zk_tokenizer_decode(session->tokenizer, t->sample_tokens + first, n, 1, &text, &bytes);
@@ -203,6 +221,7 @@ zk_status zk_verify_rewards(zk_auditor *a, const zk_verify_step *s) {
   memcpy(mine.prompt_index, t->prompt_index, (size_t)t->num_samples * sizeof *mine.prompt_index);
   memcpy(mine.sample_index, t->sample_index, (size_t)t->num_samples * sizeof *mine.sample_index);
   zk_status st = grade(a, s, &mine);
+  if (st == ZK_OK) check_kept(a, s, &mine);
   if (st == ZK_OK) st = zk_rewards_shuffle(c, &mine);
   if (st == ZK_OK) st = zk_advantage_compute(c, &mine, &stats);
   for (int64_t i = 0; i < t->num_samples && st == ZK_OK; i++) {

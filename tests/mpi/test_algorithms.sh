@@ -26,6 +26,19 @@ zerokl train tiny.yaml run.dir=tis $small algorithm.name=ppo algorithm.importanc
 diff <(hashes ppo1) <(hashes tis) || fail "importance weights that are not 1"
 zerokl verify tis >report 2>log || { cat report log >&2; fail "verify TIS"; }
 
+# Dynamic sampling: the limit changes no bit; where no group's rewards differ the run stops at it, clearly, and a step with a prompt that it cannot have is found.
+grep -q '"sampling/prompts_tried": \([7-9]\|[1-9][0-9]\)' dapo1/metrics.jsonl || fail "dynamic sampling found nothing to drop"
+zerokl train tiny.yaml run.dir=limit $small algorithm.name=dapo algorithm.dynamic_limit=32 rollout.max_batch=3 2>log || { cat log >&2; fail "another limit"; }
+diff <(chain dapo1) <(chain limit) >/dev/null || fail "dapo: another limit gives other bits"
+code=0
+zerokl train tiny.yaml run.dir=flat $small algorithm.name=dapo rollout.temperature=0 algorithm.dynamic_limit=3 2>log || code=$?
+[ $code -eq 2 ] || fail "a step without differing rewards: exit code $code"
+grep -q 'step 1: of 18 prompts only 0 have samples whose rewards differ.*algorithm.dynamic_limit' log || { cat log >&2; fail "no clear message"; }
+"$ZK_BUILD/tests/tamper" flip dapo1 trajectories/step_000002.h5 prompt/id 2 29
+"$ZK_BUILD/tests/tamper" reseal dapo1
+zerokl verify dapo1 >report 2>log && fail "a prompt of no step"
+grep -q 'which cannot be' report || { cat report >&2; fail "the audit does not name the prompt"; }
+
 # Negative control: the algorithms' weights are not all the same, and a run of several updates goes on after a kill as if nothing had been.
 [ "$(for name in $names; do chain "${name}1" | sed -n 3p; done | sort -u | wc -l)" -ge 7 ] || fail "different algorithms, the same weights"
 zerokl train tiny.yaml run.dir=resumed $small algorithm.name=ppo run.steps=1 2>log || { cat log >&2; fail "ppo, one step"; }

@@ -54,6 +54,7 @@ static zk_trajectory step_of(const json_t *c, float **logprob) {
   for (int64_t i = 0; i < n; i++) {
     t.prompt_index[i] = (int32_t)(i / group), t.sample_index[i] = (int32_t)(i % group);
     t.sample_offsets[i + 1] = t.sample_offsets[i] + (int64_t)number(lengths, (size_t)i);
+    t.finish_reason[i] = number(json_object_get(b, "cut"), (size_t)i) ? ZK_FINISH_LENGTH : ZK_FINISH_EOS;
   }
   fill(json_object_get(b, "rewards"), t.reward);
   fill(old, t.sampler_logprob);
@@ -161,6 +162,11 @@ static void another_formula_is_seen(void **state) {
   assert_false(agrees(k3, &c));
   c = config_of(k1), c.algorithm.kl.coef *= 1.01;
   assert_false(agrees(k1, &c));
+  const json_t *dapo = case_named("dapo", 1), *whole = case_named("grpo, without what was cut off", 1);
+  c = config_of(dapo), c.algorithm.overlong.buffer++;
+  assert_false(agrees(dapo, &c));
+  c = config_of(whole), c.algorithm.overlong.mask = false;
+  assert_false(agrees(whole, &c));
   c = config_of(constant), c.algorithm.loss_constant++;
   assert_false(agrees(constant, &c));
 }

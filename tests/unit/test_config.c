@@ -211,6 +211,8 @@ static const char *yaml_for(const zk_config_key *key, char out[1024]) {
                                                              : "reverse, max_length: 20";
   const char *algorithm = key->when == ZK_CONFIG_WHEN_CONSTANT     ? "loss_aggregation: constant"
                           : key->when == ZK_CONFIG_WHEN_IMPORTANCE ? "importance: {mode: mask}"
+                          : key->when == ZK_CONFIG_WHEN_DYNAMIC    ? "dynamic_sampling: true"
+                          : key->when == ZK_CONFIG_WHEN_OVERLONG   ? "overlong: {penalty: 1}"
                           : key->when == ZK_CONFIG_WHEN_KL         ? "kl: {coef: 0.5}"
                                                                    : "";
   bool path = strcmp(key->path, "model.path") == 0;
@@ -374,7 +376,6 @@ static void identity_text_is_sorted_and_fixed(void **state) {
                             "algorithm.loss_aggregation: token_mean\n"
                             "algorithm.minibatches: 1\n"
                             "algorithm.name: grpo\n"
-                            "algorithm.overlong.buffer: 0\n"
                             "algorithm.overlong.mask: false\n"
                             "algorithm.overlong.penalty: 0\n"
                             "algorithm.ratio: token\n"

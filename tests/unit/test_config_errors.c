@@ -196,7 +196,9 @@ static void keys_against_each_other(void **state) {
        "c.yaml:4:30: algorithm.clip_low: has no effect with algorithm.clip: none"},
       {RUN MODEL TASK "rollout: {samples_per_prompt: 1}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:4:11: rollout.samples_per_prompt: must be at least 2 with algorithm.advantage.baseline: group_mean or "
-       "leave_one_out, or scale: std"},
+       "leave_one_out, scale: std, or dynamic_sampling"},
+      {RUN MODEL TASK "algorithm: {overlong: {penalty: 1, buffer: 300}}\n", NULL, ZK_BAD_INPUT,
+       "c.yaml:4:36: algorithm.overlong.buffer: greater than rollout.max_new_tokens"},
       {RUN MODEL TASK "algorithm: {kl: {reference: m}}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:4:18: algorithm.kl.reference: has no effect with algorithm.kl.coef: 0"},
       {RUN MODEL TASK "algorithm: {ratio: none}\n", NULL, ZK_BAD_INPUT,

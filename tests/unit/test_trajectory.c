@@ -335,6 +335,35 @@ static void replies_and_missing_rewards(void **state) {
   zk_trajectory_free(&t);
 }
 
+// Groups of steps make a step: all of one, in order, are that step; others are numbered anew.
+static void groups_make_a_step(void **state) {
+  zk_trajectory t = sample_step(5), all, some;
+  zk_trajectory_group groups[8];
+  assert_true(t.num_prompts >= 2 && t.num_prompts <= 8);
+  for (int64_t p = 0; p < t.num_prompts; p++) groups[p] = (zk_trajectory_group){&t, p};
+  assert_int_equal(zk_trajectory_join(groups, t.num_prompts, &all), ZK_OK);
+  assert_int_equal(zk_trajectory_validate(&all), ZK_OK);
+  for (int c = 0; c < ZK_TRAJECTORY_NUM_COLUMNS; c++) {
+    assert_int_equal(zk_trajectory_num_elements(&all, c), zk_trajectory_num_elements(&t, c));
+    assert_memory_equal(zk_trajectory_data(&all, c), zk_trajectory_data(&t, c),
+                        (size_t)zk_trajectory_num_elements(&t, c) * (size_t)zk_trajectory_columns[c].element_bytes);
+  }
+  groups[0].prompt = 1, groups[1] = (zk_trajectory_group){&all, 0};
+  assert_int_equal(zk_trajectory_join(groups, 2, &some), ZK_OK);
+  assert_int_equal(zk_trajectory_validate(&some), ZK_OK);
+  assert_true(some.prompt_id[0] == t.prompt_id[1] && some.prompt_id[1] == t.prompt_id[0]);
+  int64_t second = 0; // the first sample of t's second prompt
+  while (t.prompt_index[second] == 0) second++;
+  assert_int_equal(some.sample_tokens[0], t.sample_tokens[t.sample_offsets[second]]);
+  assert_int_equal(some.reward_component[0], t.reward_component[second * t.num_components]);
+  zk_trajectory_free(&some);
+  zk_trajectory_free(&all);
+  assert_int_equal(zk_trajectory_join(NULL, 0, &all), ZK_OK);
+  assert_int_equal(all.num_samples, 0);
+  zk_trajectory_free(&all);
+  zk_trajectory_free(&t);
+}
+
 static void described_and_timeless(void **state) {
   zk_path path = zk_path_make("%s/described.h5", dir);
   zk_trajectory t = sample_step(5);
@@ -361,6 +390,7 @@ int main(void) {
       cmocka_unit_test(nonsense_is_not_written),
       cmocka_unit_test(detail_of_what_went_wrong),
       cmocka_unit_test(replies_and_missing_rewards),
+      cmocka_unit_test(groups_make_a_step),
       cmocka_unit_test(described_and_timeless),
   };
   return cmocka_run_group_tests(tests, make_dir, remove_dir);
