@@ -10,7 +10,7 @@ enum { KEY_DRY_RUN = 256, KEY_HELP_CONFIG };
 
 static const struct argp_option options[] = {
     {"dry-run", KEY_DRY_RUN, 0, 0, "Print the resolved config and the memory plan, and stop", 0},
-    {"help-config", KEY_HELP_CONFIG, 0, 0, "Print every key of the config with type, range, default and meaning, and stop", 0},
+    {"help-config", KEY_HELP_CONFIG, "WORD", OPTION_ARG_OPTIONAL, "Print every key of the config (those with WORD in name or meaning) with default, meaning and range, and stop", 0},
     {0}};
 
 typedef struct {
@@ -27,7 +27,7 @@ static error_t parse(int key, char *arg, struct argp_state *state) {
     if (input->has_own) state->child_inputs[0] = input->own_input;
     return 0;
   case KEY_DRY_RUN: out->dry_run = true; return 0;
-  case KEY_HELP_CONFIG: out->help_config = true; return 0;
+  case KEY_HELP_CONFIG: out->help_config = true, out->help_word = arg; return 0;
   case ARGP_KEY_ARG:
     if (!out->config_path) out->config_path = arg;
     else state->argv[1 + out->num_overrides++] = arg; // overrides move to the front of argv: at most as many as were read

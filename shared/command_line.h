@@ -14,9 +14,10 @@ typedef struct {
   int num_overrides;
   char **overrides; // borrowed from argv
   bool dry_run, help_config;
+  const char *help_word; // of --help-config=WORD; NULL: every key
 } zk_command_line;
 
-// Parses `zerokl NAME [--dry-run] [--help-config] CONFIG.yaml [key=value ...]`; `about` is shown by --help. ZK_BAD_INPUT with a hint
+// Parses `zerokl NAME [--dry-run] [--help-config[=WORD]] CONFIG.yaml [key=value ...]`; `about` is shown by --help. ZK_BAD_INPUT with a hint
 // when it is not of that form. --help-config needs no CONFIG. `own`, which may be NULL: options of the command's own, an argp whose parser's
 // state->input is `own_input`.
 zk_status zk_command_line_parse(int argc, char **argv, const char *about, const struct argp *own, void *own_input, zk_command_line *out);

@@ -235,7 +235,8 @@ zk_status zk_config_identity_text(const zk_config *cfg, char **out);
 // values, each with the name of its side ("optimizer.lr: 0.001 in runs/a, 0.002 in this config").
 zk_status zk_config_compare_identity(const char *a_name, const char *a_text, const char *b_name, const char *b_text);
 
-// Prints every key with its type, range, default, class and meaning (--help-config).
-void zk_config_help(FILE *file);
+// Prints every key with default, meaning, type and range, class, and the value of another key that it needs (--help-config); with `word` (else
+// NULL) those with it in path or meaning. Returns how many.
+int zk_config_help(FILE *file, const char *word);
 
 #endif

@@ -1,4 +1,4 @@
-// The configuration for others to read: config.yaml, the identity text of archives, --help-config.
+// The configuration for others to read: config.yaml, the identity text of archives.
 #include "shared/config_keys.h"
 
 #include <errno.h>
@@ -121,57 +121,4 @@ zk_status zk_config_compare_identity(const char *a_name, const char *a_text, con
     b_text = b.next;
   }
   return ZK_OK;
-}
-
-// ---- --help-config ---------------------------------------------------------------------------------------------
-
-static const char *class_text(const zk_config_key *key) {
-  return key->class == ZK_CONFIG_IDENTITY   ? "identity"
-         : key->class == ZK_CONFIG_SCHEDULE ? "schedule"
-                                            : "identity where optimizer.schedule decays, else schedule";
-}
-
-static void help_limits(const zk_config_key *key, FILE *file) {
-  char names[ZK_CONFIG_RANGE_BYTES];
-  bool all = true;
-  for (const zk_config_choice *c = key->choices; c && c->name; c++) all = all && c->delivered;
-  if (key->only_default) fputs("; this build takes only the default", file);
-  else if (!all) fprintf(file, "; this build takes only %s", zk_config_key_choices(key, false, names));
-}
-
-// The table of algorithms: a row each, values under their keys.
-static void help_algorithms(FILE *file) {
-  fputs("\nWhat algorithm.name gives as defaults:\n", file);
-  for (int a = 0; a < ZK_NUM_ALGORITHMS; a++) {
-    const zk_algorithm_row *row = &zk_algorithms[a];
-    fprintf(file, "\n%s\n    %s\n   ", row->name, row->paper);
-    for (int i = 0; i < ZK_ALGORITHM_NUM_KEYS; i++) {
-      const zk_config_key *key = &zk_config_keys[zk_config_key_find(zk_algorithm_keys[i])];
-      if (strcmp(row->values[i], key->fallback)) fprintf(file, " %s=%s", key->path, row->values[i]);
-    }
-    fputs(a == ZK_ALGORITHM_GRPO ? " the keys' own defaults\n" : "\n", file);
-  }
-}
-
-void zk_config_help(FILE *file) {
-  fputs("Keys of a config file. Bits may depend on identity keys and never on schedule keys.\n"
-        "On the command line: key.path=value.\n",
-        file);
-  zk_config defaults;
-  zk_config_defaults(&defaults);
-  char range[ZK_CONFIG_RANGE_BYTES];
-  for (int i = 0; i < zk_config_num_keys; i++) {
-    const zk_config_key *key = &zk_config_keys[i];
-    fprintf(file, "\n%s  (%s)\n    %s\n    %s; ", key->path, class_text(key), key->help,
-            zk_config_key_range(key, range));
-    if (key->fallback) {
-      fputs("default ", file);
-      zk_config_value_print(key, &defaults, file);
-    } else {
-      fputs("required", file);
-    }
-    help_limits(key, file);
-    fputc('\n', file);
-  }
-  help_algorithms(file);
 }

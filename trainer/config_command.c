@@ -10,8 +10,8 @@ zk_status zk_config_command(int argc, char **argv, const char *about, const stru
   zk_command_line line;
   ZK_TRY(zk_command_line_parse(argc, argv, about, own, arg, &line));
   if (line.help_config) {
-    zk_config_help(stdout);
-    return ZK_OK;
+    const int num = zk_config_help(stdout, line.help_word);
+    return num ? ZK_OK : ZK_FAIL(ZK_BAD_INPUT, "--help-config=%s: no key has that in its name or meaning", line.help_word);
   }
   zk_comm *comm = NULL;
   ZK_TRY(zk_comm_world(&comm));

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <ctype.h>
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,9 +50,26 @@ static char *printed(void (*print)(const zk_config *, FILE *), const zk_config *
   return text;
 }
 static void print_yaml(const zk_config *cfg, FILE *file) { assert_int_equal(zk_config_write_yaml(cfg, file), ZK_OK); }
+static void print_help_of_a_word(const zk_config *cfg, FILE *file) { assert_int_equal(zk_config_help(file, "clip_"), 2); }
 static void print_help(const zk_config *cfg, FILE *file) {
   (void)cfg;
-  zk_config_help(file);
+  zk_config_help(file, NULL);
+}
+
+// Every run of blanks and line breaks as one blank, in place.
+static char *unwrapped(char *text) {
+  char *to = text;
+  for (const char *at = text; *at; at++)
+    if (!isspace((unsigned char)*at)) *to++ = *at;
+    else if (to > text && to[-1] != ' ') *to++ = ' ';
+  *to = 0;
+  return text;
+}
+
+static int times(const char *text, const char *what) {
+  int num = 0;
+  for (; *text; text++) num += strncmp(text, what, strlen(what)) == 0;
+  return num;
 }
 
 static void assert_round_trips(const zk_config *cfg) {
@@ -316,7 +334,7 @@ static void yaml_line_start(const char *path, char out[128]) {
 
 static void every_key_is_in_the_file_and_the_help(void **state) {
   (void)state;
-  char *help = printed(print_help, NULL);
+  char *help = unwrapped(printed(print_help, NULL));
   for (int i = 0; i < zk_config_num_keys; i++) {
     const zk_config_key *key = &zk_config_keys[i];
     char yaml[1024], line[128], head[128];
@@ -326,15 +344,28 @@ static void every_key_is_in_the_file_and_the_help(void **state) {
     yaml_line_start(key->path, line);
     if (strcmp(key->path, "seed") == 0) assert_memory_equal(written, line + 1, strlen(line + 1)); // the first line
     else assert_non_null(strstr(written, line));
-    snprintf(head, sizeof head, "\n%s  (", key->path);
-    assert_non_null(strstr(help, head));
+    snprintf(head, sizeof head, " %s %s", key->path, key->fallback ? "= " : "(required) ");
+    assert_int_equal(times(help, head), 1);
     assert_non_null(strstr(help, key->help));
     free(written);
   }
-  assert_non_null(strstr(help, "one of f32, bf16, vendor; default f32"));
-  assert_non_null(strstr(help, "one of token_mean, sequence_mean, constant; default token_mean"));
+  assert_non_null(strstr(help, " numerics = f32 "));
+  assert_non_null(strstr(help, " one of token_mean, sequence_mean, constant; identity "));
   for (int a = 0; a < ZK_NUM_ALGORITHMS; a++) assert_non_null(strstr(help, zk_algorithms[a].paper));
-  assert_non_null(strstr(help, "a number in (0, 1]; default 1"));
+  assert_non_null(strstr(help, " a number in (0, 1]; identity "));
+  // What a key needs of another is found by trying.
+  assert_non_null(strstr(help, "; only without model.path "));
+  assert_non_null(strstr(help, "; only with task.name: arithmetic, multistep "));
+  assert_non_null(strstr(help, "; only with task.grader: regex "));
+  assert_non_null(strstr(help, "; not with algorithm.clip: none "));
+  assert_non_null(strstr(help, "; only with algorithm.kl.coef above 0 "));
+  free(help);
+}
+
+static void help_about_a_word(void **state) {
+  char *help = printed(print_help_of_a_word, NULL);
+  assert_non_null(strstr(help, "algorithm.clip_low ="));
+  assert_null(strstr(help, "seed ="));
   free(help);
 }
 
@@ -496,6 +527,7 @@ int main(void) {
       cmocka_unit_test(the_locale_does_not_matter),
       cmocka_unit_test(every_default_is_valid_and_delivered),
       cmocka_unit_test(every_key_is_in_the_file_and_the_help),
+      cmocka_unit_test(help_about_a_word),
       cmocka_unit_test(every_undelivered_value_is_refused_by_name),
       cmocka_unit_test(identity_text_is_sorted_and_fixed),
       cmocka_unit_test(identity_follows_the_class_of_each_key),
