@@ -14,6 +14,18 @@ static void make_id(const char *text, char *out, size_t capacity) {
     if (plain || (n && out[n - 1] != '-')) out[n++] = plain ? *c : '-';
   }
   out[n] = 0;
+  if (!n) snprintf(out, capacity, "metric");
+}
+
+// Two metrics may come to one identifier ("a b", "a-b"): the later one gets a number.
+static void make_unique(const zk_report_charts *charts, zk_report_chart *chart) {
+  const size_t n = strlen(chart->id);
+  int number = 1;
+  for (int i = 0; i < charts->num_charts; i++) {
+    if (&charts->charts[i] == chart || strcmp(charts->charts[i].id, chart->id)) continue;
+    snprintf(chart->id + n, sizeof chart->id - n, "-%d", ++number);
+    i = -1; // against all again
+  }
 }
 
 static bool is_named(const char *keys, const char *key) { // in a list with commas
@@ -147,10 +159,15 @@ zk_status zk_report_charts_make(const zk_report_runs *runs, const zk_report_metr
   *out = (zk_report_charts){calloc((size_t)metrics->num_metrics + (size_t)runs->num_runs, sizeof *out->charts), 0};
   if (!out->charts) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %d charts", metrics->num_metrics);
   zk_status st = ZK_OK;
-  for (int i = 0; st == ZK_OK && i < metrics->num_metrics; i++) st = make_metric(runs, &metrics->metrics[i], options, &out->charts[out->num_charts++]);
+  for (int i = 0; st == ZK_OK && i < metrics->num_metrics; i++) {
+    zk_report_chart *c = &out->charts[out->num_charts++];
+    st = make_metric(runs, &metrics->metrics[i], options, c);
+    make_unique(out, c);
+  }
   for (int r = 0; st == ZK_OK && r < runs->num_runs; r++) {
     zk_report_chart *c = &out->charts[out->num_charts++];
     st = make_phases(&runs->runs[r], runs->num_runs == 1, c);
+    make_unique(out, c);
     if (st != ZK_OK || c->chart.num_series) continue;
     free(c->series); // no step took any time yet
     memset(c, 0, sizeof *c);

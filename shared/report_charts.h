@@ -9,7 +9,7 @@
 typedef struct {
   zk_chart chart;
   zk_chart_series *series;  // owned, with their points; [chart.num_series]
-  char id[128];             // "reward-mean": of the page's element, and the picture's file name
+  char id[128];             // "reward-mean": the picture's file name; the page's element is "chart-reward-mean"
   char title[160], subtitle[224];
   char group[96];           // of the page: "" for the first charts, "time" for phases, else as zk_report_group
 } zk_report_chart;

@@ -35,13 +35,15 @@ static void write_bar(const zk_report_runs *runs, const zk_report_options *optio
 }
 
 static void write_chart(const zk_report_chart *c, FILE *out) {
+  char id[160];
+  snprintf(id, sizeof id, "chart-%s", c->id); // no section has such an id
   fprintf(out, "<figure data-key=\"%s ", c->id);
   zk_markup_text(c->subtitle, out);
   fputc(' ', out);
   zk_markup_text(c->title, out);
   fputs("\">", out);
   const zk_chart chart = zk_report_chart_on_page(c);
-  zk_chart_write(&chart, c->id, out);
+  zk_chart_write(&chart, id, out);
   fputs("</figure>\n", out);
 }
 
@@ -82,7 +84,7 @@ zk_status zk_report_page_write(const zk_report_runs *runs, const zk_report_chart
   fputs("</section>\n", out);
   write_bar(runs, options, out);
   fputs("<section id=\"curves\"><h2>Curves</h2>\n", out);
-  if (!write_group(charts, "", out)) fputs("<p class=\"note\">No step is finished yet.</p>", out);
+  if (!write_group(charts, "", out)) fputs("<p class=\"note\">There are no metrics yet.</p>", out);
   fputs("</section>\n<section id=\"time\"><h2>Time</h2>\n", out);
   if (!write_group(charts, "phases", out)) fputs("<p class=\"note\">No step is finished yet.</p>", out);
   fputs("</section>\n<section id=\"more\"><h2>All other metrics</h2>\n", out);

@@ -30,7 +30,7 @@ test   libcmocka-dev     pc   cmocka
 test   hdf5-tools        cmd  h5dump
 fuzz   clang             cmd  clang
 blas   libopenblas-dev   pc   openblas
-plot   gnuplot-nox       cmd  gnuplot
+plot   librsvg2-bin      cmd  rsvg-convert
 python python3           cmd  python3
 python python3-venv      sh   python3 -c 'import venv, ensurepip'
 TABLE

@@ -20,7 +20,7 @@ closed $page
 has $page 'Held-out accuracy'; has $page 'mismatch/tokens'; has $page 'Where a step&#39;s time goes'; has $page '<h4>Prompt '; has $page 'class="p0"'
 for key in $(sed -n 3p runs/tiny/metrics.jsonl | grep -o '"[a-z]*/[^"]*": [0-9-]' | cut -d'"' -f2); do
   id=$(tr -c 'a-zA-Z0-9_\n' - <<<"$key")
-  has $page "id=\"$id\""
+  has $page "id=\"chart-$id\""
   [ -s "runs/tiny/report/$id.svg" ] || fail "no $id.svg"
 done
 if command -v rsvg-convert >/dev/null; then
@@ -56,20 +56,21 @@ has twice/index.html '>runs/tiny/<'; has twice/index.html 'These runs have the s
 mkdir -p new long/trajectories
 cp runs/tiny/config.yaml new/
 expect 0 "$ZK" report new
-has new/report/index.html 'No step is finished yet'
+has new/report/index.html 'There are no metrics yet'
 head -1 runs/tiny/metrics.jsonl >new/metrics.jsonl
 expect 0 "$ZK" report new
-has new/report/index.html 'id="eval-accuracy"'
+has new/report/index.html 'id="chart-eval-accuracy"'
 head -c 700 runs/tiny/metrics.jsonl >new/metrics.jsonl
 expect 0 "$ZK" report new
 cp runs/tiny/config.yaml long/
 head -c 1000 runs/tiny/trajectories/step_000002.h5 >long/trajectories/step_000002.h5
-awk 'BEGIN { for (i = 0; i < 5000; i++) printf "{\"step\": %d, \"reward/mean\": %g, \"odd/</script><b>&\\\"x\": %d, \"time/step\": 1.5}\n", i, i / 5000, i % 7 }' >long/metrics.jsonl
+awk 'BEGIN { for (i = 0; i < 5000; i++) printf "{\"step\": %d, \"reward/mean\": %g, \"odd/</script><b>&\\\"x\": %d, \"a b\": 1, \"a-b\": 2, \"time\": 3, \"?\": 4, \"time/step\": 1.5}\n", i, i / 5000, i % 7 }' >long/metrics.jsonl
 expect 0 "$ZK" report long --no-png
 tells step_000002.h5
 page=long/report/index.html
 has $page 'not a whole HDF5 file'; has $page 'odd/&lt;/script&gt;&lt;b&gt;&amp;'; hasnt $page 'odd/</script>'
-[ "$(stat -c %s $page)" -lt 400000 ] || fail "a page of $(stat -c %s $page) bytes for 5000 steps of 3 metrics"
+has $page 'id="chart-a-b"'; has $page 'id="chart-a-b-2"'; has $page 'id="chart-time"'; has $page 'id="chart-metric"'
+[ "$(stat -c %s $page)" -lt 600000 ] || fail "a page of $(stat -c %s $page) bytes for 5000 steps of 7 metrics"
 # A config of another build: its curves all the same.
 sed -i 's/^seed:.*/seed: 7\nnothing_known: 1/' new/config.yaml
 expect 0 "$ZK" report new runs/tiny --no-png
