@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rollout/deal.h"
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/watch.h"
@@ -39,6 +40,7 @@ typedef struct {
   zk_collect_stats *stats;
   record_buffer records;
   zk_tokens *prompts; // [num_prompts], this rank's
+  int32_t *order;     // [num_prompts] in which they are handed out, two at a time; NULL: as they come, one by one
   bool exhausted;
   int64_t finished;
 } collection;
@@ -57,17 +59,53 @@ static zk_status submit(collection *c, int64_t slot) {
   return st;
 }
 
+static uint64_t length_of(const zk_task_item *item) {
+  uint64_t bytes = item->text ? strlen(item->text) : 0;
+  for (size_t i = 0; i < item->num_messages && !item->text; i++) bytes += strlen(item->messages[i].content);
+  return bytes;
+}
+
+// Every worker for itself, and all alike: an order where each has room for its share at once, and the share is whole pairs or some of them.
+static zk_status deal(collection *c) {
+  const zk_collect_request *q = c->request;
+  const int64_t n = q->num_prompts, ranks = zk_comm_size(c->session->comm), samples = (n + ranks - 1) / ranks * q->samples_per_prompt;
+  if (ranks == 1 || (n % (2 * ranks) && n < 6 * ranks) || samples > c->session->config.rollout.max_batch) return ZK_OK;
+  uint64_t *lengths = calloc((size_t)n, sizeof *lengths);
+  c->order = malloc((size_t)n * sizeof *c->order);
+  zk_status st = lengths && c->order ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the order of %lld prompts", (long long)n);
+  for (int64_t i = 0; i < n && st == ZK_OK; i++) {
+    zk_task_item item;
+    st = zk_task_get(c->session->task, q->split, q->first_index + (uint64_t)i, &item);
+    if (st != ZK_OK) break;
+    lengths[i] = length_of(&item);
+    zk_task_item_free(&item);
+  }
+  if (st == ZK_OK) st = zk_deal_pairs((int32_t)n, lengths, c->order);
+  free(lengths);
+  return st;
+}
+
+// What the shared counter's next number stands for.
+static zk_status take_prompts(collection *c) {
+  const int64_t n = c->request->num_prompts;
+  int64_t ticket = 0;
+  ZK_TRY(zk_comm_counter_next(c->session->comm, &ticket));
+  if (!c->order) {
+    c->exhausted = ticket >= n;
+    return c->exhausted ? ZK_OK : submit(c, ticket);
+  }
+  c->exhausted = 2 * ticket >= n;
+  for (int64_t i = 2 * ticket; i < n && i < 2 * ticket + 2; i++) ZK_TRY(submit(c, c->order[i]));
+  return ZK_OK;
+}
+
 // Takes prompts from the shared counter while the engine has few waiting: enough to keep its batch full, not more, so that what is
 // left goes to whoever is free; and while it has less open than its even share, which an engine with room for all would take from the others.
 static zk_status refill(collection *c) {
   const zk_collect_request *q = c->request;
   const int64_t ranks = zk_comm_size(c->session->comm), share = (q->num_prompts + ranks - 1) / ranks * q->samples_per_prompt;
-  while (!c->exhausted && zk_engine_num_waiting(c->engine) < q->samples_per_prompt && zk_engine_num_open(c->engine) < share) {
-    int64_t slot = 0;
-    ZK_TRY(zk_comm_counter_next(c->session->comm, &slot));
-    if (slot >= q->num_prompts) c->exhausted = true;
-    else ZK_TRY(submit(c, slot));
-  }
+  while (!c->exhausted && zk_engine_num_waiting(c->engine) < q->samples_per_prompt && zk_engine_num_open(c->engine) < share)
+    ZK_TRY(take_prompts(c));
   return ZK_OK;
 }
 
@@ -233,7 +271,8 @@ zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_re
   collection c = {.session = session, .engine = engine, .request = request, .stats = stats};
   ZK_TRY(zk_comm_counter_reset(session->comm));
   c.prompts = calloc((size_t)request->num_prompts, sizeof *c.prompts);
-  zk_status st = c.prompts ? sample_all(&c) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %d prompts", request->num_prompts);
+  zk_status st = zk_comm_agree(session->comm, c.prompts ? deal(&c) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %d prompts", request->num_prompts));
+  if (st == ZK_OK) st = sample_all(&c);
   zk_progress_end();
   const double sampled_s = zk_clock_s() - start;
   st = zk_comm_agree(session->comm, st);
@@ -246,6 +285,7 @@ zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_re
   stats->rollout_s = zk_clock_s() - start - stats->reward_s;
   for (int32_t i = 0; c.prompts && i < request->num_prompts; i++) zk_tokens_free(&c.prompts[i]);
   free(c.prompts);
+  free(c.order);
   free(c.records.bytes);
   return st;
 }
