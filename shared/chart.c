@@ -33,10 +33,10 @@ static void write_axes(const zk_chart_layout *l, FILE *out) {
 
 static void write_legend(const zk_chart *c, FILE *out) {
   for (int i = 0; i < c->num_series; i++) {
-    double x = 12;
+    double x = ZK_CHART_EDGE;
     int row = 0, color = c->series[i].color % ZK_CHART_NUM_COLORS;
     zk_chart_legend_place(c, i, &x, &row);
-    double y = 56 + row * ZK_CHART_LEGEND_ROW;
+    double y = ZK_CHART_LEGEND_Y + row * ZK_CHART_LEGEND_ROW;
     if (c->kind == ZK_CHART_STACKED) fprintf(out, "<rect class=\"area f%d\" x=\"%.1f\" y=\"%.1f\" width=\"9\" height=\"9\" rx=\"2\"/>", color, x, y - 9);
     else fprintf(out, "<path class=\"line k%d%s\" d=\"M%.1f %.1fh10\"/>", color, c->series[i].color >= ZK_CHART_NUM_COLORS ? " dash" : "", x, y - 4);
     write_text(out, x + 14, y, "", "", c->series[i].name);
@@ -49,26 +49,26 @@ static void write_beyond(const zk_chart_layout *l, FILE *out) {
   if (!l->num_beyond) return;
   char text[96];
   snprintf(text, sizeof text, "%lld beyond, up to %.3g", (long long)l->num_beyond, l->highest);
-  write_text(out, l->frame.left + l->frame.width, 37, "end", "", text);
+  write_text(out, l->frame.left + l->frame.width, ZK_CHART_SUBTITLE_Y, "end", "", text);
 }
 
 void zk_chart_write(const zk_chart *c, const char *id, FILE *out) {
   zk_chart_layout l;
   zk_chart_layout_make(c, &l);
   const zk_chart_frame *f = &l.frame;
-  fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 400 %.0f\" role=\"img\"", f->total_height);
+  fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 %d %.0f\" role=\"img\"", ZK_CHART_WIDTH, f->total_height);
   if (id) fprintf(out, " id=\"%s\"", id);
-  else fprintf(out, " width=\"400\" height=\"%.0f\"", f->total_height);
+  else fprintf(out, " width=\"%d\" height=\"%.0f\"", ZK_CHART_WIDTH, f->total_height);
   fputs("><title>", out);
   zk_markup_text(c->title, out);
   fputs("</title>\n", out);
   if (!id) {
     fputs("<style>", out);
     zk_chart_style_write(out);
-    fputs("</style><rect class=\"bg\" width=\"400\" height=\"100%\"/>\n", out);
+    fputs("</style><rect class=\"bg\" width=\"100%\" height=\"100%\"/>\n", out);
   }
-  write_text(out, 12, 20, "", "t", c->title);
-  write_text(out, 12, 37, "", "", c->subtitle);
+  write_text(out, ZK_CHART_EDGE, ZK_CHART_TITLE_Y, "", "t", c->title);
+  write_text(out, ZK_CHART_EDGE, ZK_CHART_SUBTITLE_Y, "", "", c->subtitle);
   write_beyond(&l, out);
   if (c->has_legend) write_legend(c, out);
   write_axes(&l, out);

@@ -6,6 +6,9 @@
 #include "shared/chart_axis.h"
 
 enum { ZK_CHART_NUM_COLORS = 10 };
+// What stands where: the picture's width, the edge that texts keep, the base lines of title, subtitle and the legend's first row, and the plot's
+// top without a legend.
+enum { ZK_CHART_WIDTH = 400, ZK_CHART_EDGE = 12, ZK_CHART_TITLE_Y = 20, ZK_CHART_SUBTITLE_Y = 37, ZK_CHART_TOP = 54, ZK_CHART_LEGEND_Y = 56 };
 
 // A frame with its axes and its legend's layout.
 typedef struct {

@@ -6,7 +6,7 @@
 
 #include "shared/chart_impl.h"
 
-enum { WIDTH = 400, LEFT = 46, RIGHT = 14, TOP = 54, PLOT_HEIGHT = 156, BOTTOM = 26, X_TICKS = 6, Y_TICKS = 4 };
+enum { LEFT = 46, RIGHT = 14, PLOT_HEIGHT = 156, BOTTOM = 26, X_TICKS = 6, Y_TICKS = 4 };
 enum { LEGEND_GAP = 2, SWATCH = 14, LETTER_TENTHS = 62, ITEM_GAP = 12 };
 
 typedef struct {
@@ -88,8 +88,8 @@ void zk_chart_layout_make(const zk_chart *c, zk_chart_layout *out) {
   else zk_axis_fit(low, high, Y_TICKS, c->whole_y, false, &out->y);
   double x;
   int row, rows = c->has_legend ? zk_chart_legend_place(c, 0, &x, &row) : 0;
-  double top = TOP + rows * ZK_CHART_LEGEND_ROW + (rows ? LEGEND_GAP : 0);
-  out->frame = (zk_chart_frame){LEFT, top, WIDTH - LEFT - RIGHT, PLOT_HEIGHT, top + PLOT_HEIGHT + BOTTOM, out->x.low, out->x.high,
+  double top = ZK_CHART_TOP + rows * ZK_CHART_LEGEND_ROW + (rows ? LEGEND_GAP : 0);
+  out->frame = (zk_chart_frame){LEFT, top, ZK_CHART_WIDTH - LEFT - RIGHT, PLOT_HEIGHT, top + PLOT_HEIGHT + BOTTOM, out->x.low, out->x.high,
                                 out->y.low, out->y.high, out->y.is_log};
 }
 
@@ -110,11 +110,11 @@ static double item_width(const char *name) {
 }
 
 int zk_chart_legend_place(const zk_chart *c, int item, double *x, int *row) {
-  double at = 12;
+  double at = ZK_CHART_EDGE;
   int rows = 0;
   for (int i = 0; i < c->num_series; i++) {
     double width = item_width(c->series[i].name);
-    if (i && at + width > WIDTH) at = 12, rows++;
+    if (i && at + width > ZK_CHART_WIDTH) at = ZK_CHART_EDGE, rows++;
     if (i == item) *x = at, *row = rows;
     at += width;
   }

@@ -59,8 +59,9 @@ static json_t *mask_of(const zk_trajectory *t, int64_t i) {
 static json_t *sample(const zk_trajectory *t, int64_t i, const zk_tokenizer *tokenizer) {
   int64_t first = t->sample_offsets[i], end = t->sample_offsets[i + 1], num = end - first;
   const int32_t *ids = t->sample_tokens + first;
-  return json_pack("{s:i, s:o, s:o, s:o, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o*}", "sample", (int)t->sample_index[i], "reward",
-                   zk_json_text_real((double)t->reward[i]), "reward_components", components_of(t, i), "advantage",
+  const char *detail = t->reward_detail[i] ? zk_reward_detail_text(t->reward_detail[i]) : NULL;
+  return json_pack("{s:i, s:o, s:s*, s:o, s:o, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o*}", "sample", (int)t->sample_index[i], "reward",
+                   zk_json_text_real((double)t->reward[i]), "reward_detail", detail, "reward_components", components_of(t, i), "advantage",
                    zk_json_text_real((double)t->advantage[i]), "finish", zk_finish_reason_text(t->finish_reason[i]), "tokens", (json_int_t)num,
                    "mismatches", (json_int_t)zk_inspect_num_mismatches(t, first, end), "completion", text_of(tokenizer, ids, num), "token_ids",
                    ids_of(ids, num), "token_texts", texts_of(tokenizer, ids, num), "sampler_logprob", reals_of(t->sampler_logprob + first, num),

@@ -33,6 +33,7 @@ static void put_head(zk_text_cell *cell, const json_t *sample, bool color) {
   if (color) zk_text_cell_style(cell, BOLD);
   put_number(cell, "sample", json_object_get(sample, "sample"));
   put_number(cell, "  reward", json_object_get(sample, "reward"));
+  if (json_object_get(sample, "reward_detail")) put_number(cell, ",", json_object_get(sample, "reward_detail"));
   zk_text_cell_end_line(cell);
   if (color) zk_text_cell_style(cell, "");
   json_object_foreach(json_object_get(sample, "reward_components"), name, value) {

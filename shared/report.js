@@ -1,8 +1,8 @@
 // What the page adds to its charts: other smoothing, runs shown and hidden, a filter, and the values at a pointer.
-// The data is report_data.c's; axes and everything drawn at first are chart.c's, whose mapping `place` repeats.
+// The data is report_data.c's; axes and everything drawn at first are chart.c's, whose mapping `place` repeats, in a picture WIDTH wide.
 (function () {
   'use strict';
-  const LEAST_SMOOTHED = 20, SVG = 'http://www.w3.org/2000/svg';
+  const LEAST_SMOOTHED = 20, WIDTH = 400, SVG = 'http://www.w3.org/2000/svg';
   const charts = JSON.parse(document.getElementById('data').textContent);
   const hidden = new Set();
   let weight = Number(document.getElementById('smoothing').value);
@@ -124,7 +124,7 @@
 
   function move(chart, event) {
     const box = chart.svg.getBoundingClientRect(), [left, , width] = chart.frame;
-    const u = ((event.clientX - box.left) * 400 / box.width - left) / width;
+    const u = ((event.clientX - box.left) * WIDTH / box.width - left) / width;
     if (u < -0.02 || u > 1.02) return leave();
     const step = Math.round(chart.x[0] + Math.min(Math.max(u, 0), 1) * (chart.x[1] - chart.x[0]));
     for (const other of charts) mark(other, step, other === chart);

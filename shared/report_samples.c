@@ -90,7 +90,9 @@ static zk_status write_sample(const zk_trajectory *t, int64_t i, const zk_tokeni
   number_cell("advantage", (double)t->advantage[i], "%+.3f", out);
   number_cell("tokens", (double)zk_trajectory_num_sampled(t, i, i + 1), "%.0f", out);
   number_cell("mean ln p", mean_logprob(t, i), "%.3f", out);
-  fprintf(out, "<td data-name=\"end\">%s</td><td class=\"wide\">", zk_finish_reason_text(t->finish_reason[i]));
+  fprintf(out, "<td data-name=\"end\">%s", zk_finish_reason_text(t->finish_reason[i]));
+  if (t->reward_detail[i]) fprintf(out, "<br><span class=\"bad\">reward: %s</span>", zk_reward_detail_text(t->reward_detail[i]));
+  fputs("</td><td class=\"wide\">", out);
   ZK_TRY(write_completion(t, i, tokenizer, out));
   fputs("</td></tr>\n", out);
   return ZK_OK;

@@ -17,6 +17,11 @@ const zk_trajectory_column zk_trajectory_columns[ZK_TRAJECTORY_NUM_COLUMNS] = {
 #undef X
 };
 
+const char *zk_reward_detail_text(int detail) {
+  static const char *const texts[] = {"", "timed out", "program ended", "answer is no JSON", "no reward in the answer"};
+  return detail >= 0 && detail < (int)(sizeof texts / sizeof *texts) ? texts[detail] : "?";
+}
+
 const char *zk_finish_reason_text(int reason) {
   switch (reason) {
 #define X(name, value, text)                                                                                           \

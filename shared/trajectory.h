@@ -34,6 +34,9 @@ const char *zk_finish_reason_text(int reason); // "eos"; "?" for a value that is
 // The completion went wrong: its reward is 0 whatever it says.
 bool zk_finish_is_error(int reason);
 
+// sample/reward_detail for a person: why a command gave no reward; "" for 0, where there is one, or no command was asked.
+const char *zk_reward_detail_text(int detail);
+
 // sample/finish_detail of a sample that ended as not_finite: what gave the first value that is not finite, of the row it would have been
 // drawn from. 0 for all other samples; a step of such samples only has no such dataset, as older files have none.
 #define ZK_FINISH_DETAIL_EMBEDDING 1

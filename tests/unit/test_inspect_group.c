@@ -142,10 +142,12 @@ static void a_group_stands_side_by_side(void **state) {
   free(text);
   json_decref(group);
   t.trainer_logprob[0] = -0.010000001f;
+  t.reward_detail[1] = 1;
   assert_int_equal(zk_inspect_group(&t, 0, tokenizer, &group), ZK_OK);
   text = print_group(group, 70, true);
   assert_non_null(strstr(text, "\033[1;4;31mx\033[0m")); // bits differ
   assert_non_null(strstr(text, "differing 1"));
+  assert_non_null(strstr(text, "sample 1  reward 0, timed out"));
   free(text);
   json_decref(group);
   zk_trajectory_free(&t);
