@@ -27,7 +27,7 @@ static void write_axes(const zk_chart_layout *l, FILE *out) {
   }
   for (int i = 0; i < l->x.num_ticks; i++)
     write_text(out, zk_chart_px(l, l->x.ticks[i]), f->top + f->height + 16, "middle", "", zk_axis_label(&l->x, l->x.ticks[i], label));
-  write_text(out, f->left - 10, f->top + f->height + 16, "end", "", "step");
+  write_text(out, f->left - 12, f->top + f->height + 16, "end", "", "step");
   fputc('\n', out);
 }
 

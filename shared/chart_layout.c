@@ -6,7 +6,7 @@
 
 #include "shared/chart_impl.h"
 
-enum { LEFT = 46, RIGHT = 14, PLOT_HEIGHT = 156, BOTTOM = 26, X_TICKS = 6, Y_TICKS = 4 };
+enum { LEFT = 54, RIGHT = 14, PLOT_HEIGHT = 156, BOTTOM = 26, X_TICKS = 6, Y_TICKS = 4 };
 enum { LEGEND_GAP = 2, SWATCH = 14, LETTER_TENTHS = 62, ITEM_GAP = 12 };
 
 typedef struct {

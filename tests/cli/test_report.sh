@@ -91,11 +91,25 @@ echo '{"step": 0}{' >new/metrics.jsonl
 expect 2 "$ZK" report new
 tells 'metrics.jsonl:1'
 
-# In a browser: the script runs through, and after a look at it the DOM has as many charts as the page.
+# In a browser, wide and narrow, light and dark: the script runs through, letters and lines are large and strong enough, nothing leaves the window.
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || { echo "in a browser: skipped, there is no Chromium"; exit 0; }
-for page in runs/tiny/report/index.html report/index.html long/report/index.html; do
-  sed 's|^<script>$|<script>addEventListener("error", e => document.body.dataset.error = e.message);|; s|^})();$|document.body.dataset.drawn = charts.length;\n&|' "$page" >probe.html
-  timeout 60 "$browser" --headless --no-sandbox --disable-gpu --user-data-dir="$ZK_TMP/browser" --dump-dom "file://$PWD/probe.html" >dom 2>/dev/null || fail "$browser cannot load $page"
+look() { # PAGE WIDTH DARK [browser's option]
+  local page=$1 width=$2 dark=$3
+  shift 3
+  sed 's|^<script>$|<script>addEventListener("error", e => document.body.dataset.error = e.message);|' "$page" >probe.html
+  { printf '<script>\n'; cat "$ZK_SOURCE/tests/tools/report_probe.js"; printf '</script>\n'; } >>probe.html
+  timeout 60 "$browser" --headless --no-sandbox --disable-gpu --user-data-dir="$ZK_TMP/browser" --window-size="$width,900" "$@" --dump-dom "file://$PWD/probe.html" >dom 2>/dev/null ||
+    fail "$browser cannot load $page"
   hasnt dom 'data-error'
-  has dom "data-drawn=\"$(figures "$page")\""
-done
+  [ "${pale:-}" ] || has dom 'data-faults=""'
+  has dom "data-charts=\"$(figures "$page")\""
+  has dom "data-dark=\"$dark\""
+}
+look runs/tiny/report/index.html 1400 false
+look runs/tiny/report/index.html 500 true --force-dark-mode
+look report/index.html 500 false
+look report/index.html 1400 true --force-dark-mode
+look long/report/index.html 1400 false
+sed 's/#57606a/#b0b6bd/g' long/report/index.html >pale.html # and letters that are too pale are seen
+pale=1 look pale.html 1400 false
+has dom 'text hardly seen'
