@@ -35,10 +35,13 @@ grep -q 'sample 0 .*sample 1' wide || { echo "not side by side"; exit 1; }
 if grep -q 'sample 0 .*sample 1' narrow; then echo "side by side in 40 characters"; exit 1; fi
 escape=$(printf '\033')
 if grep -q "$escape" wide; then echo "colours in a file"; exit 1; fi
-"$zerokl" inspect $file --color=always | grep -q "${escape}\[38;5;16;48;5;" || { echo "no colours although asked for"; exit 1; }
+"$zerokl" inspect $file --color=always >out
+grep -q "${escape}\[38;5;16;48;5;" out || { echo "no colours although asked for"; exit 1; }
 if command -v script >/dev/null; then
-  TERM=xterm script -qec "'$zerokl' inspect $file" /dev/null </dev/null | grep -q "$escape" || { echo "no colours on a terminal"; exit 1; }
-  if TERM=xterm NO_COLOR=1 script -qec "'$zerokl' inspect $file" /dev/null </dev/null | grep -q "$escape"; then echo "colours in spite of NO_COLOR"; exit 1; fi
+  TERM=xterm script -qec "'$zerokl' inspect $file" /dev/null </dev/null >out
+  grep -q "$escape" out || { echo "no colours on a terminal"; exit 1; }
+  TERM=xterm NO_COLOR=1 script -qec "'$zerokl' inspect $file" /dev/null </dev/null >out
+  if grep -q "$escape" out; then echo "colours in spite of NO_COLOR"; exit 1; fi
 fi
 "$zerokl" inspect --json --group 1 $file >out
 expect '"token_texts"'; expect '"trainer_logprob"'; expect '"group": 1'
