@@ -1,54 +1,40 @@
-// Hand out, sample, reward, gather, order.
+// Hand out, sample, reward or reply, gather, order.
 #include "rollout/collect.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "rollout/collect_impl.h"
 #include "rollout/deal.h"
+#include "rollout/dialogue.h"
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/watch.h"
 
-// What one rank has to tell of one finished sample; bytes follow: prompt tokens (of sample 0 only), tokens, logprobs, log-sum-exps.
-typedef struct {
-  int32_t slot, sample, num_prompt_tokens, num_tokens, finish, finish_detail;
-  uint32_t prompt_id;
-  float reward, component[ZK_REWARD_MAX_COMPONENTS];
-} record;
-
-typedef struct {
-  char *bytes;
-  size_t used, capacity;
-} record_buffer;
-
-static zk_status append(record_buffer *b, const void *data, size_t bytes) {
-  if (b->used + bytes > b->capacity) {
-    size_t capacity = 2 * (b->used + bytes) + 4096;
-    char *grown = realloc(b->bytes, capacity);
-    if (!grown) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu bytes of completions", capacity);
-    b->bytes = grown, b->capacity = capacity;
-  }
-  if (bytes) memcpy(b->bytes + b->used, data, bytes);
-  b->used += bytes;
-  return ZK_OK;
-}
+enum { WAIT_MS = 20 }; // for a program's answers, when there is nothing to sample
 
 typedef struct {
   zk_session *session;
   zk_engine *engine;
   const zk_collect_request *request;
   zk_collect_stats *stats;
-  record_buffer records;
-  zk_tokens *prompts; // [num_prompts], this rank's
-  int32_t *order;     // [num_prompts] in which they are handed out, two at a time; NULL: as they come, one by one
+  zk_record_buffer records;
+  zk_tokens *prompts;     // [num_prompts], this rank's
+  zk_dialogue *dialogues; // [num_prompts x samples_per_prompt], this rank's
+  int32_t *order;         // [num_prompts] in which they are handed out, two at a time; NULL: as they come, one by one
   bool exhausted;
   int64_t finished;
 } collection;
 
+static zk_status item_of(const collection *c, int64_t slot, zk_task_item *item) {
+  const zk_collect_request *q = c->request;
+  return q->recorded ? zk_task_get_by_id(c->session->task, q->prompt_ids[slot], item) : zk_task_get(c->session->task, q->split, q->first_index + (uint64_t)slot, item);
+}
+
 static zk_status submit(collection *c, int64_t slot) {
   zk_session *s = c->session;
   zk_task_item item;
-  ZK_TRY(zk_task_get(s->task, c->request->split, c->request->first_index + (uint64_t)slot, &item));
+  ZK_TRY(item_of(c, slot, &item));
   zk_tokens *tokens = &c->prompts[slot];
   zk_status st = zk_task_encode_prompt(s->task, s->tokenizer, s->chat, &item, tokens);
   zk_request r = {.tag = (uint64_t)slot, .step = c->request->step, .prompt_id = item.prompt_id, .prompt = tokens->ids,
@@ -75,7 +61,7 @@ static zk_status deal(collection *c) {
   zk_status st = lengths && c->order ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the order of %lld prompts", (long long)n);
   for (int64_t i = 0; i < n && st == ZK_OK; i++) {
     zk_task_item item;
-    st = zk_task_get(c->session->task, q->split, q->first_index + (uint64_t)i, &item);
+    st = item_of(c, i, &item);
     if (st != ZK_OK) break;
     lengths[i] = length_of(&item);
     zk_task_item_free(&item);
@@ -109,57 +95,208 @@ static zk_status refill(collection *c) {
   return ZK_OK;
 }
 
-static zk_status reward(collection *c, const zk_completion *done, record *r) {
-  zk_session *s = c->session;
-  zk_task_item item;
-  ZK_TRY(zk_task_get(s->task, c->request->split, c->request->first_index + done->tag, &item));
-  r->prompt_id = item.prompt_id;
-  if (zk_finish_is_error(done->finish)) {
-    zk_task_item_free(&item);
-    return ZK_OK;
-  }
+// ---- a turn has ended -----------------------------------------------------------------------------------------------
+
+typedef struct {
+  int64_t slot;
+  int32_t sample;
+  zk_dialogue *dialogue;
+  const zk_tokens *prompt;
+} place;
+
+static place place_of(const collection *c, int64_t slot, int32_t sample) {
+  return (place){slot, sample, &c->dialogues[slot * c->request->samples_per_prompt + sample], &c->prompts[slot]};
+}
+
+// What the policy said in the last turn, to free.
+static zk_status text_of(const collection *c, const zk_dialogue *d, char **text, size_t *bytes) {
+  int32_t end = d->turn_start;
+  while (end < d->num_tokens && d->mask[end]) end++;
+  return zk_tokenizer_decode(c->session->tokenizer, d->tokens + d->turn_start, (size_t)(end - d->turn_start), 1, text, bytes);
+}
+
+// The sample's reward: built-in graders look at its last turn; `recorded` are the components that a program gave, NULL: none.
+static zk_status reward(collection *c, const place *at, const zk_task_item *item, const float *recorded, zk_record *r) {
   char *text = NULL;
   size_t bytes = 0;
-  zk_status st = zk_tokenizer_decode(s->tokenizer, done->tokens, (size_t)done->num_tokens, 1, &text, &bytes);
+  if (zk_finish_is_error(at->dialogue->finish) || c->request->recorded) return ZK_OK;
+  ZK_TRY(text_of(c, at->dialogue, &text, &bytes));
   zk_reward value = {0};
-  if (st == ZK_OK) zk_task_reward(s->task, &item, text, bytes, &value);
+  zk_task_reward(c->session->task, item, text, bytes, &value);
+  free(text);
+  if (recorded) zk_task_put_recorded(c->session->task, recorded, &value);
   r->reward = value.total;
   memcpy(r->component, value.component, sizeof r->component);
+  return ZK_OK;
+}
+
+// The sample is done.
+static zk_status finish(collection *c, const place *at, const float *recorded, zk_answer_status detail) {
+  zk_dialogue *d = at->dialogue;
+  const size_t n = (size_t)d->num_tokens;
+  zk_task_item item;
+  ZK_TRY(item_of(c, at->slot, &item));
+  zk_record r = {.slot = (int32_t)at->slot, .sample = at->sample, .num_prompt_tokens = at->sample == 0 ? (int32_t)at->prompt->num_tokens : 0,
+                 .num_tokens = d->num_tokens, .finish = (int32_t)d->finish, .finish_detail = d->finish_detail, .prompt_id = item.prompt_id,
+                 .reward_detail = (int32_t)detail};
+  zk_status st = reward(c, at, &item, recorded, &r);
+  zk_task_item_free(&item);
+  if (st == ZK_OK) st = zk_record_append(&c->records, &r, sizeof r);
+  if (st == ZK_OK) st = zk_record_append(&c->records, at->prompt->ids, (size_t)r.num_prompt_tokens * sizeof(int32_t));
+  if (st == ZK_OK) st = zk_record_append(&c->records, d->tokens, n * sizeof(int32_t));
+  if (st == ZK_OK) st = zk_record_append(&c->records, d->logprob, n * sizeof(float));
+  if (st == ZK_OK) st = zk_record_append(&c->records, d->lse, n * sizeof(float));
+  if (st == ZK_OK) st = zk_record_append(&c->records, d->mask, n);
+  zk_dialogue_free(d);
+  c->finished++;
+  return st;
+}
+
+// A reply's tokens go behind the turn, and the sample goes on: a request of its own, whose prompt is all there is so far. What the turns before left in the
+// cache is found there again; its random numbers are named by positions, as they would be without a break.
+static zk_status go_on(collection *c, const place *at, const int32_t *tokens, int32_t num_tokens) {
+  zk_dialogue *d = at->dialogue;
+  ZK_TRY(zk_dialogue_add_reply(d, tokens, num_tokens));
+  zk_task_item item;
+  ZK_TRY(item_of(c, at->slot, &item));
+  const size_t n = at->prompt->num_tokens;
+  int32_t *prompt = malloc((n + (size_t)d->num_tokens) * sizeof *prompt);
+  zk_status st = prompt ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a sample of %zu tokens", n + (size_t)d->num_tokens);
+  if (st == ZK_OK) {
+    memcpy(prompt, at->prompt->ids, n * sizeof *prompt);
+    memcpy(prompt + n, d->tokens, (size_t)d->num_tokens * sizeof *prompt);
+    const zk_request r = {.tag = (uint64_t)at->slot, .step = c->request->step, .prompt_id = item.prompt_id, .prompt = prompt,
+                          .num_prompt = (int32_t)n + d->num_tokens, .first_sample = at->sample, .num_samples = 1,
+                          .max_new_tokens = c->session->config.rollout.max_new_tokens - d->num_tokens};
+    st = zk_engine_submit(c->engine, &r);
+  }
+  free(prompt);
+  zk_task_item_free(&item);
+  return st;
+}
+
+// Whether a reply may stand behind the turn: another turn is allowed, and this one ended on its own, at a stop text or as the chat template ends turns.
+static bool may_go_on(const collection *c, const zk_dialogue *d) {
+  const zk_session *s = c->session;
+  if (d->turn >= s->config.command.turns || d->num_tokens == 0) return false;
+  const char *end = zk_chat_end_of_turn(s->chat);
+  return d->finish == ZK_FINISH_STOP || (d->finish == ZK_FINISH_EOS && end && d->tokens[d->num_tokens - 1] == zk_tokenizer_find(s->tokenizer, end));
+}
+
+static zk_status ask(collection *c, const place *at, bool last) {
+  zk_task_item item;
+  char *text = NULL;
+  size_t bytes = 0;
+  ZK_TRY(item_of(c, at->slot, &item));
+  zk_status st = text_of(c, at->dialogue, &text, &bytes);
+  const zk_judge_turn turn = {.tag = (uint64_t)(at->dialogue - c->dialogues), .step = c->request->step, .sample = at->sample, .turn = at->dialogue->turn,
+                              .last = last, .text = text, .num_bytes = bytes, .finish = at->dialogue->finish, .history = at->dialogue->history};
+  if (st == ZK_OK) st = zk_judge_ask(c->session->judge, &item, &turn);
   free(text);
   zk_task_item_free(&item);
   return st;
+}
+
+// Nothing more will be sampled: what is it worth?
+static zk_status end(collection *c, const place *at) {
+  return zk_task_asks_for_rewards(c->session->task) ? ask(c, at, true) : finish(c, at, NULL, ZK_ANSWER_GIVEN);
+}
+
+// With recorded replies: the one that stands behind the turn, if any.
+static zk_status replay(collection *c, const place *at) {
+  const zk_trajectory *t = c->request->recorded;
+  const int64_t i = at->slot * c->request->samples_per_prompt + at->sample, begin = t->sample_offsets[i] + at->dialogue->num_tokens;
+  int64_t behind = begin;
+  while (behind < t->sample_offsets[i + 1] && !t->loss_mask[behind]) behind++;
+  if (behind > begin && behind < t->sample_offsets[i + 1]) return go_on(c, at, t->sample_tokens + begin, (int32_t)(behind - begin));
+  return finish(c, at, NULL, ZK_ANSWER_GIVEN);
+}
+
+static zk_status turn_ended(collection *c, const zk_completion *done) {
+  const place at = place_of(c, (int64_t)done->tag, done->sample);
+  ZK_TRY(zk_dialogue_add_turn(at.dialogue, done));
+  if (zk_finish_is_error(done->finish)) return finish(c, &at, NULL, ZK_ANSWER_GIVEN);
+  if (c->request->recorded) return replay(c, &at);
+  return may_go_on(c, at.dialogue) ? ask(c, &at, false) : end(c, &at);
 }
 
 static zk_status take_finished(collection *c) {
   zk_completion done;
   while (zk_engine_take(c->engine, &done)) {
     double start = zk_clock_s();
-    const zk_tokens *prompt = &c->prompts[done.tag];
-    record r = {.slot = (int32_t)done.tag, .sample = done.sample, .num_prompt_tokens = done.sample == 0 ? (int32_t)prompt->num_tokens : 0,
-                .num_tokens = done.num_tokens, .finish = (int32_t)done.finish, .finish_detail = done.finish_detail};
-    zk_status st = reward(c, &done, &r);
-    if (st == ZK_OK) st = append(&c->records, &r, sizeof r);
-    if (st == ZK_OK) st = append(&c->records, prompt->ids, (size_t)r.num_prompt_tokens * sizeof(int32_t));
-    if (st == ZK_OK) st = append(&c->records, done.tokens, (size_t)done.num_tokens * sizeof(int32_t));
-    if (st == ZK_OK) st = append(&c->records, done.logprob, (size_t)done.num_tokens * sizeof(float));
-    if (st == ZK_OK) st = append(&c->records, done.lse, (size_t)done.num_tokens * sizeof(float));
     c->stats->generated_tokens += (uint64_t)done.num_tokens;
+    zk_status st = turn_ended(c, &done);
     zk_completion_free(&done);
     c->stats->reward_s += zk_clock_s() - start;
-    c->finished++;
     if (st != ZK_OK) return st;
   }
   return ZK_OK;
 }
 
+// ---- a program has answered -----------------------------------------------------------------------------------------
+
+static zk_status encode_reply(const collection *c, const zk_dialogue *d, const char *reply, zk_tokens *out) {
+  const zk_session *s = c->session;
+  // Behind a stop text the turn is still open: the reply is text in it.
+  return zk_chat_encode_reply(s->tokenizer, d->finish == ZK_FINISH_STOP ? ZK_CHAT_NONE : s->chat, reply, strlen(reply), out);
+}
+
+// The reply, if there is room behind it for a token; without room the sample has ended where it did.
+static zk_status replied(collection *c, const place *at, const char *reply) {
+  zk_dialogue *d = at->dialogue;
+  zk_tokens tokens = {0};
+  char *text = NULL;
+  size_t bytes = 0;
+  zk_status st = encode_reply(c, d, reply, &tokens);
+  const size_t length = (size_t)d->num_tokens + tokens.num_tokens;
+  const bool fits = tokens.num_tokens && length < (size_t)c->session->config.rollout.max_new_tokens &&
+                    at->prompt->num_tokens + length < (size_t)c->session->policy.num_positions;
+  if (st == ZK_OK && fits) st = text_of(c, d, &text, &bytes);
+  if (st == ZK_OK && fits) st = zk_dialogue_remember(d, "assistant", text, bytes);
+  if (st == ZK_OK && fits) st = zk_dialogue_remember(d, "environment", reply, strlen(reply));
+  if (st == ZK_OK) st = fits ? go_on(c, at, tokens.ids, (int32_t)tokens.num_tokens) : end(c, at);
+  free(text);
+  zk_tokens_free(&tokens);
+  return st;
+}
+
+static zk_status answered(collection *c, const zk_verdict *v) {
+  const zk_config *cfg = &c->session->config;
+  const int64_t samples = c->request->samples_per_prompt;
+  const place at = place_of(c, (int64_t)v->tag / samples, (int32_t)((int64_t)v->tag % samples));
+  if (v->reply) return replied(c, &at, v->reply);
+  if (v->status != ZK_ANSWER_GIVEN && cfg->command.on_error == ZK_CONFIG_COMMAND_STOP)
+    return ZK_FAIL(ZK_IO, "step %u, prompt %llu of the step, sample %d: no answer of command.run after %d tries: %s. Mend it, raise command.timeout_s, or go on without "
+                   "such answers with command.on_error: zero", c->request->step, (unsigned long long)at.slot, at.sample, 1 + cfg->command.retries, v->why);
+  return finish(c, &at, v->component, v->status);
+}
+
+static zk_status take_answers(collection *c) {
+  zk_judge *judge = c->session->judge;
+  if (!judge || !zk_judge_num_open(judge)) return ZK_OK;
+  const double start = zk_clock_s();
+  zk_verdict v;
+  ZK_TRY(zk_judge_poll(judge, zk_engine_num_open(c->engine) ? 0 : WAIT_MS));
+  while (zk_judge_take(judge, &v)) {
+    zk_status st = answered(c, &v);
+    free(v.reply);
+    if (st != ZK_OK) return st;
+  }
+  c->stats->reward_s += zk_clock_s() - start;
+  return ZK_OK;
+}
+
+static bool is_waiting(const collection *c) { return c->session->judge && zk_judge_num_open(c->session->judge); }
+
 static zk_status sample_all(collection *c) {
   int rank;
-  while (!c->exhausted || zk_engine_num_open(c->engine)) {
+  while (!c->exhausted || zk_engine_num_open(c->engine) || is_waiting(c)) {
     if (c->request->may_stop && zk_watch_stop(&rank)) return ZK_FAIL(ZK_INTERRUPTED, "step %u was dropped while sampling", c->request->step);
     ZK_TRY(refill(c));
     ZK_TRY(zk_engine_step(c->engine));
     zk_comm_counter_progress(c->session->comm);
     ZK_TRY(take_finished(c));
+    ZK_TRY(take_answers(c));
     if (zk_comm_size(c->session->comm) == 1)
       zk_progress_update(c->request->what, (long)c->finished, (long)c->request->num_prompts * c->request->samples_per_prompt, "samples");
     else zk_progress_update(c->request->what, (long)c->finished, 0, "samples on rank 0");
@@ -167,99 +304,26 @@ static zk_status sample_all(collection *c) {
   return ZK_OK;
 }
 
-// ---- putting a step together -------------------------------------------------------------------------------------------------
-
-static size_t record_bytes(const record *r) {
-  return sizeof *r + ((size_t)r->num_prompt_tokens + 3 * (size_t)r->num_tokens) * sizeof(int32_t);
+static zk_status open_parts(collection *c) {
+  const size_t prompts = (size_t)c->request->num_prompts;
+  zk_session *s = c->session;
+  c->prompts = calloc(prompts + 1, sizeof *c->prompts);
+  c->dialogues = calloc(prompts * (size_t)c->request->samples_per_prompt + 1, sizeof *c->dialogues);
+  if (!c->prompts || !c->dialogues) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu prompts", prompts);
+  const bool asks = zk_task_asks(s->task) && !c->request->recorded;
+  if (asks && !s->judge) ZK_TRY(zk_judge_open(&s->config, s->task, &s->judge));
+  return deal(c);
 }
 
-// Sorts pointers to all records by (slot, sample): every pair occurs once, so an index is a position.
-static zk_status order_records(const zk_collect_request *q, const char *bytes, size_t total, const char **at) {
-  int64_t expected = (int64_t)q->num_prompts * q->samples_per_prompt, seen = 0;
-  for (size_t used = 0; used < total; seen++) {
-    record r;
-    memcpy(&r, bytes + used, sizeof r);
-    int64_t i = (int64_t)r.slot * q->samples_per_prompt + r.sample;
-    if (i < 0 || i >= expected || at[i]) return ZK_FAIL(ZK_INTERNAL, "prompt slot %d, sample %d was sampled twice", r.slot, r.sample);
-    at[i] = bytes + used;
-    used += record_bytes(&r);
-  }
-  return seen == expected ? ZK_OK : ZK_FAIL(ZK_INTERNAL, "%lld of %lld samples came back", (long long)seen, (long long)expected);
-}
-
-static zk_status allocate_step(const zk_session *s, const zk_collect_request *q, const char **at, zk_trajectory *t) {
-  int64_t num_samples = (int64_t)q->num_prompts * q->samples_per_prompt, prompt_tokens = 0, tokens = 0;
-  for (int64_t i = 0; i < num_samples; i++) {
-    record r;
-    memcpy(&r, at[i], sizeof r);
-    prompt_tokens += r.num_prompt_tokens, tokens += r.num_tokens;
-  }
-  int components = zk_task_num_components(s->task);
-  ZK_TRY(zk_trajectory_alloc(t, q->num_prompts, prompt_tokens, num_samples, tokens, components));
-  t->sampler_lse = calloc((size_t)tokens + 1, sizeof *t->sampler_lse);
-  if (!t->sampler_lse) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %lld tokens", (long long)tokens);
-  for (int i = 0; i < components; i++)
-    if (!(t->component_names[i] = strdup(zk_task_component(s->task, i)))) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a name");
-  return ZK_OK;
-}
-
-static zk_status assemble(const zk_session *s, const zk_collect_request *q, const char **at, zk_trajectory *t) {
-  ZK_TRY(allocate_step(s, q, at, t));
-  for (int64_t i = 0; i < t->num_samples; i++) {
-    record r;
-    memcpy(&r, at[i], sizeof r);
-    const char *data = at[i] + sizeof r;
-    if (r.sample == 0) {
-      int64_t first = t->prompt_offsets[r.slot];
-      t->prompt_id[r.slot] = r.prompt_id;
-      memcpy(t->prompt_tokens + first, data, (size_t)r.num_prompt_tokens * sizeof(int32_t));
-      t->prompt_offsets[r.slot + 1] = first + r.num_prompt_tokens;
-    }
-    data += (size_t)r.num_prompt_tokens * sizeof(int32_t);
-    int64_t first = t->sample_offsets[i];
-    memcpy(t->sample_tokens + first, data, (size_t)r.num_tokens * sizeof(int32_t));
-    memcpy(t->sampler_logprob + first, data + (size_t)r.num_tokens * sizeof(int32_t), (size_t)r.num_tokens * sizeof(float));
-    memcpy(t->sampler_lse + first, data + 2 * (size_t)r.num_tokens * sizeof(int32_t), (size_t)r.num_tokens * sizeof(float));
-    t->sample_offsets[i + 1] = first + r.num_tokens;
-    t->prompt_index[i] = r.slot, t->sample_index[i] = r.sample;
-    t->reward[i] = r.reward, t->finish_reason[i] = (uint8_t)r.finish, t->finish_detail[i] = r.finish_detail;
-    for (int32_t k = 0; k < t->num_components; k++) t->reward_component[i * t->num_components + k] = r.component[k];
-  }
-  return ZK_OK;
-}
-
-// One line for a person: how many went wrong, and the first of them.
-static void warn_of_errors(const collection *c, const zk_trajectory *t) {
-  int64_t num = 0, first = 0;
-  for (int64_t i = t->num_samples - 1; i >= 0; i--)
-    if (zk_finish_is_error(t->finish_reason[i])) num++, first = i;
-  if (!num || zk_comm_rank(c->session->comm) != 0) return;
-  const int32_t p = t->prompt_index[first], layers = c->session->policy.config.num_layers;
-  const long long tokens = (long long)(t->sample_offsets[first + 1] - t->sample_offsets[first]);
-  if (t->finish_reason[first] == ZK_FINISH_PROMPT)
-    ZK_LOG(WARN, "rollout", "step %u: %lld of %lld samples have a prompt that does not fit; first: prompt %llu, %lld tokens, where the model's context of "
-           "%d leaves room for 1 to %d", c->request->step, (long long)num, (long long)t->num_samples, (unsigned long long)t->prompt_id[p],
-           (long long)(t->prompt_offsets[p + 1] - t->prompt_offsets[p]), c->session->policy.num_positions, c->session->policy.num_positions - 1);
-  else
-    ZK_LOG(WARN, "rollout", "step %u: %lld of %lld samples went wrong; first: prompt %llu, sample %d, position %lld: the logits are not finite, first in %s",
-           c->request->step, (long long)num, (long long)t->num_samples, (unsigned long long)t->prompt_id[p], t->sample_index[first], tokens,
-           zk_finish_detail_text(t->finish_detail[first], layers).s);
-}
-
-static zk_status gather(collection *c, zk_trajectory *out) {
-  const zk_collect_request *q = c->request;
-  void *all = NULL;
-  size_t *offsets = NULL;
-  zk_status st = zk_comm_all_gather(c->session->comm, c->records.bytes, c->records.used, &all, &offsets);
-  const char **at = calloc((size_t)q->num_prompts * (size_t)q->samples_per_prompt + 1, sizeof *at);
-  if (st == ZK_OK && !at) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the step's records");
-  if (st == ZK_OK) st = order_records(q, all, offsets[zk_comm_size(c->session->comm)], at);
-  if (st == ZK_OK) st = assemble(c->session, q, at, out);
-  if (st == ZK_OK) warn_of_errors(c, out);
-  free(at);
-  free(all);
-  free(offsets);
-  return st;
+static void close_parts(collection *c) {
+  const int64_t prompts = c->request->num_prompts, samples = prompts * c->request->samples_per_prompt;
+  if (c->session->judge) zk_judge_cancel(c->session->judge); // of a step that was dropped
+  for (int64_t i = 0; c->dialogues && i < samples; i++) zk_dialogue_free(&c->dialogues[i]);
+  for (int64_t i = 0; c->prompts && i < prompts; i++) zk_tokens_free(&c->prompts[i]);
+  free(c->dialogues);
+  free(c->prompts);
+  free(c->order);
+  free(c->records.bytes);
 }
 
 zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_request *request, zk_trajectory *out, zk_collect_stats *stats) {
@@ -270,23 +334,19 @@ zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_re
   zk_engine_get_stats(engine, &before);
   collection c = {.session = session, .engine = engine, .request = request, .stats = stats};
   ZK_TRY(zk_comm_counter_reset(session->comm));
-  c.prompts = calloc((size_t)request->num_prompts, sizeof *c.prompts);
-  zk_status st = zk_comm_agree(session->comm, c.prompts ? deal(&c) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %d prompts", request->num_prompts));
+  zk_status st = zk_comm_agree(session->comm, open_parts(&c));
   if (st == ZK_OK) st = sample_all(&c);
   zk_progress_end();
   const double sampled_s = zk_clock_s() - start;
   st = zk_comm_agree(session->comm, st);
   if (st == ZK_OK) st = zk_comm_balance(session->comm, sampled_s, &stats->balance);
-  if (st == ZK_OK) st = gather(&c, out);
+  if (st == ZK_OK) st = zk_collect_gather(session, request, &c.records, out);
   zk_engine_get_stats(engine, &after);
   uint64_t speculation[] = {after.drafted - before.drafted, after.accepted - before.accepted};
   if (st == ZK_OK && session->config.rollout.speculate) st = zk_comm_sum_u64(session->comm, speculation, 2);
   stats->drafted = speculation[0], stats->accepted = speculation[1];
   stats->rollout_s = zk_clock_s() - start - stats->reward_s;
-  for (int32_t i = 0; c.prompts && i < request->num_prompts; i++) zk_tokens_free(&c.prompts[i]);
-  free(c.prompts);
-  free(c.order);
-  free(c.records.bytes);
+  close_parts(&c);
   return st;
 }
 

@@ -12,6 +12,9 @@ typedef struct {
   int32_t num_prompts, samples_per_prompt;
   uint32_t step;            // names the random numbers
   const char *what;         // for the progress line
+  // Replies are those of this step, which was recorded (verify --replay), and no program runs: rewards stay 0. NULL: programs are asked.
+  const zk_trajectory *recorded;
+  const uint32_t *prompt_ids; // [num_prompts] of the recorded step, in the place of first_index
   bool may_stop;            // ends with ZK_INTERRUPTED, its samples dropped, when a signal asks for a stop (shared/stop.h)
 } zk_collect_request;
 
@@ -22,8 +25,9 @@ typedef struct {
   double balance; // of the ranks' sampling (zk_comm_balance)
 } zk_collect_stats;
 
-// Fills *out: prompts, tokens, sampler_logprob, reward, components, finish_reason; trainer_logprob and advantage stay zero. The bits are
-// the same for any number of ranks and any schedule. A sample whose prompt does not fit or whose logits are not finite is recorded with that
+// Fills *out: prompts, tokens, sampler_logprob, loss_mask, reward, components, finish_reason; trainer_logprob and advantage stay zero. The bits are
+// the same for any number of ranks, any schedule, and any order in which a program's answers come; the answers themselves are inputs. ZK_IO: a program gave no
+// answer, and command.on_error is stop. A sample whose prompt does not fit or whose logits are not finite is recorded with that
 // reason and what it has, at reward 0, and rank 0 warns of it; the others go on.
 // Frees nothing of the caller's; the caller frees *out. Collective.
 zk_status zk_collect(zk_session *session, zk_engine *engine, const zk_collect_request *request, zk_trajectory *out, zk_collect_stats *stats);

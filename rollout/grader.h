@@ -10,7 +10,7 @@
 #include "rollout/pattern.h"
 #include "shared/config.h"
 
-enum { ZK_REWARD_MAX_COMPONENTS = ZK_CONFIG_MAX_STOPS };
+enum { ZK_REWARD_MAX_COMPONENTS = 2 * ZK_CONFIG_MAX_STOPS };
 
 // What one completion earned. total is component[0] for every grader but countdown, which gives 0.1 for the format alone. Components are 0, 1 or a
 // quotient of two small integers rounded once to binary32, so they are the same on every machine.

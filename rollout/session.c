@@ -154,6 +154,7 @@ zk_status zk_session_open_model(const zk_config *config, zk_comm *comm, const ch
 
 void zk_session_close(zk_session *s) {
   zk_policy_close(&s->policy);
+  zk_judge_close(s->judge);
   zk_task_close(s->task);
   zk_tokenizer_free(s->tokenizer);
   if (s->stream) zk_stream_close(s->stream);

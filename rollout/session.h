@@ -3,6 +3,7 @@
 #define ZK_ROLLOUT_SESSION_H
 
 #include "rollout/engine.h"
+#include "rollout/judge.h"
 #include "rollout/task.h"
 #include "shared/comm.h"
 #include "shared/config.h"
@@ -17,6 +18,7 @@ typedef struct {
   zk_tokenizer *tokenizer;
   zk_chat_template chat;
   zk_task *task;
+  zk_judge *judge; // of the task's program, from when it is first asked; NULL before
   zk_policy policy;
   char model_dir[ZK_CONFIG_PATH_BYTES]; // where the tokenizer's files are
   bool model_dir_is_temporary;          // of a model made from scratch: removed at close

@@ -21,7 +21,7 @@ zk_status zk_task_open(const zk_config *cfg, zk_task **out) {
   if (task == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a task");
   task->kind = kinds[cfg->task.name];
   task->cfg = *cfg;
-  zk_status st = zk_reward_set_open(cfg, task->kind->grader(task), &task->rewards);
+  zk_status st = zk_reward_set_open(&task->cfg, task->kind->grader(task), &task->rewards);
   if (st == ZK_OK) st = task->kind->open(task);
   if (st != ZK_OK) {
     zk_task_close(task);
@@ -74,13 +74,25 @@ bool zk_task_reward_is_first(const zk_task *task) {
   return task->rewards.num_listed == 0 && task->rewards.own != ZK_CONFIG_GRADER_COUNTDOWN;
 }
 
+void zk_task_put_recorded(const zk_task *task, const float *component, zk_reward *reward) {
+  const zk_reward_set *set = &task->rewards;
+  if (set->command < 0) return;
+  for (int k = 0; k < set->num_components; k++)
+    if (zk_reward_set_is_recorded(set, k)) reward->component[k] = component[k];
+  reward->total = zk_reward_set_total(set, reward->component);
+}
+
+bool zk_task_component_is_recorded(const zk_task *task, int idx) { return zk_reward_set_is_recorded(&task->rewards, idx); }
+bool zk_task_asks_for_rewards(const zk_task *task) { return task->rewards.command >= 0; }
+bool zk_task_asks(const zk_task *task) { return task->cfg.command.run[0] != 0; }
+
 int zk_task_num_components(const zk_task *task) {
-  if (task->rewards.num_listed > 0) return task->rewards.num_listed;
+  if (task->rewards.num_listed > 0) return task->rewards.num_components;
   return task->kind->extra != NULL ? 2 : zk_grader_num_components(task->kind->grader(task));
 }
 
 const char *zk_task_component(const zk_task *task, int component_idx) {
-  if (task->rewards.num_listed > 0) return task->rewards.listed[component_idx].name;
+  if (task->rewards.num_listed > 0) return zk_reward_set_component(&task->rewards, component_idx);
   if (task->kind->extra != NULL && component_idx == 1) return task->kind->extra_component;
   return zk_grader_component(task->kind->grader(task), component_idx);
 }

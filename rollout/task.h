@@ -65,6 +65,12 @@ zk_status zk_task_encode_demonstration(const zk_task *task, const zk_tokenizer *
 // What `num_bytes` of completion text (any bytes) earn. Pure: the same bytes give the same bits on every machine.
 void zk_task_reward(const zk_task *task, const zk_task_item *item, const char *completion, size_t num_bytes,
                     zk_reward *out);
+// The components that a program gave (command.run), at their places in component[num components]: they are added to what zk_task_reward made of the
+// others, which took them as 0.
+void zk_task_put_recorded(const zk_task *task, const float *component, zk_reward *reward);
+bool zk_task_component_is_recorded(const zk_task *task, int component_idx); // it comes from the program
+bool zk_task_asks_for_rewards(const zk_task *task);                         // some do
+bool zk_task_asks(const zk_task *task);                                     // there is a program: for rewards, answers or both
 // Whether the reward always is the first component, which says what counts as right in evaluations.
 bool zk_task_reward_is_first(const zk_task *task);
 int zk_task_num_components(const zk_task *task);                       // at most ZK_REWARD_MAX_COMPONENTS

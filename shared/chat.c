@@ -28,21 +28,24 @@ static const struct {
   const char *name;
   renderer *render;
   const char *fixed;
+  const char *reply;  // begins a user's turn behind an assistant's, whose end of turn stands
+  const char *behind; // ends it
   const char *answer; // begins the assistant's turn
   const char *end_of_turn;
 } TEMPLATES[ZK_NUM_CHAT] = {
 #define X(id, name_) [ZK_CHAT_##id] = {.name = name_, TEMPLATE_##id},
 #define CHATML_(system)                                                                                                \
-  .render = render_chatml, .fixed = system, .answer = "<|im_start|>assistant\n", .end_of_turn = "<|im_end|>"
+  .render = render_chatml, .fixed = system, .reply = "\n<|im_start|>user\n", .behind = "<|im_end|>\n", .answer = "<|im_start|>assistant\n", .end_of_turn = "<|im_end|>"
 #define LLAMA_(preamble)                                                                                               \
-  .render = render_llama3, .fixed = preamble, .answer = "<|start_header_id|>assistant<|end_header_id|>\n\n",           \
+  .render = render_llama3, .fixed = preamble, .reply = "<|start_header_id|>user<|end_header_id|>\n\n", .behind = "<|eot_id|>", .answer = "<|start_header_id|>assistant<|end_header_id|>\n\n",           \
   .end_of_turn = "<|eot_id|>"
-#define TEMPLATE_NONE .render = render_none, .answer = ""
+#define TEMPLATE_NONE .render = render_none, .reply = "", .behind = "", .answer = ""
 #define TEMPLATE_CHATML CHATML_(NULL)
 #define TEMPLATE_SMOLLM2 CHATML_("You are a helpful AI assistant named SmolLM, trained by Hugging Face")
 #define TEMPLATE_QWEN2 CHATML_("You are a helpful assistant.")
 #define TEMPLATE_QWEN25 CHATML_("You are Qwen, created by Alibaba Cloud. You are a helpful assistant.")
-#define TEMPLATE_QWEN3 .render = render_qwen3, .answer = "<|im_start|>assistant\n", .end_of_turn = "<|im_end|>"
+#define TEMPLATE_QWEN3                                                                                                 \
+  .render = render_qwen3, .reply = "\n<|im_start|>user\n", .behind = "<|im_end|>\n", .answer = "<|im_start|>assistant\n", .end_of_turn = "<|im_end|>"
 #define TEMPLATE_LLAMA3 LLAMA_(NULL)
 #define TEMPLATE_LLAMA31 LLAMA_("Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n")
     ZK_CHAT_LIST(X)
@@ -297,6 +300,17 @@ zk_status zk_chat_encode(const zk_tokenizer *tok, zk_chat_template t, const zk_c
   zk_status st = zk_tokenizer_encode(tok, text, num_bytes, flags, out);
   free(text);
   return st;
+}
+
+static zk_status encode_piece(const zk_tokenizer *tok, const char *text, zk_tokens *out) {
+  return text[0] ? zk_tokenizer_encode(tok, text, strlen(text), ZK_ENCODE_PARSE_SPECIAL, out) : ZK_OK;
+}
+
+zk_status zk_chat_encode_reply(const zk_tokenizer *tok, zk_chat_template t, const char *text, size_t num_bytes, zk_tokens *out) {
+  ZK_TRY(encode_piece(tok, TEMPLATES[t].reply, out));
+  if (num_bytes) ZK_TRY(zk_tokenizer_encode(tok, text, num_bytes, ZK_ENCODE_PLAIN, out));
+  ZK_TRY(encode_piece(tok, TEMPLATES[t].behind, out));
+  return encode_piece(tok, TEMPLATES[t].answer, out);
 }
 
 uint64_t zk_chat_hash(zk_chat_template t) {

@@ -51,6 +51,11 @@ zk_status zk_chat_render(zk_chat_template template_, const zk_chat_message *mess
 zk_status zk_chat_encode(const zk_tokenizer *tok, zk_chat_template template_, const zk_chat_message *messages,
                          size_t num_messages, int add_generation_prompt, zk_tokens *out);
 
+// Appends the ids of what stands between an answer that was just sampled, its end of turn included, and the next one: a user's turn with `text`, and where
+// the assistant's begins. The template's own pieces and the text are encoded apart, so that no token of the answer is made again, and a special
+// token's name inside the text is text. With NONE: the text alone.
+zk_status zk_chat_encode_reply(const zk_tokenizer *tok, zk_chat_template template_, const char *text, size_t num_bytes, zk_tokens *out);
+
 // The text that ends an assistant's turn, a single special token ("<|im_end|>", "<|eot_id|>"); NULL for NONE.
 // Supervised completions end with it and sampling stops at it.
 const char *zk_chat_end_of_turn(zk_chat_template template_);

@@ -73,6 +73,7 @@ typedef enum {
 } zk_config_importance_mode;
 typedef enum { ZK_CONFIG_LR_CONSTANT, ZK_CONFIG_LR_LINEAR, ZK_CONFIG_LR_COSINE } zk_config_lr_schedule;
 typedef enum { ZK_CONFIG_TURNS_AUTO, ZK_CONFIG_TURNS_ALWAYS, ZK_CONFIG_TURNS_NEVER } zk_config_turns;
+typedef enum { ZK_CONFIG_COMMAND_STOP, ZK_CONFIG_COMMAND_ZERO } zk_config_on_error;
 typedef enum { ZK_CONFIG_RESUME_AUTO, ZK_CONFIG_RESUME_NEVER, ZK_CONFIG_RESUME_MUST } zk_config_resume;
 
 // A list of texts. num of them are used; the rest are all zero.
@@ -124,6 +125,16 @@ typedef struct zk_config {
     int heldout;                             // number of held-out items, disjoint from training
     bool shuffle_rewards;                    // control experiment: permute rewards among prompts
   } task;
+  struct {
+    char run[ZK_CONFIG_PATH_BYTES]; // what /bin/sh runs; "": nothing
+    zk_config_list components;      // names of further numbers that it may give
+    int turns;                      // 1: it only rewards; more: it may answer, and the sample goes on
+    zk_config_on_error on_error;
+    int processes; // of each worker
+    double timeout_s;
+    int retries;
+    uint64_t memory; // bytes of address space of each process; 0: no bound
+  } command;
   struct {
     int batch; // sequences per step
   } sft;

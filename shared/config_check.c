@@ -120,6 +120,14 @@ static bool bad_head_dim(const zk_config *c) {
 static bool bad_kv_heads(const zk_config *c) {
   return from_init(c) && c->model.init.kv_heads > 0 && c->model.init.heads % c->model.init.kv_heads != 0;
 }
+static bool lists_command(const zk_config *c) {
+  for (int i = 0; i < c->task.rewards.num; i++)
+    if (!strncmp(c->task.rewards.text[i], "command", 7)) return true;
+  return false;
+}
+static bool bad_rewards(const zk_config *c) { return lists_command(c) && c->command.run[0] == 0; }
+static bool bad_command(const zk_config *c) { return c->command.run[0] != 0 && !lists_command(c) && c->command.turns == 1; }
+static bool bad_components(const zk_config *c) { return c->command.components.num > 0 && !lists_command(c); }
 static bool bad_k(const zk_config *c) { return c->eval.k > c->eval.samples; }
 static bool bad_steps(const zk_config *c) { return c->task.min_steps > c->task.max_steps; }
 static bool bad_numbers(const zk_config *c) { return c->task.min_numbers > c->task.max_numbers; }
@@ -153,6 +161,9 @@ static const struct {
     {"task.min_length", bad_lengths, "greater than task.max_length"},
     {"task.min_steps", bad_steps, "greater than task.max_steps"},
     {"task.min_numbers", bad_numbers, "greater than task.max_numbers"},
+    {"task.rewards", bad_rewards, "command needs a program: give command.run"},
+    {"command.run", bad_command, "nothing uses it: list command in task.rewards, or let it answer with command.turns"},
+    {"command.components", bad_components, "has no effect without command in task.rewards"},
     {"eval.k", bad_k, "greater than eval.samples, which it is estimated from"},
     {"rollout.temperature", bad_temperature, "must be 0 (greedy) or at least 0.01"},
     {"rollout.samples_per_prompt", bad_group,

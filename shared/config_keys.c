@@ -127,7 +127,7 @@ const zk_config_key zk_config_keys[] = {
   CHOICE(task.grader, IDENTITY, "exact", graders,
     "what makes an answer right: equal text; equal last number; GSM8K's #### number; the last \\boxed answer; task.regex; an equal JSON value; "
     "countdown's rules", WHEN(JSONL)),
-  LIST(task.rewards, IDENTITY, "", "several rewards, their sum by weights: NAME or NAME=WEIGHT, where NAME is task (the task's own), or a grader as in "
+  LIST(task.rewards, IDENTITY, "", "several rewards, their sum by weights: NAME or NAME=WEIGHT, where NAME is task (the task's own), command (command.run's), or a grader as in "
     "task.grader; each is logged as reward/NAME; the first says what counts as right", WHEN(REWARDS)),
   TEXT(task.regex, IDENTITY, REQUIRED, "grader regex: Perl-compatible, searched in the completion; with a group, the last match's first group must be the "
     "label", WHEN(REGEX)),
@@ -143,6 +143,19 @@ const zk_config_key zk_config_keys[] = {
   INT(task.num_prompts, IDENTITY, "0", 0, INT32_MAX, "size of the training pool; 0: all there are"),
   INT(task.heldout, IDENTITY, "500", 0, 1 << 20, "number of held-out items, disjoint from training"),
   BOOL(task.shuffle_rewards, IDENTITY, "false", "control experiment: permute the rewards among prompts"),
+
+  TEXT(command.run, IDENTITY, "", "a program that gives rewards (task.rewards: [command]) or answers (command.turns), as /bin/sh runs it: reads and writes JSON "
+    "lines, see experiments/rewards/README.md", WHEN(COMMAND)),
+  LIST(command.components, IDENTITY, "", "names of further numbers in its answers' \"components\", logged as reward/NAME and stored", WHEN(COMMAND)),
+  INT(command.turns, IDENTITY, "1", 1, 64, "turns of a sample at most; with more than 1 the program may answer a turn with a \"reply\": it is appended, not "
+    "trained on, and sampling goes on", WHEN(COMMAND)),
+  CHOICE(command.on_error, IDENTITY, "stop",
+    CHOICES(YES("stop", ZK_CONFIG_COMMAND_STOP), YES("zero", ZK_CONFIG_COMMAND_ZERO)),
+    "when there is no answer after all retries: stop the run with one message, or go on with 0, recorded in sample/reward_detail", WHEN(COMMAND)),
+  INT(command.processes, SCHEDULE, "2", 1, 1024, "processes of the program, for each worker", WHEN(COMMAND)),
+  REAL(command.timeout_s, SCHEDULE, "60", "(]", 0, 1e6, "seconds that an answer may take, its process's start included; who is late is killed", WHEN(COMMAND)),
+  INT(command.retries, SCHEDULE, "1", 0, 100, "further tries of a request in a fresh process, after a time-out, an end or what is no answer", WHEN(COMMAND)),
+  U64(command.memory, SIZE, SCHEDULE, "4GiB", INT64_MAX, "address space of each process; 0: no bound", WHEN(COMMAND)),
 
   INT(sft.batch, IDENTITY, "32", 1, 1 << 20, "sequences in a step of `zerokl sft`"),
 

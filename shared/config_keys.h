@@ -33,6 +33,7 @@ typedef enum {
   X(MULTISTEP, "task.name", cfg->task.name == ZK_CONFIG_TASK_MULTISTEP)                                                \
   X(COUNTDOWN, "task.name", cfg->task.name == ZK_CONFIG_TASK_COUNTDOWN)                                                \
   X(REWARDS, "task.rewards", cfg->task.rewards.num > 0)                                                                \
+  X(COMMAND, "command.run", cfg->command.run[0] != 0)                                                                   \
   X(REGEX, "task.grader", zk_config_uses_grader(cfg, ZK_CONFIG_GRADER_REGEX))                                          \
   X(JSONL, "task.name", cfg->task.name == ZK_CONFIG_TASK_JSONL)                                                        \
   X(CLIP, "algorithm.clip", cfg->algorithm.clip != ZK_CONFIG_CLIP_NONE)                                                \

@@ -86,16 +86,18 @@ static void put_components(zk_metrics_line *line, const zk_trajectory *t) {
 
 static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x) {
   const zk_trajectory *t = &x->t;
-  int64_t clipped = 0, errors = 0;
+  int64_t clipped = 0, errors = 0, missing = 0;
   for (int64_t i = 0; i < t->num_samples; i++) {
     clipped += t->finish_reason[i] == ZK_FINISH_LENGTH;
     errors += zk_finish_is_error(t->finish_reason[i]);
+    missing += t->reward_detail[i] != 0;
   }
   zk_metrics_put_double(line, "reward/mean", x->advantage.reward_mean);
   zk_metrics_put_double(line, "reward/std", x->advantage.reward_std);
   zk_metrics_put_int(line, "reward/zero_std_groups", x->advantage.zero_std_groups);
   if (zk_reward_is_shaped(&run->session.config)) zk_metrics_put_double(line, "reward/penalty", x->advantage.penalty_mean);
   put_components(line, t);
+  if (zk_task_asks(run->session.task)) zk_metrics_put_int(line, "command/errors", missing);
   zk_metrics_put_double(line, "response/length_mean", (double)t->num_sample_tokens / (double)t->num_samples);
   zk_metrics_put_double(line, "response/clip_ratio", (double)clipped / (double)t->num_samples);
   zk_metrics_put_int(line, "response/errors", errors);

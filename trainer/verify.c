@@ -142,6 +142,11 @@ static zk_status audit(zk_auditor *a) {
   return ZK_OK;
 }
 
+static void tell_recorded(const zk_auditor *a) {
+  if (zk_task_asks(a->session.task) && zk_comm_rank(a->comm) == 0)
+    ZK_LOG(INFO, "verify", "rewards and replies of command.run are taken as they were recorded, the program is not run; its eval/* are not recorded and not computed again");
+}
+
 static void tell_unfinished(const zk_auditor *a) {
   if (!a->options->last_step && a->last_step < a->session.config.run.steps)
     ZK_LOG(INFO, "verify", "%s holds %" PRId64 " of %d steps", a->dir.path.s, a->last_step,
@@ -153,6 +158,7 @@ zk_status zk_verify(const zk_verify_options *options, zk_comm *comm, zk_verify_r
   zk_status st = zk_comm_agree(comm, a ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the auditor"));
   if (st == ZK_OK) st = zk_auditor_open(options, comm, a);
   if (st == ZK_OK) tell_unfinished(a);
+  if (st == ZK_OK) tell_recorded(a);
   if (st == ZK_OK) st = audit(a);
   zk_progress_end();
   if (st == ZK_OK) *out = a->total;

@@ -12,7 +12,7 @@ static void compare_sample(zk_auditor *a, const zk_verify_step *s, const zk_traj
   for (int64_t k = 0; k < n && k < m; k++) {
     int64_t at = t->sample_offsets[i] + k, now = again->sample_offsets[i] + k;
     float stored = t->sampler_logprob[at], mine = again->sampler_logprob[now];
-    if (t->sample_tokens[at] == again->sample_tokens[now] && zk_float_bits(stored) == zk_float_bits(mine) &&
+    if (t->loss_mask[at] == again->loss_mask[now] && t->sample_tokens[at] == again->sample_tokens[now] && zk_float_bits(stored) == zk_float_bits(mine) &&
         mine == mine)
       continue;
     zk_verify_differ(a->once, ZK_VERIFY_REPLAY, i, k,
@@ -29,14 +29,33 @@ static void compare_sample(zk_auditor *a, const zk_verify_step *s, const zk_traj
                      zk_finish_reason_text(again->finish_reason[i]));
 }
 
+// Of a task with a program: the step's own prompts, with the replies that were recorded.
+static zk_status sample_recorded(zk_auditor *a, const zk_verify_step *s, zk_trajectory *again) {
+  const zk_collect_request q = {.split = ZK_SPLIT_TRAIN,
+                                .num_prompts = (int32_t)s->t.num_prompts,
+                                .samples_per_prompt = a->session.config.rollout.samples_per_prompt,
+                                .step = (uint32_t)s->step,
+                                .what = "verify: replay",
+                                .recorded = &s->t,
+                                .prompt_ids = s->prompt_id};
+  zk_collect_stats stats;
+  return zk_collect(&a->session, a->engine, &q, again, &stats);
+}
+
+// All prompts that the step tried.
+static zk_status sample_again(zk_auditor *a, const zk_verify_step *s, zk_trajectory *again) {
+  zk_collect_stats stats;
+  int64_t num_tried;
+  ZK_TRY(zk_collect_step(&a->session, a->engine, (uint32_t)s->step, "verify: replay", false, again, &stats, &num_tried));
+  const zk_verify_metric tried = {"sampling/prompts_tried", (double)num_tried};
+  if (a->session.config.algorithm.dynamic_sampling) zk_verify_metrics(a, s->step, &tried, 1);
+  return ZK_OK;
+}
+
 zk_status zk_verify_replay(zk_auditor *a, const zk_verify_step *s) {
   zk_trajectory again;
-  zk_collect_stats stats;
   ZK_TRY(zk_turns_to(&a->turns, ZK_SIDE_SAMPLER, ZK_OK));
-  int64_t num_tried;
-  zk_status st = zk_collect_step(&a->session, a->engine, (uint32_t)s->step, "verify: replay", false, &again, &stats, &num_tried);
-  const zk_verify_metric tried = {"sampling/prompts_tried", (double)num_tried};
-  if (st == ZK_OK && a->session.config.algorithm.dynamic_sampling) zk_verify_metrics(a, s->step, &tried, 1);
+  zk_status st = zk_task_asks(a->session.task) ? sample_recorded(a, s, &again) : sample_again(a, s, &again);
   for (int64_t i = 0; i < s->t.num_samples && st == ZK_OK; i++) compare_sample(a, s, &again, i);
   zk_trajectory_free(&again);
   return st;

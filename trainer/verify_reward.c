@@ -1,5 +1,6 @@
 // What needs no model: prompts from the task, why completions ended, what they earned, and the advantages of that.
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,16 +120,47 @@ static size_t text_bytes(const zk_session *s, const int32_t *tokens, int64_t n) 
   return total;
 }
 
+static int64_t run_of(const uint8_t *mask, int64_t from, int64_t end) {
+  int64_t k = from;
+  while (k < end && mask[k] == mask[from]) k++;
+  return k;
+}
+
+// Where the sample's last turn begins, in its tokens. A reply stands behind a turn that ended on its own, at a stop text or an eos token, and before another
+// turn, as often as command.turns allows; anything else is a difference.
+static int64_t check_turns(zk_auditor *a, const zk_verify_step *s, int64_t i, char *text) {
+  const zk_trajectory *t = &s->t;
+  const int32_t *tokens = t->sample_tokens + t->sample_offsets[i];
+  const uint8_t *mask = t->loss_mask + t->sample_offsets[i];
+  const int64_t n = t->sample_offsets[i + 1] - t->sample_offsets[i];
+  int64_t start = 0, turn = 1;
+  for (int64_t end; (end = run_of(mask, start, n)) < n; turn++) {
+    int64_t length, next = run_of(mask, end, n);
+    int reason = -1;
+    if (mask[start]) find_end(&a->session, tokens + start, end - start, INT64_MAX, text, &length, &reason);
+    if (!mask[start] || next == n || turn >= a->session.config.command.turns || length < end - start || (reason != ZK_FINISH_EOS && reason != ZK_FINISH_STOP)) {
+      zk_verify_differ(a->once, ZK_VERIFY_FINISH, i, end, "%s, position %" PRId64 ": loss_mask says that a reply begins, where none can", zk_verify_place_of(s, i).s, end);
+      return start;
+    }
+    start = next;
+  }
+  if (n > 0 && !mask[start])
+    zk_verify_differ(a->once, ZK_VERIFY_FINISH, i, start, "%s: loss_mask says that nothing was sampled", zk_verify_place_of(s, i).s);
+  return start;
+}
+
 static void check_finish(zk_auditor *a, const zk_verify_step *s, int64_t i, char *text) {
   const zk_trajectory *t = &s->t;
   if (t->finish_reason[i] == ZK_FINISH_PROMPT) { // a sound step says so of prompts that do not fit only, and of all of those
     zk_verify_count(a->once, ZK_VERIFY_FINISH, 1);
     return;
   }
-  const int32_t *tokens = t->sample_tokens + t->sample_offsets[i];
-  int64_t n = t->sample_offsets[i + 1] - t->sample_offsets[i], length, p = t->prompt_index[i];
+  const int64_t turn = check_turns(a, s, i, text);
+  const int32_t *tokens = t->sample_tokens + t->sample_offsets[i] + turn;
+  int64_t n = t->sample_offsets[i + 1] - t->sample_offsets[i] - turn, length, p = t->prompt_index[i];
   int64_t most = a->session.policy.num_positions - (t->prompt_offsets[p + 1] - t->prompt_offsets[p]);
   if (most > a->session.config.rollout.max_new_tokens) most = a->session.config.rollout.max_new_tokens;
+  most -= turn;
   int reason;
   find_end(&a->session, tokens, n, most, text, &length, &reason);
   zk_verify_count(a->once, ZK_VERIFY_FINISH, 1);
@@ -159,18 +191,28 @@ zk_status zk_verify_finish(zk_auditor *a, const zk_verify_step *s) {
 
 // ---- rewards and advantages -----------------------------------------------------------------------------------------
 
-// Grades every completion into `mine`.
+// The tokens of the sample's last turn, which built-in graders look at.
+static size_t last_turn(const zk_trajectory *t, int64_t i) {
+  int64_t k = t->sample_offsets[i + 1];
+  while (k > t->sample_offsets[i] && t->loss_mask[k - 1]) k--;
+  return (size_t)k;
+}
+
+// Grades every completion into `mine`. What a program gave is an input, taken as it is stored: verify never runs one.
 static zk_status grade(const zk_auditor *a, const zk_verify_step *s, zk_trajectory *mine) {
   const zk_session *session = &a->session;
   const zk_trajectory *t = &s->t;
   for (int64_t i = 0; i < t->num_samples; i++) {
     zk_task_item item;
     ZK_TRY(zk_task_get_by_id(session->task, s->prompt_id[t->prompt_index[i]], &item));
-    size_t bytes = 0, first = (size_t)t->sample_offsets[i], n = (size_t)t->sample_offsets[i + 1] - first;
+    size_t bytes = 0, first = last_turn(t, i), n = (size_t)t->sample_offsets[i + 1] - first;
     char *text = NULL;
     zk_status st = zk_tokenizer_decode(session->tokenizer, t->sample_tokens + first, n, 1, &text, &bytes);
     zk_reward value = {0};
-    if (st == ZK_OK && !zk_finish_is_error(t->finish_reason[i])) zk_task_reward(session->task, &item, text, bytes, &value);
+    if (st == ZK_OK && !zk_finish_is_error(t->finish_reason[i])) {
+      zk_task_reward(session->task, &item, text, bytes, &value);
+      zk_task_put_recorded(session->task, t->reward_component + i * t->num_components, &value);
+    }
     mine->reward[i] = value.total;
     for (int32_t k = 0; k < t->num_components; k++)
       mine->reward_component[i * t->num_components + k] = value.component[k];
@@ -229,6 +271,7 @@ zk_status zk_verify_rewards(zk_auditor *a, const zk_verify_step *s) {
     compare(a, s, ZK_VERIFY_ADVANTAGES, "advantage", i, 0, t->advantage[i], mine.advantage[i]);
     for (int32_t k = 0; k < t->num_components; k++) {
       int64_t at = i * t->num_components + k;
+      if (zk_task_component_is_recorded(a->session.task, k) && isfinite(t->reward_component[at])) continue; // an input
       compare(a, s, ZK_VERIFY_COMPONENTS, zk_task_component(a->session.task, k), i, k, t->reward_component[at],
               mine.reward_component[at]);
     }

@@ -205,10 +205,21 @@ static void differ(const token_place *at, zk_verify_check check, const char *nam
                    side, (double)mine, zk_float_bits(mine));
 }
 
+// A reply's token was not drawn: it says no log-probability.
+static void compare_reply(const token_place *at, int64_t k) {
+  const zk_trajectory *t = &at->s->stored;
+  if (zk_float_bits(t->sampler_logprob[k])) differ(at, ZK_VERIFY_SAMPLER, "sampler_logprob", t->sampler_logprob[k], "reply", 0);
+  if (zk_float_bits(t->trainer_logprob[k])) differ(at, ZK_VERIFY_TRAINER, "trainer_logprob", t->trainer_logprob[k], "reply", 0);
+}
+
 // k: index of the token in the trajectory; j: in the audit.
 static void compare_token(const token_place *at, const token_audit *x, int64_t k, int64_t j) {
   const zk_trajectory *t = &at->s->stored;
   zk_verify_report *report = &at->a->here;
+  if (!t->loss_mask[k]) {
+    compare_reply(at, k);
+    return;
+  }
   bool drawn = x->drawn[j] == t->sample_tokens[k];
   if (!drawn)
     zk_verify_differ(report, ZK_VERIFY_TOKENS, at->sample, at->position,

@@ -200,6 +200,7 @@ static const char *another_value(const zk_config_key *key, char out[64]) {
   case ZK_CONFIG_SIZE:
     return "3145728";
   case ZK_CONFIG_LIST:
+    if (strcmp(key->path, "command.components") == 0) return "[a, b]";
     return strcmp(key->path, "task.rewards") == 0 ? "[task, \"exact=2\"]" : "[a, \"b: c\", \" \"]";
   case ZK_CONFIG_TEXT:
     return strcmp(key->path, "run.name") == 0          ? "other"
@@ -227,6 +228,8 @@ static const char *yaml_for(const zk_config_key *key, char out[1024]) {
                      : key->when == ZK_CONFIG_WHEN_REWARDS   ? "reverse, max_length: 20, rewards: [exact]"
                      : key->when == ZK_CONFIG_WHEN_REGEX     ? "jsonl, path: f, grader: regex, regex: z"
                                                              : "reverse, max_length: 20";
+  const char *command = key->when == ZK_CONFIG_WHEN_COMMAND ? "command: {run: y, turns: 3}\n" : "";
+  if (key->when == ZK_CONFIG_WHEN_COMMAND) task = "reverse, rewards: [task, command]";
   const char *algorithm = key->when == ZK_CONFIG_WHEN_CONSTANT     ? "loss_aggregation: constant"
                           : key->when == ZK_CONFIG_WHEN_IMPORTANCE ? "importance: {mode: mask}"
                           : key->when == ZK_CONFIG_WHEN_DYNAMIC    ? "dynamic_sampling: true"
@@ -234,7 +237,7 @@ static const char *yaml_for(const zk_config_key *key, char out[1024]) {
                           : key->when == ZK_CONFIG_WHEN_KL         ? "kl: {coef: 0.5}"
                                                                    : "";
   bool path = strcmp(key->path, "model.path") == 0;
-  snprintf(out, 1024, "run: {name: a, steps: 3}\neval: {samples: 64}\ntask: {name: %s}\nalgorithm: {%s}\nmodel: %s\n", task, algorithm,
+  snprintf(out, 1024, "run: {name: a, steps: 3}\neval: {samples: 64}\ntask: {name: %s}\nalgorithm: {%s}\n%smodel: %s\n", task, algorithm, command,
            path ? "{path: m}" : "{init: {layers: 1, hidden: 48, heads: 6, intermediate: 8}}");
   return out;
 }

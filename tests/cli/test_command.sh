@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# command.run as reward: the same bits for any number of workers and any order of answers; what fails stops the run or counts as 0; verify needs no program.
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+tiny_config tiny.yaml tiny 2
+tiny_config warm.yaml warm 16
+expect 0 "$ZK" sft warm.yaml eval.every=0
+train() { "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_000016 optimizer.lr=0.01 "$@"; }
+hashes() { grep -o '"weights/hash.*' "runs/$1/metrics.jsonl"; }
+
+# The task's own reward, 1 where the completion is the label, by a program that answers in an order of its own.
+cat >reward.sh <<'E'
+while IFS= read -r line; do
+  id=${line#*\"id\": } id=${id%%,*}
+  said=${line#*\"completion\": \"} said=${said%%\"*}
+  want=${line#*\"label\": \"} want=${want%%\"*}
+  reward=0
+  [ "$said" != "$want" ] || reward=1
+  sleep "0.00$(((id * 7 + $$) % 10))"
+  echo "{\"id\": $id, \"reward\": $reward, \"components\": {\"length\": ${#said}}}"
+done
+E
+use=('task.rewards=[command]' 'command.components=[length]' 'command.run=sh reward.sh')
+expect 0 train run.name=own
+expect 0 train run.name=one "${use[@]}" command.processes=1
+hashes own >own
+hashes one >one
+same own one
+grep -q '"reward/command": .*"reward/length": .*"command/errors": 0' runs/one/metrics.jsonl || fail "components are not logged"
+for n in 2 3; do
+  expect 0 workers $n "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_000016 optimizer.lr=0.01 run.name=one "run.dir=runs/n$n" "${use[@]}" command.processes=5
+  for step in 1 2; do same "runs/one/trajectories/step_00000$step.h5" "runs/n$n/trajectories/step_00000$step.h5"; done
+  hashes "n$n" >more
+  same one more
+done
+# The control: a program that rewards whoever comes third gives other bits in another order.
+sed 's/^  reward=0/  reward=$((id % 3 == 0))/; s/^  \[.*//' reward.sh >order.sh
+expect 0 train run.name=third "${use[@]}" 'command.run=sh order.sh' command.processes=1
+expect 0 train run.name=other "${use[@]}" 'command.run=sh order.sh' command.processes=1 rollout.max_batch=3
+! cmp -s <(hashes third) <(hashes other) || fail "the order of answers could not matter"
+
+# ---- the audit: the program is gone, what it said is in the archive
+mv reward.sh gone.sh
+expect 0 "$ZK" verify runs/n2 --replay
+tells 'taken as they were recorded'
+says 'reward                            60 of 60          0  -'
+cp -r runs/n2 runs/x
+"$TAMPER" flip runs/x trajectories/step_000001.h5 sample/reward_component 4 22
+"$TAMPER" reseal runs/x
+expect 1 "$ZK" verify runs/x
+says 'step 1, prompt 0, sample 2: reward '
+mv gone.sh reward.sh
+
+# ---- what fails: the samples of one letter in four have no answer
+sed 's/^  reward=0/  case $want in [a-f]) echo "no luck with $want" >\&2; exit 7 ;; esac; reward=0/' reward.sh >fails.sh
+expect 2 train run.name=stop eval.every=0 "${use[@]}" 'command.run=sh fails.sh'
+tells 'no answer of command.run after 2 tries: it ended with exit code 7; its standard error ends: "no luck with '
+[ "$(grep -c . err)" -le 2 ] || fail "more than one message"
+expect 0 train run.name=zero "${use[@]}" 'command.run=sh fails.sh' command.on_error=zero command.retries=0
+tells 'command.run gave no answer for '
+grep -q '"command/errors": [1-9]' runs/zero/metrics.jsonl || fail "errors are not counted"
+expect 0 workers 2 "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_000016 optimizer.lr=0.01 run.name=zero run.dir=runs/zero2 "${use[@]}" 'command.run=sh fails.sh' \
+  command.on_error=zero command.retries=0
+same runs/zero/trajectories/step_000002.h5 runs/zero2/trajectories/step_000002.h5
+expect 0 "$ZK" verify runs/zero --replay
+
+# ---- a stop while the program thinks: nothing is left
+"$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_000016 run.name=now eval.every=0 "${use[@]}" 'command.run=sleep 4242 & echo $! $$ >pids; mv pids here; exec sleep 4242' >out 2>err &
+pid=$!
+for _ in $(seq 400); do [ ! -s here ] || break; sleep 0.05; done
+[ -s here ] || fail "the program was not started"
+kill -TERM $pid
+code=0
+wait $pid || code=$?
+[ $code = 3 ] || fail "exit code $code after SIGTERM"
+for p in $(cat here); do ! kill -0 "$p" 2>/dev/null || fail "process $p of the program is still there"; done
