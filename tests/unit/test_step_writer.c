@@ -37,7 +37,7 @@ static void begin(zk_step_writer *w, files *f, int64_t step, bool has_trajectory
   t.sample_offsets[1] = 3, t.sample_offsets[2] = 5, t.sample_index[1] = 1;
   zk_metrics_line_init(&line, step);
   zk_metrics_put_int(&line, "value", 10 * step);
-  zk_step_writer_begin(w, &f->run, f->metrics, step, has_trajectory ? &t : NULL, &line);
+  zk_step_writer_begin(w, &f->run, f->metrics, NULL, step, has_trajectory ? &t : NULL, &line);
   assert_null(line.text);
   if (has_trajectory) assert_int_equal(t.num_samples, 0);
   else zk_trajectory_free(&t);
