@@ -85,12 +85,13 @@ static zk_status take_prompts(collection *c) {
   return ZK_OK;
 }
 
-// Takes prompts from the shared counter while the engine has few waiting: enough to keep its batch full, not more, so that what is
+// Takes prompts from the shared counter while the engine has few waiting, or room for more: enough to keep its batch full, not more, so that what is
 // left goes to whoever is free; and while it has less open than its even share, which an engine with room for all would take from the others.
 static zk_status refill(collection *c) {
   const zk_collect_request *q = c->request;
   const int64_t ranks = zk_comm_size(c->session->comm), share = (q->num_prompts + ranks - 1) / ranks * q->samples_per_prompt;
-  while (!c->exhausted && zk_engine_num_waiting(c->engine) < q->samples_per_prompt && zk_engine_num_open(c->engine) < share)
+  while (!c->exhausted && zk_engine_num_open(c->engine) < share &&
+         (zk_engine_num_waiting(c->engine) < q->samples_per_prompt || zk_engine_has_room(c->engine)))
     ZK_TRY(take_prompts(c));
   return ZK_OK;
 }

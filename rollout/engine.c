@@ -284,6 +284,11 @@ void zk_engine_set_sampling(zk_engine *e, double temperature, int32_t top_k, dou
 
 int32_t zk_engine_num_open(const zk_engine *e) { return e->num_open; }
 int32_t zk_engine_num_waiting(const zk_engine *e) { return e->num_waiting; }
+bool zk_engine_has_room(const zk_engine *e) {
+  int64_t rows = 0;
+  for (const zk_group *g = e->groups; g; g = g->next) rows += g->num_waiting ? g->num_prompt : 0;
+  return e->num_running + e->num_waiting < e->options.max_batch && rows < e->options.prefill_chunk;
+}
 zk_stream *zk_engine_stream(zk_engine *e) { return e->stream; }
 void zk_engine_get_stats(const zk_engine *e, zk_engine_stats *out) {
   *out = e->stats;

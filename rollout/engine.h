@@ -100,6 +100,7 @@ zk_status zk_engine_rest(zk_engine *engine);
 zk_status zk_engine_submit(zk_engine *engine, const zk_request *request);
 int32_t zk_engine_num_open(const zk_engine *engine);    // samples queued or running
 int32_t zk_engine_num_waiting(const zk_engine *engine); // of those, queued
+bool zk_engine_has_room(const zk_engine *engine);       // a group that is submitted now would be begun in the next steps, beside those that are queued
 // Queues one batch and takes in what is drawn, steps_ahead later; with nothing to queue, whatever is still to come. Nothing to do is ZK_OK.
 zk_status zk_engine_step(zk_engine *engine);
 // The next finished sample; false when there is none yet.

@@ -178,6 +178,26 @@ static void admit(zk_engine *e, zk_sequence *seq) {
   if (seq->group->num_waiting == 0) zk_schedule_drop_prefix(e, seq->group);
 }
 
+// While the head of the queue waits for its prompt, prompts behind it are begun, as many as a step prefills, of samples that will find room: one after
+// another each group would wait a step for its own. Not before some sample runs: the first prompt may begin with what all begin with, and leave it to them.
+static zk_status begin_ahead(zk_engine *e) {
+  int32_t rows = 0, places = e->options.max_batch;
+  for (int32_t i = 0; i < e->num_running; i++) {
+    if (e->running[i]->is_prefix) rows += e->running[i]->num_tokens - e->running[i]->num_cached;
+    else places--;
+  }
+  if (places == e->options.max_batch) return ZK_OK;
+  for (zk_sequence *seq = e->waiting.head; seq && places > 0; seq = seq->next, places--) {
+    zk_group *group = seq->group;
+    if (group->prefix_state != ZK_PREFIX_NONE || group->num_prompt < 2 || group->num_waiting < 2) continue;
+    if (rows >= e->options.prefill_chunk || e->num_running == e->options.max_batch) break;
+    if (available(e) < pages_for(e, group->num_prompt - 1) + e->num_running) break; // and a page for each that runs
+    ZK_TRY(start_prefix(e, group));
+    rows += group->prefix->num_tokens - group->prefix->num_cached;
+  }
+  return ZK_OK;
+}
+
 // Takes waiting samples in while there is room. The head of the queue may have to wait for its prompt; then all wait.
 static zk_status admit_waiting(zk_engine *e) {
   while (e->waiting.head && e->num_running < e->options.max_batch) {
@@ -186,7 +206,7 @@ static zk_status admit_waiting(zk_engine *e) {
     int32_t needed = pages_for(e, seq->num_tokens);
     // Sharing pays when others of the group will fork too; a sample alone, or one that was preempted, prefills by itself.
     bool share = group->num_prompt > 1 && (group->prefix_state != ZK_PREFIX_NONE || group->num_waiting > 1);
-    if (share && group->prefix_state == ZK_PREFIX_RUNNING) return ZK_OK;
+    if (share && group->prefix_state == ZK_PREFIX_RUNNING) return begin_ahead(e);
     if (share && group->prefix_state == ZK_PREFIX_NONE) {
       if (e->num_running && available(e) < pages_for(e, group->num_prompt - 1)) return ZK_OK;
       ZK_TRY(start_prefix(e, group));
