@@ -37,7 +37,8 @@ static double bounded(double log_ratio) {
   return log_ratio > ZK_MAX_LOG_RATIO ? ZK_MAX_LOG_RATIO : log_ratio < -ZK_MAX_LOG_RATIO ? -ZK_MAX_LOG_RATIO : log_ratio;
 }
 
-static double exp_bounded(double log_ratio) { return zk_exp(bounded(log_ratio)); }
+// Nearly always of 0: that of weights that have not changed.
+static double exp_bounded(double log_ratio) { return log_ratio == 0 ? 1 : zk_exp(bounded(log_ratio)); }
 
 // Log of a token's ratio, and of its importance weight.
 typedef struct {
