@@ -20,13 +20,16 @@ static void write_rule(FILE *out, const char *class, double x1, double y1, doubl
 static void write_axes(const zk_chart_layout *l, FILE *out) {
   const zk_chart_frame *f = &l->frame;
   char label[ZK_AXIS_LABEL_BYTES];
+  fputs("<g class=\"y\">", out);
   for (int i = 0; i < l->y.num_ticks; i++) {
     double y = zk_chart_py(l, l->y.ticks[i]);
     write_rule(out, l->y.ticks[i] == 0 || i == 0 ? "base" : "grid", f->left, y, f->left + f->width, y);
     write_text(out, f->left - 6, y + 4, "end", "", zk_axis_label(&l->y, l->y.ticks[i], label));
   }
+  fputs("</g>\n<g class=\"x\">", out);
   for (int i = 0; i < l->x.num_ticks; i++)
     write_text(out, zk_chart_px(l, l->x.ticks[i]), f->top + f->height + 16, "middle", "", zk_axis_label(&l->x, l->x.ticks[i], label));
+  fputs("</g>", out);
   write_text(out, f->left - 12, f->top + f->height + 16, "end", "", "step");
   fputc('\n', out);
 }
@@ -72,9 +75,9 @@ void zk_chart_write(const zk_chart *c, const char *id, FILE *out) {
   write_beyond(&l, out);
   if (c->has_legend) write_legend(c, out);
   write_axes(&l, out);
-  fprintf(out, "<clipPath id=\"%s-clip\"><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/></clipPath><g clip-path=\"url(#%s-clip)\">\n", id ? id : "plot",
+  fprintf(out, "<clipPath id=\"%s-clip\"><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/></clipPath><g clip-path=\"url(#%s-clip)\"><g class=\"plot\">\n", id ? id : "plot",
           f->left - 3, f->top - 3, f->width + 6, f->height + 6, id ? id : "plot");
   if (c->kind == ZK_CHART_STACKED) zk_chart_areas_write(c, &l, out);
   else zk_chart_lines_write(c, &l, out);
-  fputs("</g></svg>\n", out);
+  fputs("</g></g></svg>\n", out);
 }

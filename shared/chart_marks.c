@@ -34,10 +34,11 @@ static void write_band(const zk_chart_series *s, const zk_chart_layout *l, FILE 
   fputs("Z\"/>", out);
 }
 
+// Ends of lines of no length, which are round, and stay round where a page stretches the plot.
 static void write_dots(const zk_chart_series *s, const zk_chart_layout *l, FILE *out) {
-  for (int64_t i = 0; i < s->num_points; i++)
-    fprintf(out, "<circle class=\"f%d\" r=\"2.2\" cx=\"%.1f\" cy=\"%.1f\"/>", s->color % ZK_CHART_NUM_COLORS, zk_chart_px(l, middle(&s->points[i])),
-            py_near(l, s->points[i].mean));
+  fprintf(out, "<path class=\"dots k%d\" d=\"", s->color % ZK_CHART_NUM_COLORS);
+  for (int64_t i = 0; i < s->num_points; i++) fprintf(out, "M%.1f %.1fh.01", zk_chart_px(l, middle(&s->points[i])), py_near(l, s->points[i].mean));
+  fputs("\"/>", out);
 }
 
 static void write_series(const zk_chart_series *s, const zk_chart_layout *l, double smoothing, FILE *out) {

@@ -36,6 +36,23 @@
     const ground = 'rgb(' + channels(card).map((v, i) => v * (1 - alpha) + channels(tint)[i] * alpha).join(',') + ')';
     expect(contrast(style.color, ground) >= 4.5, 'a token is hardly seen: ' + token.className);
   }
+
+  // A range of steps is chosen with the mouse: ticks and plot follow, in all charts; a double click brings everything back.
+  const ends = charts && document.querySelector('figure svg').getBoundingClientRect(), first = document.querySelector('figure svg');
+  const ticks = () => [...document.querySelectorAll('figure svg g.x, figure svg g.y')].map(g => g.textContent).join('|');
+  const point = (type, part) => first.dispatchEvent(new PointerEvent(type,
+    {pointerType: 'mouse', button: 0, bubbles: true, clientX: ends.left + part * ends.width, clientY: ends.top + ends.height / 2}));
+  if (charts) {
+    const before = ticks();
+    point('pointerdown', 0.4);
+    point('pointermove', 0.8);
+    expect(document.querySelector('#tip:not([hidden]) table'), 'no values at the pointer');
+    point('pointerup', 0.8);
+    expect(ticks() !== before && document.querySelector('.plot[transform]'), 'a chosen range does not show');
+    expect(!/NaN|Infinity/.test(document.getElementById('curves').innerHTML), 'a chosen range is drawn as no number');
+    first.dispatchEvent(new MouseEvent('dblclick', {bubbles: true}));
+    expect(ticks() === before && !document.querySelector('.plot[transform]'), 'all steps are not back');
+  }
   document.body.dataset.faults = [...new Set(faults)].join('\n');
   document.body.dataset.charts = charts;
   document.body.dataset.dark = luminance(getComputedStyle(document.body).backgroundColor) < 0.1;
