@@ -32,6 +32,12 @@ for n in 2 3; do
   hashes "n$n" >more
   same one more
 done
+# Which prompts a step takes may depend on rewards, never on who had them first.
+for n in 1 3; do
+  expect 0 workers $n "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_000016 optimizer.lr=0.01 run.name=dynamic "run.dir=runs/d$n" "${use[@]}" command.processes=3 \
+    algorithm.dynamic_sampling=true
+done
+for step in 1 2; do same "runs/d1/trajectories/step_00000$step.h5" "runs/d3/trajectories/step_00000$step.h5"; done
 # The control: a program that rewards whoever comes third gives other bits in another order.
 sed 's/^  reward=0/  reward=$((id % 3 == 0))/; s/^  \[.*//' reward.sh >order.sh
 expect 0 train run.name=third "${use[@]}" 'command.run=sh order.sh' command.processes=1

@@ -100,6 +100,43 @@ static void encodes_with_the_right_flags(void **state) {
   zk_tokenizer_free(tok);
 }
 
+// Prompt, sampled answer and reply, each encoded on its own, are the text that the template makes of the conversation.
+static void replies_continue_the_conversation(void **state) {
+  (void)state;
+  static const struct {
+    zk_chat_template template_;
+    const char *tokenizer;
+  } cases[] = {{ZK_CHAT_CHATML, "qwen"}, {ZK_CHAT_QWEN2, "qwen"},   {ZK_CHAT_QWEN25, "qwen"},         {ZK_CHAT_QWEN3, "qwen"},
+               {ZK_CHAT_SMOLLM2, "smollm2"}, {ZK_CHAT_LLAMA3, "llama3_style"}, {ZK_CHAT_LLAMA31, "llama3_style"}};
+  static const zk_chat_message talk[] = {{"user", "What is 2+3?"}, {"assistant", "2+3;"}, {"user", "5 \xc3\xa9"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const zk_chat_template t = cases[i].template_;
+    zk_tokenizer *tok = fixture_tokenizer(cases[i].tokenizer, NULL);
+    zk_tokens ids = {0}, tricky = {0};
+    char *whole = NULL, *parts = NULL;
+    size_t whole_bytes, parts_bytes;
+    const int32_t end = zk_tokenizer_find(tok, zk_chat_end_of_turn(t));
+    assert_int_equal(zk_chat_encode(tok, t, talk, 1, 1, &ids), ZK_OK);
+    assert_int_equal(zk_tokenizer_encode(tok, talk[1].content, strlen(talk[1].content), ZK_ENCODE_PLAIN, &ids), ZK_OK);
+    assert_int_equal(zk_tokens_push(&ids, end), ZK_OK);
+    assert_int_equal(zk_chat_encode_reply(tok, t, talk[2].content, strlen(talk[2].content), &ids), ZK_OK);
+    assert_int_equal(zk_tokenizer_decode(tok, ids.ids, ids.num_tokens, 0, &parts, &parts_bytes), ZK_OK);
+    assert_int_equal(zk_chat_render(t, talk, 3, 1, &whole, &whole_bytes), ZK_OK);
+    assert_string_equal(parts, whole);
+    // A special token's name in a reply is text: one token ends the turn, the template's own.
+    const char *name = zk_chat_end_of_turn(t);
+    int num_ends = 0;
+    assert_int_equal(zk_chat_encode_reply(tok, t, name, strlen(name), &tricky), ZK_OK);
+    for (size_t k = 0; k < tricky.num_tokens; k++) num_ends += tricky.ids[k] == end;
+    assert_int_equal(num_ends, 1);
+    zk_tokens_free(&ids);
+    zk_tokens_free(&tricky);
+    free(whole);
+    free(parts);
+    zk_tokenizer_free(tok);
+  }
+}
+
 static void conversations_that_do_not_fit_are_refused(void **state) {
   (void)state;
   zk_chat_message messages[] = {{"user", "a"}, {"tool", "b"}};
@@ -133,6 +170,7 @@ int main(void) {
       cmocka_unit_test(renders_as_the_real_templates),
       cmocka_unit_test(templates_are_known_by_hash),
       cmocka_unit_test(encodes_with_the_right_flags),
+      cmocka_unit_test(replies_continue_the_conversation),
       cmocka_unit_test(conversations_that_do_not_fit_are_refused),
       cmocka_unit_test(identities),
   };
