@@ -75,7 +75,9 @@ void zk_chart_write(const zk_chart *c, const char *id, FILE *out) {
   write_beyond(&l, out);
   if (c->has_legend) write_legend(c, out);
   write_axes(&l, out);
-  fprintf(out, "<clipPath id=\"%s-clip\"><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/></clipPath><g clip-path=\"url(#%s-clip)\"><g class=\"plot\">\n", id ? id : "plot",
+  fprintf(out, "<clipPath id=\"%s-clip\"><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/></clipPath>"
+               "<g clip-path=\"url(#%s-clip)\"><g class=\"plot\">\n",
+          id ? id : "plot",
           f->left - 3, f->top - 3, f->width + 6, f->height + 6, id ? id : "plot");
   if (c->kind == ZK_CHART_STACKED) zk_chart_areas_write(c, &l, out);
   else zk_chart_lines_write(c, &l, out);

@@ -28,7 +28,8 @@ static void write_ground(FILE *out, const char *back, const char *text, const ch
 void zk_chart_style_write(FILE *out) {
   fputs(".chart text{font:11px system-ui,-apple-system,'Segoe UI',Roboto,Ubuntu,'DejaVu Sans',sans-serif}"
         ".chart .t{font-size:13px;font-weight:600}.grid,.base{stroke-width:1;shape-rendering:crispEdges}"
-        ".line,.raw{fill:none;stroke-linejoin:round;stroke-linecap:round}.line{stroke-width:1.8}.dots{fill:none;stroke-linecap:round;stroke-width:4.4}.raw{stroke-width:1;stroke-opacity:.32}"
+        ".line,.raw{fill:none;stroke-linejoin:round;stroke-linecap:round}.line{stroke-width:1.8}"
+        ".dots{fill:none;stroke-linecap:round;stroke-width:4.4}.raw{stroke-width:1;stroke-opacity:.32}"
         ".band{fill-opacity:.2}.area{fill-opacity:.88}.dash{stroke-dasharray:6 4}\n",
         out);
   write_ground(out, "#ffffff", "#1b2027", "#57606a", "#e6eaee", "#b4bcc4");

@@ -93,7 +93,9 @@ static void put_condition(const zk_config_key *key, FILE *file) {
 // ---- a key
 
 static const char *class_text(const zk_config_key *key) {
-  return key->class == ZK_CONFIG_IDENTITY ? "identity" : key->class == ZK_CONFIG_SCHEDULE ? "schedule" : "identity where optimizer.schedule decays, else schedule";
+  return key->class == ZK_CONFIG_IDENTITY   ? "identity"
+         : key->class == ZK_CONFIG_SCHEDULE ? "schedule"
+                                            : "identity where optimizer.schedule decays, else schedule";
 }
 
 static void help_limits(const zk_config_key *key, FILE *file) {
@@ -146,7 +148,9 @@ int zk_config_help(FILE *file, const char *word) {
   const char *group = "";
   int num = 0;
   zk_config_defaults(&defaults);
-  if (!word) fputs("Keys of a config file, with their defaults; on the command line key.path=value.\nBits may depend on identity keys, and never on schedule keys.\n", file);
+  if (!word)
+    fputs("Keys of a config file, with their defaults; on the command line key.path=value.\n"
+          "Bits may depend on identity keys, and never on schedule keys.\n", file);
   for (int i = 0; i < zk_config_num_keys; i++) {
     const zk_config_key *key = &zk_config_keys[i];
     size_t n = strcspn(key->path, ".");

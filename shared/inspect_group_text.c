@@ -9,7 +9,8 @@
 enum { LEAST_WIDTH = 30, MOST_WIDTH = 76, GAP = 3 };
 
 // Grounds from light to strong orange under black letters: legible on dark and on light screens, told apart by lightness alone.
-static const char *const grounds[ZK_TOKEN_NUM_BANDS] = {"", "\033[38;5;16;48;5;230m", "\033[38;5;16;48;5;222m", "\033[38;5;16;48;5;215m", "\033[38;5;16;48;5;208m"};
+static const char *const grounds[ZK_TOKEN_NUM_BANDS] = {"", "\033[38;5;16;48;5;230m", "\033[38;5;16;48;5;222m", "\033[38;5;16;48;5;215m",
+                                                        "\033[38;5;16;48;5;208m"};
 #define BOLD "\033[1m"
 #define DIM "\033[2m"
 #define DIFFERS "\033[1;4;31m"

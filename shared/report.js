@@ -37,7 +37,8 @@
       for (const s of chart.series) {
         s.soft = chart.stacked ? s.y : smoothed(s);
         const path = !chart.stacked && chart.svg.querySelector('g.r' + s.run + ' .line');
-        if (path) path.setAttribute('d', s.soft.map((y, i) => (i ? 'L' : 'M') + place(chart, middle(s, i), y, chart).map(v => v.toFixed(1)).join(' ')).join(''));
+        const point = (y, i) => place(chart, middle(s, i), y, chart).map(v => v.toFixed(1)).join(' ');
+        if (path) path.setAttribute('d', s.soft.map((y, i) => (i ? 'L' : 'M') + point(y, i)).join(''));
       }
     }
   }
@@ -117,9 +118,9 @@
       chart.svg.querySelector('g.y').replaceWith(chart.ys.cloneNode(true));
       return;
     }
-    const sx = (chart.x[1] - chart.x[0]) / (chart.sight.x[1] - chart.sight.x[0]), sy = chart.log ? 1 : (chart.y[1] - chart.y[0]) / (chart.sight.y[1] - chart.sight.y[0]);
-    const px = left + width * (chart.sight.x[0] - chart.x[0]) / (chart.x[1] - chart.x[0]); // of the drawn picture, to come to the left edge
-    const py = chart.log ? top + height : top + height * (1 - (chart.sight.y[0] - chart.y[0]) / (chart.y[1] - chart.y[0])); // to the bottom
+    const span = ([low, high]) => high - low;
+    const sx = span(chart.x) / span(chart.sight.x), sy = chart.log ? 1 : span(chart.y) / span(chart.sight.y);
+    const [px, py] = place(chart, chart.sight.x[0], chart.sight.y[0], chart); // of the drawn picture: what comes to the lower left corner
     plot.setAttribute('transform', `translate(${left - px * sx} ${top + height - py * sy}) scale(${sx} ${sy})`);
     drawTicks(chart);
   }
@@ -169,7 +170,8 @@
   function tell(chart, step, event) {
     const series = shown(chart), table = document.createElement('table'), head = document.createElement('strong');
     if (!series.length) return;
-    const isAlone = series.length === 1 || chart.stacked, at = nearest(series[0], step), first = isAlone ? series[0].x[at] : step, end = isAlone ? last(series[0], at) : step;
+    const isAlone = series.length === 1 || chart.stacked, at = nearest(series[0], step);
+    const first = isAlone ? series[0].x[at] : step, end = isAlone ? last(series[0], at) : step;
     head.textContent = 'step ' + (end > first ? first + '\u2013' + end : first);
     for (const s of chart.stacked ? series.slice().reverse() : series) putRow(table, chart, s, step, isAlone);
     if (chart.stacked) {
@@ -219,7 +221,9 @@
     const step = stepAt(chart, event, drag);
     if (step === null) return leave();
     if (drag && drag.chart === chart) {
-      const [, top, , height] = chart.frame, ends = [drag.from, drag.to = step].sort((a, b) => a - b).map(x => place(chart, x, chart.sight.y[0], chart.sight)[0]);
+      const [, top, , height] = chart.frame;
+      drag.to = step;
+      const ends = [drag.from, drag.to].sort((a, b) => a - b).map(x => place(chart, x, chart.sight.y[0], chart.sight)[0]);
       drag.box.setAttribute('x', ends[0]);
       drag.box.setAttribute('width', ends[1] - ends[0]);
       drag.box.setAttribute('y', top);

@@ -131,7 +131,8 @@ static zk_status make_phases(const zk_report_run *run, bool is_alone, zk_report_
   snprintf(out->group, sizeof out->group, "phases");
   snprintf(out->title, sizeof out->title, is_alone ? "Where a step's time goes" : "Time: %.150s", run->name);
   snprintf(out->subtitle, sizeof out->subtitle, "time/* \u00b7 seconds a step, on rank 0");
-  out->chart = (zk_chart){.kind = ZK_CHART_STACKED, .title = out->title, .subtitle = out->subtitle, .series = out->series, .cut_outliers = true, .has_legend = true};
+  out->chart = (zk_chart){.kind = ZK_CHART_STACKED, .title = out->title, .subtitle = out->subtitle, .series = out->series,
+                          .cut_outliers = true, .has_legend = true};
   ZK_TRY(zk_report_values(run, "time/step", &x, &y, &num));
   zk_status st = num ? add_phases(run, x, num, out) : ZK_OK;
   free(x);

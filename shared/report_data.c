@@ -1,5 +1,5 @@
-// Charts as JSON for report.js. Each: id, what the chart says of itself, frame [left, top, width, height], x and y at the frame's edges, and its series: name, run, x, y, and
-// where a point stands for several steps also its last step, lowest and highest value. "merged" says so.
+// Charts as JSON for report.js. Each: id, what the chart says of itself, frame [left, top, width, height], x and y at the frame's edges, and its
+// series: name, run, color, x, y, and where points stand for several steps also their last step, lowest and highest value.
 #include "shared/markup.h"
 #include "shared/report_parts.h"
 
@@ -36,7 +36,8 @@ void zk_report_data_write(const zk_report_charts *charts, FILE *out) {
     const zk_chart c = zk_report_chart_on_page(&charts->charts[i]);
     zk_chart_frame f;
     zk_chart_frame_make(&c, &f);
-    fprintf(out, "%s{\"id\":\"chart-%s\",\"stacked\":%d,\"log\":%d,\"whole\":%d,\"frame\":[%.9g,%.9g,%.9g,%.9g],\"x\":[%.9g,%.9g],\"y\":[%.9g,%.9g],\"series\":[", i ? ",\n" : "",
+    fprintf(out, "%s{\"id\":\"chart-%s\",\"stacked\":%d,\"log\":%d,\"whole\":%d,"
+                 "\"frame\":[%.9g,%.9g,%.9g,%.9g],\"x\":[%.9g,%.9g],\"y\":[%.9g,%.9g],\"series\":[", i ? ",\n" : "",
             charts->charts[i].id, c.kind == ZK_CHART_STACKED, f.is_log, c.whole_y, f.left, f.top, f.width, f.height, f.x_low, f.x_high, f.y_low, f.y_high);
     for (int s = 0; s < c.num_series; s++) {
       if (s) fputc(',', out);

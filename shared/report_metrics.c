@@ -43,8 +43,9 @@ static const struct {
 enum { NUM_KNOWN = sizeof known / sizeof *known };
 
 const zk_report_phase zk_report_phases[] = {
-    {"time/rollout", "sampling", 0}, {"time/reward", "rewards", 4},   {"time/turns", "memory turns", 9}, {"time/forward", "forward", 1},   {"time/head", "LM head", 3},
-    {"time/backward", "backward", 6}, {"time/reduce", "reduce", 5}, {"time/optimizer", "optimizer", 2}, {"time/verify", "comparing bits", 8},
+    {"time/rollout", "sampling", 0}, {"time/reward", "rewards", 4},   {"time/turns", "memory turns", 9},
+    {"time/forward", "forward", 1},  {"time/head", "LM head", 3},     {"time/backward", "backward", 6},
+    {"time/reduce", "reduce", 5},    {"time/optimizer", "optimizer", 2}, {"time/verify", "comparing bits", 8},
 };
 const int zk_report_num_phases = sizeof zk_report_phases / sizeof *zk_report_phases;
 

@@ -29,8 +29,8 @@ static void write_bar(const zk_report_runs *runs, const zk_report_options *optio
     fputs("</label>", out);
   }
   fprintf(out, "</div><div class=\"controls\"><label>smoothing <input id=\"smoothing\" type=\"range\" min=\"0\" max=\"0.99\" step=\"0.01\" value=\"%.2f\">"
-               "<output id=\"weight\">%.2f</output></label><button id=\"all\" type=\"button\" hidden>all steps</button><input id=\"filter\" type=\"search\" placeholder=\"metric\" aria-label=\"show only metrics with this in "
-               "their name\"></div></div>\n",
+               "<output id=\"weight\">%.2f</output></label><button id=\"all\" type=\"button\" hidden>all steps</button>"
+               "<input id=\"filter\" type=\"search\" placeholder=\"metric\" aria-label=\"show only metrics with this in their name\"></div></div>\n",
           options->smoothing, options->smoothing);
 }
 

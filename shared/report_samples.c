@@ -109,7 +109,8 @@ static zk_status write_group(const zk_trajectory *t, int64_t p, const zk_tokeniz
     zk_markup_text(t->component_names[k], out);
     fputs("</th>", out);
   }
-  fputs("<th class=\"num\">advantage</th><th class=\"num\">tokens</th><th class=\"num\">mean ln p</th><th>end</th><th>completion</th></tr></thead><tbody>\n", out);
+  fputs("<th class=\"num\">advantage</th><th class=\"num\">tokens</th><th class=\"num\">mean ln p</th><th>end</th><th>completion</th></tr></thead><tbody>\n",
+        out);
   for (; shown < num && shown < MOST_SAMPLES; shown++) ZK_TRY(write_sample(t, first + shown, tokenizer, out));
   fputs("</tbody></table></div>\n", out);
   if (shown < num) fprintf(out, "<p class=\"note\">The first %lld of %lld samples.</p>\n", (long long)shown, (long long)num);

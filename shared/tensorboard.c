@@ -59,7 +59,8 @@ static zk_status take_up(zk_tensorboard *tb, const zk_metrics *m) {
   size_t good = count_good(tb, m, bytes, num_bytes);
   free(bytes);
   if (good == num_bytes) return ZK_OK;
-  ZK_LOG(INFO, "archive", "%s: %zu bytes behind step %" PRId64 " were not whole, or not of this run; they are written again", tb->path.s, num_bytes - good, tb->step);
+  ZK_LOG(INFO, "archive", "%s: %zu bytes behind step %" PRId64 " were not whole, or not of this run; they are written again", tb->path.s,
+         num_bytes - good, tb->step);
   if (truncate(tb->path.s, (off_t)good)) return ZK_FAIL(ZK_IO, "%s: cannot cut off what is not whole: %s", tb->path.s, strerror(errno));
   return zk_file_sync(tb->path.s);
 }

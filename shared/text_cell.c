@@ -105,13 +105,12 @@ void zk_text_cell_printf(zk_text_cell *cell, const char *format, ...) {
 
 // ---- side by side
 
-static void print_line(FILE *out, const zk_text_cell *cell, size_t line, int pad) {
-  if (line < cell->num_lines) {
-    size_t first = line ? cell->line_ends[line - 1] : 0;
-    fwrite(cell->text + first, 1, cell->line_ends[line] - first, out);
-    pad += cell->width - cell->line_widths[line];
-  } else pad += cell->width;
-  if (pad > 0) fprintf(out, "%*s", pad, "");
+// A line of a cell, nothing where it has fewer; returns how many blanks are left to its right edge.
+static int print_line(FILE *out, const zk_text_cell *cell, size_t line) {
+  if (line >= cell->num_lines) return cell->width;
+  size_t first = line ? cell->line_ends[line - 1] : 0;
+  fwrite(cell->text + first, 1, cell->line_ends[line] - first, out);
+  return cell->width - cell->line_widths[line];
 }
 
 zk_status zk_text_cells_print(FILE *out, zk_text_cell *cells, int num_cells, int gap) {
@@ -124,7 +123,10 @@ zk_status zk_text_cells_print(FILE *out, zk_text_cell *cells, int num_cells, int
   for (size_t line = 0; line < num_lines; line++) {
     int last = num_cells - 1;
     while (last > 0 && line >= cells[last].num_lines) last--;
-    for (int i = 0; i <= last; i++) print_line(out, &cells[i], line, i < last ? gap : line < cells[i].num_lines ? cells[i].line_widths[line] - cells[i].width : -cells[i].width);
+    for (int i = 0; i <= last; i++) {
+      int room = print_line(out, &cells[i], line) + gap;
+      if (i < last) fprintf(out, "%*s", room, "");
+    }
     fputc('\n', out);
   }
   return ZK_OK;
