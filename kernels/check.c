@@ -16,7 +16,7 @@
 #define BOTH (1u << ZK_F32 | 1u << ZK_BF16)
 
 typedef struct {
-  const char *operation; // as in kernels/ops.h, or "math", "add_tree", "linear_parts", "rope_cache", "rope_attention", "attention_weights", "lmhead_loss", "rope_norm_backward", "adamw_shard", "resident", "batch_sweep"
+  const char *operation; // as in kernels/ops.h, or "math", "add_tree", "linear_parts", "rope_cache", "rope_attention", "attention_weights", "lmhead_entropy", "lmhead_loss", "rope_norm_backward", "adamw_shard", "resident", "batch_sweep"
   unsigned numerics;     // a bit for each it is run in
   zk_status (*run)(zk_check *check);
 } registered;
@@ -40,6 +40,7 @@ static const registered registry[] = {
     {"lmhead_logprob", BOTH, zk_check_lmhead_logprob},
     {"lmhead_sample", BOTH, zk_check_lmhead_sample},
     {"lmhead_backward", BOTH, zk_check_lmhead_backward},
+    {"lmhead_entropy", BOTH, zk_check_lmhead_entropy},
     {"lmhead_loss", BOTH, zk_check_lmhead_loss},
     {"embedding_backward", BOTH, zk_check_embedding_backward},
     {"linear_backward_input", BOTH, zk_check_linear_backward_input},

@@ -107,6 +107,7 @@ zk_status zk_check_attention_backward(zk_check *check);
 zk_status zk_check_lmhead_logprob(zk_check *check);
 zk_status zk_check_lmhead_sample(zk_check *check);
 zk_status zk_check_lmhead_backward(zk_check *check);
+zk_status zk_check_lmhead_entropy(zk_check *check);
 zk_status zk_check_lmhead_loss(zk_check *check);
 zk_status zk_check_linear(zk_check *check);
 zk_status zk_check_linear_backward_input(zk_check *check);

@@ -123,8 +123,10 @@ static zk_status sample_case(zk_check *check, shape s, distribution d, zk_check_
   return compare_rows(check, &p, &out, token);
 }
 
-// at_once: by the call of both passes, whose first results are compared too.
-static zk_status gradient_case(zk_check *check, shape s, distribution d, zk_check_data data, bool at_once) {
+// What is differentiated: log-probabilities; the same by the call of both passes, whose first results are compared too; log-probabilities and entropies.
+typedef enum { OF_LOGPROBS, AT_ONCE, OF_ENTROPIES } gradient_kind;
+
+static zk_status gradient_case(zk_check *check, shape s, distribution d, zk_check_data data, gradient_kind kind) {
   problem p;
   zk_lmhead_out out;
   ZK_TRY(make_problem(check, s, d, data, &p));
@@ -133,9 +135,13 @@ static zk_status gradient_case(zk_check *check, shape s, distribution d, zk_chec
   const zk_chunks chunks = {2, starts};
   const int64_t num_x = s.rows * s.hidden, num_w = (int64_t)s.hidden * s.vocab;
   const bool f32 = check->numerics == ZK_F32;
-  float *dlogprob, *dw, *dlogprob_d, *dw_d;
+  float *dlogprob, *dw, *dlogprob_d, *dw_d, *dentropy = NULL, *dentropy_d = NULL;
   void *dx, *dx_d;
   ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, s.rows, &dlogprob));
+  if (kind == OF_ENTROPIES) {
+    ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, s.rows, &dentropy));
+    ZK_TRY(zk_check_upload(check, dentropy, FLOAT_BYTES(s.rows), (void **)&dentropy_d));
+  }
   ZK_TRY(zk_check_host(check, FLOAT_BYTES(num_x), &dx));
   ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, num_w, &dw));
   ZK_TRY(zk_check_upload(check, dlogprob, FLOAT_BYTES(s.rows), (void **)&dlogprob_d));
@@ -143,7 +149,7 @@ static zk_status gradient_case(zk_check *check, shape s, distribution d, zk_chec
   ZK_TRY(zk_check_upload(check, dw, FLOAT_BYTES(num_w), (void **)&dw_d));
   ZK_TRY(zk_lmhead_logprob(check->helper, &p.desc, p.x_d, p.w_d, p.packed, p.target_d, &out));
   ZK_TRY(zk_stream_wait(check->helper));
-  if (at_once) {
+  if (kind == AT_ONCE) {
     const float *known = out.lse;
     ZK_TRY(make_out(check, s.rows, &out));
     ZK_TRY(zk_lmhead_loss(check->stream, &p.desc, &chunks, p.x_d, p.w_d, p.packed, p.target_d, known, dlogprob_d, &out,
@@ -151,21 +157,24 @@ static zk_status gradient_case(zk_check *check, shape s, distribution d, zk_chec
     ZK_TRY(compare_rows(check, &p, &out, NULL));
   } else {
     ZK_TRY(zk_lmhead_backward(check->stream, &p.desc, &chunks, p.x_d, p.w_d, p.packed, p.target_d, &out, dlogprob_d,
-                              dx_d, dw_d));
+                              dentropy_d, dx_d, dw_d));
   }
   const bool done =
-      f32 ? zk_lmhead_reference_backward(&p.desc, &chunks, p.x, p.w, p.target, dlogprob, dx, dw)
-          : zk_lmhead_reference_bf16_backward(&p.desc, &chunks, p.x_bf16, p.w_bf16, p.target, dlogprob, dx, dw);
+      f32 ? zk_lmhead_reference_backward(&p.desc, &chunks, p.x, p.w, p.target, dlogprob, dentropy, dx, dw)
+          : zk_lmhead_reference_bf16_backward(&p.desc, &chunks, p.x_bf16, p.w_bf16, p.target, dlogprob, dentropy, dx, dw);
   if (!done) return ZK_FAIL(ZK_OUT_OF_MEMORY, "check: no memory for the reference of the LM head");
   if (f32) ZK_TRY(zk_check_compare(check, "dx", dx_d, dx, num_x));
   else ZK_TRY(zk_check_compare_bf16(check, "dx", dx_d, dx, num_x));
   return zk_check_compare(check, "dweight", dw_d, dw, num_w);
 }
 static zk_status backward_case(zk_check *check, shape s, distribution d, zk_check_data data) {
-  return gradient_case(check, s, d, data, false);
+  return gradient_case(check, s, d, data, OF_LOGPROBS);
+}
+static zk_status entropy_case(zk_check *check, shape s, distribution d, zk_check_data data) {
+  return gradient_case(check, s, d, data, OF_ENTROPIES);
 }
 static zk_status loss_case(zk_check *check, shape s, distribution d, zk_check_data data) {
-  return gradient_case(check, s, d, data, true);
+  return gradient_case(check, s, d, data, AT_ONCE);
 }
 
 // Every distribution and kind of data with the first shape; every shape, distributions and data in turn.
@@ -182,4 +191,5 @@ static zk_status all_cases(zk_check *check, zk_status (*run)(zk_check *, shape, 
 zk_status zk_check_lmhead_logprob(zk_check *check) { return all_cases(check, logprob_case); }
 zk_status zk_check_lmhead_sample(zk_check *check) { return all_cases(check, sample_case); }
 zk_status zk_check_lmhead_backward(zk_check *check) { return all_cases(check, backward_case); }
+zk_status zk_check_lmhead_entropy(zk_check *check) { return all_cases(check, entropy_case); }
 zk_status zk_check_lmhead_loss(zk_check *check) { return all_cases(check, loss_case); }

@@ -37,14 +37,15 @@ zk_status zk_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, const 
 }
 
 zk_status zk_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x, const void *weight,
-                             const void *packed, const int32_t *target, const zk_lmhead_out *fwd, const float *dlogprob, void *dx,
-                             float *dweight) {
+                             const void *packed, const int32_t *target, const zk_lmhead_out *fwd, const float *dlogprob,
+                             const float *dentropy, void *dx, float *dweight) {
   ZK_TRY(check(desc));
   if (fwd->lse == NULL || (zk_lmhead_make_dist(desc).filtered && (fwd->kept_logit == NULL || fwd->kept_id == NULL)))
     return ZK_FAIL(ZK_INTERNAL, "lm head: the backward pass needs the forward's lse, and with a filter its kept_logit and kept_id");
+  if (dentropy != NULL && fwd->entropy == NULL) return ZK_FAIL(ZK_INTERNAL, "lm head: the gradient of entropies needs the forward's entropy");
   ZK_TRY(zk_chunks_validate(chunks, desc->num_rows));
   zk_stream_count(stream, ZK_OP_LMHEAD_BACKWARD);
-  ZK_TRY(stream->device->kernels->lmhead_backward(stream, desc, chunks, x, weight, packed, target, fwd, dlogprob, dx, dweight));
+  ZK_TRY(stream->device->kernels->lmhead_backward(stream, desc, chunks, x, weight, packed, target, fwd, dlogprob, dentropy, dx, dweight));
   return zk_stream_fault(stream, ZK_OP_LMHEAD_BACKWARD, desc->numerics, dx, (size_t)desc->num_rows * (size_t)desc->hidden);
 }
 
@@ -64,5 +65,5 @@ zk_status zk_lmhead_loss(zk_stream *stream, const zk_lmhead_desc *desc, const zk
   zk_lmhead_out known = *out;
   ZK_TRY(zk_lmhead_logprob(stream, desc, x, weight, packed, target, out));
   known.lse = (float *)lse;
-  return zk_lmhead_backward(stream, desc, chunks, x, weight, packed, target, &known, dlogprob, dx, dweight);
+  return zk_lmhead_backward(stream, desc, chunks, x, weight, packed, target, &known, dlogprob, NULL, dx, dweight);
 }

@@ -18,6 +18,7 @@
 //   sum * 2^32 >= floor(p * 2^32 + 0.5) * total.
 //   logits_hash = sum over v of mix64(bits(logit[v]), v) modulo 2^64 (kernels/hash.h), over all v before temperature and filter.
 // Backward, given lse and dlogprob: p[v] = zk_expf(z[v] - lse) (0 if not kept); dz[v] = ((v == token) - p[v]) * dlogprob;
+//   with dentropy, to that q[v] = p[v] * ((z[v] - lse) + entropy) (+0 where p[v] is 0), dz[v] = fma(q[v], -dentropy, dz[v]), which is d entropy / d z;
 //   dlogit = dz * inv_t (skipped as above).
 //   dx[t][k]: the vocabulary cut at multiples of ZK_VOCAB_CHUNK: each part one chain over v ascending fma(dlogit, W[v][k], acc) from +0;
 //   the first part, plus the second, plus the third ...
@@ -76,13 +77,14 @@ zk_status zk_lmhead_logprob(zk_stream *stream, const zk_lmhead_desc *desc, const
 zk_status zk_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, const zk_sample_ids *ids, const void *x,
                            const void *weight, const void *packed, int32_t *token, const zk_lmhead_out *out);
 // Given dlogprob[T] (dLoss/dlogprob, fp32): dx[T,K] overwritten, dweight[V,K] += chunk by chunk. `fwd` holds lse (and
-// kept_* with a filter). Logits are recomputed tile by tile.
+// kept_* with a filter). dentropy[T] (dLoss/dentropy, fp32): NULL when the loss does not depend on entropies, else `fwd` holds entropy too.
+// Logits are recomputed tile by tile.
 zk_status zk_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
                              const void *weight, const void *packed, const int32_t *target, const zk_lmhead_out *fwd,
-                             const float *dlogprob, void *dx, float *dweight);
+                             const float *dlogprob, const float *dentropy, void *dx, float *dweight);
 
 // Both passes of rows whose log-sum-exps are known before the forward pass, as of tokens that were sampled from these
-// weights: `out` as zk_lmhead_logprob gives it, dx and dweight as zk_lmhead_backward does if its fwd->lse is `lse`. Whether lse
+// weights: `out` as zk_lmhead_logprob gives it, dx and dweight as zk_lmhead_backward does if its fwd->lse is `lse` and its dentropy NULL. Whether lse
 // is out->lse is for the caller to see; a device forms the logits once. It counts as both operations, and their faults
 // reach it.
 zk_status zk_lmhead_loss(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,

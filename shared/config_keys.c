@@ -210,7 +210,7 @@ const zk_config_key zk_config_keys[] = {
     "added to each token's loss, or its sum over a sample's tokens subtracted from the reward", WHEN(KL)),
   TEXT(algorithm.kl.reference, IDENTITY, "",
     "folder of the reference model, of the same tokenizer; empty: the run's first weights", WHEN(KL)),
-  REAL(algorithm.entropy_coef, IDENTITY, "0", "[]", 0, 1e6, "weight of an entropy bonus", ONLY_DEFAULT),
+  REAL(algorithm.entropy_coef, IDENTITY, "0", "[]", 0, 1e6, "weight of an entropy bonus: of the tokens' mean entropy, subtracted from the loss"),
   CHOICE(algorithm.importance.level, IDENTITY, "token",
     CHOICES(YES("token", ZK_CONFIG_IMPORTANCE_TOKEN), YES("sequence", ZK_CONFIG_IMPORTANCE_SEQUENCE)),
     "importance weights of each token, or of a sample (product of its tokens')", WHEN(IMPORTANCE)),

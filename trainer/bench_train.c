@@ -51,7 +51,7 @@ static zk_status make_batch(train_bench *b) {
   for (size_t i = 0; i < n; i++) b->tokens[i] = (int32_t)((int64_t)i * 7919 % c->config.vocab);
   for (int i = 0; i < c->sequences; i++)
     b->first[i] = 1, b->offsets[i + 1] = (i + 1) * (int64_t)c->length, b->targets[i + 1] = (i + 1) * (int64_t)(c->length - 1);
-  b->seqs = (zk_sequences){c->sequences, b->offsets, b->tokens, b->first, b->targets, NULL};
+  b->seqs = (zk_sequences){c->sequences, b->offsets, b->tokens, b->first, b->targets, NULL, NULL};
   return ZK_OK;
 }
 

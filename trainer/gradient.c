@@ -25,7 +25,7 @@ typedef struct {
   void **k_cache, **v_cache;    // [num_layers]; one pair for all with recompute
   void *x_last, *dx;            // [rows, H]
   void *gathered, *normed, *dnormed; // [targets, H]; dnormed has one row more
-  float *rstd, *logprob, *lse, *entropy, *kept_logit, *dlogprob, *known_lse;
+  float *rstd, *logprob, *lse, *entropy, *kept_logit, *dlogprob, *known_lse, *dentropy;
   int32_t *kept_id;
   uint64_t *logits_hash;
   zk_layer_gradients work;
@@ -58,7 +58,7 @@ static sizes count_bytes(const zk_policy *p, bool recompute, bool backward, int6
   return (sizes){.layers = kept * align64(zk_layer_activations_bytes(p, rows, true)),
                  .inputs = (backward && recompute ? layers : 0) * x + 2 * x, // x_last and dx
                  .work = backward ? zk_layer_gradients_bytes(p, rows) : 0,
-                 .head = 2 * align64((size_t)targets * head_row) + align64((size_t)(targets + 1) * head_row) + 9 * align64((size_t)targets * 8),
+                 .head = 2 * align64((size_t)targets * head_row) + align64((size_t)(targets + 1) * head_row) + 10 * align64((size_t)targets * 8),
                  .cache = kept * 2 * align64(zk_kv_cache_bytes(p->device, &desc, (int32_t)pages))};
 }
 
@@ -121,7 +121,7 @@ static void place_buffers(zk_gradient *g) {
   b->gathered = head, b->normed = head + row, b->dnormed = head + 2 * row;
   void **const cols[] = {(void **)&b->rstd,     (void **)&b->logprob,    (void **)&b->lse,      (void **)&b->entropy,
                          (void **)&b->dlogprob, (void **)&b->kept_logit, (void **)&b->kept_id, (void **)&b->logits_hash,
-                         (void **)&b->known_lse};
+                         (void **)&b->known_lse, (void **)&b->dentropy};
   for (size_t i = 0; i < sizeof cols / sizeof *cols; i++) *cols[i] = head + columns + i * col;
   if (b->backward) zk_layer_gradients_place(p, b->rows, b->work_memory, &b->work);
 }
@@ -267,19 +267,21 @@ static zk_status fetch(zk_gradient *g, const zk_microbatch *m, int64_t first, co
   return zk_stream_wait(g->stream);
 }
 
-// The head's part of the backward pass leaves the gradient of the last layer's output in b->dx. known: the head's forward pass is part of it.
-static zk_status head_backward(zk_gradient *g, const zk_microbatch *m, bool known, bool want_hash, float *grad) {
+// The head's part of the backward pass leaves the gradient of the last layer's output in b->dx. Of known targets the head's forward pass is part of it.
+static zk_status head_backward(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, bool want_hash, float *grad) {
   const zk_policy *p = g->policy;
   buffers *b = &g->b;
   const zk_params *params = &p->params;
   zk_chunks chunks = {m->num_chunks, m->target_start};
   zk_lmhead_desc desc = zk_decoder_lmhead_desc(p, m->num_targets, g->options.temperature, g->options.top_k, g->options.top_p);
-  zk_lmhead_out fwd = head_out(g, known && want_hash);
+  zk_lmhead_out fwd = head_out(g, s->known && want_hash);
   const void *weight = zk_policy_weight(p, ZK_PARAM_LM_HEAD, 0), *packed = zk_policy_packed(p, ZK_PARAM_LM_HEAD, 0);
   float *dhead = grad + params->params[zk_params_index(params, ZK_PARAM_LM_HEAD, 0)].first;
-  if (known)
+  if (s->known)
     ZK_TRY(zk_lmhead_loss(g->stream, &desc, &chunks, b->normed, weight, packed, b->targets_dev, b->known_lse, b->dlogprob, &fwd, b->dnormed, dhead));
-  else ZK_TRY(zk_lmhead_backward(g->stream, &desc, &chunks, b->normed, weight, packed, b->targets_dev, &fwd, b->dlogprob, b->dnormed, dhead));
+  else
+    ZK_TRY(zk_lmhead_backward(g->stream, &desc, &chunks, b->normed, weight, packed, b->targets_dev, &fwd, b->dlogprob, s->dentropy ? b->dentropy : NULL,
+                              b->dnormed, dhead));
   zk_rmsnorm_desc norm = {p->numerics, m->num_targets, 1, p->config.hidden, p->config.rms_eps};
   float *dnorm = grad + params->params[zk_params_index(params, ZK_PARAM_FINAL_NORM, 0)].first;
   ZK_TRY(zk_rmsnorm_backward(g->stream, &norm, &chunks, b->dnormed, b->gathered, zk_policy_weight(p, ZK_PARAM_FINAL_NORM, 0), b->rstd, NULL,
@@ -296,12 +298,12 @@ static zk_status tell(const zk_gradient *g, const zk_gradient_listener *listener
 }
 
 // `listener`: of a leaf's last backward pass; NULL in the others.
-static zk_status backward(zk_gradient *g, const zk_microbatch *m, bool known, bool want_hash, float *grad, const zk_gradient_listener *listener) {
+static zk_status backward(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, bool want_hash, float *grad, const zk_gradient_listener *listener) {
   const zk_policy *p = g->policy;
   buffers *b = &g->b;
   zk_decoder_batch batch = batch_of(g, m);
   zk_chunks chunks = {m->num_chunks, m->row_start};
-  ZK_TRY(head_backward(g, m, known, want_hash, grad));
+  ZK_TRY(head_backward(g, s, m, want_hash, grad));
   ZK_TRY(tell(g, listener, p->config.num_layers));
   ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_BACKWARD));
   int last = p->config.num_layers - 1;
@@ -338,7 +340,7 @@ zk_status zk_gradient_forward(zk_gradient *g, const zk_sequences *s, int64_t fir
   return st;
 }
 
-// dLoss/dlogprob of a microbatch's targets, to the host and the device.
+// dLoss/dlogprob of a microbatch's targets, to the host and the device, and dLoss/d entropy, if any, to the device.
 static zk_status slopes(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, zk_loss_fn loss, void *context, const float *logprob,
                         const float *entropy, float *dlogprob) {
   for (int64_t i = m->first_seq, at = 0; i < m->last_seq; i++) {
@@ -346,7 +348,9 @@ static zk_status slopes(zk_gradient *g, const zk_sequences *s, const zk_microbat
     ZK_TRY(loss(context, i, n, logprob + at, entropy ? entropy + at : NULL, dlogprob + at));
     at += n;
   }
-  return zk_copy_to_device(g->stream, g->b.dlogprob, dlogprob, (size_t)m->num_targets * sizeof(float));
+  const size_t bytes = (size_t)m->num_targets * sizeof(float);
+  if (s->dentropy) ZK_TRY(zk_copy_to_device(g->stream, g->b.dentropy, s->dentropy + s->target_offsets[m->first_seq], bytes));
+  return zk_copy_to_device(g->stream, g->b.dlogprob, dlogprob, bytes);
 }
 
 // The same bits as below, of targets whose log-probabilities are known beforehand: so is the loss, and the head has one pass.
@@ -357,7 +361,7 @@ static zk_status run_known(zk_gradient *g, const zk_sequences *s, const zk_micro
   ZK_TRY(forward_layers(g, m));
   ZK_TRY(slopes(g, s, m, loss, context, s->known->logprob + first, NULL, dlogprob)); // while the layers run
   ZK_TRY(zk_copy_to_device(g->stream, g->b.known_lse, s->known->lse + first, bytes));
-  if (m->num_targets) ZK_TRY(backward(g, m, true, out->logits_hash != NULL, grad, listener));
+  if (m->num_targets) ZK_TRY(backward(g, s, m, out->logits_hash != NULL, grad, listener));
   ZK_TRY(zk_copy_to_host(g->stream, s->known->found_lse + first, g->b.lse, bytes));
   return fetch(g, m, first, out);
 }
@@ -372,7 +376,7 @@ static zk_status run_microbatch(zk_gradient *g, const zk_sequences *s, const zk_
   ZK_TRY(fetch(g, m, s->target_offsets[m->first_seq], out));
   ZK_TRY(slopes(g, s, m, loss, context, logprob, entropy, dlogprob));
   if (!m->num_targets) return ZK_OK;
-  ZK_TRY(backward(g, m, false, false, grad, listener));
+  ZK_TRY(backward(g, s, m, false, grad, listener));
   return zk_stream_wait(g->stream);
 }
 

@@ -107,12 +107,21 @@ zk_token_loss zk_policy_token_loss(const zk_policy_batch *b, const zk_policy_seq
   return token;
 }
 zk_status zk_policy_loss(void *context, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob) {
-  (void)entropy; // no entropy bonus in these losses
+  (void)entropy; // a bonus's slopes do not depend on it: zk_policy_entropy_slopes
   const zk_policy_batch *b = context;
   const zk_policy_sequence s = zk_policy_sequence_of(b, b->first + seq, logprob);
   const uint8_t *mask = b->trajectory->loss_mask + b->trajectory->sample_offsets[s.sample];
   for (int64_t k = 0; k < num_targets; k++) dlogprob[k] = mask[k] ? (float)(zk_policy_token_loss(b, &s, k, logprob[k]).slope * s.weight) : 0;
   return ZK_OK;
+}
+
+void zk_policy_entropy_slopes(const zk_policy_batch *b, float *dentropy) {
+  const zk_trajectory *t = b->trajectory;
+  for (int64_t i = b->first; i < b->last; i++) {
+    const double weight = trained_of(b->config, t, i) ? weight_of(b, i) : 0;
+    for (int64_t k = t->sample_offsets[i]; k < t->sample_offsets[i + 1]; k++)
+      dentropy[k] = t->loss_mask[k] ? (float)(-b->config->algorithm.entropy_coef * weight) : 0;
+  }
 }
 
 void zk_policy_stats_add(zk_policy_stats *stats, const zk_policy_batch *b, const float *logprob, const float *entropy) {
@@ -124,7 +133,7 @@ void zk_policy_stats_add(zk_policy_stats *stats, const zk_policy_batch *b, const
     for (int64_t k = 0; k < length_of(t, i); k++) {
       if (!t->loss_mask[at + k]) continue;
       const zk_token_loss token = zk_policy_token_loss(b, &s, k, logprob[at + k]);
-      stats->loss += token.loss * s.weight, stats->entropy += (double)entropy[at + k], stats->clip_frac += token.clipped;
+      stats->loss += (token.loss - b->config->algorithm.entropy_coef * (double)entropy[at + k]) * s.weight, stats->entropy += (double)entropy[at + k], stats->clip_frac += token.clipped;
       stats->cap_frac += token.capped, stats->kl += token.kl;
       if (token.ratio > stats->ratio_max) stats->ratio_max = token.ratio;
     }

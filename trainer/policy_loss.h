@@ -46,6 +46,9 @@ typedef struct {
 // loss, kl.coef x its estimate (kl.h) is added.
 zk_token_loss zk_policy_token_loss(const zk_policy_batch *batch, const zk_policy_sequence *sequence, int64_t k, float logprob);
 
+// dLoss/d entropy of every token of the batch (algorithm.entropy_coef: the mean entropy, aggregated as the losses are, is subtracted from the loss), to
+// dentropy [tokens of the step]; 0 of tokens that are not trained.
+void zk_policy_entropy_slopes(const zk_policy_batch *batch, float *dentropy);
 // A zk_loss_fn whose context is a zk_policy_batch: sequence i is sample first + i.
 zk_status zk_policy_loss(void *batch, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob);
 

@@ -15,7 +15,7 @@ typedef struct {
   const zk_known_targets *known; // NULL: the loss waits for the forward pass
   double lr;
   bool may_differ;
-  float *logprob, *entropy; // [tokens], of the pass in hand
+  float *logprob, *entropy, *dentropy; // [tokens], of the pass in hand; dentropy: NULL without an entropy bonus
   zk_policy_update *out;
 } policy_step;
 
@@ -36,6 +36,8 @@ static zk_status update(const policy_step *x, int64_t first, int64_t last, bool 
   zk_policy_batch batch = zk_policy_batch_of(&x->updater->session->config, x->t, first, last, compares ? NULL : x->t->trainer_logprob);
   zk_sequences part = zk_sequences_part(x->seqs, first, last);
   if (compares && x->known) part.known = x->known;
+  if (x->dentropy) zk_policy_entropy_slopes(&batch, x->dentropy);
+  part.dentropy = x->dentropy;
   float *logprob = compares ? x->t->trainer_logprob : x->logprob;
   ZK_TRY(zk_updater_gradient(x->updater, &part, zk_policy_loss, &batch, logprob, x->entropy));
   if (compares) ZK_TRY(compare(x, part.known));
@@ -64,13 +66,15 @@ static zk_status update_all(const policy_step *x) {
 zk_status zk_policy_update_step(zk_updater *updater, zk_trajectory *t, const zk_sequences *seqs, double lr, bool may_differ, zk_policy_update *out) {
   *out = (zk_policy_update){.mismatch.first = -1};
   const size_t n = (size_t)t->num_sample_tokens + 1;
-  float *memory = malloc(2 * n * sizeof *memory);
+  float *memory = malloc(3 * n * sizeof *memory);
   zk_known_targets known = {0};
-  const bool is_known = !may_differ && zk_targets_are_known(t);
+  const bool has_bonus = updater->session->config.algorithm.entropy_coef > 0;
+  const bool is_known = !may_differ && !has_bonus && zk_targets_are_known(t); // entropies are found by the forward pass
   zk_status st = memory ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n);
   if (st == ZK_OK && is_known) st = zk_known_targets_make(t, &known);
   st = zk_comm_agree(updater->session->comm, st);
-  const policy_step x = {updater, t, seqs, is_known ? &known : NULL, lr, may_differ, memory, memory + n, out};
+  const policy_step x = {updater, t, seqs, is_known ? &known : NULL, lr, may_differ, memory, memory + n,
+                         has_bonus ? memory + 2 * n : NULL, out};
   if (st == ZK_OK) st = update_all(&x);
   zk_known_targets_free(&known);
   free(memory);

@@ -90,7 +90,7 @@ static zk_status make_sequences(scorer *s) {
     s->target_offsets[n + 1] = s->target_offsets[n] + length - 1;
     n++;
   }
-  s->seqs = (zk_sequences){n, s->offsets, b->tokens.ids, s->first_target, s->target_offsets, NULL};
+  s->seqs = (zk_sequences){n, s->offsets, b->tokens.ids, s->first_target, s->target_offsets, NULL, NULL};
   return ZK_OK;
 }
 

@@ -114,7 +114,7 @@ zk_status zk_sequences_from_trajectory(const zk_trajectory *t, zk_sequences *out
   for (size_t i = 0; i < n; i++) total += prompt_rows(t, i);
   int64_t *offsets = calloc(n + 1, sizeof *offsets), *targets = calloc(n + 1, sizeof *targets);
   int32_t *tokens = malloc((total + 1) * sizeof *tokens), *first = malloc((n + 1) * sizeof *first);
-  *out = (zk_sequences){(int64_t)n, offsets, tokens, first, targets, NULL};
+  *out = (zk_sequences){(int64_t)n, offsets, tokens, first, targets, NULL, NULL};
   if (!offsets || !targets || !tokens || !first) {
     zk_sequences_free(out);
     return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu sequences", n);
@@ -141,7 +141,7 @@ void zk_sequences_free(zk_sequences *s) {
 }
 
 zk_sequences zk_sequences_part(const zk_sequences *s, int64_t first, int64_t last) {
-  return (zk_sequences){last - first, s->offsets + first, s->tokens, s->first_target + first, s->target_offsets + first, s->known};
+  return (zk_sequences){last - first, s->offsets + first, s->tokens, s->first_target + first, s->target_offsets + first, s->known, s->dentropy};
 }
 
 zk_status zk_sequences_share(zk_comm *comm, const zk_sequences *seqs, int64_t first, int64_t last, float *values) {

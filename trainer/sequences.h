@@ -26,6 +26,7 @@ typedef struct {
   const int32_t *first_target;   // [num_seqs], 1 <= first_target <= length
   const int64_t *target_offsets; // [num_seqs + 1]
   const zk_known_targets *known; // NULL: nothing is known. Borrowed
+  const float *dentropy;         // dLoss/d entropy, indexed as per-token outputs; NULL: the loss does not depend on entropies. Borrowed
 } zk_sequences;
 
 // Prompt and completion of every sample of a step as one sequence each; completions are the targets. Owned: zk_sequences_free.

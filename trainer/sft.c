@@ -38,7 +38,7 @@ zk_status zk_sft_batch(const zk_session *s, int64_t step, zk_sequences *out) {
     offsets[i + 1] = (int64_t)tokens.num_tokens;
     targets[i + 1] = targets[i] + offsets[i + 1] - offsets[i] - first[i];
   }
-  *out = (zk_sequences){(int64_t)n, offsets, tokens.ids, first, targets, NULL};
+  *out = (zk_sequences){(int64_t)n, offsets, tokens.ids, first, targets, NULL, NULL};
   if (st != ZK_OK) zk_sequences_free(out);
   return st;
 }

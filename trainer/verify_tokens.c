@@ -52,7 +52,7 @@ static zk_status allocate(token_audit *x, int64_t num_seqs, int64_t num_tokens, 
   x->sample = calloc(n, sizeof *x->sample);
   x->seqs =
       (zk_sequences){(int64_t)n - 1, calloc(n, sizeof(int64_t)), malloc(((size_t)num_tokens + 1) * sizeof(int32_t)),
-                     calloc(n, sizeof(int32_t)), calloc(n, sizeof(int64_t)), NULL};
+                     calloc(n, sizeof(int32_t)), calloc(n, sizeof(int64_t)), NULL, NULL};
   x->trainer = malloc(targets * sizeof *x->trainer);
   x->sampler = malloc(targets * sizeof *x->sampler);
   x->trainer_hash = malloc(targets * sizeof *x->trainer_hash);

@@ -28,7 +28,7 @@ static zk_status run_ours(void *arg) {
     return zk_lmhead_logprob(a->stream, &a->desc, a->x, a->weight, a->packed, a->target, &a->out);
   case BACKWARD:
     return zk_lmhead_backward(a->stream, &a->desc, &chunks, a->x, a->weight, a->packed, a->target, &a->out, a->dlogprob,
-                              a->dx, a->dweight);
+                              NULL, a->dx, a->dweight);
   default:
     return zk_lmhead_sample(a->stream, &a->desc, &ids, a->x, a->weight, a->packed, a->target, &a->out);
   }

@@ -29,7 +29,7 @@ static zk_status run_ours(void *arg) {
   if (a->way == KNOWN)
     return zk_lmhead_loss(a->stream, &a->desc, &a->chunks, a->x, a->weight, NULL, a->target, a->known, a->dlogprob, &a->out, a->dx, a->dweight);
   ZK_TRY(zk_lmhead_logprob(a->stream, &a->desc, a->x, a->weight, NULL, a->target, &a->out));
-  return zk_lmhead_backward(a->stream, &a->desc, &a->chunks, a->x, a->weight, NULL, a->target, &a->out, a->dlogprob, a->dx, a->dweight);
+  return zk_lmhead_backward(a->stream, &a->desc, &a->chunks, a->x, a->weight, NULL, a->target, &a->out, a->dlogprob, NULL, a->dx, a->dweight);
 }
 static zk_status run_rival(void *arg) {
   const loss_arg *a = arg;

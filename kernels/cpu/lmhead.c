@@ -68,7 +68,7 @@ zk_status zk_cpu_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, co
 
 zk_status zk_cpu_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
                                  const void *weight, const void *packed, const int32_t *target,
-                                 const zk_lmhead_out *fwd, const float *dlogprob, void *dx, float *dweight) {
+                                 const zk_lmhead_out *fwd, const float *dlogprob, const float *dentropy, void *dx, float *dweight) {
   ZK_TRY(check_packed(desc, packed));
   ZK_TRY(check_targets(desc, target));
   zk_lmhead_dist dist = zk_lmhead_make_dist(desc);
@@ -92,6 +92,7 @@ zk_status zk_cpu_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, 
                                      .dweight = dweight,
                                      .threads = zk_gemm_threads(device, desc->num_rows, desc->vocab, desc->hidden)};
     if (dist.filtered) call.kept_logit = fwd->kept_logit + row, call.kept_id = fwd->kept_id + row;
+    if (dentropy != NULL) call.dentropy = dentropy + row, call.entropy = fwd->entropy + row;
     if (call.num_rows == 0) continue;
     if (desc->numerics == ZK_VENDOR) {
       ZK_TRY(zk_cpu_vendor_lmhead_backward(stream, &call));

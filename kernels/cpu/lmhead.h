@@ -37,6 +37,7 @@ typedef struct {
   zk_lmhead_dist dist;
   const int32_t *target;
   const float *lse, *kept_logit, *dlogprob; // [T]
+  const float *entropy, *dentropy;          // [T]; NULL: the loss does not depend on entropies
   const int32_t *kept_id;
   void *dx;
   float *dweight;

@@ -178,7 +178,7 @@ static zk_status open_chunks(zk_stream *stream, const zk_lmhead_desc *desc, cons
 
 // Chunk `i` of what open_chunks made; false: it has no rows.
 static bool take_chunk(const zk_chunks *chunks, int32_t i, const void *x, const int32_t *target, const zk_lmhead_out *fwd,
-                       const float *dlogprob, void *dx, zk_lmhead_chunk *c) {
+                       const float *dlogprob, const float *dentropy, void *dx, zk_lmhead_chunk *c) {
   const int64_t row = chunks->row_start[i];
   const size_t before = (size_t)row * (size_t)c->hidden * zk_numerics_bytes(c->numerics);
   c->num_rows = chunks->row_start[i + 1] - row, c->first_row = row;
@@ -186,18 +186,19 @@ static bool take_chunk(const zk_chunks *chunks, int32_t i, const void *x, const 
   if (c->numerics == ZK_F32) c->sum = (float *)c->dx;
   c->target = target + row, c->lse = fwd->lse + row, c->dlogprob = dlogprob + row;
   if (c->dist.filtered) c->kept_logit = fwd->kept_logit + row, c->kept_id = fwd->kept_id + row;
+  if (dentropy != NULL) c->dentropy = dentropy + row, c->entropy = fwd->entropy + row;
   return c->num_rows > 0;
 }
 
 zk_status zk_cuda_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
                                   const void *weight, const void *packed, const int32_t *target,
-                                  const zk_lmhead_out *fwd, const float *dlogprob, void *dx, float *dweight) {
+                                  const zk_lmhead_out *fwd, const float *dlogprob, const float *dentropy, void *dx, float *dweight) {
   (void)packed;
   zk_lmhead_chunk c;
   void *rest;
   ZK_TRY(open_chunks(stream, desc, chunks, weight, dweight, 0, &c, &rest));
   for (int32_t i = 0; i < chunks->num_chunks; i++) {
-    if (!take_chunk(chunks, i, x, target, fwd, dlogprob, dx, &c)) continue;
+    if (!take_chunk(chunks, i, x, target, fwd, dlogprob, dentropy, dx, &c)) continue;
     if (c.numerics == ZK_VENDOR) ZK_TRY(run_chunk_vendor(stream, &c));
     else if (c.numerics == ZK_F32) ZK_TRY((run_chunk<zk_gemm_f32_tile<false, false>, float>(stream, &c, NULL)));
     else ZK_TRY((run_chunk<zk_gemm_bf16_tile<false, false>, zk_bf16>(stream, &c, NULL)));
@@ -240,7 +241,7 @@ zk_status zk_cuda_lmhead_loss_fused(zk_stream *stream, const zk_lmhead_desc *des
   if (!*done) return ZK_OK;
   ZK_TRY(open_chunks(stream, desc, chunks, weight, dweight, block_bytes(desc, chunks, out), &c, &room));
   for (int32_t i = 0; i < chunks->num_chunks; i++) {
-    if (!take_chunk(chunks, i, x, target, &known, dlogprob, dx, &c)) continue;
+    if (!take_chunk(chunks, i, x, target, &known, dlogprob, NULL, dx, &c)) continue;
     const zk_cuda_gemm g = logits_product(&c, 0, c.slab); // all chunks are alike
     if (!(*done = zk_lmhead_gradients_fit(&c, &g))) return ZK_OK;
     const zk_lmhead_block block = block_of(&c, out, room);

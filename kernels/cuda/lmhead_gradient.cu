@@ -10,7 +10,7 @@ zk_status zk_lmhead_gradients(zk_stream *, const zk_lmhead_chunk *, const zk_cud
 #else
 
 bool zk_lmhead_gradients_fit(const zk_lmhead_chunk *chunk, const zk_cuda_gemm *logits) {
-  return zk_gemm_wgmma_fits(logits) && (uintptr_t)chunk->dlogit % 16 == 0 && chunk->slab % 8 == 0 &&
+  return zk_gemm_wgmma_fits(logits) && chunk->dentropy == NULL && (uintptr_t)chunk->dlogit % 16 == 0 && chunk->slab % 8 == 0 &&
          !zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_TILE);
 }
 

@@ -150,7 +150,7 @@ bool zk_lmhead_reference_read(const zk_lmhead_desc *desc, const float *logit, in
   return true;
 }
 
-bool zk_lmhead_reference_dlogits(const zk_lmhead_desc *desc, float *logit, int32_t target, float dlogprob) {
+bool zk_lmhead_reference_dlogits(const zk_lmhead_desc *desc, float *logit, int32_t target, float dlogprob, const float *dentropy) {
   float *z = malloc((size_t)desc->vocab * sizeof *z), lse, entropy, kept_logit;
   int32_t kept_id;
   if (z == NULL || !form_z(desc, logit, z, &kept_logit, &kept_id)) {
@@ -161,7 +161,11 @@ bool zk_lmhead_reference_dlogits(const zk_lmhead_desc *desc, float *logit, int32
   const bool scaled = desc->temperature != 0.0 && desc->temperature != 1.0;
   for (int32_t v = 0; v < desc->vocab; v++) {
     const float p = z[v] == -INFINITY ? 0.0f : zk_expf(z[v] - lse);
-    const float dz = ((v == target ? 1.0f : 0.0f) - p) * dlogprob;
+    float dz = ((v == target ? 1.0f : 0.0f) - p) * dlogprob;
+    if (dentropy != NULL) {
+      const float q = p == 0.0f ? 0.0f : p * ((z[v] - lse) + entropy);
+      dz = fmaf(q, -*dentropy, dz);
+    }
     logit[v] = scaled ? dz * (float)(1.0 / desc->temperature) : dz;
   }
   free(z);
@@ -169,14 +173,14 @@ bool zk_lmhead_reference_dlogits(const zk_lmhead_desc *desc, float *logit, int32
 }
 
 bool zk_lmhead_reference_backward(const zk_lmhead_desc *desc, const zk_chunks *chunks, const float *x,
-                                  const float *weight, const int32_t *target, const float *dlogprob, float *dx,
-                                  float *dweight) {
+                                  const float *weight, const int32_t *target, const float *dlogprob, const float *dentropy,
+                                  float *dx, float *dweight) {
   const int64_t rows = desc->num_rows, hidden = desc->hidden, vocab = desc->vocab;
   float *d = malloc((size_t)(rows * vocab) * sizeof *d);
   if (d == NULL) return false;
   for (int64_t t = 0; t < rows; t++) {
     zk_lmhead_reference_logits(desc->hidden, desc->vocab, x + t * hidden, weight, d + t * vocab);
-    if (!zk_lmhead_reference_dlogits(desc, d + t * vocab, target[t], dlogprob[t])) {
+    if (!zk_lmhead_reference_dlogits(desc, d + t * vocab, target[t], dlogprob[t], dentropy != NULL ? dentropy + t : NULL)) {
       free(d);
       return false;
     }

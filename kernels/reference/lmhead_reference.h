@@ -27,18 +27,18 @@ bool zk_lmhead_reference_read(const zk_lmhead_desc *desc, const float *logit, in
                               uint32_t step, uint32_t prompt, uint32_t sample, uint32_t position,
                               zk_lmhead_reference_row *out);
 
-// One row: dlogit[V] in place of logit[V]. False when out of memory.
-bool zk_lmhead_reference_dlogits(const zk_lmhead_desc *desc, float *logit, int32_t target, float dlogprob);
+// One row: dlogit[V] in place of logit[V]; *dentropy: the row's, or dentropy NULL. False when out of memory.
+bool zk_lmhead_reference_dlogits(const zk_lmhead_desc *desc, float *logit, int32_t target, float dlogprob, const float *dentropy);
 
 // dx[T,K] overwritten, dweight[V,K] +=. False when out of memory.
 bool zk_lmhead_reference_backward(const zk_lmhead_desc *desc, const zk_chunks *chunks, const float *x,
-                                  const float *weight, const int32_t *target, const float *dlogprob, float *dx,
-                                  float *dweight);
+                                  const float *weight, const int32_t *target, const float *dlogprob, const float *dentropy,
+                                  float *dx, float *dweight);
 
 // The two that differ in numerics bf16.
 void zk_lmhead_reference_bf16_logits(int32_t hidden, int32_t vocab, const zk_bf16 *x, const zk_bf16 *weight, float *logit);
 bool zk_lmhead_reference_bf16_backward(const zk_lmhead_desc *desc, const zk_chunks *chunks, const zk_bf16 *x, const zk_bf16 *weight,
-                                       const int32_t *target, const float *dlogprob, zk_bf16 *dx, float *dweight);
+                                       const int32_t *target, const float *dlogprob, const float *dentropy, zk_bf16 *dx, float *dweight);
 
 #ifdef __cplusplus
 }

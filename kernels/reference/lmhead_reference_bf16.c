@@ -22,14 +22,14 @@ static void backward_input(int64_t hidden, int64_t vocab, const zk_bf16 *dlogit,
 }
 
 bool zk_lmhead_reference_bf16_backward(const zk_lmhead_desc *desc, const zk_chunks *chunks, const zk_bf16 *x, const zk_bf16 *weight,
-                                       const int32_t *target, const float *dlogprob, zk_bf16 *dx, float *dweight) {
+                                       const int32_t *target, const float *dlogprob, const float *dentropy, zk_bf16 *dx, float *dweight) {
   const int64_t rows = desc->num_rows, hidden = desc->hidden, vocab = desc->vocab;
   zk_bf16 *d = malloc((size_t)(rows * vocab) * sizeof *d);
   float *logit = malloc((size_t)vocab * sizeof *logit);
   bool ok = d != NULL && logit != NULL;
   for (int64_t t = 0; ok && t < rows; t++) {
     zk_lmhead_reference_bf16_logits(desc->hidden, desc->vocab, x + t * hidden, weight, logit);
-    ok = zk_lmhead_reference_dlogits(desc, logit, target[t], dlogprob[t]);
+    ok = zk_lmhead_reference_dlogits(desc, logit, target[t], dlogprob[t], dentropy != NULL ? dentropy + t : NULL);
     for (int64_t v = 0; v < vocab; v++) d[t * vocab + v] = zk_float_to_bf16(logit[v]);
     backward_input(hidden, vocab, d + t * vocab, weight, dx + t * hidden);
   }

@@ -63,7 +63,7 @@ refused "$ZK" train good.yaml optimizer.lr=nan -- 'optimizer.lr'
 mkdir empty && : >empty/libopenblas.so.0 && : >empty/libopenblas.so
 refused env LD_LIBRARY_PATH="empty${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$ZK" train good.yaml numerics=vendor device=cpu -- 'numerics: vendor on a CPU computes with OpenBLAS' 'libopenblas0'
 refused "$ZK" train good.yaml device=cuda:8 -- 'device: expected one of auto, cpu, cuda, cuda:0'
-refused "$ZK" train good.yaml algorithm.entropy_coef=0.1 -- 'algorithm.entropy_coef'
+refused "$ZK" train good.yaml algorithm.ratio=none -- 'algorithm.clip'
 refused workers 3 "$ZK" train good.yaml trainer.grad_leaves=2 -- 'trainer.grad_leaves' '3 workers'
 refused "$ZK" train good.yaml trainer.grad_leaves=6 -- 'trainer.grad_leaves' 'power of two'
 [ ! -e runs ] || fail "a refused config left a run directory"

@@ -101,7 +101,7 @@ static zk_status backward(golden *g, golden_kind kind, shape s, distribution d) 
   ZK_TRY(golden_floats(g, GOLDEN_NORMAL, (int64_t)s.hidden * s.vocab, &dweight));
   ZK_TRY(golden_zeros(g, golden_bytes(g, s.rows * s.hidden), &dx));
   ZK_TRY(zk_lmhead_logprob(g->stream, &p.desc, p.x, p.weight, p.packed, p.target, &p.out));
-  ZK_TRY(zk_lmhead_backward(g->stream, &p.desc, &chunks, p.x, p.weight, p.packed, p.target, &p.out, dlogprob, dx,
+  ZK_TRY(zk_lmhead_backward(g->stream, &p.desc, &chunks, p.x, p.weight, p.packed, p.target, &p.out, dlogprob, NULL, dx,
                             dweight));
   ZK_TRY(golden_elements_line(g, "dx", dx, s.rows * s.hidden));
   return golden_floats_line(g, "dweight", dweight, (int64_t)s.hidden * s.vocab);

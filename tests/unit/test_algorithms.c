@@ -44,9 +44,11 @@ static zk_config config_of(const json_t *c) {
   return config;
 }
 
+static const json_t *batch_of(const json_t *c) { return json_array_get(json_object_get(fixture, "batches"), (size_t)json_integer_value(json_object_get(c, "batch"))); }
+
 // The batch of a case as a step, with trainer_logprob from before the update; *logprob: of the policy at hand, to free.
 static zk_trajectory step_of(const json_t *c, float **logprob) {
-  const json_t *b = json_array_get(json_object_get(fixture, "batches"), (size_t)json_integer_value(json_object_get(c, "batch")));
+  const json_t *b = batch_of(c);
   const json_t *lengths = json_object_get(b, "lengths"), *old = json_object_get(b, "sampler_logprob");
   const int64_t n = (int64_t)json_array_size(lengths), group = json_integer_value(json_object_get(b, "group")), tokens = (int64_t)json_array_size(old);
   zk_trajectory t;
@@ -85,7 +87,9 @@ static bool agrees(const json_t *c, const zk_config *config) {
   for (int64_t i = 0; i < t.num_samples; i++) ok = ok && near((double)t.advantage[i], number(advantages, (size_t)i), fmax(fabs(number(advantages, (size_t)i)), 1e-9));
   zk_policy_batch batch = zk_policy_batch_of(config, &t, 0, t.num_samples, t.trainer_logprob);
   slope = calloc((size_t)t.num_sample_tokens, sizeof *slope);
-  float *entropy = calloc((size_t)t.num_sample_tokens, sizeof *entropy);
+  float *entropy = calloc((size_t)t.num_sample_tokens, sizeof *entropy), *dentropy = calloc((size_t)t.num_sample_tokens, sizeof *dentropy);
+  fill(json_object_get(batch_of(c), "entropy"), entropy);
+  zk_policy_entropy_slopes(&batch, dentropy);
   for (int64_t i = 0; i < t.num_samples; i++) {
     const int64_t at = t.sample_offsets[i];
     assert_int_equal(zk_policy_loss(&batch, i, t.sample_offsets[i + 1] - at, logprob + at, entropy + at, slope + at), ZK_OK);
@@ -94,16 +98,22 @@ static bool agrees(const json_t *c, const zk_config *config) {
     const double want = number(slopes, (size_t)k);
     ok = ok && near((double)slope[k], want, want ? want : 1e-6 * largest(slopes));
   }
+  const json_t *entropy_slopes = json_object_get(c, "entropy_slopes");
+  for (int64_t k = 0; k < t.num_sample_tokens; k++) {
+    const double want = entropy_slopes ? number(entropy_slopes, (size_t)k) : 0;
+    ok = ok && near((double)dentropy[k], want, want);
+  }
   zk_policy_stats all = {0};
   zk_policy_stats_add(&all, &batch, logprob, entropy);
   zk_policy_stats_finish(&all);
   // A loss is a sum that may all but cancel: against the magnitudes of what is summed.
   const double loss = json_number_value(json_object_get(c, "loss"));
-  double terms = 0;
+  double terms = config->algorithm.entropy_coef;
   for (int64_t k = 0; k < t.num_sample_tokens; k++) terms += fabs(number(slopes, (size_t)k));
   ok = ok && near(all.loss, loss, fmax(fabs(loss), terms));
   free(slope);
   free(entropy);
+  free(dentropy);
   free(logprob);
   zk_trajectory_free(&t);
   return ok;
@@ -167,6 +177,9 @@ static void another_formula_is_seen(void **state) {
   assert_false(agrees(dapo, &c));
   c = config_of(whole), c.algorithm.overlong.mask = false;
   assert_false(agrees(whole, &c));
+  const json_t *bonus = case_named("grpo, entropy bonus", 1);
+  c = config_of(bonus), c.algorithm.entropy_coef *= 1.01;
+  assert_false(agrees(bonus, &c));
   c = config_of(constant), c.algorithm.loss_constant++;
   assert_false(agrees(constant, &c));
 }
@@ -264,12 +277,23 @@ static void a_name_is_a_preset_and_keys_win(void **state) {
   assert_int_equal(config.algorithm.minibatches, 4);
 }
 
+static void every_row_has_a_recipe(void **state) {
+  for (int a = 0; a < ZK_NUM_ALGORITHMS; a++) {
+    char path[512];
+    zk_config config;
+    snprintf(path, sizeof path, ZK_FIXTURES "/../../configs/algorithms/%s.yaml", zk_algorithms[a].name);
+    if (zk_config_load(path, 0, NULL, &config) != ZK_OK) fail_msg("%s", zk_status_message());
+    assert_int_equal(config.algorithm.name, a);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(losses_and_gradients_are_the_papers), cmocka_unit_test(another_formula_is_seen),
       cmocka_unit_test(on_policy_ratios_are_exactly_one),    cmocka_unit_test(no_log_ratio_overflows),
       cmocka_unit_test(no_divergence_overflows),
       cmocka_unit_test(the_first_row_is_the_keys_defaults),  cmocka_unit_test(a_name_is_a_preset_and_keys_win),
+      cmocka_unit_test(every_row_has_a_recipe),
   };
   return cmocka_run_group_tests(tests, load, unload);
 }

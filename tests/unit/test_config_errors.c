@@ -172,17 +172,6 @@ static void out_of_range(void **state) {
   CHECK(cases);
 }
 
-static void not_delivered(void **state) {
-  (void)state;
-  static const error_case cases[] = {
-      {"algorithm:\n  entropy_coef: 0.1\n", NULL, ZK_UNSUPPORTED,
-       "c.yaml:2:17: algorithm.entropy_coef: only 0 is supported by this build"},
-      {RUN TASK MODEL, "algorithm.entropy_coef=2", ZK_UNSUPPORTED,
-       "argument \"algorithm.entropy_coef=2\": algorithm.entropy_coef: only 0 is supported by this build"},
-  };
-  CHECK(cases);
-}
-
 static void keys_against_each_other(void **state) {
   (void)state;
   static const error_case cases[] = {
@@ -299,8 +288,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_base_is_right), cmocka_unit_test(unknown_keys),
       cmocka_unit_test(duplicate_keys),    cmocka_unit_test(missing_keys),
-      cmocka_unit_test(wrong_types),       cmocka_unit_test(out_of_range),
-      cmocka_unit_test(not_delivered),     cmocka_unit_test(keys_against_each_other),
+      cmocka_unit_test(wrong_types),       cmocka_unit_test(out_of_range),     cmocka_unit_test(keys_against_each_other),
       cmocka_unit_test(malformed_yaml),    cmocka_unit_test(overrides_name_themselves),
       cmocka_unit_test(a_file_too_long),
   };

@@ -114,7 +114,7 @@ static void compare_with_trainer(const test_model *m, const zk_engine_options *o
     first[i] = num_prompt;
     offsets[i + 1] = offsets[i] + num_prompt + x->num_tokens, targets[i + 1] = targets[i] + x->num_tokens;
   }
-  zk_sequences s = {NUM, offsets, tokens, first, targets, NULL};
+  zk_sequences s = {NUM, offsets, tokens, first, targets, NULL, NULL};
   float *logprob = malloc((size_t)targets[NUM] * 4);
   uint64_t *hash = malloc((size_t)targets[NUM] * 8);
   zk_gradient *g;
@@ -267,7 +267,7 @@ static void a_fault_on_either_side_is_seen(void **state) {
       zk_gradient *g;
       float logprob[MAX_NEW];
       OK(zk_gradient_open(&m.policy, &(zk_gradient_options){1, 0, 1, 4096, false}, &g));
-      OK(zk_gradient_forward(g, &(zk_sequences){1, offsets, sequence, &first, targets, NULL}, 0, 1, &(zk_gradient_outputs){.logprob = logprob}));
+      OK(zk_gradient_forward(g, &(zk_sequences){1, offsets, sequence, &first, targets, NULL, NULL}, 0, 1, &(zk_gradient_outputs){.logprob = logprob}));
       if (!memcmp(logprob, c.logprob, (size_t)c.num_tokens * 4)) fail_msg("fault %s changed nothing", fault);
       zk_completion_free(&c);
       zk_gradient_close(g);

@@ -47,7 +47,7 @@ static void compare_with_trainer(const test_model *m, const zk_completion *c) {
   int64_t offsets[2] = {0, CONTEXT}, targets[2] = {0, MAX_NEW};
   zk_gradient *g;
   OK(zk_gradient_open(&m->policy, &(zk_gradient_options){1, 0, 1, 4096, false}, &g));
-  OK(zk_gradient_forward(g, &(zk_sequences){1, offsets, tokens, &first, targets, NULL}, 0, 1, &(zk_gradient_outputs){.logprob = logprob}));
+  OK(zk_gradient_forward(g, &(zk_sequences){1, offsets, tokens, &first, targets, NULL, NULL}, 0, 1, &(zk_gradient_outputs){.logprob = logprob}));
   assert_bits_equal(logprob, c->logprob, MAX_NEW, "sequence %d", (int)c->tag);
   zk_gradient_close(g);
   free(tokens);

@@ -117,7 +117,7 @@ static void head_of_a_135m_model(void **state) {
     float *logit = dlogit + (size_t)t * VOCAB;
     zk_lmhead_reference_logits(HIDDEN, VOCAB, x + t * HIDDEN, weight, logit);
     assert_true(zk_lmhead_reference_read(&desc, logit, -1, 99, t, t, t, t, &want[t]));
-    assert_true(zk_lmhead_reference_dlogits(&desc, logit, want[t].token, dlogprob[t]));
+    assert_true(zk_lmhead_reference_dlogits(&desc, logit, want[t].token, dlogprob[t], NULL));
   }
   FOR_EACH_ISA {
     OK(zk_linear_pack(stream, &linear, weight, packed));
@@ -130,7 +130,7 @@ static void head_of_a_135m_model(void **state) {
       assert_true(hash[t] == want[t].logits_hash);
     }
     OK(zk_fill_zero(stream, dw, (size_t)VOCAB * HIDDEN * sizeof(float)));
-    OK(zk_lmhead_backward(stream, &desc, &chunks, x, weight, packed, token, &out, dlogprob, dx, dw));
+    OK(zk_lmhead_backward(stream, &desc, &chunks, x, weight, packed, token, &out, dlogprob, NULL, dx, dw));
     check_gradients(&chunks, x, weight, dlogit, dx, dw);
   }
   free(x), free(weight), free(dlogprob), free(dlogit);

@@ -187,23 +187,30 @@ static void rows_do_not_see_their_neighbours(void **state) {
   head_close(&h);
 }
 
-static void check_backward(zk_lmhead_desc desc, int num_chunks, const int32_t *starts) {
+// With `entropies` the loss depends on them too.
+static void check_backward_of(zk_lmhead_desc desc, int num_chunks, const int32_t *starts, bool entropies) {
   head h = head_open(desc, 1.0f);
   const zk_chunks chunks = {num_chunks, starts};
   const size_t num_x = (size_t)desc.num_rows * (size_t)desc.hidden, num_w = (size_t)desc.vocab * (size_t)desc.hidden;
   float *dlogprob = random_floats((size_t)desc.num_rows, 30, 3), *dw0 = random_floats(num_w, 31, 0);
+  float *dentropy = entropies ? random_floats((size_t)desc.num_rows, 32, 3) : NULL;
   float *dx_want = malloc(num_x * 4), *dw_want = malloc(num_w * 4), *dx = alloc(num_x * 4), *dw = alloc(num_w * 4);
   memcpy(dw_want, dw0, num_w * 4);
-  assert_true(zk_lmhead_reference_backward(&desc, &chunks, h.x, h.weight, h.target, dlogprob, dx_want, dw_want));
+  assert_true(zk_lmhead_reference_backward(&desc, &chunks, h.x, h.weight, h.target, dlogprob, dentropy, dx_want, dw_want));
   FOR_EACH_VARIANT(device, stream) {
     memcpy(dw, dw0, num_w * 4);
     OK(zk_lmhead_logprob(stream, &desc, h.x, h.weight, h.packed, h.target, &h.out));
-    OK(zk_lmhead_backward(stream, &desc, &chunks, h.x, h.weight, h.packed, h.target, &h.out, dlogprob, dx, dw));
+    OK(zk_lmhead_backward(stream, &desc, &chunks, h.x, h.weight, h.packed, h.target, &h.out, dlogprob, dentropy, dx, dw));
     assert_bits_equal(dx, dx_want, num_x, "dX %s vocabulary %d", zk_device_describe(device), desc.vocab);
     assert_bits_equal(dw, dw_want, num_w, "dW %s vocabulary %d", zk_device_describe(device), desc.vocab);
   }
-  free(dlogprob), free(dw0), free(dx_want), free(dw_want), zk_device_free(device, dx), zk_device_free(device, dw);
+  free(dlogprob), free(dentropy), free(dw0), free(dx_want), free(dw_want), zk_device_free(device, dx), zk_device_free(device, dw);
   head_close(&h);
+}
+
+static void check_backward(zk_lmhead_desc desc, int num_chunks, const int32_t *starts) {
+  check_backward_of(desc, num_chunks, starts, false);
+  check_backward_of(desc, num_chunks, starts, true);
 }
 
 static void backward_equals_reference(void **state) {
@@ -224,7 +231,7 @@ static void gradient_is_the_derivative(void **state) {
   head h = head_open(desc, 1.0f);
   float dlogprob[ROWS] = {1.0f, 1.0f}, dx[ROWS * HIDDEN], dw[VOCAB * HIDDEN] = {0};
   OK(zk_lmhead_logprob(stream, &desc, h.x, h.weight, h.packed, h.target, &h.out));
-  OK(zk_lmhead_backward(stream, &desc, &chunks, h.x, h.weight, h.packed, h.target, &h.out, dlogprob, dx, dw));
+  OK(zk_lmhead_backward(stream, &desc, &chunks, h.x, h.weight, h.packed, h.target, &h.out, dlogprob, NULL, dx, dw));
   for (int t = 0; t < ROWS; t++) {
     double logit[VOCAB], most = -1e300, sum = 0.0;
     for (int v = 0; v < VOCAB; v++) {
@@ -243,6 +250,38 @@ static void gradient_is_the_derivative(void **state) {
       assert_true(fabs(want - (double)dx[t * HIDDEN + k]) < 1e-5);
     }
   }
+  head_close(&h);
+}
+
+// And of the entropy: against float64 differences of H = -sum p log p. Where a weight vanishes nothing is added, and nothing is NaN.
+static void entropy_gradient_is_the_derivative(void **state) {
+  enum { HIDDEN = 6, VOCAB = 40 };
+  const zk_lmhead_desc desc = {ZK_F32, 1, HIDDEN, VOCAB, 0.8, 0, 1.0};
+  static const int32_t starts[] = {0, 1};
+  const zk_chunks chunks = {1, starts};
+  head h = head_open(desc, 1.0f);
+  float none = 0, one = 1, dx[HIDDEN], dw[VOCAB * HIDDEN] = {0};
+  OK(zk_lmhead_logprob(stream, &desc, h.x, h.weight, h.packed, h.target, &h.out));
+  OK(zk_lmhead_backward(stream, &desc, &chunks, h.x, h.weight, h.packed, h.target, &h.out, &none, &one, dx, dw));
+  for (int k = 0; k < HIDDEN; k++) {
+    double entropy[2];
+    for (int side = 0; side < 2; side++) {
+      double logit[VOCAB], sum = 0, mean = 0;
+      for (int v = 0; v < VOCAB; v++) {
+        logit[v] = 0;
+        for (int j = 0; j < HIDDEN; j++)
+          logit[v] += ((double)h.x[j] + (j == k ? side ? 1e-6 : -1e-6 : 0)) * (double)h.weight[v * HIDDEN + j] / 0.8;
+        sum += exp(logit[v]), mean += exp(logit[v]) * logit[v];
+      }
+      entropy[side] = log(sum) - mean / sum;
+    }
+    assert_true(fabs((entropy[1] - entropy[0]) / 2e-6 - (double)dx[k]) < 1e-5 * (1 + fabs((double)dx[k])));
+  }
+  head_close(&h);
+  h = head_open(desc, 2000.0f); // all but one weight vanish
+  OK(zk_lmhead_logprob(stream, &desc, h.x, h.weight, h.packed, h.target, &h.out));
+  OK(zk_lmhead_backward(stream, &desc, &chunks, h.x, h.weight, h.packed, h.target, &h.out, &one, &one, dx, dw));
+  for (int k = 0; k < HIDDEN; k++) assert_true(isfinite(dx[k]));
   head_close(&h);
 }
 
@@ -284,7 +323,7 @@ int main(void) {
       cmocka_unit_test(not_finite_rows_are_marked),
       cmocka_unit_test(rows_do_not_see_their_neighbours),
       cmocka_unit_test(backward_equals_reference),
-      cmocka_unit_test(gradient_is_the_derivative),
+      cmocka_unit_test(gradient_is_the_derivative), cmocka_unit_test(entropy_gradient_is_the_derivative),
       cmocka_unit_test(other_orders_differ),
       cmocka_unit_test(bad_calls_are_refused),
   };

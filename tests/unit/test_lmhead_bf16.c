@@ -99,22 +99,23 @@ static void backward_equals_reference(void **state) {
   static const zk_lmhead_desc descs[] = {
       {ZK_BF16, 75, 33, 259, 0.7, 0, 1.0}, {ZK_BF16, 75, 17, 8192 + 515, 1.0, 0, 1.0}, {ZK_BF16, 75, 20, 1100, 1.0, 40, 0.9}};
   const zk_chunks chunks = {4, starts};
-  for (size_t i = 0; i < sizeof descs / sizeof descs[0]; i++) {
-    head *h = head_open(descs[i]);
+  for (size_t c = 0; c < 2 * sizeof descs / sizeof descs[0]; c++) { // every second one: of entropies too
+    head *h = head_open(descs[c / 2]);
+    float *dentropy = c % 2 ? random_floats(75, 5, 2) : NULL;
     const size_t num_x = (size_t)(h->desc.num_rows * h->desc.hidden), num_w = (size_t)h->desc.vocab * (size_t)h->desc.hidden;
     float *dlogprob = random_floats(75, 3, 2), *before = random_floats(num_w, 4, 0), *dw_want = malloc(num_w * 4), *dw = malloc(num_w * 4);
     zk_bf16 *dx_want = malloc(num_x * 2), *dx = malloc(num_x * 2);
     memcpy(dw_want, before, num_w * 4);
-    assert_true(zk_lmhead_reference_bf16_backward(&h->desc, &chunks, h->x, h->weight, h->target, dlogprob, dx_want, dw_want));
+    assert_true(zk_lmhead_reference_bf16_backward(&h->desc, &chunks, h->x, h->weight, h->target, dlogprob, dentropy, dx_want, dw_want));
     FOR_EACH_VARIANT(device, stream) {
       if (isa_ == ZK_CPU_SCALAR && threads_ > 1) continue; // slow
       memcpy(dw, before, num_w * 4);
       OK(zk_lmhead_logprob(stream, &h->desc, h->x, h->weight, NULL, h->target, &h->out));
-      OK(zk_lmhead_backward(stream, &h->desc, &chunks, h->x, h->weight, NULL, h->target, &h->out, dlogprob, dx, dw));
+      OK(zk_lmhead_backward(stream, &h->desc, &chunks, h->x, h->weight, NULL, h->target, &h->out, dlogprob, dentropy, dx, dw));
       assert_bits_equal(dw, dw_want, num_w, "dW, %s, vocabulary %d", zk_device_describe(device), h->desc.vocab);
       for (size_t j = 0; j < num_x; j++) assert_int_equal(dx[j].bits, dx_want[j].bits);
     }
-    free(dlogprob), free(before), free(dw_want), free(dw), free(dx_want), free(dx), head_close(h);
+    free(dlogprob), free(dentropy), free(before), free(dw_want), free(dw), free(dx_want), free(dx), head_close(h);
   }
 }
 

@@ -47,7 +47,7 @@ static reference open_reference(const char *dir) {
   for (int64_t i = 0; i < r.num_tokens; i++) ids[i] = (int32_t)tokens[i];
   for (int64_t i = 0; i < n; i++) first[i] = 1, targets[i + 1] = targets[i] + offsets[i + 1] - offsets[i] - 1;
   r.num_targets = targets[n];
-  r.seqs = (zk_sequences){n, offsets, ids, first, targets, NULL};
+  r.seqs = (zk_sequences){n, offsets, ids, first, targets, NULL, NULL};
   free(tokens);
   return r;
 }

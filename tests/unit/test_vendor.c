@@ -95,7 +95,7 @@ static void head(zk_numerics numerics, int32_t top_k, head_results *r, zk_bf16 *
                       &(zk_lmhead_out){.logprob = r->drawn_logprob}));
   OK(zk_lmhead_logprob(stream, &desc, x, weight, packed, target, &out));
   for (int i = 0; i < VOCAB * IN; i++) dweight[i] = 0.0f;
-  OK(zk_lmhead_backward(stream, &desc, &chunks, x, weight, packed, target, &out, dlogprob, dx, dweight));
+  OK(zk_lmhead_backward(stream, &desc, &chunks, x, weight, packed, target, &out, dlogprob, NULL, dx, dweight));
   free(x), free(weight), free(packed);
 }
 

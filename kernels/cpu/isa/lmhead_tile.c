@@ -2,6 +2,7 @@
 #include "kernels/cpu/isa/lmhead_tile.h"
 
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "kernels/cpu/isa/lmhead_simd.h"
@@ -100,6 +101,12 @@ void zk_lmhead_read_tile(const zk_lmhead_row *row, const float *logit, int count
   best_of(z, value, first, out);
 }
 
+// d + (d entropy / d z) dentropy, from logprob = z - lse and -dentropy.
+ZK_INLINE zk_vf with_entropy(zk_vf p, zk_vf logprob, zk_vf entropy, zk_vf minus_dentropy, zk_vf d) {
+  const zk_vf q = zk_vf_unless_equal(p, zk_vf_zero(), zk_vf_mul(p, zk_vf_add(logprob, entropy)));
+  return zk_vf_fma(q, minus_dentropy, d);
+}
+
 void zk_lmhead_gradient(const zk_lmhead_backward_chunk *call, int64_t t, int32_t count, int32_t first, float *logit) {
   zk_lmhead_row row = {.dist = &call->dist, .target = call->target[t]};
   if (call->dist.filtered) row.kept_logit = call->kept_logit[t], row.kept_id = call->kept_id[t];
@@ -112,12 +119,15 @@ void zk_lmhead_gradient(const zk_lmhead_backward_chunk *call, int64_t t, int32_t
     for (int j = 0; j < TILE; j += ZK_VLEN) {
       const zk_vf v = zk_vf_load(z + j), p = zk_vf_unless_equal(v, none, zk_vf_exp(zk_vf_sub(v, zk_vf_set1(lse))));
       zk_vf d = zk_vf_mul(zk_vf_sub(zk_vf_zero(), p), factor);
+      if (call->dentropy != NULL) d = with_entropy(p, zk_vf_sub(v, zk_vf_set1(lse)), zk_vf_set1(call->entropy[t]), zk_vf_set1(-call->dentropy[t]), d);
       if (row.dist->scaled) d = zk_vf_mul(d, inv_t);
       zk_vf_store(g + j, d);
     }
     const int32_t at = row.target - (first + i);
     if (at >= 0 && at < n) {
-      const float p = z[at] == -INFINITY ? 0.0f : zk_expf(z[at] - lse), d = (1.0f - p) * dlogprob;
+      const float p = z[at] == -INFINITY ? 0.0f : zk_expf(z[at] - lse);
+      float d = (1.0f - p) * dlogprob;
+      if (call->dentropy != NULL) d = fmaf(p == 0.0f ? 0.0f : p * ((z[at] - lse) + call->entropy[t]), -call->dentropy[t], d);
       g[at] = row.dist->scaled ? d * row.dist->inv_t : d;
     }
     memcpy(logit + i, g, (size_t)n * sizeof *g);
