@@ -100,6 +100,8 @@ static zk_status open_task(zk_session *s, const zk_model_config *model) {
   ZK_TRY(zk_model_check_tokenizer(model, s->model_dir, s->tokenizer));
   ZK_TRY(choose_chat(s));
   collect_eos(s, model);
+  if (s->config.command.turns > 1 && s->chat == ZK_CHAT_NONE && !s->config.rollout.stop.num)
+    return ZK_FAIL(ZK_BAD_INPUT, "command.turns: without a chat template a turn ends at a stop text, and rollout.stop has none: no reply could ever come");
   return zk_task_open(&s->config, &s->task);
 }
 

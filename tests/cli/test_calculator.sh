@@ -33,6 +33,9 @@ h5dump -d sample/loss_mask -y -w 0 -A 0 runs/calculator/trajectories/step_000001
 cmp -s <("$ZK" train "$train" $short run.dir=runs/mute command.turns=1 command.run= 2>/dev/null; h5dump -d sample/tokens -y -w 0 -A 0 runs/mute/trajectories/step_000001.h5) \
   <(h5dump -d sample/tokens -y -w 0 -A 0 runs/calculator/trajectories/step_000001.h5) && fail "replies change nothing"
 
+expect 2 "$ZK" train "$train" $short run.dir=runs/never rollout.stop=[]
+tells 'no reply could ever come'
+
 # ---- the audit
 rm experiments/calculator/calculator.sh
 expect 0 "$ZK" verify runs/calculator --replay

@@ -62,6 +62,62 @@ static void found_again_with_the_same_bits(void **state) {
 }
 
 // New weights of the same model. The policy's version is what tells the engine.
+static void run_one(zk_engine *e, const zk_request *r, zk_completion *out) {
+  OK(zk_engine_submit(e, r));
+  while (!zk_engine_take(e, out)) OK(zk_engine_step(e));
+}
+
+// Two turns of a sample with a reply between them: the second finds the full pages of the first, draws what an engine without a cache draws, and has the
+// log-probabilities of one forced pass over everything: positions name the random numbers, whatever stands between the turns.
+static void a_sample_goes_on_behind_a_reply(void **state) {
+  (void)state;
+  static const int32_t reply[] = {7, 3, 21, 4, 9};
+  enum { REPLY = sizeof reply / sizeof *reply, FIRST = 20, SECOND = 15 };
+  test_model m;
+  tiny_model_make(&m, ZK_F32, 2, 11);
+  zk_engine_options o = tiny_options();
+  o.ignore_eos = true;
+  tiny_prompt p = tiny_prompt_make(4);
+  zk_completion first, second, alone, forced;
+  int32_t all[256], n = p.num_prompt;
+  zk_engine *e, *plain;
+  OK(zk_engine_open(&m.policy, &o, &plain));
+  o.prefix_cache = true;
+  OK(zk_engine_open(&m.policy, &o, &e));
+  zk_request r = {.step = 3, .prompt_id = 9, .prompt = p.prompt, .num_prompt = n, .first_sample = 2, .num_samples = 1, .max_new_tokens = FIRST};
+  run_one(e, &r, &first);
+  memcpy(all, p.prompt, (size_t)n * sizeof *all);
+  memcpy(all + n, first.tokens, FIRST * sizeof *all);
+  memcpy(all + n + FIRST, reply, sizeof reply);
+  r.prompt = all, r.num_prompt = n + FIRST + REPLY, r.max_new_tokens = SECOND;
+  const uint64_t before = reused(e);
+  run_one(e, &r, &second);
+  assert_int_equal(reused(e) - before, (n + FIRST - 1) / o.page_tokens * o.page_tokens); // the last token drawn is not in the cache yet
+  run_one(plain, &r, &alone);
+  assert_true(same_completion(&second, &alone));
+
+  memcpy(all + n + FIRST + REPLY, second.tokens, SECOND * sizeof *all);
+  const int32_t *const tokens = all + n, num_forced = FIRST + REPLY + SECOND;
+  r.num_prompt = n, r.max_new_tokens = 0, r.forced = &tokens, r.num_forced = &num_forced;
+  run_one(plain, &r, &forced);
+  assert_memory_equal(forced.drawn, first.tokens, FIRST * sizeof *first.tokens);
+  assert_memory_equal(forced.drawn + FIRST + REPLY, second.tokens, SECOND * sizeof *second.tokens);
+  assert_memory_equal(forced.logprob + FIRST + REPLY, second.logprob, SECOND * sizeof *second.logprob);
+  assert_memory_equal(forced.logits_hash + FIRST + REPLY, second.logits_hash, SECOND * sizeof *second.logits_hash);
+
+  // The control: another reply gives another turn.
+  all[n + FIRST]++;
+  zk_completion other;
+  r.forced = NULL, r.num_prompt = n + FIRST + REPLY, r.max_new_tokens = SECOND;
+  run_one(e, &r, &other);
+  assert_false(same_completion(&second, &other));
+  zk_completion done[] = {first, second, alone, forced, other};
+  free_completions(done, 5);
+  zk_engine_close(e);
+  zk_engine_close(plain);
+  test_model_close(&m);
+}
+
 static void change_weights(test_model *m, uint64_t seed) {
   float *flat = malloc((size_t)m->policy.params.num_elements * sizeof *flat);
   zk_model_init(&m->policy.config, &m->policy.params, seed, 0.4, flat);
@@ -167,6 +223,7 @@ static void entries_by_what_came_before(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(entries_by_what_came_before), cmocka_unit_test(found_again_with_the_same_bits),
+                                     cmocka_unit_test(a_sample_goes_on_behind_a_reply),
                                      cmocka_unit_test(dropped_when_the_weights_change), cmocka_unit_test(not_while_sequences_are_open)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
