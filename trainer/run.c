@@ -63,7 +63,6 @@ static zk_status open_parts(zk_run *run, const zk_config *config, zk_comm *comm,
   ZK_TRY(zk_session_open(config, comm, from >= 0 ? dir.s : NULL, &run->session));
   zk_session *s = &run->session;
   bool rl = !strcmp(run->kind, "train");
-  if (rl) ZK_TRY(zk_comm_agree(comm, zk_updater_check_bonus(config, s->device)));
   ZK_TRY(zk_updater_open(s, rl ? config->rollout.temperature : 1, rl ? config->rollout.top_k : 0, rl ? config->rollout.top_p : 1, &run->updater));
   zk_path first = zk_path_make("%s/checkpoints/step_000000", config->run.dir);
   if (rl) ZK_TRY(open_reference(run, from < 0 ? s->weights_dir : first.s));

@@ -16,12 +16,6 @@ zk_status zk_updater_check_workers(const zk_config *c, zk_comm *comm) {
   return zk_comm_agree(comm, st);
 }
 
-zk_status zk_updater_check_bonus(const zk_config *c, const zk_device *device) {
-  if (c->algorithm.entropy_coef == 0 || c->numerics == ZK_F32 || zk_device_get_kind(device) != ZK_DEVICE_CUDA) return ZK_OK;
-  return ZK_FAIL(ZK_UNSUPPORTED, "algorithm.entropy_coef: entropies' gradients in numerics %s have not been verified on GPUs: take numerics: f32, device: cpu, or 0",
-                 zk_numerics_name(c->numerics));
-}
-
 static zk_status fill_master(zk_updater *u) {
   zk_weight_source source;
   ZK_TRY(zk_session_weights(u->session, &source));

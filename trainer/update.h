@@ -17,8 +17,6 @@ typedef struct zk_updater {
   double balance; // of the ranks' leaves in the last gradient (zk_comm_balance)
 } zk_updater;
 
-// ZK_UNSUPPORTED where the config asks for an entropy bonus that this device has no verified kernel for (bf16 on GPUs). Not collective.
-zk_status zk_updater_check_bonus(const zk_config *config, const zk_device *device);
 // ZK_BAD_INPUT with more ranks than leaves; asked before a run directory is touched. Collective.
 zk_status zk_updater_check_workers(const zk_config *config, zk_comm *comm);
 // The sampling distribution (temperature, top_k, top_p) is what logprobs are of; sft passes 1, 0, 1. Checks the workers
