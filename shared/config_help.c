@@ -11,6 +11,7 @@ static const struct {
     {"run", "the run, its length and its folder"},
     {"model", "what it starts from: a folder, or a shape to make from nothing"},
     {"task", "what is asked, and what earns a reward"},
+    {"command", "a program that gives rewards, or answers the model"},
     {"sft", "supervised warm-up"},
     {"rollout", "sampling"},
     {"algorithm", "from rewards to a loss"},

@@ -168,6 +168,9 @@ static zk_status write_run(const zk_report_runs *runs, const zk_report_run *run,
 zk_status zk_report_samples_write(const zk_report_runs *runs, const zk_report_options *options, FILE *out) {
   fputs("<p class=\"note\">A token's colour is how likely the sampler found it: ", out);
   for (int b = 0; b < ZK_TOKEN_NUM_BANDS; b++) fprintf(out, "<i class=\"p%d key\">%s</i> ", b, zk_token_band_text(b));
+  bool has_replies = false;
+  for (int r = 0; r < runs->num_runs; r++) has_replies |= runs->runs[r].config && runs->runs[r].config->command.turns > 1;
+  if (has_replies) fputs("Replies of the environment are <i class=\"masked\">dimmed</i>. ", out);
   fputs("A pointer over it shows the number; a click on a completion shows all of it.</p>\n", out);
   for (int r = 0; r < runs->num_runs; r++) ZK_TRY(write_run(runs, &runs->runs[r], options, out));
   return ZK_OK;

@@ -52,6 +52,13 @@ has $page 'no trajectory files' # of sft
 expect 0 "$ZK" report runs/tiny runs/tiny/ --no-png -o twice # of one name: called by their folders
 has twice/index.html '>runs/tiny/<'; has twice/index.html 'These runs have the same config'
 
+# What an environment replied is dimmed, and told.
+expect 0 "$ZK" train tiny.yaml run.dir=turns run.steps=1 model.path=runs/warm/checkpoints/step_000016 command.run="sh $ZK_SOURCE/experiments/calculator/calculator.sh" command.turns=2 \
+  'rollout.stop=["a","b","c","d","e","f","g","h","i","j","k","l","m","n","o","p"]'
+expect 0 "$ZK" report turns --no-png
+has turns/report/index.html 'title="a reply of the environment">'; has turns/report/index.html 'class="masked">dimmed<'
+hasnt runs/tiny/report/index.html 'class="masked"'
+
 # Runs of every age: nothing yet, step 0 only, a line in the making, a damaged trajectory, thousands of steps.
 mkdir -p new long/trajectories
 cp runs/tiny/config.yaml new/
