@@ -78,8 +78,8 @@ static zk_status next_round(dynamic_step *x) {
   if (num < (prompts + 3) / 4) num = (prompts + 3) / 4;
   if (num > most - x->num_sampled) num = most - x->num_sampled;
   if (num == 0)
-    return ZK_FAIL(ZK_BAD_INPUT, "step %lld: of %lld prompts only %lld have samples whose rewards differ, and the step wants %lld: the task is too easy or too hard for "
-                   "this policy. Raise algorithm.dynamic_limit (%d) or rollout.samples_per_prompt, change the task, or set algorithm.dynamic_sampling: false",
+    return ZK_FAIL(ZK_BAD_INPUT, "step %lld: of %lld prompts only %lld have samples whose rewards differ, and the step wants %lld: the task is too easy or "
+                   "too hard for this policy. Raise algorithm.dynamic_limit (%d) or rollout.samples_per_prompt, change the task, or set algorithm.dynamic_sampling: false",
                    (long long)step, (long long)most, (long long)x->kept.num_prompts, (long long)prompts, c->algorithm.dynamic_limit);
   if (zk_step_index(c, step, prompts) > FURTHER || further_index(c, step + 1, 0) > 2 * FURTHER)
     return ZK_FAIL(ZK_BAD_INPUT, "step %lld: dynamic sampling has no numbers left for further prompts: lower rollout.prompts_per_step", (long long)step);

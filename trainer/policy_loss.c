@@ -6,7 +6,9 @@
 
 static int64_t length_of(const zk_trajectory *t, int64_t i) { return t->sample_offsets[i + 1] - t->sample_offsets[i]; }
 // A sample that was cut off may be left out.
-static bool is_masked(const zk_config *c, const zk_trajectory *t, int64_t i) { return c->algorithm.overlong.mask && t->finish_reason[i] == ZK_FINISH_LENGTH; }
+static bool is_masked(const zk_config *c, const zk_trajectory *t, int64_t i) {
+  return c->algorithm.overlong.mask && t->finish_reason[i] == ZK_FINISH_LENGTH;
+}
 // Tokens of a sample that are trained: an environment's replies between them are in no sum.
 static int64_t trained_of(const zk_config *c, const zk_trajectory *t, int64_t i) {
   return is_masked(c, t, i) ? 0 : zk_trajectory_num_sampled(t, i, i + 1);
@@ -106,6 +108,7 @@ zk_token_loss zk_policy_token_loss(const zk_policy_batch *b, const zk_policy_seq
   if (c->algorithm.kl.coef > 0) add_kl(c, (double)logprob, (double)b->trajectory->reference_logprob[at], &token);
   return token;
 }
+
 zk_status zk_policy_loss(void *context, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob) {
   (void)entropy; // a bonus's slopes do not depend on it: zk_policy_entropy_slopes
   const zk_policy_batch *b = context;
@@ -133,8 +136,9 @@ void zk_policy_stats_add(zk_policy_stats *stats, const zk_policy_batch *b, const
     for (int64_t k = 0; k < length_of(t, i); k++) {
       if (!t->loss_mask[at + k]) continue;
       const zk_token_loss token = zk_policy_token_loss(b, &s, k, logprob[at + k]);
-      stats->loss += (token.loss - b->config->algorithm.entropy_coef * (double)entropy[at + k]) * s.weight, stats->entropy += (double)entropy[at + k], stats->clip_frac += token.clipped;
-      stats->cap_frac += token.capped, stats->kl += token.kl;
+      const double h = (double)entropy[at + k];
+      stats->loss += (token.loss - b->config->algorithm.entropy_coef * h) * s.weight, stats->entropy += h;
+      stats->clip_frac += token.clipped, stats->cap_frac += token.capped, stats->kl += token.kl;
       if (token.ratio > stats->ratio_max) stats->ratio_max = token.ratio;
     }
     stats->num_tokens += trained_of(b->config, t, i);

@@ -42,8 +42,8 @@ typedef struct {
 //
 // Importance correction multiplies by a constant weight w for what the ratio leaves out between policy and sampler: min(w, cap) (TIS, Yao et al. 2025,
 // "Your efficient RL framework secretly brings you off-policy RL training") or w, and 0 above the cap (MIS, Liu et al. 2025, "When speed kills
-// stability"). With a ratio, that is r = policy / policy before the step's updates, and w = the latter / sampler; with ratio: none, w = policy / sampler. Of a divergence in the
-// loss, kl.coef x its estimate (kl.h) is added.
+// stability"). With a ratio, that is r = policy / policy before the step's updates, and w = the latter / sampler; with ratio: none, w = policy /
+// sampler. Of a divergence in the loss, kl.coef x its estimate (kl.h) is added.
 zk_token_loss zk_policy_token_loss(const zk_policy_batch *batch, const zk_policy_sequence *sequence, int64_t k, float logprob);
 
 // dLoss/d entropy of every token of the batch (algorithm.entropy_coef: the mean entropy, aggregated as the losses are, is subtracted from the loss), to

@@ -94,7 +94,8 @@ zk_status zk_reference_logprobs(zk_reference *r, const zk_sequences *seqs, float
   for (int64_t i = 0; i < seqs->num_seqs; i++)
     for (int64_t k = seqs->target_offsets[i]; k < seqs->target_offsets[i + 1]; k++)
       if (!isfinite(logprob[k]))
-        return ZK_FAIL(ZK_NOT_FINITE, "the reference model gives sample %lld, position %lld no finite log-probability: its weights are damaged, or of other numerics",
+        return ZK_FAIL(ZK_NOT_FINITE,
+                       "the reference model gives sample %lld, position %lld no finite log-probability: its weights are damaged, or of other numerics",
                        (long long)i, (long long)(k - seqs->target_offsets[i]));
   return ZK_OK;
 }

@@ -16,8 +16,8 @@ void zk_reference_close(zk_reference *reference); // NULL is fine
 uint64_t zk_reference_weights_hash(const zk_reference *reference);
 // The shape of the reference that `config` asks for beside a policy of `policy`, for the memory plan: config alone, no weights.
 zk_status zk_reference_shape(const zk_config *config, const zk_model_config *policy, zk_model_config *out);
-// Fills logprob[targets], on every rank, with the reference's log-probabilities of the sequences' targets at the run's temperature, without top-k and top-p (every
-// token has one). Ranks share the sequences. ZK_NOT_FINITE names the first sequence that has none. Collective.
+// Fills logprob[targets], on every rank, with the reference's log-probabilities of the sequences' targets at the run's temperature, without top-k and
+// top-p (every token has one). Ranks share the sequences. ZK_NOT_FINITE names the first sequence that has none. Collective.
 zk_status zk_reference_logprobs(zk_reference *reference, const zk_sequences *seqs, float *logprob);
 
 #endif

@@ -13,6 +13,8 @@ every() {
     diff <(chain "${name}1") <(chain "$name$n") >/dev/null || fail "$name: $n ranks give other bits"
   done
   [ "$(sed -n 's|.*"mismatch/tokens": \([0-9]*\).*|\1|p' "${name}1/metrics.jsonl" | sort -u)" = 0 ] || fail "$name: mismatches"
+  # On policy, which all but PPO are here, no ratio is anything but 1.
+  [ "$name" = ppo ] || [ "$(sed -n 's|.*"policy/ratio_max": \([0-9.]*\).*|\1|p' "${name}1/metrics.jsonl" | sort -u)" = 1.0 ] || fail "$name: a ratio that is not 1"
   zerokl verify "${name}1" --replay >report 2>log || { cat report log >&2; fail "verify $name"; }
 }
 

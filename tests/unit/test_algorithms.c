@@ -44,7 +44,9 @@ static zk_config config_of(const json_t *c) {
   return config;
 }
 
-static const json_t *batch_of(const json_t *c) { return json_array_get(json_object_get(fixture, "batches"), (size_t)json_integer_value(json_object_get(c, "batch"))); }
+static const json_t *batch_of(const json_t *c) {
+  return json_array_get(json_object_get(fixture, "batches"), (size_t)json_integer_value(json_object_get(c, "batch")));
+}
 
 // The batch of a case as a step, with trainer_logprob from before the update; *logprob: of the policy at hand, to free.
 static zk_trajectory step_of(const json_t *c, float **logprob) {
@@ -84,7 +86,10 @@ static bool agrees(const json_t *c, const zk_config *config) {
   zk_advantage_stats stats;
   assert_int_equal(zk_advantage_compute(config, &t, &stats), ZK_OK);
   bool ok = true;
-  for (int64_t i = 0; i < t.num_samples; i++) ok = ok && near((double)t.advantage[i], number(advantages, (size_t)i), fmax(fabs(number(advantages, (size_t)i)), 1e-9));
+  for (int64_t i = 0; i < t.num_samples; i++) {
+    const double want = number(advantages, (size_t)i);
+    ok = ok && near((double)t.advantage[i], want, fmax(fabs(want), 1e-9));
+  }
   zk_policy_batch batch = zk_policy_batch_of(config, &t, 0, t.num_samples, t.trainer_logprob);
   slope = calloc((size_t)t.num_sample_tokens, sizeof *slope);
   float *entropy = calloc((size_t)t.num_sample_tokens, sizeof *entropy), *dentropy = calloc((size_t)t.num_sample_tokens, sizeof *dentropy);
@@ -124,7 +129,8 @@ static void losses_and_gradients_are_the_papers(void **state) {
   size_t i;
   json_array_foreach(json_object_get(fixture, "cases"), i, c) {
     const zk_config config = config_of(c);
-    if (!agrees(c, &config)) fail_msg("%s, batch %d: not the reference's", json_string_value(json_object_get(c, "name")), (int)json_integer_value(json_object_get(c, "batch")));
+    if (agrees(c, &config)) continue;
+    fail_msg("%s, batch %d: not the reference's", json_string_value(json_object_get(c, "name")), (int)json_integer_value(json_object_get(c, "batch")));
   }
 }
 

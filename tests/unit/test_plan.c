@@ -54,6 +54,14 @@ static void a_1b7_model_trains(void **state) {
   assert_true(row_of(&plan, "master weights") - 4 * n < block && row_of(&plan, "optimiser state") - 8 * n < 2 * block);
   assert_true(row_of(&plan, "gradients (tree") == 12 * n); // of 8 leaves two partial sums and the leaf that comes, beside the shard, which is whole
   assert_true(row_of(&plan, "KV cache") > 40 * GB);
+  // A reference model is held beside it, with what a GPU's kernels keep of it, and takes room from the cache alone.
+  const size_t cache = row_of(&plan, "KV cache");
+  assert_true(row_of(&plan, "reference model") == 0);
+  p.config.algorithm.kl.coef = 0.1;
+  zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 1, 1, 140 * GB, true, &plan);
+  assert_true(row_of(&plan, "reference model") >= 2 * n && row_of(&plan, "reference activations") > 0);
+  assert_true(row_of(&plan, "KV cache") <= cache - 2 * n);
+  p.config.algorithm.kl.coef = 0;
   // Four workers share what is sharded.
   zk_plan_make(&p.config, ZK_PLAN_TRAIN, &p.shape, 4, 1, 140 * GB, true, &plan);
   assert_true(row_of(&plan, "master weights") < n + 2 * block);
