@@ -120,7 +120,7 @@ static zk_status text_of(const collection *c, const zk_dialogue *d, char **text,
 static zk_status reward(collection *c, const place *at, const zk_task_item *item, const float *recorded, zk_record *r) {
   char *text = NULL;
   size_t bytes = 0;
-  if (zk_finish_is_error(at->dialogue->finish) || c->request->recorded) return ZK_OK;
+  if (zk_finish_is_error(at->dialogue->finish)) return ZK_OK;
   ZK_TRY(text_of(c, at->dialogue, &text, &bytes));
   zk_reward value = {0};
   zk_task_reward(c->session->task, item, text, bytes, &value);
@@ -210,7 +210,7 @@ static zk_status replay(collection *c, const place *at) {
   int64_t behind = begin;
   while (behind < t->sample_offsets[i + 1] && !t->loss_mask[behind]) behind++;
   if (behind > begin && behind < t->sample_offsets[i + 1]) return go_on(c, at, t->sample_tokens + begin, (int32_t)(behind - begin));
-  return finish(c, at, NULL, ZK_ANSWER_GIVEN);
+  return finish(c, at, t->reward_component + i * t->num_components, (zk_answer_status)t->reward_detail[i]);
 }
 
 static zk_status turn_ended(collection *c, const zk_completion *done) {

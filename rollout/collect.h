@@ -12,7 +12,7 @@ typedef struct {
   int32_t num_prompts, samples_per_prompt;
   uint32_t step;            // names the random numbers
   const char *what;         // for the progress line
-  // Replies are those of this step, which was recorded (verify --replay), and no program runs: rewards stay 0. NULL: programs are asked.
+  // What a program said is what this step holds, which was recorded, and no program runs: a resume, verify --replay. NULL: programs are asked.
   const zk_trajectory *recorded;
   const uint32_t *prompt_ids; // [num_prompts] of the recorded step, in the place of first_index
   bool may_stop;            // ends with ZK_INTERRUPTED, its samples dropped, when a signal asks for a stop (shared/stop.h)

@@ -27,6 +27,12 @@ bool zk_step_may_have(const zk_config *c, int64_t step, int64_t row, uint64_t in
          (index >= further_index(c, step, 0) && index < further_index(c, step, prompts * (ZK_CONFIG_MOST_TRIED - 1)));
 }
 
+int64_t zk_step_num_tried(const zk_config *c, int64_t step, uint64_t last_index) {
+  const int64_t prompts = c->rollout.prompts_per_step;
+  if (!c->algorithm.dynamic_sampling) return prompts;
+  return last_index < FURTHER ? (int64_t)(last_index - zk_step_index(c, step, 0)) + 1 : prompts + (int64_t)(last_index - further_index(c, step, 0)) + 1;
+}
+
 static bool is_kept(const zk_trajectory *t, int64_t first, int64_t last) {
   for (int64_t i = first; i < last; i++)
     if (t->finish_reason[i] == ZK_FINISH_NOT_FINITE) return true;

@@ -17,6 +17,8 @@ zk_status zk_collect_step(zk_session *session, zk_engine *engine, uint32_t step,
 bool zk_step_may_have(const zk_config *config, int64_t step, int64_t row, uint64_t index);
 // The task index that row has without dynamic sampling.
 uint64_t zk_step_index(const zk_config *config, int64_t step, int64_t row);
+// *num_tried of a step whose last kept prompt has this task index.
+int64_t zk_step_num_tried(const zk_config *config, int64_t step, uint64_t last_index);
 // Whether samples [first, last), one group, have rewards that are all equal.
 bool zk_group_is_flat(const zk_trajectory *t, int64_t first, int64_t last);
 

@@ -166,7 +166,9 @@ zk_status zk_trajectory_write(const char *path, zk_trajectory *t, bool *out_exis
 // Reads and checks everything: types, shapes, offsets, content_hash. On failure *out is freed. ZK_BAD_ARCHIVE with file
 // and dataset.
 zk_status zk_trajectory_read(const char *path, zk_trajectory *out);
-// The same for an auditor who wants the values even when they no longer match content_hash; *out_sealed says whether
+// The same from the file's bytes; `name` is for errors.
+zk_status zk_trajectory_parse(const char *name, void *bytes, size_t num_bytes, zk_trajectory *out);
+// The same as zk_trajectory_read for an auditor who wants the values even when they no longer match content_hash; *out_sealed says whether
 // they do.
 zk_status zk_trajectory_read_unsealed(const char *path, zk_trajectory *out, bool *out_sealed);
 

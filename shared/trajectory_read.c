@@ -115,26 +115,42 @@ static zk_status read_image(void *bytes, size_t num_bytes, zk_trajectory *t) {
   return st;
 }
 
-zk_status zk_trajectory_read_unsealed(const char *path, zk_trajectory *out, bool *out_sealed) {
+static zk_status parse_unsealed(const char *name, void *bytes, size_t num_bytes, zk_trajectory *out, bool *out_sealed) {
   *out = (zk_trajectory){0};
-  char *bytes;
-  size_t num_bytes;
-  ZK_TRY(zk_file_read(path, MAX_FILE_BYTES, &bytes, &num_bytes));
   zk_status st = read_image(bytes, num_bytes, out);
-  free(bytes);
   if (st != ZK_OK) {
     zk_trajectory_free(out);
-    return zk_status_context(st, "%s", path);
+    return zk_status_context(st, "%s", name);
   }
   *out_sealed = zk_trajectory_content_hash(out) == out->content_hash;
   return ZK_OK;
 }
 
-zk_status zk_trajectory_read(const char *path, zk_trajectory *out) {
-  bool sealed;
-  ZK_TRY(zk_trajectory_read_unsealed(path, out, &sealed));
+zk_status zk_trajectory_read_unsealed(const char *path, zk_trajectory *out, bool *out_sealed) {
+  *out = (zk_trajectory){0};
+  char *bytes;
+  size_t num_bytes;
+  ZK_TRY(zk_file_read(path, MAX_FILE_BYTES, &bytes, &num_bytes));
+  zk_status st = parse_unsealed(path, bytes, num_bytes, out, out_sealed);
+  free(bytes);
+  return st;
+}
+
+static zk_status require_sealed(const char *path, bool sealed, zk_trajectory *out) {
   if (sealed) return ZK_OK;
   zk_trajectory_free(out);
   return ZK_FAIL(ZK_BAD_ARCHIVE, "%s: the values do not match content_hash; the file was altered after it was written",
                  path);
+}
+
+zk_status zk_trajectory_parse(const char *name, void *bytes, size_t num_bytes, zk_trajectory *out) {
+  bool sealed;
+  ZK_TRY(parse_unsealed(name, bytes, num_bytes, out, &sealed));
+  return require_sealed(name, sealed, out);
+}
+
+zk_status zk_trajectory_read(const char *path, zk_trajectory *out) {
+  bool sealed;
+  ZK_TRY(zk_trajectory_read_unsealed(path, out, &sealed));
+  return require_sealed(path, sealed, out);
 }

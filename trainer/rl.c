@@ -47,10 +47,12 @@ static void free_step(step_state *x) {
   zk_sequences_free(&x->seqs);
 }
 
-zk_status zk_rl_sample(zk_session *s, zk_engine *engine, const char *identity, int64_t step, uint64_t weights_hash, zk_trajectory *t,
+zk_status zk_rl_sample(zk_session *s, zk_engine *engine, const zk_run_dir *dir, const char *identity, int64_t step, uint64_t weights_hash, zk_trajectory *t,
                        zk_collect_stats *collect, int64_t *num_tried) {
   const zk_config *c = &s->config;
-  ZK_TRY(zk_collect_step(s, engine, (uint32_t)step, "sample", true, t, collect, num_tried));
+  bool found;
+  ZK_TRY(zk_recorded_step_sample(s, engine, dir, step, t, collect, num_tried, &found));
+  if (!found) ZK_TRY(zk_collect_step(s, engine, (uint32_t)step, "sample", true, t, collect, num_tried));
   ZK_TRY(zk_rl_describe(s, identity, step, weights_hash, t));
   return zk_rewards_shuffle(c, t);
 }
@@ -152,7 +154,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   zk_watch_doing("sampling step %lld", (long long)step);
   ZK_TRY(zk_run_turn_to(run, ZK_SIDE_SAMPLER));
   const double awake = zk_clock_s();
-  ZK_TRY(zk_rl_sample(&run->session, run->engine, run->identity, step, run->weights_hash, &x->t, &x->collect, &x->num_tried));
+  ZK_TRY(zk_rl_sample(&run->session, run->engine, run->dir, run->identity, step, run->weights_hash, &x->t, &x->collect, &x->num_tried));
   ZK_TRY(zk_comm_agree(run->session.comm, refuse(run, &x->t)));
   x->rollout_s = zk_clock_s() - awake;
   zk_watch_doing("training in step %lld", (long long)step);

@@ -39,6 +39,8 @@ static zk_status sample_recorded(zk_auditor *a, const zk_verify_step *s, zk_traj
                                 .recorded = &s->t,
                                 .prompt_ids = s->prompt_id};
   zk_collect_stats stats;
+  const zk_verify_metric tried = {"sampling/prompts_tried", (double)zk_step_num_tried(&a->session.config, s->step, s->prompt_id[s->t.num_prompts - 1])};
+  if (a->session.config.algorithm.dynamic_sampling) zk_verify_metrics(a, s->step, &tried, 1);
   return zk_collect(&a->session, a->engine, &q, again, &stats);
 }
 

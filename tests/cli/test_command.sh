@@ -44,6 +44,14 @@ expect 0 train run.name=third "${use[@]}" 'command.run=sh order.sh' command.proc
 expect 0 train run.name=other "${use[@]}" 'command.run=sh order.sh' command.processes=1 rollout.max_batch=3
 ! cmp -s <(hashes third) <(hashes other) || fail "the order of answers could not matter"
 
+# A resume takes the answers of steps that are on disk from there: this program would say something else, in another order.
+cp -r runs/third runs/again
+rm -r runs/again/checkpoints/step_000002
+expect 0 workers 2 "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_000016 optimizer.lr=0.01 run.name=third run.dir=runs/again "${use[@]}" 'command.run=sh order.sh' \
+  rollout.max_batch=3
+tells 'step 1: rewards and replies of command.run are those that runs/again/trajectories/step_000001.h5 holds'
+cmp -s <(hashes third) <(hashes again) || fail "a resume asked again"
+
 # ---- the audit: the program is gone, what it said is in the archive
 mv reward.sh gone.sh
 expect 0 "$ZK" verify runs/n2 --replay
