@@ -5,18 +5,18 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../experiments/lib/packages.sh"
 cd "$ZK_ROOT"
 
-zk_packages build test python
+zk_packages build test
 zk_build -DZK_BUILD_TESTS=ON
 zk_mpi_environment
 
-# Software that tests ask for a second opinion (tests/requirements.txt), in build/python. Where pip cannot have it, those tests or their last
+# Software that tests ask for a second opinion (tests/requirements.txt), in build/python. Where it cannot be had, those tests or their last
 # part say that they were skipped.
 zk_test_python() {
   [ "${ZK_QUICK:-0}" != 1 ] && [ -z "${ZK_PYTHON:-}" ] || return 0
   cmp -s tests/requirements.txt build/python/requirements.txt && return 0
   zk_say "installing tests/requirements.txt with pip, into build/python"
-  python3 -m venv build/python && build/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt &&
-    cp tests/requirements.txt build/python/ || zk_say "pip could not; tests that want these packages are skipped"
+  (zk_packages python) && python3 -m venv build/python && build/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt &&
+    cp tests/requirements.txt build/python/ || zk_say "they cannot be had here; tests that want these packages are skipped"
 }
 zk_test_python
 
