@@ -15,7 +15,7 @@ zk_test_python() {
   [ "${ZK_QUICK:-0}" != 1 ] && [ -z "${ZK_PYTHON:-}" ] || return 0
   cmp -s tests/requirements.txt build/python/requirements.txt && return 0
   zk_say "installing tests/requirements.txt with pip, into build/python"
-  (zk_packages python) && python3 -m venv build/python && build/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt &&
+  (zk_packages python) && python3 -m venv build/python && build/python/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 -r tests/requirements.txt &&
     cp tests/requirements.txt build/python/ || zk_say "they cannot be had here; tests that want these packages are skipped"
 }
 zk_test_python
