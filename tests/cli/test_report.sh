@@ -26,9 +26,9 @@ done
 if command -v rsvg-convert >/dev/null; then
   [ "$(head -c 8 runs/tiny/report/reward-mean.png | od -An -tx1 | tr -d ' \n')" = 89504e470d0a1a0a ] || fail "reward-mean.png is none"
 fi
-cp -r runs/tiny/report first # the same input, the same bytes
-expect 0 "$ZK" report runs/tiny
-diff -r first runs/tiny/report >out || fail "another report of the same run"
+expect 0 "$ZK" report runs/tiny --no-png -o again # the same input, the same bytes
+[ ! -s err ] || fail "talks about PNG although there are to be none"
+diff -r -x '*.png' runs/tiny/report again >out || fail "another report of the same run"
 expect 0 "$ZK" verify runs/tiny # and the archive is none the worse for it
 
 # Without the converter: told once, and all but the PNG files.
@@ -37,9 +37,7 @@ expect 0 env PATH="$ZK_TMP/bin" "$ZK" report runs/tiny -o bare
 tells 'rsvg-convert is not installed'
 [ "$(grep -c rsvg err)" = 1 ] || fail "told more than once"
 [ -s bare/reward-mean.svg ] && [ ! -e bare/reward-mean.png ] || fail "pictures without a converter"
-cmp first/index.html bare/index.html || fail "the page depends on the converter"
-expect 0 "$ZK" report runs/tiny -o bare2 --no-png
-[ ! -s err ] || fail "talks about PNG although there are to be none"
+cmp again/index.html bare/index.html || fail "the page depends on the converter"
 
 # Several runs, of other kinds and tasks, overlaid.
 tiny_config other.yaml other 1
@@ -62,13 +60,13 @@ hasnt runs/tiny/report/index.html 'class="masked"'
 # Runs of every age: nothing yet, step 0 only, a line in the making, a damaged trajectory, thousands of steps.
 mkdir -p new long/trajectories
 cp runs/tiny/config.yaml new/
-expect 0 "$ZK" report new
+expect 0 "$ZK" report new --no-png
 has new/report/index.html 'There are no metrics yet'
 head -1 runs/tiny/metrics.jsonl >new/metrics.jsonl
-expect 0 "$ZK" report new
+expect 0 "$ZK" report new --no-png
 has new/report/index.html 'id="chart-eval-accuracy"'
 head -c 700 runs/tiny/metrics.jsonl >new/metrics.jsonl
-expect 0 "$ZK" report new
+expect 0 "$ZK" report new --no-png
 cp runs/tiny/config.yaml long/
 head -c 1000 runs/tiny/trajectories/step_000002.h5 >long/trajectories/step_000002.h5
 awk 'BEGIN { for (i = 0; i < 5000; i++) printf "{\"step\": %d, \"reward/mean\": %g, \"odd/</script><b>&\\\"x\": %d, \"a b\": 1, \"a-b\": 2, \"time\": 3, \"?\": 4, \"time/step\": 1.5}\n", i, i / 5000, i % 7 }' >long/metrics.jsonl
