@@ -76,19 +76,28 @@ static zk_status keep(dynamic_step *x, const zk_trajectory *round) {
   return ZK_OK;
 }
 
+// What ends a run: the limit is reached, or numbers run out.
+static zk_status check_round(const dynamic_step *x, int64_t num) {
+  const zk_config *c = &x->session->config;
+  const int64_t step = x->request.step, prompts = c->rollout.prompts_per_step;
+  if (num == 0)
+    return ZK_FAIL(ZK_BAD_INPUT, "step %lld: of %lld prompts only %lld have samples whose rewards differ, and the step wants %lld: the task is too easy or "
+                   "too hard for this policy. Raise algorithm.dynamic_limit (%d) or rollout.samples_per_prompt, change the task, or set "
+                   "algorithm.dynamic_sampling: false",
+                   (long long)step, (long long)x->num_sampled, (long long)x->kept.num_prompts, (long long)prompts, c->algorithm.dynamic_limit);
+  if (zk_step_index(c, step, prompts) > FURTHER || further_index(c, step + 1, 0) > 2 * FURTHER)
+    return ZK_FAIL(ZK_BAD_INPUT, "step %lld: dynamic sampling has no numbers left for further prompts: lower rollout.prompts_per_step", (long long)step);
+  return ZK_OK;
+}
+
 // The next prompts: what is missing, and a quarter of a step at least, so that a round is worth its while. Changes no bit.
 static zk_status next_round(dynamic_step *x) {
   const zk_config *c = &x->session->config;
-  const int64_t step = x->request.step, prompts = c->rollout.prompts_per_step, most = prompts * c->algorithm.dynamic_limit;
+  const int64_t step = x->request.step, prompts = c->rollout.prompts_per_step, left = prompts * c->algorithm.dynamic_limit - x->num_sampled;
   int64_t num = prompts - x->kept.num_prompts;
   if (num < (prompts + 3) / 4) num = (prompts + 3) / 4;
-  if (num > most - x->num_sampled) num = most - x->num_sampled;
-  if (num == 0)
-    return ZK_FAIL(ZK_BAD_INPUT, "step %lld: of %lld prompts only %lld have samples whose rewards differ, and the step wants %lld: the task is too easy or "
-                   "too hard for this policy. Raise algorithm.dynamic_limit (%d) or rollout.samples_per_prompt, change the task, or set algorithm.dynamic_sampling: false",
-                   (long long)step, (long long)most, (long long)x->kept.num_prompts, (long long)prompts, c->algorithm.dynamic_limit);
-  if (zk_step_index(c, step, prompts) > FURTHER || further_index(c, step + 1, 0) > 2 * FURTHER)
-    return ZK_FAIL(ZK_BAD_INPUT, "step %lld: dynamic sampling has no numbers left for further prompts: lower rollout.prompts_per_step", (long long)step);
+  if (num > left) num = left;
+  ZK_TRY(zk_comm_agree(x->session->comm, check_round(x, num)));
   x->request.first_index = x->num_sampled == 0 ? zk_step_index(c, step, 0) : further_index(c, step, x->num_sampled - prompts);
   x->request.num_prompts = (int32_t)num;
   zk_trajectory round;

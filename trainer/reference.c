@@ -85,12 +85,7 @@ void zk_reference_close(zk_reference *r) {
 
 uint64_t zk_reference_weights_hash(const zk_reference *r) { return r->hash; }
 
-zk_status zk_reference_logprobs(zk_reference *r, const zk_sequences *seqs, float *logprob) {
-  zk_comm *comm = r->session->comm;
-  const int64_t rank = zk_comm_rank(comm), size = zk_comm_size(comm), first = seqs->num_seqs * rank / size, last = seqs->num_seqs * (rank + 1) / size;
-  const zk_gradient_outputs out = {.logprob = logprob};
-  ZK_TRY(zk_comm_agree(comm, zk_gradient_forward(r->gradient, seqs, first, last, &out)));
-  ZK_TRY(zk_sequences_share(comm, seqs, first, last, logprob));
+static zk_status require_finite(const zk_sequences *seqs, const float *logprob) {
   for (int64_t i = 0; i < seqs->num_seqs; i++)
     for (int64_t k = seqs->target_offsets[i]; k < seqs->target_offsets[i + 1]; k++)
       if (!isfinite(logprob[k]))
@@ -98,4 +93,13 @@ zk_status zk_reference_logprobs(zk_reference *r, const zk_sequences *seqs, float
                        "the reference model gives sample %lld, position %lld no finite log-probability: its weights are damaged, or of other numerics",
                        (long long)i, (long long)(k - seqs->target_offsets[i]));
   return ZK_OK;
+}
+
+zk_status zk_reference_logprobs(zk_reference *r, const zk_sequences *seqs, float *logprob) {
+  zk_comm *comm = r->session->comm;
+  const int64_t rank = zk_comm_rank(comm), size = zk_comm_size(comm), first = seqs->num_seqs * rank / size, last = seqs->num_seqs * (rank + 1) / size;
+  const zk_gradient_outputs out = {.logprob = logprob};
+  ZK_TRY(zk_comm_agree(comm, zk_gradient_forward(r->gradient, seqs, first, last, &out)));
+  ZK_TRY(zk_sequences_share(comm, seqs, first, last, logprob));
+  return zk_comm_agree(comm, require_finite(seqs, logprob));
 }

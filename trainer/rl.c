@@ -57,9 +57,9 @@ zk_status zk_rl_sample(zk_session *s, zk_engine *engine, const zk_run_dir *dir, 
   return zk_rewards_shuffle(c, t);
 }
 
-zk_status zk_rl_advance(const zk_config *c, zk_reference *reference, const zk_sequences *seqs, zk_trajectory *t, zk_advantage_stats *advantage) {
+zk_status zk_rl_advance(const zk_session *s, zk_reference *reference, const zk_sequences *seqs, zk_trajectory *t, zk_advantage_stats *advantage) {
   if (reference) ZK_TRY(zk_reference_logprobs(reference, seqs, t->reference_logprob));
-  return zk_advantage_compute(c, t, advantage);
+  return zk_comm_agree(s->comm, zk_advantage_compute(&s->config, t, advantage));
 }
 
 // A model that gives what is not a number cannot be trained on, whatever the other samples say; nor can a step without a token.
@@ -162,7 +162,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   const double sampled = zk_clock_s();
   x->lr = zk_learning_rate(c, step);
   ZK_TRY(zk_comm_agree(run->session.comm, zk_sequences_from_trajectory(&x->t, &x->seqs)));
-  ZK_TRY(zk_rl_advance(c, run->reference, &x->seqs, &x->t, &x->advantage));
+  ZK_TRY(zk_rl_advance(&run->session, run->reference, &x->seqs, &x->t, &x->advantage));
   ZK_TRY(zk_policy_update_step(&run->updater, &x->t, &x->seqs, x->lr, c->numerics == ZK_VENDOR, &x->updated));
   x->train_s = zk_clock_s() - sampled - x->updated.compare_s;
   ZK_TRY(zk_run_settle(run));

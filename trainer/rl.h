@@ -14,7 +14,7 @@ zk_status zk_rl_describe(const zk_session *session, const char *identity, int64_
 zk_status zk_rl_sample(zk_session *session, zk_engine *engine, const zk_run_dir *dir, const char *identity, int64_t step, uint64_t weights_hash, zk_trajectory *t,
                        zk_collect_stats *collect, int64_t *num_tried);
 // Then what follows from the completions alone: reference_logprob, where there is a reference model (NULL: none), and advantages. Collective.
-zk_status zk_rl_advance(const zk_config *config, zk_reference *reference, const zk_sequences *seqs, zk_trajectory *t, zk_advantage_stats *advantage);
+zk_status zk_rl_advance(const zk_session *session, zk_reference *reference, const zk_sequences *seqs, zk_trajectory *t, zk_advantage_stats *advantage);
 // Runs config->run.steps steps from where the run stands. Collective.
 zk_status zk_rl_train(zk_run *run);
 

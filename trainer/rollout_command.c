@@ -107,7 +107,7 @@ static zk_status run_step(rollout *r, int64_t step) {
   const double start = zk_clock_s();
   zk_status st = zk_rl_sample(&r->session, r->engine, r->dir, r->identity, step, r->weights_hash, &x.t, &x.collect, &x.num_tried);
   if (st == ZK_OK) st = zk_comm_agree(r->session.comm, zk_sequences_from_trajectory(&x.t, &x.seqs));
-  if (st == ZK_OK) st = zk_rl_advance(&r->session.config, r->reference, &x.seqs, &x.t, &x.advantage);
+  if (st == ZK_OK) st = zk_rl_advance(&r->session, r->reference, &x.seqs, &x.t, &x.advantage);
   if (st == ZK_OK) st = compare(r, &x);
   x.seconds = zk_clock_s() - start;
   if (st == ZK_OK) st = zk_comm_agree(r->session.comm, r->dir ? record(r, &x) : ZK_OK);
