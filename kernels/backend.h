@@ -96,7 +96,7 @@ typedef struct zk_backend {
   zk_status (*unmap)(zk_device *device, void *memory, size_t bytes); // waits for what is queued on the device
   zk_status (*copy)(zk_stream *stream, void *dst, const void *src,
                     size_t bytes); // any of the two sides may be host memory
-  zk_status (*fill_zero)(zk_stream *stream, void *dst, size_t bytes);
+  zk_status (*fill)(zk_stream *stream, void *dst, unsigned char byte, size_t bytes);
   zk_status (*wait)(zk_stream *stream);
   zk_status (*load_vendor)(const zk_device *device); // finds the library of `numerics: vendor`; ZK_UNSUPPORTED says what to install
   zk_status (*stream_open)(zk_stream *stream); // fills `state`; may be NULL

@@ -133,7 +133,7 @@ static zk_status alloc_raw(zk_device *device, size_t bytes, const char *what, vo
 zk_status zk_device_alloc(zk_device *device, size_t bytes, const char *what, void **out) {
   ZK_TRY(alloc_raw(device, bytes, what, out));
   zk_stream stream = {.device = device, .fault.op = ZK_NUM_OPS}; // the device's default queue
-  zk_status status = device->backend->fill_zero(&stream, *out, bytes);
+  zk_status status = device->backend->fill(&stream, *out, 0, bytes);
   if (status == ZK_OK) status = device->backend->wait(&stream);
   if (status != ZK_OK) {
     zk_device_free(device, *out);
@@ -216,7 +216,7 @@ zk_status zk_copy_on_device(zk_stream *stream, void *device_dst, const void *dev
 }
 
 zk_status zk_fill_zero(zk_stream *stream, void *device_dst, size_t bytes) {
-  return stream->device->backend->fill_zero(stream, device_dst, bytes);
+  return stream->device->backend->fill(stream, device_dst, 0, bytes);
 }
 
 zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out) {
@@ -228,6 +228,9 @@ zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out) {
     stream->scratch_bytes = 0;
     ZK_TRY(alloc_raw(stream->device, bytes, "scratch", &stream->scratch));
     stream->scratch_bytes = bytes;
+    // A GPU's begins as NaNs: a kernel that reads what none has written differs from the reference, on any machine. (compute-sanitizer's
+    // initcheck does not see what the copy engine writes.) On a CPU the first thread to write a page decides where it lies.
+    if (stream->device->kind == ZK_DEVICE_CUDA) ZK_TRY(stream->device->backend->fill(stream, stream->scratch, 0xff, bytes));
   }
   *out = stream->scratch;
   return ZK_OK;

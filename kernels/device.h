@@ -95,7 +95,7 @@ zk_status zk_copy_on_device(zk_stream *stream, void *device_dst, const void *dev
 zk_status zk_fill_zero(zk_stream *stream, void *device_dst, size_t bytes);
 
 // For kernels/ only.
-// Scratch that lives until the next call on this stream; grows on demand, 64-byte aligned, not zeroed.
+// Scratch that lives until the next call on this stream; grows on demand, 64-byte aligned, not zeroed: on a GPU NaNs where nothing has been written yet.
 zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out);
 // Counts one call of `op`.
 void zk_stream_count(zk_stream *stream, zk_op op);

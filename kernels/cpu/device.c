@@ -137,8 +137,8 @@ static zk_status cpu_copy(zk_stream *stream, void *dst, const void *src, size_t 
   return ZK_OK;
 }
 
-static zk_status cpu_fill_zero(zk_stream *stream, void *dst, size_t bytes) {
-  if (bytes > 0) memset(dst, 0, bytes);
+static zk_status cpu_fill(zk_stream *stream, void *dst, unsigned char byte, size_t bytes) {
+  if (bytes > 0) memset(dst, byte, bytes);
   return ZK_OK;
 }
 
@@ -173,7 +173,7 @@ const zk_backend zk_backend_cpu = {
     .map = zk_cpu_map,
     .unmap = zk_cpu_unmap,
     .copy = cpu_copy,
-    .fill_zero = cpu_fill_zero,
+    .fill = cpu_fill,
     .wait = cpu_wait,
     .load_vendor = cpu_load_vendor,
     .flip = cpu_flip,

@@ -112,8 +112,8 @@ static zk_status cuda_copy(zk_stream *stream, void *dst, const void *src, size_t
   return ZK_OK;
 }
 
-static zk_status cuda_fill_zero(zk_stream *stream, void *dst, size_t bytes) {
-  if (bytes > 0) ZK_CUDA(cudaMemsetAsync(dst, 0, bytes, zk_cuda_stream(stream)));
+static zk_status cuda_fill(zk_stream *stream, void *dst, unsigned char byte, size_t bytes) {
+  if (bytes > 0) ZK_CUDA(cudaMemsetAsync(dst, byte, bytes, zk_cuda_stream(stream)));
   return ZK_OK;
 }
 
@@ -193,7 +193,7 @@ static zk_status cuda_break_down(zk_stream *stream) {
 
 extern "C" const zk_backend zk_backend_cuda = {
     cuda_count, cuda_open, cuda_close, cuda_memory_free, cuda_alloc, cuda_free,
-    zk_cuda_reserve, zk_cuda_release, zk_cuda_map, zk_cuda_unmap, cuda_copy, cuda_fill_zero, cuda_wait,
+    zk_cuda_reserve, zk_cuda_release, zk_cuda_map, zk_cuda_unmap, cuda_copy, cuda_fill, cuda_wait,
     cuda_load_vendor, cuda_stream_open, cuda_stream_close,
     zk_cuda_host_alloc, zk_cuda_host_free, zk_cuda_mark_open, zk_cuda_mark_close, zk_cuda_mark_set, zk_cuda_mark_wait, zk_cuda_mark_seconds,
     zk_cuda_graph_begin, zk_cuda_graph_end, zk_cuda_graph_close, zk_cuda_graph_launch,
