@@ -163,11 +163,14 @@ zk_status zk_cuda_gemm_run_parts(zk_stream *stream, zk_cuda_gemm *g, int num_par
 }
 
 zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], const zk_cuda_norm *norm, void *out, bool keeps, bool *done) {
-  const zk_cuda_gemm_variant variant = choose(g, 2, keeps ? KEPT_SWIGLU : SWIGLU, norm != NULL);
+  zk_cuda_gemm stored[3] = {g[0], g[1], g[0]}; // out is stored as they would be: alone, or behind both
+  stored[2].c = out;
+  if (!keeps) stored[0].c = stored[1].c = out;
+  const zk_cuda_gemm_variant variant = choose(stored, keeps ? 3 : 2, keeps ? KEPT_SWIGLU : SWIGLU, norm != NULL);
   *done = variant != ZK_CUDA_NUM_GEMM;
   if (!*done) return ZK_OK;
-  if (keeps) return zk_cuda_gemm_wgmma_swiglu_keeping(stream, g, out);
-  g[0].c = out;
+  if (keeps) return zk_cuda_gemm_wgmma_swiglu_keeping(stream, stored, out);
+  g = stored;
   if (variant == ZK_CUDA_GEMM_BF16_FEW) return zk_cuda_gemm_bf16_few_swiglu(stream, &g[0], g[1].b, norm);
   if (variant == ZK_CUDA_GEMM_BF16_DECODE) return zk_cuda_gemm_bf16_decode_swiglu(stream, &g[0], g[1].b);
   return zk_cuda_gemm_wgmma_swiglu(stream, variant, &g[0], g[1].b);
