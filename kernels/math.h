@@ -41,8 +41,10 @@ ZK_INLINE float zk_expf(float x);
 // The same bits for x <= 0, in fewer operations. A NaN gives no particular value.
 ZK_INLINE float zk_expf_below_one(float x);
 // The same for -66 <= x <= 0, in fewer still. Any other x (x < -66, NaN) may give any number, and takes a bit of ZK_EXPF_USUAL from *seen: of
-// many x, `*seen & ZK_EXPF_USUAL` tells at once whether all were usual (ones at first). For 0 < x there is no meaning at all.
+// many x, `*seen & ZK_EXPF_USUAL` tells at once whether all were usual (ones at first). 0 < x leaves these bits until e^x is infinite: up to 21 it
+// gives zk_expf's bits too, and beyond any number. Where such x can be, each has a word of its own: from 22 on it keeps a bit of ZK_EXPF_LARGE.
 #define ZK_EXPF_USUAL 0x3f400000u
+#define ZK_EXPF_LARGE 0x003fff80u
 ZK_INLINE float zk_expf_usual(float x, uint32_t *seen);
 // ln x in f32. x = 2^e m with m in [sqrt(1/2), sqrt(2)), ln(1 + f) by a degree-10 polynomial, e ln2 added with its rounding error kept.
 // Error at most 0.90 ulp over all positive inputs, subnormals included; 0 gives -inf, +inf gives +inf, negative and NaN give NaN 0x7fc00000.

@@ -65,7 +65,7 @@ ZK_INLINE float zk_math_saturate(float x) {
 }
 
 // zk_expf with t in units of 2^-24, where n + 96 is its last bits, and p in units of 2^-96: both are exact. As 0 <= t <= 3/4 + 96 2^-24, t's bits have
-// those of 3/4 exactly if t is not below it, that is, if n >= -96.
+// those of 3/4 exactly if t is not below it, that is, if n >= -96; and as long as t < 1, a bit above the last seven only if n >= 32.
 ZK_INLINE float zk_expf_usual(float x, uint32_t *seen) {
   const float round = 0.75f + 96 * 0x1p-24f;
   float t = zk_math_saturate(fmaf(x, 0x1.715476p-24f, round));

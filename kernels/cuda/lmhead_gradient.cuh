@@ -9,8 +9,8 @@
 #ifndef ZK_SIMT
 #include "kernels/cuda/gemm_wgmma_store.cuh"
 
-// Exps of a group, in the fewest operations if all of the warp's suit them: -66 <= x, and x of at most a few units, as it
-// is where lse is the row's own.
+// Exps of a group, in the fewest operations if all of the warp's suit them: -66 <= x <= 21, as it is where lse is the row's own (x is at most
+// its rounding above 0 then).
 enum { ZK_LMHEAD_GROUP = 8 };
 static __device__ __forceinline__ void zk_lmhead_exp_group(const float (&x)[ZK_LMHEAD_GROUP], float (&p)[ZK_LMHEAD_GROUP]) {
   uint32_t all = ~0u, any = 0;
@@ -20,7 +20,7 @@ static __device__ __forceinline__ void zk_lmhead_exp_group(const float (&x)[ZK_L
     p[i] = zk_expf_usual(x[i], &bits);
     all &= bits, any |= bits;
   }
-  const bool usual = (all & ZK_EXPF_USUAL) == ZK_EXPF_USUAL && (any & 0x003fff80u) == 0;
+  const bool usual = (all & ZK_EXPF_USUAL) == ZK_EXPF_USUAL && (any & ZK_EXPF_LARGE) == 0;
   if (__all_sync(ZK_WARP, usual)) return;
 #pragma unroll
   for (int i = 0; i < ZK_LMHEAD_GROUP; i++) p[i] = zk_expf(x[i]);
