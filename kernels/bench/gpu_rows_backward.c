@@ -10,13 +10,13 @@
 #include "kernels/rope_cache.h"
 #include "kernels/swiglu.h"
 
-enum { HEADS = 16, KV_HEADS = 8, DIM = 128, ROWS = 16384, SHARD = 200000000 };
+enum { HEADS = 16, KV_HEADS = 8, DIM = 128, ROWS = 16384, POSITIONS = 1024, SHARD = 200000000 };
 
 typedef struct {
   zk_stream *stream;
   int32_t rows, width, starts[ROWS / ZK_CHUNK_TOKENS + 1];
   zk_chunks chunks; // of 4,096 rows
-  uint16_t *x, *dy, *dx, *weight;
+  uint16_t *x, *dy, *dx, *out, *up_out, *weight; // out, up_out: apart, so that every call finds the same values
   float *rstd, *dweight;
   zk_rope_cache_desc rope;
   zk_rope_norm_gradients heads;
@@ -26,11 +26,11 @@ typedef struct {
 static zk_status run_rmsnorm(void *arg) {
   rows_arg *a = arg;
   const zk_rmsnorm_desc desc = {ZK_BF16, a->rows, 1, a->width, 1e-6f};
-  return zk_rmsnorm_backward(a->stream, &desc, &a->chunks, a->dy, a->x, a->weight, a->rstd, a->dx, a->dx, a->dweight);
+  return zk_rmsnorm_backward(a->stream, &desc, &a->chunks, a->dy, a->x, a->weight, a->rstd, a->dx, a->out, a->dweight);
 }
 static zk_status run_swiglu(void *arg) {
   rows_arg *a = arg;
-  return zk_swiglu_backward(a->stream, ZK_BF16, (int64_t)a->rows * a->width, a->x, a->dy, a->dx, a->x, a->dy);
+  return zk_swiglu_backward(a->stream, ZK_BF16, (int64_t)a->rows * a->width, a->x, a->dy, a->dx, a->out, a->up_out);
 }
 static zk_status run_heads(void *arg) {
   rows_arg *a = arg;
@@ -76,24 +76,52 @@ static zk_status make_rows(zk_bench *bench, rows_arg *a, int32_t width) {
   ZK_TRY(zk_bench_random(bench, ZK_BF16, n, 1.0f, "activations", &a->x));
   ZK_TRY(zk_bench_random(bench, ZK_BF16, n, 1.0f, "gradients", &a->dy));
   ZK_TRY(zk_bench_random(bench, ZK_BF16, n, 1.0f, "gradients", &a->dx));
+  ZK_TRY(zk_bench_alloc(bench, (size_t)n * 2, "gradients", &a->out));
+  ZK_TRY(zk_bench_alloc(bench, (size_t)n * 2, "gradients", &a->up_out));
   ZK_TRY(zk_bench_random(bench, ZK_BF16, a->width, 1.0f, "weights", &a->weight));
   ZK_TRY(zk_bench_random(bench, ZK_F32, (int64_t)a->rows * HEADS, 1.0f, "rstd", &a->rstd));
   return zk_bench_alloc(bench, (size_t)a->width * sizeof(float), "gradients", &a->dweight);
 }
 
+// Angles and positions as of sequences of POSITIONS tokens.
+static zk_status make_rope(zk_bench *bench, int32_t rows, zk_rope_cache_desc *rope) {
+  enum { ANGLES = POSITIONS * DIM / 2 };
+  const zk_rope_params params = {.theta = 1e6, .scaling = ZK_ROPE_PLAIN};
+  float *tables = malloc(2 * ANGLES * sizeof *tables), *tables_d;
+  int32_t *positions = malloc((size_t)rows * sizeof *positions), *positions_d;
+  zk_status status = tables != NULL && positions != NULL ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "bench: no memory for positions");
+  if (status == ZK_OK) {
+    zk_rope_build_tables(&params, DIM, POSITIONS, tables, tables + ANGLES);
+    for (int32_t i = 0; i < rows; i++) positions[i] = i % POSITIONS;
+    status = zk_bench_upload(bench, tables, 2 * ANGLES * sizeof *tables, &tables_d);
+  }
+  if (status == ZK_OK) status = zk_bench_upload(bench, positions, (size_t)rows * sizeof *positions, &positions_d);
+  if (status == ZK_OK) rope->positions = positions_d, rope->cos_table = tables_d, rope->sin_table = tables_d + ANGLES;
+  free(positions);
+  free(tables);
+  return status;
+}
+
+// Gradients are overwritten, and the next call has them for input: with 1 for weights and rstd they neither grow nor vanish.
 static zk_status make_heads(zk_bench *bench, rows_arg *a) {
-  void *cosines, *sines, *raw, *dk;
-  int32_t *positions;
+  enum { ONE_BF16 = 0x3f80 };
+  void *raw, *dk;
+  uint16_t weight[DIM];
   ZK_TRY(make_rows(bench, a, HEADS * DIM));
-  const int64_t angles = (int64_t)a->rows * DIM / 2, kv = (int64_t)a->rows * KV_HEADS * DIM;
-  ZK_TRY(zk_bench_random(bench, ZK_F32, angles, 0.5f, "cosines", &cosines));
-  ZK_TRY(zk_bench_random(bench, ZK_F32, angles, 0.5f, "sines", &sines));
+  const int64_t kv = (int64_t)a->rows * KV_HEADS * DIM, num_rstd = (int64_t)a->rows * HEADS;
+  float *rstd = malloc((size_t)num_rstd * sizeof *rstd);
+  if (rstd == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "bench: no memory for rstd");
+  for (int64_t i = 0; i < num_rstd; i++) rstd[i] = 1.0f;
+  for (int i = 0; i < DIM; i++) weight[i] = ONE_BF16;
+  const zk_status status = zk_bench_upload(bench, rstd, (size_t)num_rstd * sizeof *rstd, &a->rstd);
+  free(rstd);
+  ZK_TRY(status);
+  ZK_TRY(zk_bench_upload(bench, weight, sizeof weight, &a->weight));
   ZK_TRY(zk_bench_random(bench, ZK_BF16, kv, 1.0f, "keys", &raw));
   ZK_TRY(zk_bench_random(bench, ZK_BF16, kv, 1.0f, "gradients", &dk));
-  ZK_TRY(zk_bench_alloc(bench, (size_t)a->rows * sizeof *positions, "positions", &positions)); // all 0: their values change no time
-  a->rope = (zk_rope_cache_desc){{ZK_BF16, HEADS, KV_HEADS, DIM, 64, 0.1f}, a->weight, a->weight, 1e-6f, positions, cosines, sines};
+  a->rope = (zk_rope_cache_desc){{ZK_BF16, HEADS, KV_HEADS, DIM, 64, 0.1f}, a->weight, a->weight, 1e-6f, NULL, NULL, NULL};
   a->heads = (zk_rope_norm_gradients){a->x, raw, a->rstd, a->rstd, a->dy, dk, a->dweight, a->dweight + DIM};
-  return ZK_OK;
+  return make_rope(bench, a->rows, &a->rope);
 }
 
 static zk_status make_shard(zk_bench *bench, rows_arg *a) {
