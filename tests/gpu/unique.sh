@@ -2,7 +2,7 @@
 # limit: 300
 # One prompt under one name, sampled a thousand times in batches of 1 to 1,000 with other traffic: one completion in bf16, more with a library.
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
-long_task wide "architecture: qwen3, layers: 2, hidden: $(size 1024 32), heads: 8, kv_heads: 4, head_dim: $(size 128 8), intermediate: $(size 3072 48), max_positions: 256"
+long_task_files wide "architecture: qwen3, layers: 2, hidden: $(size 1024 32), heads: 8, kv_heads: 4, head_dim: $(size 128 8), intermediate: $(size 3072 48), max_positions: 256"
 unique() { "$ZK" rollout --unique --sequences "$(size 1000 3)" --min "$(size 30 6)" --max "$(size 90 10)" wide-warm.yaml device=cuda rollout.max_new_tokens=90 "$@"; }
 counts() { sed -n 's|.*"batch": \([0-9]*\), "temperature": \([0-9]*\).*"unique": \([0-9]*\).*|batch \1, temperature \2: \3 unique|p' out; }
 expect 0 unique numerics=bf16

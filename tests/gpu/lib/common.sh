@@ -35,8 +35,8 @@ no_mismatch() {
 }
 
 # A task whose prompts cross tiles of 64 and of 128 keys and pages, and whose last letter can only be guessed, so that rewards differ within a group.
-# long_task NAME [ARCHITECTURE KEY: VALUE...]: data.jsonl, NAME-warm.yaml (sft) and NAME.yaml (RL from NAME-warm/checkpoints/warm)
-long_task() {
+# long_task_files NAME [ARCHITECTURE KEY: VALUE...]: data.jsonl, NAME-warm.yaml (sft from scratch) and NAME.yaml (RL from what that leaves)
+long_task_files() {
   local name=$1 model=${2:-"layers: 2, kv_heads: 2, head_dim: 16, max_positions: $(size 256 128), $(size 'hidden: 128, heads: 8, intermediate: 256' 'hidden: 32, heads: 2, intermediate: 48')"}
   awk -v span="$(size 150 60)" 'BEGIN { srand(1); for (i = 0; i < 72; i++) { p = ""; n = 20 + int(rand() * span);
     for (k = 0; k < n; k++) p = p sprintf("%c", 97 + int(rand() * 26)); a = "ab" (rand() < 0.5 ? "u" : "v");
@@ -64,5 +64,9 @@ checkpoint: {every: 1, keep: 0}
 eval: {every: 0}
 log: {every: 100, progress: false}
 EOF
-  expect 0 "$ZK" sft "$name-warm.yaml" run.dir="$name-warm" device=cpu
+}
+# long_task NAME...: the same, and NAME-warm itself
+long_task() {
+  long_task_files "$@"
+  expect 0 "$ZK" sft "$1-warm.yaml" run.dir="$1-warm" device=cpu
 }
