@@ -16,7 +16,7 @@
 #define BOTH (1u << ZK_F32 | 1u << ZK_BF16)
 
 typedef struct {
-  const char *operation; // as in kernels/ops.h, or "math", "add_tree", "linear_parts", "rope_cache", "rope_attention", "attention_weights", "lmhead_entropy", "lmhead_loss", "rope_norm_backward", "adamw_shard", "resident", "batch_sweep"
+  const char *operation; // as in kernels/ops.h, or "math", "add_tree", "linear_parts", "rope_cache", "rope_attention", "attention_weights", "lmhead_entropy", "lmhead_loss", "rope_norm_backward", "adamw_shard", "resident", "overlap", "large", "batch_sweep"
   unsigned numerics;     // a bit for each it is run in
   zk_status (*run)(zk_check *check);
 } registered;
@@ -55,6 +55,8 @@ static const registered registry[] = {
     {"weights_hash", BOTH, zk_check_weights_hash},
     {"adamw_shard", BOTH, zk_check_adamw_shard},
     {"init_normal", BOTH, zk_check_init_normal},
+    {"overlap", BOTH, zk_check_overlap},
+    {"large", BF16, zk_check_large},
     {"batch_sweep", BOTH, zk_check_sweep}, // last: a fault is named by its own operation
 };
 

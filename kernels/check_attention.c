@@ -300,18 +300,36 @@ zk_status zk_check_attention(zk_check *check) {
   return long_case(check);
 }
 
-static zk_status backward_case(zk_check *check, shape s, zk_check_data data, const int32_t *lengths, int num_seqs) {
-  zk_check_case(check, "%d sequences, %d first, heads %d/%d, head_dim %d, pages of %d, %s", num_seqs, lengths[0],
-                s.heads, s.kv_heads, s.dim, s.page_tokens, zk_check_data_name(data));
+// bf16: what a random value becomes in the case of subnormal sums: its whole part, or a power of two with its sign.
+static void make_whole(char *x, int64_t n) {
+  for (zk_bf16 *v = (zk_bf16 *)x; v < (zk_bf16 *)x + n; v++) *v = zk_float_to_bf16((float)(int32_t)zk_bf16_to_float(*v));
+}
+static void make_power(char *x, int64_t n, float power) {
+  for (zk_bf16 *v = (zk_bf16 *)x; v < (zk_bf16 *)x + n; v++) *v = zk_float_to_bf16(v->bits & 0x8000u ? -power : power);
+}
+
+// `low`: every sum that dq is made of is a subnormal, of tiles and of all of them, and nothing but dq itself is ever rounded: scores 0 and weights
+// 2^-7, v whole, dout 2^-60, so ds whole times 2^-67, k 2^-78, products whole times 2^-145; the scale makes dq normal.
+static zk_status backward_case(zk_check *check, shape s, zk_check_data data, const int32_t *lengths, int num_seqs, bool low) {
+  zk_check_case(check, "%d sequences, %d first, heads %d/%d, head_dim %d, pages of %d, %s%s", num_seqs, lengths[0],
+                s.heads, s.kv_heads, s.dim, s.page_tokens, zk_check_data_name(data), low ? ", subnormal sums" : "");
   static const int32_t zeros[MAX_SEQS];
   problem p;
   zk_attention_batch batch;
   ZK_TRY(make_problem(check, s, data, lengths, num_seqs, &p));
   ZK_TRY(make_batch(check, &p, num_seqs, lengths, zeros, &batch));
   const int64_t rows = p.num_rows;
+  if (low) {
+    memset(p.q, 0, q_bytes(&p, rows));
+    make_power(p.k, num_kv(&p, rows), 0x1p-78f);
+    make_whole(p.v, num_kv(&p, rows));
+    p.desc.scale = 0x1p+80f;
+    ZK_TRY(upload_inputs(check, &p));
+  }
   char *dout, *out, *dq, *dk, *dv, *dout_d, *dq_d, *dk_d, *dv_d;
   float *lse;
   ZK_TRY(draw(check, data, num_q(&p, rows), &dout));
+  if (low) make_power(dout, num_q(&p, rows), 0x1p-60f);
   ZK_TRY(zk_check_host(check, q_bytes(&p, rows), (void **)&out));
   ZK_TRY(zk_check_host(check, FLOAT_BYTES(rows * s.heads), (void **)&lse));
   ZK_TRY(zk_check_host(check, q_bytes(&p, rows), (void **)&dq));
@@ -320,7 +338,9 @@ static zk_status backward_case(zk_check *check, shape s, zk_check_data data, con
   for (int i = 0; i < num_seqs; i++) {
     const size_t at_q = q_bytes(&p, p.start[i]), at_kv = kv_bytes(&p, p.start[i]);
     float *seq_lse = lse + (int64_t)p.start[i] * s.heads;
-    reference_forward(&p.desc, lengths[i], 0, p.q + at_q, p.k + at_kv, p.v + at_kv, out + at_q, seq_lse);
+    if (low)
+      for (int64_t j = 0; j < (int64_t)lengths[i] * s.heads; j++) seq_lse[j] = 7.0f; // and out is 0
+    else reference_forward(&p.desc, lengths[i], 0, p.q + at_q, p.k + at_kv, p.v + at_kv, out + at_q, seq_lse);
     reference_backward(&p.desc, lengths[i], p.q + at_q, p.k + at_kv, p.v + at_kv, out + at_q, dout + at_q, seq_lse,
                        dq + at_q, dk + at_kv, dv + at_kv);
   }
@@ -384,16 +404,18 @@ zk_status zk_check_attention_backward(zk_check *check) {
     if (data == ZK_CHECK_LARGE) continue; // products of five such values overflow
     if (check->quick && check->numerics != ZK_F32 && data % 2 == 1) continue;
     for (int i = 0; i < (check->quick ? 1 : NUM(shapes)); i++)
-      if (!is_skipped(check, i, data)) ZK_TRY(backward_case(check, shapes[i], data, lengths, NUM(lengths)));
+      if (!is_skipped(check, i, data)) ZK_TRY(backward_case(check, shapes[i], data, lengths, NUM(lengths), false));
   }
   if (check->quick) return ZK_OK;
   if (check->numerics != ZK_F32) {
-    ZK_TRY(backward_case(check, (shape){2, 1, 128, 48}, ZK_CHECK_NORMAL, many_tiles, NUM(many_tiles)));
-    ZK_TRY(backward_case(check, (shape){6, 2, 64, 64}, ZK_CHECK_NORMAL, many_tiles, NUM(many_tiles)));
+    for (int low = 0; low < 2; low++) {
+      ZK_TRY(backward_case(check, (shape){2, 1, 128, 48}, ZK_CHECK_NORMAL, many_tiles, NUM(many_tiles), low));
+      ZK_TRY(backward_case(check, (shape){6, 2, 64, 64}, ZK_CHECK_NORMAL, many_tiles, NUM(many_tiles), low));
+    }
     ZK_TRY(long_backward_case(check, 8));
     return long_backward_case(check, 64);
   }
-  return backward_case(check, (shape){1, 1, 8, 64}, ZK_CHECK_NORMAL, longest, 1);
+  return backward_case(check, (shape){1, 1, 8, 64}, ZK_CHECK_NORMAL, longest, 1, false);
 }
 
 // Keys grow by 1,000 a position in every element, and the query at position p is 1 in element p % D alone: the other

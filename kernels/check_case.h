@@ -101,6 +101,8 @@ zk_status zk_check_linear_parts(zk_check *check);
 zk_status zk_check_rope_cache(zk_check *check);
 zk_status zk_check_rope_attention(zk_check *check);
 zk_status zk_check_resident(zk_check *check);
+zk_status zk_check_overlap(zk_check *check);
+zk_status zk_check_large(zk_check *check);
 zk_status zk_check_attention(zk_check *check);
 zk_status zk_check_attention_weights(zk_check *check);
 zk_status zk_check_attention_backward(zk_check *check);

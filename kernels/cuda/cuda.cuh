@@ -8,6 +8,7 @@
 #include "kernels/backend.h"
 #include "kernels/bf16.h"
 #include "kernels/cuda/native.h"
+#include "kernels/cuda/overlap.h"
 
 // Returns ZK_DEVICE with CUDA's text from a function that returns zk_status.
 #define ZK_CUDA(call)                                                                                                  \
@@ -25,10 +26,6 @@ extern "C" void **zk_cuda_vendor_handle(zk_stream *stream); // the stream's cuBL
 extern "C" uint32_t *zk_cuda_counters(zk_stream *stream);
 extern "C" int zk_cuda_num_sms(const zk_device *device);
 extern "C" int zk_cuda_ordinal(const zk_device *device);
-// Whether kernels queued from now on may begin before the one ahead of them on the stream has ended (ZK_LAUNCH_DEPENDENT): on for the sampler's and the
-// trainer's streams, off for others. What such a kernel reads before it waits, no kernel ahead of it may write without an ordinary launch, copy or wait between.
-extern "C" void zk_cuda_set_overlap(zk_stream *stream, bool overlap);
-extern "C" bool zk_cuda_overlap(zk_stream *stream);
 
 #ifndef ZK_SIMT // tests/simt gives its own
 // Launches kernel<<<grid, block, smem>>>(...) on a zk_stream; a statement in a function that returns zk_status. A kernel with a comma in its template

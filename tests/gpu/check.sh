@@ -13,8 +13,12 @@ for numerics in f32 bf16; do
   done
 done
 grep -Eq "^attention_weights +bf16 +cuda +[a-z0-9_]+ +[1-9][0-9]* +0 ok$" out || fail "no row for attention_weights"
-# A step of one token as one kernel wants 128 multiprocessors.
 if [ -z "$EMULATED" ]; then
+  # Rows of the whole check alone.
+  for row in "overlap +f32" "overlap +bf16" "large +bf16"; do
+    grep -Eq "^$row +cuda +[a-z0-9_]+ +[1-9][0-9]* +0 ok$" out || fail "no row for $row"
+  done
+  # A step of one token as one kernel wants 128 multiprocessors.
   sms=$(sed -n 's/.* \([0-9]\{1,\}\) SMs.*/\1/p' err)
   [ -n "$sms" ] || fail "the number of multiprocessors is not told"
   [ "$sms" -lt 128 ] || grep -Eq "^resident +bf16 +cuda +[a-z0-9_]+ +[1-9][0-9]* +0 ok$" out || fail "no row for resident"

@@ -75,7 +75,9 @@ static void a_fault_shows_in_other_rows(void **state) {
                {"check:rmsnorm", zk_check_linear_parts},
                {NULL, zk_check_rope_cache},         {"check:rope", zk_check_rope_cache},     {"check:rmsnorm", zk_check_rope_cache},
                {"check:kv_write", zk_check_rope_cache},       {NULL, zk_check_rope_attention},
-               {"check:attention", zk_check_rope_attention},  {"check:rope", zk_check_rope_attention}, {NULL, zk_check_attention_weights},    {"check:attention", zk_check_attention_weights}};
+               {"check:attention", zk_check_rope_attention},  {"check:rope", zk_check_rope_attention}, {NULL, zk_check_attention_weights},    {"check:attention", zk_check_attention_weights},
+               {NULL, zk_check_overlap},            {"check:linear", zk_check_overlap},      {"check:attention", zk_check_overlap},
+               {"check:swiglu_backward", zk_check_overlap}, {"check:rmsnorm_backward", zk_check_overlap}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     zk_check check = {.numerics = ZK_BF16, .max_threads = 1, .seed = 1};
     OK(zk_device_open(ZK_DEVICE_CPU, 0, &check.device));
