@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# limit: 600
+# limit: 300
 # compute-sanitizer racecheck: no hazard between threads that share memory.
 . "$(dirname "${BASH_SOURCE[0]}")/lib/sanitizer.sh"
 sanitize racecheck
