@@ -5,24 +5,28 @@
 
 #include "rollout/rational.h"
 
-static bool read_box(const char *at, const char *end, const char **answer, size_t *answer_bytes) {
-  while (at < end && *at == ' ') at++;
-  *answer = at;
-  if (at < end && *at != '{') { // \boxed 5
+// The byte behind what a box holds, which begins at `begin`; NULL when it never closes, or holds nothing without braces.
+static const char *box_end(const char *begin, const char *end, bool braces) {
+  const char *at = begin;
+  if (!braces) { // \boxed 5
     while (at < end && strchr(" \t\n$", *at) == NULL) at++;
-    *answer_bytes = (size_t)(at - *answer);
-    return *answer_bytes > 0;
+    return at > begin ? at : NULL;
   }
-  int depth = 0;
-  for (; at < end; at++) {
+  for (int depth = 1; at < end; at++) {
     if (*at == '\\' && at + 1 < end) at++;
     else if (*at == '{') depth++;
-    else if (*at == '}' && --depth == 0) {
-      *answer_bytes = (size_t)(at - ++*answer);
-      return true;
-    }
+    else if (*at == '}' && --depth == 0) return at;
   }
-  return false;
+  return NULL;
+}
+
+static bool read_box(const char *at, const char *end, const char **answer, size_t *answer_bytes) {
+  while (at < end && *at == ' ') at++;
+  const bool braces = at < end && *at == '{';
+  const char *begin = at + braces, *behind = box_end(begin, end, braces);
+  if (behind == NULL) return false;
+  *answer = begin, *answer_bytes = (size_t)(behind - begin);
+  return true;
 }
 
 bool zk_math_find_boxed(const char *text, size_t num_bytes, const char **answer, size_t *answer_bytes) {

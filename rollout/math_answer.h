@@ -7,7 +7,8 @@
 
 enum { ZK_MATH_MAX_BYTES = 1024 }; // of an answer; a longer one equals nothing
 
-// What the last \boxed{...} (or \fbox{...}, or `\boxed 5`) of `text` holds, braces balanced. False: there is none, or it never closes.
+// What the last \boxed{...} (or \fbox{...}, or `\boxed 5`) of `text` holds, braces balanced. False: there is none, or it never closes, and
+// the outputs are as before.
 bool zk_math_find_boxed(const char *text, size_t num_bytes, const char **answer, size_t *answer_bytes);
 
 // One form for what is written differently: no white space, \left, \right, dollar and percent signs, degrees or spacing commands; \dfrac and \tfrac are

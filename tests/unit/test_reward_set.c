@@ -192,6 +192,8 @@ static void the_last_box_counts(void **state) {
       {"\\frac{1}{2}", "\\boxed{\\frac{1}{2}}", 1, 1},
       {"Some work: $\\boxed{\\frac{1}{2}}$.", "\\boxed{0.5}", 1, 1}, // the label is a solution
       {"\\{1\\}", "\\boxed{\\{1\\}}", 1, 1},
+      {"\\boxed{1", "\\boxed{1}", 0, 1}, // a label whose box never closes is a text
+      {"5\\boxed{", "\\boxed{5\\boxed{}", 0, 1},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     float boxed, total = total_of(ZK_CONFIG_GRADER_MATH, cases[i].label, cases[i].completion, &boxed);
