@@ -5,6 +5,7 @@
 #include "kernels/cuda/arrivals.h"
 #include "kernels/cuda/lanes.cuh"
 #include "kernels/cuda/rmsnorm_backward.cuh"
+#include "kernels/cuda/rmsnorm_backward_ring.cuh"
 #include "kernels/cuda/rmsnorm_rows.cuh"
 #include "kernels/cuda/values.cuh"
 
@@ -205,7 +206,12 @@ template <int STEPS> static zk_status launch_backward(zk_stream *stream, const z
 
 // Blocks that have 64 rows each pay where there is one for nearly each multiprocessor, of rows that are not short.
 template <int STEPS> static bool wants_row_blocks(zk_stream *stream, const zk_rms_backward &b) {
-  return STEPS >= 8 && STEPS <= 20 && 4 * (b.rows / ZK_GRAD_BLOCK_ROWS) >= 3 * zk_cuda_num_sms(zk_stream_device(stream));
+#ifndef ZK_SIMT
+  const uintptr_t all = (uintptr_t)b.dy | (uintptr_t)b.x | (uintptr_t)b.addend;
+  return STEPS >= 8 && b.width % 8 == 0 && all % 16 == 0 && 4 * (b.rows / ZK_GRAD_BLOCK_ROWS) >= 3 * zk_cuda_num_sms(zk_stream_device(stream));
+#else
+  return false;
+#endif
 }
 
 // ZK_SUMS_CHUNKS chunks a launch. Rows in blocks, then their sums; or columns, and all rows in the first launch, or in one of their own, the
@@ -222,14 +228,16 @@ static zk_status backward_in_one(zk_stream *stream, const zk_chunks *chunks, int
     if (num_groups == 0) continue;
     ZK_TRY(zk_stream_scratch(stream, (size_t)num_groups * (size_t)b.width * sizeof(float), &partials));
     b.sums = {(float *)partials, dweight, zk_cuda_arrivals(stream)};
-    if constexpr (STEPS >= 8 && STEPS <= 20) {
+#ifndef ZK_SIMT
+    if constexpr (STEPS >= 8) {
       if (row_blocks) {
-        ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_block_kernel<STEPS>, (unsigned)num_groups, ZK_RMS_BLOCK_THREADS,
-                            zk_rms_block_shared<STEPS>(), stream, b);
+        ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_ring_kernel<STEPS>, (unsigned)num_groups, ZK_RMS_RING_THREADS, zk_rms_ring_shared(b), stream, b,
+                            zk_rms_ring_places(b));
         ZK_LAUNCH_DEPENDENT(zk_rmsnorm_partials_kernel, (unsigned)strips, ZK_RMS_BACK_THREADS, 0, stream, b);
         continue;
       }
     }
+#endif
     b.column_blocks = num_groups * strips;
     ZK_TRY(launch_backward<STEPS>(stream, b, rows_left && b.dx != b.dy));
     rows_left &= b.dx == b.dy;

@@ -1,10 +1,9 @@
-// RMSNorm backward in bf16: of few rows one launch, of many one and one that adds partial sums.
+// RMSNorm backward in bf16, of few rows as one launch; many rows go through rmsnorm_backward_ring.cuh.
 //
 // Rows: a warp's thread t holds lanes 4 t .. 4 t + 3 of dy and x (lanes.cuh), 4 elements of every stretch of 128, from memory to dx.
 // Columns: a thread has neighbouring columns and walks a block of 64 rows, for the weights' gradient.
 //
-// Many rows: a block of threads has 64 of them, a warp one at a time, and leaves dy and x in shared memory, where its threads then walk
-// columns. Few rows: some blocks walk columns, four blocks of rows each, while the others have rows.
+// Some blocks walk columns, four blocks of rows each, while the others have rows.
 #ifndef ZK_KERNELS_CUDA_RMSNORM_BACKWARD_CUH
 #define ZK_KERNELS_CUDA_RMSNORM_BACKWARD_CUH
 
@@ -81,8 +80,7 @@ static __device__ __forceinline__ void zk_rms_widen(const zk_rms_piece &p, float
   x[0] = zk_low_bf16(p.w[0]), x[1] = zk_high_bf16(p.w[0]), x[2] = zk_low_bf16(p.w[1]), x[3] = zk_high_bf16(p.w[1]);
 }
 
-// keep(column, dy, x): what to do with each of the row's pieces.
-template <int STEPS, class Keep> static __device__ __forceinline__ void zk_rms_back_row(const zk_rms_backward &b, int64_t row, Keep keep) {
+template <int STEPS> static __device__ __forceinline__ void zk_rms_back_row(const zk_rms_backward &b, int64_t row) {
   const int32_t first = (int32_t)(threadIdx.x % 32) * 4;
   const zk_bf16 *dy = b.dy + row * b.width + first, *x = b.x + row * b.width + first, *weight = b.weight + first;
   const float scale = b.rstd[row];
@@ -93,9 +91,6 @@ template <int STEPS, class Keep> static __device__ __forceinline__ void zk_rms_b
     if (s * ZK_LANES + first < b.width)
       dys[s] = *(const zk_rms_piece *)(dy + s * ZK_LANES), xs[s] = *(const zk_rms_piece *)(x + s * ZK_LANES);
   }
-#pragma unroll
-  for (int s = 0; s < STEPS; s++)
-    if (s * ZK_LANES + first < b.width) keep(s * ZK_LANES + first, dys[s], xs[s]);
   float lane[4] = {};
 #pragma unroll
   for (int s = 0; s < STEPS; s++)
@@ -123,7 +118,7 @@ template <int STEPS, class Keep> static __device__ __forceinline__ void zk_rms_b
     }
 }
 
-// Few rows, of up to 128 STEPS elements.
+// Rows of up to 128 STEPS elements.
 template <int STEPS> __global__ void __launch_bounds__(ZK_RMS_BACK_THREADS) zk_rmsnorm_backward_kernel(const __grid_constant__ zk_rms_backward b) {
   zk_wait_for_previous();
   zk_let_next_start();
@@ -131,67 +126,8 @@ template <int STEPS> __global__ void __launch_bounds__(ZK_RMS_BACK_THREADS) zk_r
     zk_rms_back_columns(b);
   } else {
     const int64_t row = (int64_t)((int)blockIdx.x - b.column_blocks) * (ZK_RMS_BACK_THREADS / 32) + threadIdx.x / 32;
-    if (row < b.rows) zk_rms_back_row<STEPS>(b, row, [](int, const zk_rms_piece &, const zk_rms_piece &) {});
+    if (row < b.rows) zk_rms_back_row<STEPS>(b, row);
   }
-}
-
-enum { ZK_RMS_BLOCK_WARPS = 8, ZK_RMS_BLOCK_THREADS = 32 * ZK_RMS_BLOCK_WARPS };
-
-// Many rows: as many at a time as there are warps. Dynamic shared memory: dy and x of so many rows, twice where that leaves room for other
-// blocks, so that columns are walked while others' rows are under way.
-template <int STEPS> constexpr int ZK_RMS_BLOCK_TURNS = STEPS <= 8 ? 2 : 1;
-template <int STEPS> static inline int zk_rms_block_shared() {
-  return ZK_RMS_BLOCK_TURNS<STEPS> * ZK_RMS_BLOCK_WARPS * STEPS * ZK_LANES * 2 * (int)sizeof(zk_bf16);
-}
-
-template <int STEPS>
-__global__ void __launch_bounds__(ZK_RMS_BLOCK_THREADS)
-    zk_rmsnorm_backward_block_kernel(const __grid_constant__ zk_rms_backward b) {
-  constexpr int WIDTH = STEPS * ZK_LANES, SETS = (WIDTH / 4 + ZK_RMS_BLOCK_THREADS - 1) / ZK_RMS_BLOCK_THREADS, TURNS = ZK_RMS_BLOCK_TURNS<STEPS>;
-  ZK_DYNAMIC_SHARED(zk_bf16, shared); // [turns][dy, x][warps][WIDTH]
-  const int warp = (int)threadIdx.x / 32;
-  const int32_t group = (int32_t)blockIdx.x, c = zk_chunk_of_group(b.groups, group);
-  const int64_t first = b.groups.first_row[c] + (int64_t)(group - b.groups.first_group[c]) * ZK_GRAD_BLOCK_ROWS;
-  const int64_t left = b.groups.first_row[c + 1] - first;
-  const int count = left < ZK_GRAD_BLOCK_ROWS ? (int)left : ZK_GRAD_BLOCK_ROWS;
-  float sum[SETS][4] = {};
-  zk_wait_for_previous();
-  zk_let_next_start();
-  for (int at = 0, turn = 0; at < count; at += ZK_RMS_BLOCK_WARPS, turn ^= TURNS - 1) {
-    zk_bf16 *dys = shared + turn * 2 * ZK_RMS_BLOCK_WARPS * WIDTH, *xs = dys + ZK_RMS_BLOCK_WARPS * WIDTH;
-    if (at + warp < count)
-      zk_rms_back_row<STEPS>(b, first + at + warp, [&](int column, const zk_rms_piece &dy, const zk_rms_piece &x) {
-        *(zk_rms_piece *)(dys + warp * WIDTH + column) = dy, *(zk_rms_piece *)(xs + warp * WIDTH + column) = x;
-      });
-    __syncthreads(); // the rows are there; of two turns, the one before has been walked
-    const int rows = count - at < ZK_RMS_BLOCK_WARPS ? count - at : ZK_RMS_BLOCK_WARPS;
-    for (int i = 0; i < rows; i++) {
-      const float scale = b.rstd[first + at + i];
-#pragma unroll
-      for (int set = 0; set < SETS; set++) {
-        const int column = (set * ZK_RMS_BLOCK_THREADS + (int)threadIdx.x) * 4;
-        if (column >= b.width) break;
-        float d[4], v[4];
-        zk_rms_widen(*(const zk_rms_piece *)(dys + i * WIDTH + column), d), zk_rms_widen(*(const zk_rms_piece *)(xs + i * WIDTH + column), v);
-#pragma unroll
-        for (int e = 0; e < 4; e++) sum[set][e] = fmaf(d[e], v[e] * scale, sum[set][e]);
-      }
-    }
-    if (TURNS == 1) __syncthreads();
-  }
-#pragma unroll
-  for (int set = 0; set < SETS; set++) {
-    const int column = (set * ZK_RMS_BLOCK_THREADS + (int)threadIdx.x) * 4;
-    if (column >= b.width) break;
-    *(float4 *)(b.sums.partials + (int64_t)group * b.width + column) = make_float4(sum[set][0], sum[set][1], sum[set][2], sum[set][3]);
-  }
-}
-
-// The rest: a strip of columns a block, the partials' tree chunk by chunk.
-static __global__ void __launch_bounds__(ZK_RMS_BACK_THREADS) zk_rmsnorm_partials_kernel(const __grid_constant__ zk_rms_backward b) {
-  zk_wait_for_previous();
-  zk_let_next_start();
-  zk_sums_finish<ZK_RMS_BACK_COLUMNS / 2>(b.groups, b.sums, b.width, (int32_t)blockIdx.x * ZK_RMS_BACK_COLUMNS);
 }
 
 #endif
