@@ -16,7 +16,7 @@
 #define BOTH (1u << ZK_F32 | 1u << ZK_BF16)
 
 typedef struct {
-  const char *operation; // as in kernels/ops.h, or "math", "add_tree", "linear_parts", "rope_cache", "rope_attention", "attention_weights", "lmhead_entropy", "lmhead_loss", "rope_norm_backward", "adamw_shard", "resident", "overlap", "large", "batch_sweep"
+  const char *operation; // as in kernels/ops.h, or "math", "add_tree", "linear_parts", "linear_parts_backward", "rope_cache", "rope_attention", "attention_weights", "lmhead_entropy", "lmhead_loss", "rope_norm_backward", "adamw_shard", "resident", "overlap", "large", "batch_sweep"
   unsigned numerics;     // a bit for each it is run in
   zk_status (*run)(zk_check *check);
 } registered;
@@ -45,6 +45,7 @@ static const registered registry[] = {
     {"embedding_backward", BOTH, zk_check_embedding_backward},
     {"linear_backward_input", BOTH, zk_check_linear_backward_input},
     {"linear_backward_weight", BOTH, zk_check_linear_backward_weight},
+    {"linear_parts_backward", BOTH, zk_check_linear_parts_backward},
     {"rmsnorm_backward", BOTH, zk_check_rmsnorm_backward},
     {"rope_backward", BOTH, zk_check_rope_backward},
     {"rope_norm_backward", BOTH, zk_check_rope_norm_backward},

@@ -114,5 +114,6 @@ zk_status zk_check_lmhead_loss(zk_check *check);
 zk_status zk_check_linear(zk_check *check);
 zk_status zk_check_linear_backward_input(zk_check *check);
 zk_status zk_check_linear_backward_weight(zk_check *check);
+zk_status zk_check_linear_parts_backward(zk_check *check);
 
 #endif

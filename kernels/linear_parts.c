@@ -70,3 +70,29 @@ zk_status zk_linear_parts_swiglu(zk_stream *stream, const zk_linear_parts *p, co
   zk_stream_count(stream, ZK_OP_SWIGLU);
   return ZK_OK;
 }
+
+static zk_linear_desc back_desc(const zk_linear_back_parts *p, int32_t i) {
+  return (zk_linear_desc){p->numerics, p->num_rows, p->in_features, p->parts[i].out_features};
+}
+
+zk_status zk_linear_parts_backward(zk_stream *stream, const zk_linear_back_parts *p, const zk_chunks *chunks, const void *x, void *dx) {
+  bool done = false;
+  ZK_TRY(zk_chunks_validate(chunks, p->num_rows));
+  for (int32_t i = 0; i < p->num_parts; i++) {
+    const zk_linear_desc desc = back_desc(p, i);
+    ZK_TRY(zk_linear_backward_input(stream, &desc, p->parts[i].dy, p->parts[i].weight, i > 0 ? dx : NULL, dx));
+  }
+  if (!zk_stream_is_faulty(stream, ZK_OP_LINEAR_BACKWARD_WEIGHT))
+    ZK_TRY(stream->device->kernels->linear_parts_weight_fused(stream, p, chunks, x, &done));
+  for (int32_t i = 0; i < p->num_parts; i++) {
+    const zk_linear_desc desc = back_desc(p, i);
+    const zk_linear_back_part *part = &p->parts[i];
+    if (done) {
+      zk_stream_count(stream, ZK_OP_LINEAR_BACKWARD_WEIGHT);
+      continue;
+    }
+    if (p->first) ZK_TRY(zk_fill_zero(stream, part->dweight, (size_t)part->out_features * (size_t)p->in_features * sizeof(float)));
+    ZK_TRY(zk_linear_backward_weight(stream, &desc, chunks, part->dy, x, part->dweight, part->dbias));
+  }
+  return ZK_OK;
+}

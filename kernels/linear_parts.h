@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "kernels/device.h"
+#include "kernels/linear.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -45,8 +45,29 @@ zk_status zk_linear_parts_forward(zk_stream *stream, const zk_linear_parts *part
 // afterwards is not said; with `keeps` they are outputs too, and out is apart.
 zk_status zk_linear_parts_swiglu(zk_stream *stream, const zk_linear_parts *parts, const void *x, void *out);
 
+// The same layers backwards, in the order of zk_linear_backward_input and zk_linear_backward_weight.
+typedef struct {
+  int32_t out_features;
+  const void *dy, *weight;  // [T,N], [N,K]
+  float *dweight, *dbias;   // += ...; dbias may be NULL
+} zk_linear_back_part;
+
+typedef struct {
+  zk_numerics numerics;
+  int64_t num_rows;
+  int32_t in_features;
+  int32_t num_parts;
+  zk_linear_back_part parts[ZK_LINEAR_MOST_PARTS];
+  bool first; // every dweight is as good as 0, whatever is there: += sets it
+} zk_linear_back_parts;
+
+// dx[T,K]: of the first part, then each following part's product + dx, every one rounded as it would be stored. Weights' gradients of all parts.
+zk_status zk_linear_parts_backward(zk_stream *stream, const zk_linear_back_parts *parts, const zk_chunks *chunks, const void *x, void *dx);
+
 // For kernels/ only: all of it by one kernel of the device, or *done false and nothing queued.
 zk_status zk_linear_parts_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, bool *done);
+// (of zk_linear_parts_backward: the weights' gradients)
+zk_status zk_linear_parts_weight_fused(zk_stream *stream, const zk_linear_back_parts *parts, const zk_chunks *chunks, const void *x, bool *done);
 zk_status zk_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, void *out, bool *done);
 
 #ifdef __cplusplus

@@ -2,6 +2,7 @@
 // the order of the lines: gate after up; k after q, v after k.
 #include "trainer/decoder_backward.h"
 
+#include "kernels/linear_parts.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope_cache.h"
 #include "kernels/swiglu.h"
@@ -33,6 +34,7 @@ typedef struct {
   const zk_chunks *chunks;
   int layer;
   int64_t rows;
+  bool first;
   float *grad;
 } pass;
 
@@ -41,13 +43,11 @@ static float *grad_of(const pass *b, zk_param_kind kind) {
   return i < 0 ? NULL : b->grad + b->p->params.params[i].first;
 }
 
-// Through y = x W^T (+ bias): dW, db, and dx = dy W (+ addend).
-static zk_status linear_backward(const pass *b, zk_param_kind kind, int bias_kind, const void *dy, const void *x, const void *addend, void *dx) {
+// A layer's part of a call of several.
+static zk_linear_back_part part(const pass *b, zk_param_kind kind, int bias_kind, const void *dy) {
   const zk_param *w = &b->p->params.params[zk_params_index(&b->p->params, kind, b->layer)];
-  zk_linear_desc desc = {b->p->numerics, b->rows, (int32_t)w->cols, (int32_t)w->rows};
-  float *dbias = bias_kind < 0 ? NULL : grad_of(b, (zk_param_kind)bias_kind);
-  ZK_TRY(zk_linear_backward_weight(b->s, &desc, b->chunks, dy, x, grad_of(b, kind), dbias));
-  return zk_linear_backward_input(b->s, &desc, dy, zk_policy_weight(b->p, kind, b->layer), addend, dx);
+  return (zk_linear_back_part){(int32_t)w->rows, dy, zk_policy_weight(b->p, kind, b->layer), grad_of(b, kind),
+                               bias_kind < 0 ? NULL : grad_of(b, (zk_param_kind)bias_kind)};
 }
 
 static zk_status norm_backward(const pass *b, zk_param_kind kind, const void *dy, const void *x, const float *rstd, const void *addend, void *dx) {
@@ -66,27 +66,41 @@ static zk_status heads_backward(const pass *b, const zk_attention_desc *attn, co
   return zk_rope_norm_backward(b->s, &desc, b->rows, b->chunks, &g);
 }
 
+// Through the layers of one input x, of `in` features: dx and their weights' gradients.
+static zk_status layers_backward(const pass *b, int32_t in, int num, const zk_linear_back_part *layers, const void *x, void *dx) {
+  zk_linear_back_parts parts = {b->p->numerics, b->rows, in, num, .first = b->first};
+  for (int i = 0; i < num; i++) parts.parts[i] = layers[i];
+  return zk_linear_parts_backward(b->s, &parts, b->chunks, x, dx);
+}
+
+bool zk_decoder_layer_sets(zk_param_kind kind) {
+  return kind == ZK_PARAM_Q_W || kind == ZK_PARAM_K_W || kind == ZK_PARAM_V_W || kind == ZK_PARAM_O_W || kind == ZK_PARAM_GATE || kind == ZK_PARAM_UP ||
+         kind == ZK_PARAM_DOWN;
+}
+
 zk_status zk_decoder_layer_backward(const zk_policy *p, zk_stream *s, int layer, int32_t page_tokens, const zk_decoder_batch *batch,
                                     const zk_chunks *chunks, const zk_layer_activations *l, const void *k_cache, const void *v_cache,
-                                    const zk_layer_gradients *w, void *dx, float *grad) {
+                                    const zk_layer_gradients *w, void *dx, bool first, float *grad) {
   const zk_model_config *c = &p->config;
   const int64_t t = batch->attention.num_rows;
-  const pass b = {p, s, chunks, layer, t, grad};
+  const pass b = {p, s, chunks, layer, t, first, grad};
   zk_attention_desc attn = zk_decoder_attention_desc(p, page_tokens);
 
   // x' = act Wd^T + y
-  ZK_TRY(linear_backward(&b, ZK_PARAM_DOWN, -1, dx, l->act, NULL, w->dact));
+  const zk_linear_back_part down = part(&b, ZK_PARAM_DOWN, -1, dx);
+  ZK_TRY(layers_backward(&b, c->intermediate, 1, &down, l->act, w->dact));
   ZK_TRY(zk_swiglu_backward(s, p->numerics, t * c->intermediate, l->gate, l->up, w->dact, w->dgate, w->dup));
-  ZK_TRY(linear_backward(&b, ZK_PARAM_UP, -1, w->dup, l->h2, NULL, w->dh));
-  ZK_TRY(linear_backward(&b, ZK_PARAM_GATE, -1, w->dgate, l->h2, w->dh, w->dh));
+  const zk_linear_back_part up_gate[] = {part(&b, ZK_PARAM_UP, -1, w->dup), part(&b, ZK_PARAM_GATE, -1, w->dgate)};
+  ZK_TRY(layers_backward(&b, c->hidden, 2, up_gate, l->h2, w->dh));
   ZK_TRY(norm_backward(&b, ZK_PARAM_MLP_NORM, w->dh, l->y, l->rstd2, dx, dx));
 
   // y = a Wo^T + x
-  ZK_TRY(linear_backward(&b, ZK_PARAM_O_W, -1, dx, l->a, NULL, w->da));
+  const zk_linear_back_part o = part(&b, ZK_PARAM_O_W, -1, dx);
+  ZK_TRY(layers_backward(&b, c->num_heads * c->head_dim, 1, &o, l->a, w->da));
   ZK_TRY(zk_attention_backward(s, &attn, &batch->attention, l->q, k_cache, v_cache, l->a, w->da, l->lse, w->dq, w->dk, w->dv));
   ZK_TRY(heads_backward(&b, &attn, batch->positions, l, w));
-  ZK_TRY(linear_backward(&b, ZK_PARAM_Q_W, ZK_PARAM_Q_B, w->dq, l->h1, NULL, w->dh));
-  ZK_TRY(linear_backward(&b, ZK_PARAM_K_W, ZK_PARAM_K_B, w->dk, l->h1, w->dh, w->dh));
-  ZK_TRY(linear_backward(&b, ZK_PARAM_V_W, ZK_PARAM_V_B, w->dv, l->h1, w->dh, w->dh));
+  const zk_linear_back_part qkv[] = {part(&b, ZK_PARAM_Q_W, ZK_PARAM_Q_B, w->dq), part(&b, ZK_PARAM_K_W, ZK_PARAM_K_B, w->dk),
+                                     part(&b, ZK_PARAM_V_W, ZK_PARAM_V_B, w->dv)};
+  ZK_TRY(layers_backward(&b, c->hidden, 3, qkv, l->h1, w->dh));
   return norm_backward(&b, ZK_PARAM_ATTN_NORM, w->dh, l->x, l->rstd1, dx, dx);
 }

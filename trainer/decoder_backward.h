@@ -16,9 +16,12 @@ typedef struct {
 size_t zk_layer_gradients_bytes(const zk_policy *policy, int64_t capacity);
 void zk_layer_gradients_place(const zk_policy *policy, int64_t capacity, void *memory, zk_layer_gradients *out);
 
-// dx [T, H]: in, the gradient of the layer's output; out, of its input. Adds the layer's weight gradients to grad (global element order).
+// dx [T, H]: in, the gradient of the layer's output; out, of its input. Adds the layer's weight gradients to grad (global element order); with
+// `first` sets those of its products' weights (zk_decoder_layer_sets) instead, as if they had been 0.
 zk_status zk_decoder_layer_backward(const zk_policy *policy, zk_stream *stream, int layer, int32_t page_tokens, const zk_decoder_batch *batch,
                                     const zk_chunks *chunks, const zk_layer_activations *acts, const void *k_cache, const void *v_cache,
-                                    const zk_layer_gradients *work, void *dx, float *grad);
+                                    const zk_layer_gradients *work, void *dx, bool first, float *grad);
+// Whether a first pass sets the gradients of such a parameter.
+bool zk_decoder_layer_sets(zk_param_kind kind);
 
 #endif

@@ -297,21 +297,26 @@ static zk_status tell(const zk_gradient *g, const zk_gradient_listener *listener
   return listener ? listener->tell(listener->context, zk_stretches_done(&g->policy->params, layer)) : ZK_OK;
 }
 
-// `listener`: of a leaf's last backward pass; NULL in the others.
-static zk_status backward(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, bool want_hash, float *grad, const zk_gradient_listener *listener) {
+// Which of a leaf's backward passes it is.
+typedef struct {
+  bool first;
+  const zk_gradient_listener *listener; // of the last; NULL in the others
+} which_pass;
+
+static zk_status backward(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, bool want_hash, float *grad, which_pass pass) {
   const zk_policy *p = g->policy;
   buffers *b = &g->b;
   zk_decoder_batch batch = batch_of(g, m);
   zk_chunks chunks = {m->num_chunks, m->row_start};
   ZK_TRY(head_backward(g, s, m, want_hash, grad));
-  ZK_TRY(tell(g, listener, p->config.num_layers));
+  ZK_TRY(tell(g, pass.listener, p->config.num_layers));
   ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_BACKWARD));
   int last = p->config.num_layers - 1;
   for (int l = last; l >= 0; l--) {
     if (g->options.recompute && l < last) ZK_TRY(layer_forward(g, &batch, l, b->x_last)); // the output is known; only its parts are wanted
     ZK_TRY(zk_decoder_layer_backward(p, g->stream, l, PAGE_TOKENS, &batch, &chunks, &b->layers[l], b->k_cache[l], b->v_cache[l], &b->work, b->dx,
-                                     grad));
-    ZK_TRY(tell(g, listener, l));
+                                     pass.first, grad));
+    ZK_TRY(tell(g, pass.listener, l));
   }
   zk_embedding_desc embed = {p->numerics, m->num_rows, p->config.hidden, p->config.vocab};
   float *dtable = is_tied(p) ? g->embed_grad : grad + p->params.params[zk_params_index(&p->params, ZK_PARAM_EMBED, 0)].first;
@@ -355,28 +360,28 @@ static zk_status slopes(zk_gradient *g, const zk_sequences *s, const zk_microbat
 
 // The same bits as below, of targets whose log-probabilities are known beforehand: so is the loss, and the head has one pass.
 static zk_status run_known(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, zk_loss_fn loss, void *context, float *grad, float *dlogprob,
-                           const zk_gradient_outputs *out, const zk_gradient_listener *listener) {
+                           const zk_gradient_outputs *out, which_pass pass) {
   const int64_t first = s->target_offsets[m->first_seq];
   const size_t bytes = (size_t)m->num_targets * sizeof(float);
   ZK_TRY(forward_layers(g, m));
   ZK_TRY(slopes(g, s, m, loss, context, s->known->logprob + first, NULL, dlogprob)); // while the layers run
   ZK_TRY(zk_copy_to_device(g->stream, g->b.known_lse, s->known->lse + first, bytes));
-  if (m->num_targets) ZK_TRY(backward(g, s, m, out->logits_hash != NULL, grad, listener));
+  if (m->num_targets) ZK_TRY(backward(g, s, m, out->logits_hash != NULL, grad, pass));
   ZK_TRY(zk_copy_to_host(g->stream, s->known->found_lse + first, g->b.lse, bytes));
   return fetch(g, m, first, out);
 }
 
 // Forward, loss, backward of one microbatch. logprob, entropy, dlogprob: host [max_targets].
 static zk_status run_microbatch(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, zk_loss_fn loss, void *context, float *grad,
-                                float *logprob, float *entropy, float *dlogprob, const zk_gradient_outputs *out, const zk_gradient_listener *listener) {
+                                float *logprob, float *entropy, float *dlogprob, const zk_gradient_outputs *out, which_pass pass) {
   ZK_TRY(pack(g, s, m));
-  if (s->known) return run_known(g, s, m, loss, context, grad, dlogprob, out, listener);
+  if (s->known) return run_known(g, s, m, loss, context, grad, dlogprob, out, pass);
   ZK_TRY(forward(g, m, out->logits_hash != NULL));
   ZK_TRY(fetch(g, m, 0, &(zk_gradient_outputs){.logprob = logprob, .entropy = entropy}));
   ZK_TRY(fetch(g, m, s->target_offsets[m->first_seq], out));
   ZK_TRY(slopes(g, s, m, loss, context, logprob, entropy, dlogprob));
   if (!m->num_targets) return ZK_OK;
-  ZK_TRY(backward(g, s, m, false, grad, listener));
+  ZK_TRY(backward(g, s, m, false, grad, pass));
   return zk_stream_wait(g->stream);
 }
 
@@ -387,28 +392,47 @@ static zk_status join_tied(zk_gradient *g, float *grad) {
   return zk_add(g->stream, ZK_F32, embed->num_elements, head, g->embed_grad, head);
 }
 
-// The microbatch whose backward pass is the leaf's last; -1: none has any.
-static int32_t last_trained(const zk_microbatch_plan *plan) {
-  int32_t i = plan->num - 1;
-  while (i >= 0 && !plan->microbatches[i].num_targets) i--;
-  return i;
+// The microbatches whose backward passes are the leaf's first and last; -1: none has any.
+static void find_trained(const zk_microbatch_plan *plan, int32_t *first, int32_t *last) {
+  *first = *last = -1;
+  for (int32_t i = 0; i < plan->num; i++)
+    if (plan->microbatches[i].num_targets) {
+      if (*first < 0) *first = i;
+      *last = i;
+    }
+}
+
+// A leaf's gradient before its backward passes: 0 but where the first of them sets it.
+static zk_status begin_gradient(zk_gradient *g, bool is_set, float *grad) {
+  const zk_params *params = &g->policy->params;
+  int64_t from = 0;
+  for (int i = 0; i < params->num_params && is_set; i++) {
+    const zk_param *p = &params->params[i];
+    if (!zk_decoder_layer_sets(p->kind)) continue;
+    ZK_TRY(zk_fill_zero(g->stream, grad + from, (size_t)(p->first - from) * sizeof *grad));
+    from = p->first + p->num_elements;
+  }
+  return zk_fill_zero(g->stream, grad + from, (size_t)(params->num_elements - from) * sizeof *grad);
 }
 
 zk_status zk_gradient_leaf(zk_gradient *g, const zk_sequences *s, int64_t first, int64_t last, zk_loss_fn loss, void *context, float *grad,
                            const zk_gradient_outputs *out, const zk_gradient_listener *listener) {
   const zk_policy *p = g->policy;
   size_t embed_bytes = (size_t)p->config.vocab * (size_t)p->config.hidden * sizeof(float);
-  ZK_TRY(zk_fill_zero(g->stream, grad, (size_t)p->params.num_elements * sizeof(float)));
   if (is_tied(p) && !g->embed_grad) ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_TRAINER, embed_bytes, "embedding gradient", (void **)&g->embed_grad));
   if (is_tied(p)) ZK_TRY(zk_fill_zero(g->stream, g->embed_grad, embed_bytes));
   zk_microbatch_plan plan;
   float *host = NULL;
+  int32_t first_pass = -1, last_pass = -1;
   zk_status st = zk_microbatch_plan_create(s, first, last, g->options.microbatch_tokens, &plan);
+  if (st == ZK_OK) find_trained(&plan, &first_pass, &last_pass);
+  if (st == ZK_OK) st = begin_gradient(g, first_pass >= 0, grad);
   if (st == ZK_OK && plan.num) st = reserve(g, plan.max_rows, plan.max_targets, plan.max_seqs, longest_of(s, first, last), true);
   size_t n = (size_t)plan.max_targets + 1;
   if (st == ZK_OK && !(host = malloc(3 * n * sizeof *host))) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n);
   for (int32_t i = 0; i < plan.num && st == ZK_OK; i++)
-    st = run_microbatch(g, s, &plan.microbatches[i], loss, context, grad, host, host + n, host + 2 * n, out, i == last_trained(&plan) ? listener : NULL);
+    st = run_microbatch(g, s, &plan.microbatches[i], loss, context, grad, host, host + n, host + 2 * n, out,
+                        (which_pass){i == first_pass, i == last_pass ? listener : NULL});
   if (st == ZK_OK && is_tied(p)) st = join_tied(g, grad);
   if (st == ZK_OK) st = zk_phases_end(g->phases);
   if (st == ZK_OK && listener) st = listener->tell(listener->context, zk_stretches_num(&p->params));

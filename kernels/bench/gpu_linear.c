@@ -1,9 +1,12 @@
 // Linear layers on a GPU, bf16, at the shapes of an 8B model from one token to a training batch, against cuBLAS and cuBLASLt without split-K.
+// Weights' gradients are sums of chunks of 4,096 tokens, cuBLAS's of all tokens at once.
 #include "kernels/bench/gpu.h"
 #include "kernels/linear.h"
 
 typedef enum { FORWARD, BACKWARD_INPUT, BACKWARD_WEIGHT } product;
 static const char *const groups[] = {"linear forward", "linear dX", "linear dW"};
+
+enum { MOST_CHUNKS = 4 };
 
 typedef struct {
   zk_stream *stream;
@@ -11,7 +14,7 @@ typedef struct {
   product product;
   zk_linear_desc desc;
   int32_t copies, turn; // of the weights, each call the next one
-  int32_t chunk_starts[2];
+  int32_t num_chunks, chunk_starts[MOST_CHUNKS + 1];
   uint16_t *x, *y, *dx;
   const uint16_t *weight;
   float *dweight;
@@ -24,7 +27,7 @@ static const uint16_t *next_weight(linear_arg *a) {
 
 static zk_status run_ours(void *arg) {
   linear_arg *a = arg;
-  const zk_chunks chunks = {1, a->chunk_starts};
+  const zk_chunks chunks = {a->num_chunks, a->chunk_starts};
   if (a->product == FORWARD)
     return zk_linear_forward(a->stream, &a->desc, a->x, next_weight(a), NULL, NULL, NULL, a->y);
   if (a->product == BACKWARD_INPUT)
@@ -85,8 +88,8 @@ static zk_status measure(zk_bench *bench, int32_t rows, int32_t in, int32_t out,
                   .vendor = zk_bench_vendor(bench),
                   .product = p,
                   .desc = {ZK_BF16, rows, in, out},
-                  .copies = zk_bench_copies((int64_t)in * out * 2),
-                  .chunk_starts = {0, rows}};
+                  .copies = zk_bench_copies((int64_t)in * out * 2)};
+  for (int32_t end = 0; end < rows; a.chunk_starts[++a.num_chunks] = end) end = end + ZK_CHUNK_TOKENS < rows ? end + ZK_CHUNK_TOKENS : rows;
   ZK_TRY(zk_bench_random(bench, ZK_BF16, (int64_t)rows * in, 1.0f, "activations", &a.x));
   ZK_TRY(zk_bench_random(bench, ZK_BF16, (int64_t)rows * out, 1.0f, "outputs", &a.y));
   if (p == BACKWARD_WEIGHT)
@@ -117,6 +120,8 @@ static zk_status run(zk_bench *bench) {
       status = measure(bench, 4096, shapes[i][0], shapes[i][1], p);
       zk_bench_release(bench);
     }
+    if (status == ZK_OK && !zk_bench_is_quick(bench)) status = measure(bench, MOST_CHUNKS * ZK_CHUNK_TOKENS, shapes[i][0], shapes[i][1], BACKWARD_WEIGHT);
+    zk_bench_release(bench);
   }
   for (size_t i = 0; i < sizeof few / sizeof few[0] && !zk_bench_is_quick(bench); i++)
     for (size_t j = 0; j < FEW_SIZES && status == ZK_OK; j++) {

@@ -72,6 +72,12 @@ zk_status zk_cpu_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *p
   return ZK_OK;
 }
 
+zk_status zk_cpu_linear_parts_weight_fused(zk_stream *stream, const zk_linear_back_parts *parts, const zk_chunks *chunks, const void *x, bool *done) {
+  (void)stream, (void)parts, (void)chunks, (void)x;
+  *done = false;
+  return ZK_OK;
+}
+
 zk_status zk_cpu_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,
                                        const void *weight, const void *addend, void *dx) {
   if (desc->numerics == ZK_VENDOR) return zk_cpu_vendor_linear_backward_input(stream, desc, dy, weight, addend, dx);

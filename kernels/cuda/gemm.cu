@@ -44,9 +44,12 @@ static const wgmma_tile *find_wgmma(zk_cuda_gemm_variant variant) {
 }
 static bool is_wgmma(zk_cuda_gemm_variant variant) { return find_wgmma(variant) != NULL; }
 
+// Of several chunks at once, and never of one product alone.
+static bool is_sums(zk_cuda_gemm_variant variant) { return variant == ZK_CUDA_GEMM_BF16_WGMMA_SUMS || variant == ZK_CUDA_GEMM_BF16_WGMMA_SUMS_192; }
+
 bool zk_cuda_gemm_available(zk_cuda_gemm_variant variant) {
 #ifdef ZK_SIMT
-  return !is_wgmma(variant) && variant != ZK_CUDA_GEMM_BF16_DECODE && variant != ZK_CUDA_GEMM_BF16_FEW;
+  return !is_wgmma(variant) && !is_sums(variant) && variant != ZK_CUDA_GEMM_BF16_DECODE && variant != ZK_CUDA_GEMM_BF16_FEW;
 #else
   return variant < ZK_CUDA_NUM_GEMM;
 #endif
@@ -63,6 +66,9 @@ bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
     return zk_cuda_gemm_bf16_few_valid(g);
   case ZK_CUDA_GEMM_BF16_DECODE:
     return zk_cuda_gemm_bf16_decode_valid(g);
+  case ZK_CUDA_GEMM_BF16_WGMMA_SUMS:
+  case ZK_CUDA_GEMM_BF16_WGMMA_SUMS_192:
+    return false;
   default:
     return g->b_outer || !g->a_outer; // a outer and b inner is no operation's layout
   }
@@ -99,10 +105,12 @@ static bool all_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g, int n
   return true;
 }
 
+enum { FIRST_ROW = 65 }; // of a's, that the wgmma kernels are for
+
 // The wgmma kernel that should be done first, or none: tiles of pairs of blocks are computed in rounds of as many as there
 // are pairs of multiprocessors.
 static zk_cuda_gemm_variant choose_wgmma(const zk_cuda_gemm *g, int num, together how) {
-  enum { PAIRS = 66, FIRST_ROW = 65 };
+  enum { PAIRS = 66 };
   zk_cuda_gemm_variant best = ZK_CUDA_NUM_GEMM;
   int64_t least = INT64_MAX;
   for (int i = 0; g->m >= FIRST_ROW && i < NUM_WGMMA_TILES; i++) {
@@ -120,6 +128,20 @@ static zk_cuda_gemm_variant choose_wgmma(const zk_cuda_gemm *g, int num, togethe
   return best;
 }
 
+static void note_alignment(zk_cuda_gemm *g) {
+  g->a_wide = is_wide(g->a, g->lda, g->numerics);
+  g->b_wide = is_wide(g->b, g->ldb, g->numerics);
+}
+
+zk_cuda_gemm_variant zk_cuda_gemm_choose_sums(zk_cuda_gemm *g, int num, zk_cuda_gemm_variant preferred) {
+  for (int i = 0; i < num; i++) {
+    note_alignment(&g[i]);
+    if (g[i].m < FIRST_ROW || !zk_cuda_gemm_valid(ZK_CUDA_GEMM_BF16_WGMMA_TURNS, &g[i])) return ZK_CUDA_NUM_GEMM;
+  }
+  if (forced == ZK_CUDA_NUM_GEMM) return preferred;
+  return is_sums(forced) && zk_cuda_gemm_is_forced(forced) ? forced : ZK_CUDA_NUM_GEMM;
+}
+
 // Measured on an H200, in a layer's chain of products: for one row, up to so many weights, the kernel of few rows is the faster one;
 // with a norm, which is a kernel less, up to more of them.
 enum { FEW_ROWS = 1, FEW_ELEMENTS = 12 << 20, FEW_NORM_ELEMENTS = 64 << 20 };
@@ -130,8 +152,7 @@ static zk_cuda_gemm_variant choose(zk_cuda_gemm *g, int num, together how, bool 
   int num_forced = 0;
   int64_t elements = 0;
   for (int i = 0; i < num; i++) {
-    g[i].a_wide = is_wide(g[i].a, g[i].lda, g[i].numerics);
-    g[i].b_wide = is_wide(g[i].b, g[i].ldb, g[i].numerics);
+    note_alignment(&g[i]);
     elements += g[i].n * g[i].k;
     num_forced += forced != ZK_CUDA_NUM_GEMM && zk_cuda_gemm_valid(forced, &g[i]);
   }

@@ -48,7 +48,9 @@ typedef struct {
   X(BF16_WGMMA_96, "bf16_wgmma_96", ZK_BF16)   /* 128 x 96 */                                                          \
   X(BF16_WGMMA_128, "bf16_wgmma_128", ZK_BF16) /* 128 x 128 */                                                         \
   X(BF16_WGMMA_192, "bf16_wgmma_192", ZK_BF16) /* 128 x 192 */                                                         \
-  X(BF16_WGMMA_TURNS, "bf16_wgmma_turns", ZK_BF16) /* 128 x 128, two tiles by turns */
+  X(BF16_WGMMA_TURNS, "bf16_wgmma_turns", ZK_BF16) /* 128 x 128, two tiles by turns */          \
+  X(BF16_WGMMA_SUMS, "bf16_wgmma_sums", ZK_BF16) /* weight gradients of several chunks and layers, 128 x 128 */        \
+  X(BF16_WGMMA_SUMS_192, "bf16_wgmma_sums_192", ZK_BF16) /* 128 x 192 */
 
 typedef enum {
 #define X(name, text, numerics) ZK_CUDA_GEMM_##name,
@@ -89,6 +91,10 @@ zk_status zk_cuda_gemm_run_parts(zk_stream *stream, zk_cuda_gemm *g, int num_par
 // The same of gate and up: out = SwiGLU of both products, which are of one n and have no bias, each rounded as it would be
 // stored; with `keeps` they are stored too.
 zk_status zk_cuda_gemm_run_swiglu(zk_stream *stream, zk_cuda_gemm g[2], const zk_cuda_norm *norm, void *out, bool keeps, bool *done);
+
+// The kernel of gemm_gradients.h for weight gradients g[num], of one b, k and n: `preferred`, or one that is forced; ZK_CUDA_NUM_GEMM: there is
+// none for them, or another one is forced.
+zk_cuda_gemm_variant zk_cuda_gemm_choose_sums(zk_cuda_gemm *g, int num, zk_cuda_gemm_variant preferred);
 
 // The launches behind the table (gemm_f32.cu, gemm_bf16.cu, gemm_few.cu, gemm_decode.cu).
 zk_status zk_cuda_gemm_f32_small(zk_stream *stream, const zk_cuda_gemm *g);

@@ -3,6 +3,7 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/gemm_gradients.h"
 
 // A GPU reads weights as they are.
 size_t zk_cuda_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features,
@@ -60,8 +61,7 @@ zk_status zk_cuda_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *
   return zk_cuda_gemm_run_swiglu(stream, g, norm.weight != NULL ? &norm : NULL, out, parts->keeps, done);
 }
 
-zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,
-                                        const void *weight, const void *addend, void *dx) {
+static zk_cuda_gemm backward_input(const zk_linear_desc *desc, const void *dy, const void *weight, const void *addend, void *dx) {
   zk_cuda_gemm g = {};
   g.numerics = g.addend_as = g.c_as = desc->numerics;
   g.m = desc->num_rows, g.n = desc->in_features, g.k = desc->out_features;
@@ -69,7 +69,12 @@ zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc 
   g.b = weight, g.ldb = desc->in_features, g.b_outer = true;
   g.addend = addend, g.ldaddend = desc->in_features;
   g.c = dx, g.ldc = desc->in_features;
-  return zk_cuda_gemm_run(stream, g);
+  return g;
+}
+
+zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,
+                                        const void *weight, const void *addend, void *dx) {
+  return zk_cuda_gemm_run(stream, backward_input(desc, dy, weight, addend, dx));
 }
 
 enum { BIAS_COLUMNS = 32, BIAS_THREADS = 512, MAX_BLOCKS = ZK_CHUNK_TOKENS / ZK_GRAD_BLOCK_ROWS };
@@ -98,13 +103,15 @@ template <class T> static __global__ void bias_kernel(int64_t num_rows, int64_t 
   dbias[n] = dbias[n] + s[0];
 }
 
-template <class T>
-static zk_status bias_gradient(zk_stream *stream, int64_t num_rows, int64_t width, const void *dy, int64_t first,
-                               float *dbias) {
-  const T *rows = (const T *)dy + first * width;
+// dbias += the sums over rows [first, first + num_rows); it may be NULL.
+static zk_status bias_gradient(zk_stream *stream, const zk_linear_desc *desc, int64_t first, int64_t num_rows, const void *dy, float *dbias) {
+  const int64_t width = desc->out_features;
   const dim3 grid((unsigned)((width + BIAS_COLUMNS - 1) / BIAS_COLUMNS));
-  ZK_LAUNCH((bias_kernel<T>), grid, BIAS_THREADS, MAX_BLOCKS * BIAS_COLUMNS * sizeof(float), stream, num_rows, width,
-            rows, dbias);
+  const size_t shared = MAX_BLOCKS * BIAS_COLUMNS * sizeof(float);
+  if (dbias == NULL || num_rows == 0) return ZK_OK;
+  if (desc->numerics == ZK_F32)
+    ZK_LAUNCH((bias_kernel<float>), grid, BIAS_THREADS, shared, stream, num_rows, width, (const float *)dy + first * width, dbias);
+  else ZK_LAUNCH((bias_kernel<zk_bf16>), grid, BIAS_THREADS, shared, stream, num_rows, width, (const zk_bf16 *)dy + first * width, dbias);
   return ZK_OK;
 }
 
@@ -122,17 +129,30 @@ static zk_status weight_gradient(zk_stream *stream, const zk_linear_desc *desc, 
   return zk_cuda_gemm_run(stream, g);
 }
 
+// Of one part: by the kernel of several, or chunk by chunk.
 zk_status zk_cuda_linear_backward_weight(zk_stream *stream, const zk_linear_desc *desc, const zk_chunks *chunks,
                                          const void *dy, const void *x, float *dweight, float *dbias) {
+  const zk_linear_back_parts one = {desc->numerics, desc->num_rows, desc->in_features, 1, {{desc->out_features, dy, NULL, dweight, dbias}}};
+  bool done;
+  ZK_TRY(zk_cuda_linear_parts_weight_fused(stream, &one, chunks, x, &done));
+  if (done) return ZK_OK;
   const bool by_chunk = desc->numerics != ZK_VENDOR; // which sums all rows at once
   if (!by_chunk && desc->num_rows > 0) ZK_TRY(weight_gradient(stream, desc, 0, desc->num_rows, dy, x, dweight));
   for (int32_t c = 0; c < chunks->num_chunks; c++) {
-    const int64_t first = chunks->row_start[c], num_rows = chunks->row_start[c + 1] - first, out = desc->out_features;
-    if (num_rows == 0) continue;
-    if (by_chunk) ZK_TRY(weight_gradient(stream, desc, first, num_rows, dy, x, dweight));
-    if (dbias == NULL) continue;
-    if (desc->numerics == ZK_F32) ZK_TRY(bias_gradient<float>(stream, num_rows, out, dy, first, dbias));
-    else ZK_TRY(bias_gradient<zk_bf16>(stream, num_rows, out, dy, first, dbias));
+    const int64_t first = chunks->row_start[c], num_rows = chunks->row_start[c + 1] - first;
+    if (by_chunk && num_rows > 0) ZK_TRY(weight_gradient(stream, desc, first, num_rows, dy, x, dweight));
+    ZK_TRY(bias_gradient(stream, desc, first, num_rows, dy, dbias));
+  }
+  return ZK_OK;
+}
+
+zk_status zk_cuda_linear_parts_weight_fused(zk_stream *stream, const zk_linear_back_parts *parts, const zk_chunks *chunks, const void *x, bool *done) {
+  ZK_TRY(zk_cuda_gemm_gradients(stream, parts, chunks, x, done));
+  for (int32_t i = 0; *done && i < parts->num_parts; i++) {
+    const zk_linear_desc desc = {parts->numerics, parts->num_rows, parts->in_features, parts->parts[i].out_features};
+    for (int32_t c = 0; c < chunks->num_chunks; c++)
+      ZK_TRY(bias_gradient(stream, &desc, chunks->row_start[c], chunks->row_start[c + 1] - chunks->row_start[c], parts->parts[i].dy,
+                           parts->parts[i].dbias));
   }
   return ZK_OK;
 }

@@ -7,7 +7,7 @@ cat out
 ! grep -q DIFFERS out || fail "an operation differs"
 for numerics in f32 bf16; do
   for operation in embedding linear linear_parts rmsnorm rope kv_write rope_cache attention rope_attention swiglu lmhead_logprob lmhead_sample \
-    lmhead_backward lmhead_loss embedding_backward linear_backward_input linear_backward_weight rmsnorm_backward rope_backward rope_norm_backward attention_backward \
+    lmhead_backward lmhead_loss embedding_backward linear_backward_input linear_backward_weight linear_parts_backward rmsnorm_backward rope_backward rope_norm_backward attention_backward \
     swiglu_backward adamw adamw_shard weights_hash init_normal; do
     grep -Eq "^$operation +$numerics +cuda +[a-z0-9_]+ +[1-9][0-9]* +0 ok$" out || fail "no row for $operation in $numerics"
   done

@@ -72,14 +72,15 @@ static void a_fault_shows_in_other_rows(void **state) {
     const char *fault;
     zk_status (*run)(zk_check *check);
   } cases[] = {{NULL, zk_check_linear_parts},       {"check:linear", zk_check_linear_parts}, {"check:swiglu", zk_check_linear_parts},
-               {"check:rmsnorm", zk_check_linear_parts},
+               {"check:rmsnorm", zk_check_linear_parts},      {NULL, zk_check_linear_parts_backward},
+               {"check:linear_backward_weight", zk_check_linear_parts_backward}, {"check:linear_backward_input", zk_check_linear_parts_backward},
                {NULL, zk_check_rope_cache},         {"check:rope", zk_check_rope_cache},     {"check:rmsnorm", zk_check_rope_cache},
                {"check:kv_write", zk_check_rope_cache},       {NULL, zk_check_rope_attention},
                {"check:attention", zk_check_rope_attention},  {"check:rope", zk_check_rope_attention}, {NULL, zk_check_attention_weights},    {"check:attention", zk_check_attention_weights},
                {NULL, zk_check_overlap},            {"check:linear", zk_check_overlap},      {"check:attention", zk_check_overlap},
                {"check:swiglu_backward", zk_check_overlap}, {"check:rmsnorm_backward", zk_check_overlap}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-    zk_check check = {.numerics = ZK_BF16, .max_threads = 1, .seed = 1};
+    zk_check check = {.numerics = ZK_BF16, .max_threads = 1, .seed = 1, .quick = cases[i].run == zk_check_linear_parts_backward};
     OK(zk_device_open(ZK_DEVICE_CPU, 0, &check.device));
     OK(zk_stream_open(check.device, ZK_SIDE_NONE, &check.helper));
     if (cases[i].fault != NULL) setenv("ZK_FAULT", cases[i].fault, 1);
