@@ -1,6 +1,7 @@
 // bf16 attention backward by one kernel (attention_backward_fused.cuh): its roles, what goes before and after it, and the
 // launch.
 #include "kernels/cuda/attention_backward_fetch.cuh"
+#include "kernels/cuda/attention_backward_prepare.cuh"
 #include "kernels/cuda/attention_backward_scores.cuh"
 #include "kernels/cuda/attention_backward_sums.cuh"
 
@@ -13,7 +14,6 @@ zk_status zk_attn_backward_fused(zk_stream *, const zk_attn &, int32_t, int32_t,
 }
 #else
 
-#define PREPARE_THREADS 128
 #define FINISH_THREADS 128
 #define LONG_TILES 64 // of a sequence
 #define LONG_HEADS 16
@@ -55,33 +55,6 @@ static __global__ void __launch_bounds__(ZK_FUSED_THREADS, 1)
     for (int turn = 0, step = 0; zk_fused_next<D>(f, shared, turn, answers, &u); step += u.num_steps, ++turn)
       zk_fused_sum_unit<D>(f, u, step, shared);
   }
-}
-
-// (lse, delta) of each row and head; delta is the chain over d of fma(dout[d], out[d], acc). And nothing has been
-// counted.
-static __global__ void __launch_bounds__(PREPARE_THREADS)
-    prepare(zk_fused f, const zk_bf16 *out, const zk_bf16 *dout, const float *lse, uint32_t *counters,
-            int32_t num_counters) {
-  const int64_t i = (int64_t)blockIdx.x * PREPARE_THREADS + threadIdx.x;
-  for (int64_t at = i; at < num_counters; at += (int64_t)gridDim.x * PREPARE_THREADS) counters[at] = 0;
-  if (i >= (int64_t)f.num_rows * f.at.num_heads) return;
-  const zk_words<4> *x = (const zk_words<4> *)(dout + i * f.at.dim), *y = (const zk_words<4> *)(out + i * f.at.dim);
-  float delta = 0.0f;
-#pragma unroll 4
-  for (int32_t d = 0; d < f.at.dim / 8; ++d) {
-    const zk_words<4> a = x[d], b = y[d];
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      delta = fmaf(zk_low_bf16(a.w[e]), zk_low_bf16(b.w[e]), delta);
-      delta = fmaf(zk_high_bf16(a.w[e]), zk_high_bf16(b.w[e]), delta);
-    }
-  }
-  const int32_t row = (int32_t)(i / f.at.num_heads), head = (int32_t)(i % f.at.num_heads),
-                s = zk_attn_bisect(f.at.seq_row_start, f.at.num_seqs, row), pos = row - f.at.seq_row_start[s];
-  const size_t tile = (size_t)head * (size_t)f.num_tiles + (size_t)(f.at.block_start[s] + pos / ZK_FUSED_KEYS);
-  float *to = f.lse_delta + tile * (2 * ZK_FUSED_KEYS) + pos % ZK_FUSED_KEYS / ZK_FUSED_ROWS * (2 * ZK_FUSED_ROWS) +
-              pos % ZK_FUSED_ROWS;
-  to[0] = lse[i], to[ZK_FUSED_ROWS] = delta;
 }
 
 // dq of a step's rows: their sum, as the scoring warpgroup's threads held it.
@@ -179,7 +152,7 @@ static zk_status launch(zk_stream *stream, const zk_attn &a, int32_t num_rows, i
   f.lse_delta = (float *)(at + p.lse_delta);
   zk_fused_maps m;
   ZK_TRY(make_maps(a, num_rows, in, &m));
-  ZK_LAUNCH(prepare, (unsigned)zk_ceil_div((int64_t)num_rows * a.num_heads, PREPARE_THREADS), PREPARE_THREADS, 0,
+  ZK_LAUNCH(zk_prepare_kernel<D>, (unsigned)zk_ceil_div((int64_t)num_rows * a.num_heads, ZK_PREPARE_THREADS), ZK_PREPARE_THREADS, ZK_PREPARE_SHARED<D>,
             stream, f, in.out, in.dout, in.lse, f.next, (int32_t)p.num_counters);
   const int32_t units = num_tiles * a.num_heads, sms = zk_cuda_num_sms(zk_stream_device(stream));
   ZK_LAUNCH((backward<D>), (unsigned)(units < sms ? units : sms), ZK_FUSED_THREADS, sizeof(zk_fused_shared<D>), stream,
