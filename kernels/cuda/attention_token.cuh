@@ -43,8 +43,7 @@ enum {
   ZK_TOKEN_MINE = ZK_TOKEN_KEYS / ZK_TOKEN_BLOCKS, // keys whose scores a block computes
   ZK_TOKEN_MOST_SPLITS = 4,                        // of a cluster: 8 blocks are as large as one may always be
   ZK_TOKEN_WARPS = 8,                              // that compute; another asks for K and V, and sums l
-  ZK_TOKEN_COMPUTING = 32 * ZK_TOKEN_WARPS,
-  ZK_TOKEN_THREADS = ZK_TOKEN_COMPUTING + 32
+  ZK_TOKEN_THREADS = 32 * ZK_TOKEN_WARPS + 32
 };
 
 struct zk_token_shared {

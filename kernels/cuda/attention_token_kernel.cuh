@@ -233,15 +233,15 @@ static __global__ void __launch_bounds__(ZK_TOKEN_THREADS, 1)
   const size_t slot = warp == 1 || warp == 2 ? zk_attn_key(a, a.page_table, w.kv_head, w.pos) : 0;
   zk_cluster_wait();
   zk_wait_for_previous();
+  if (computes) zk_token_make(a, r, w, turn, slot, shared);
+  __syncthreads(); // q, and the token's k and v, are there; the last warp is here for racecheck alone, which loses sight of one that leaves a barrier out
   if (computes) {
-    zk_token_make(a, r, w, turn, slot, shared);
-    zk_barrier(1, ZK_TOKEN_COMPUTING); // q, and the token's k and v, are there
     zk_mbar_wait(&shared->k_full, 0);
     zk_token_scores(a.group, w, shared);
     zk_mbar_wait(&shared->s_full, 0);
     zk_token_weigh(a.group, w.num_keys, weight, shared);
   } else zk_token_end_values(shared, w.num_keys);
-  zk_barrier(2, ZK_TOKEN_THREADS); // weights are there
+  __syncthreads(); // weights are there
   if (computes) {
     float o[4];
     zk_mbar_wait(&shared->v_full, 0);
@@ -263,7 +263,7 @@ static __global__ void __launch_bounds__(ZK_TOKEN_THREADS, 1)
     }
   }
   if (w.split > 0) return;
-  zk_barrier(2, ZK_TOKEN_THREADS); // the split's own part is there
+  __syncthreads(); // the split's own part is there
   if (!computes) return;
   zk_mbar_wait(&shared->merge_full, 0);
   zk_token_merge(a, weight, w, shared, out, lse);
