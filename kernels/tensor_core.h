@@ -2,8 +2,8 @@
 // product of `numerics: bf16`. mma.sync.m16n8k16 and wgmma compute exactly this.
 //
 // A term is a product or the accumulator; one that is zero takes no part. Exponents are nominal: a product's is the sum of its
-// factors' (subnormals: -126 and no implicit bit), whatever its significand. With E the largest, each term is truncated toward zero to a
-// multiple of 2^(E - 25); the sum is exact; the result is truncated toward zero to f32 (subnormals kept; above the range: infinity). A sum
+// factors' (subnormals: -126 and no implicit bit), whatever its significand. With E the largest, or -133 if they are all below it, each term is truncated
+// toward zero to a multiple of 2^(E - 25); the sum is exact; the result is truncated toward zero to f32 (subnormals kept; above the range: infinity). A sum
 // of zero is +0. A NaN, infinity times zero, or infinities of both signs give NaN 0x7fffffff; else one infinity gives itself.
 #ifndef ZK_KERNELS_TENSOR_CORE_H
 #define ZK_KERNELS_TENSOR_CORE_H
@@ -12,6 +12,7 @@
 
 #define ZK_TC_STEP 16          // products in a step
 #define ZK_TC_FRACTION_BITS 25 // of a term below the largest exponent
+#define ZK_TC_LEAST_EXPONENT (-133) // of the terms, at least
 #define ZK_TC_NAN 0x7fffffffu
 
 // Nominal exponent and significand of bf16 bits: the magnitude is significand * 2^(exponent - 7).
@@ -62,14 +63,13 @@ ZK_INLINE float zk_tc_step(const zk_bf16 a[ZK_TC_STEP], const zk_bf16 b[ZK_TC_ST
   if (special) return special_result;
   const uint32_t acc_bits = zk_float_bits(acc), acc_field = acc_bits >> 23 & 255u;
   const int64_t acc_significand = (acc_bits & 0x7fffffu) | (acc_field != 0 ? 0x800000u : 0u);
-  const int32_t acc_exponent = (int32_t)(acc_field == 0 ? 1u : acc_field) - 127, none = -1000;
-  int32_t products[ZK_TC_STEP], exponents[ZK_TC_STEP], largest = acc_significand != 0 ? acc_exponent : none;
+  const int32_t acc_exponent = (int32_t)(acc_field == 0 ? 1u : acc_field) - 127;
+  int32_t products[ZK_TC_STEP], exponents[ZK_TC_STEP], largest = acc_significand != 0 ? acc_exponent : ZK_TC_LEAST_EXPONENT;
   for (int i = 0; i < ZK_TC_STEP; i++) {
     products[i] = zk_tc_significand(a[i].bits) * zk_tc_significand(b[i].bits);
     exponents[i] = zk_tc_exponent(a[i].bits) + zk_tc_exponent(b[i].bits);
     if (products[i] != 0 && exponents[i] > largest) largest = exponents[i];
   }
-  if (largest == none) return 0.0f;
   int64_t sum = 0;
   if (acc_significand != 0) {
     const int64_t term = zk_tc_shift(acc_significand, ZK_TC_FRACTION_BITS - 23 - (largest - acc_exponent));

@@ -183,6 +183,9 @@ static void the_model_by_hand(void **state) {
   assert_true(STEP(0.0f, LIST(1.0f, 0x1p-26f, -1.0f), LIST(1.0f, 1.0f, 1.0f)) == 0.0f);
   // Exponents are nominal: 1.5 * 1.5 = 2.25 still counts as 2^0, and a zero product as nothing.
   assert_true(STEP(0.0f, LIST(1.5f, 0x1p-25f, -1.5f, 0.0f), LIST(1.5f, 1.0f, 1.5f, 0x1p+100f)) == 0x1p-25f);
+  // The largest exponent is -133 at least: beside 2^-149 a term of 2^-158 still counts, one of 2^-159 does not.
+  assert_true(STEP(0.0f, LIST(0x1p-75f, -0x1p-79f), LIST(0x1p-74f, 0x1p-79f)) == 0.0f);
+  assert_true(STEP(0.0f, LIST(0x1p-75f, -0x1p-80f), LIST(0x1p-74f, 0x1p-79f)) == 0x1p-149f);
   // Toward zero: 1 + 2^-24 + 2^-25 is 1; the accumulator obeys the same rule.
   assert_true(STEP(1.0f, LIST(0x1p-24f, 0x1p-25f), LIST(1.0f, 1.0f)) == 1.0f);
   assert_true(STEP(-1.0f, LIST(-0x1p-24f, -0x1p-25f), LIST(1.0f, 1.0f)) == -1.0f);

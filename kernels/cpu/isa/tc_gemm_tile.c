@@ -61,7 +61,7 @@ static inline void expand_row(const uint16_t a[ZK_TC_STEP], uint16_t largest[ZK_
 
 // E of each output, in 16-bit lanes, without the accumulator's part.
 static inline zk_tc_words largest_exponents(const zk_tc_tile *tile, const row_factors *a) {
-  zk_tc_words e = ZK_TC_OP(set1_epi16)(ZK_TC_NONE);
+  zk_tc_words e = ZK_TC_OP(set1_epi16)(ZK_TC_LEAST_EXPONENT);
 #pragma GCC unroll 16
   for (int k = 0; k < ZK_TC_STEP; k++) {
     int32_t pair;
@@ -76,7 +76,7 @@ static inline zk_tc_vi biased_exponents(zk_tc_words products, int h, zk_tc_vf ac
   const zk_tc_vi magnitude = zk_tc_and(zk_tc_bits(acc), ZK_TC_OP(set1_epi32)(0x7fffffff));
   const zk_tc_vi field = ZK_TC_OP(max_epi32)(ZK_TC_OP(srli_epi32)(magnitude, 23), ZK_TC_OP(set1_epi32)(1));
   const zk_tc_vi e = zk_tc_unless_zero(magnitude, ZK_TC_OP(sub_epi32)(field, ZK_TC_OP(set1_epi32)(127)),
-                                       ZK_TC_OP(set1_epi32)(ZK_TC_NONE));
+                                       ZK_TC_OP(set1_epi32)(ZK_TC_LEAST_EXPONENT));
   return ZK_TC_OP(add_epi32)(ZK_TC_OP(max_epi32)(e, zk_tc_half(products, h)), ZK_TC_OP(set1_epi32)(1023 + ZK_TC_ABOVE));
 }
 

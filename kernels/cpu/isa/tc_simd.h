@@ -6,8 +6,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-#define ZK_TC_NONE (-300)    // exponent below every product's and accumulator's
-#define ZK_TC_ZERO (-600)    // of a zero factor: its products stay below ZK_TC_NONE
+#define ZK_TC_ZERO (-600)    // of a zero factor: its products stay below ZK_TC_LEAST_EXPONENT
 #define ZK_TC_ABOVE (25 + 2) // a term's sum is formed on 2^(E + 27), whose last bit in f64 is 2^(E - 25)
 
 #if defined(ZK_ISA_avx512)
