@@ -21,7 +21,6 @@ static zk_status submit(zk_collection *c, int64_t slot) {
   zk_request r = {.tag = (uint64_t)slot, .step = c->request->step, .prompt_id = item.prompt_id, .prompt = tokens->ids,
                   .num_prompt = (int32_t)tokens->num_tokens, .num_samples = c->request->samples_per_prompt};
   if (st == ZK_OK) st = zk_engine_submit(c->engine, &r);
-  c->stats->prompt_tokens += tokens->num_tokens;
   zk_task_item_free(&item);
   return st;
 }
@@ -81,7 +80,6 @@ static zk_status take_finished(zk_collection *c) {
   zk_completion done;
   while (zk_engine_take(c->engine, &done)) {
     double start = zk_clock_s();
-    c->stats->generated_tokens += (uint64_t)done.num_tokens;
     zk_status st = zk_collect_turn_ended(c, &done);
     zk_completion_free(&done);
     c->stats->reward_s += zk_clock_s() - start;

@@ -19,7 +19,6 @@ typedef struct {
 } zk_collect_request;
 
 typedef struct {
-  uint64_t generated_tokens, prompt_tokens; // this rank's
   uint64_t drafted, accepted; // of all ranks: tokens guessed ahead; of those, the ones that saved a step
   double rollout_s, reward_s;
   double balance; // of the ranks' sampling (zk_comm_balance)

@@ -50,7 +50,6 @@ typedef struct {
 } dynamic_step;
 
 static void add_stats(zk_collect_stats *sum, const zk_collect_stats *round) {
-  sum->generated_tokens += round->generated_tokens, sum->prompt_tokens += round->prompt_tokens;
   sum->drafted += round->drafted, sum->accepted += round->accepted;
   sum->rollout_s += round->rollout_s, sum->reward_s += round->reward_s, sum->balance = round->balance;
 }
