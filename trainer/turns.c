@@ -19,10 +19,11 @@ static zk_status wake(const zk_turns *t, zk_side side) {
   (void)zk_side_rest(t->device, side); // what it did get would not count as free
   const size_t bytes = zk_side_bytes(t->device, side), available = zk_device_memory_free(t->device);
   if (side == ZK_SIDE_SAMPLER)
-    return ZK_FAIL(st, "sampling takes its turn at the memory: the KV cache needs %.2f GiB again, and %.2f GiB are free on %s: end what has taken the rest and "
-                   "start the same command again, or lower rollout.kv_bytes or rollout.max_batch", gib(bytes), gib(available), zk_device_describe(t->device));
-  return ZK_FAIL(st, "training takes its turn at the memory: gradients and activations need %.2f GiB again, and %.2f GiB are free on %s: end what has taken the "
-                 "rest and start the same command again, or set trainer.recompute", gib(bytes), gib(available), zk_device_describe(t->device));
+    return ZK_FAIL(st, "sampling takes its turn at the memory: the KV cache needs %.2f GiB again, and %.2f GiB are free on %s: end what has taken the rest "
+                   "and start the same command again, or lower rollout.kv_bytes or rollout.max_batch",
+                   gib(bytes), gib(available), zk_device_describe(t->device));
+  return ZK_FAIL(st, "training takes its turn at the memory: gradients and activations need %.2f GiB again, and %.2f GiB are free on %s: end what has taken "
+                 "the rest and start the same command again, or set trainer.recompute", gib(bytes), gib(available), zk_device_describe(t->device));
 }
 
 static zk_status turn(zk_turns *t, zk_side side) {

@@ -38,8 +38,8 @@ static void prompts_are_begun_together(void **state) {
     for (int way = 0; way < 8; way++) {
       zk_completion all[GROUPS * GROUP_SAMPLES], alone[GROUPS * GROUP_SAMPLES];
       zk_engine_options o = tiny_options();
-      o.max_batch = variants[v][0], o.prefill_chunk = variants[v][1], o.prefix_cache = way % 2, o.steps_ahead = way / 2 % 2, o.page_tokens = 16, o.max_sequence = 48;
-      o.max_new_tokens = GROUP_NEW, o.temperature = 1, o.speculate = 0;
+      o.max_batch = variants[v][0], o.prefill_chunk = variants[v][1], o.prefix_cache = way % 2, o.steps_ahead = way / 2 % 2;
+      o.page_tokens = 16, o.max_sequence = 48, o.max_new_tokens = GROUP_NEW, o.temperature = 1, o.speculate = 0;
       o.kv_room = 1;
       o.kv_bytes = (way < 4 ? 64 : 2) * zk_engine_kv_bytes(&m.policy, &o); // no want of pages, or room for two sequences: samples give way to each other
       const int steps = run(&m, &o, 0, GROUPS, all);

@@ -115,6 +115,7 @@ static void long_leaves_are_shared(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(never_worse_than_even_shares), cmocka_unit_test(long_leaves_are_shared), cmocka_unit_test(no_split_is_better)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(never_worse_than_even_shares), cmocka_unit_test(long_leaves_are_shared),
+                                     cmocka_unit_test(no_split_is_better)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
