@@ -220,14 +220,13 @@ static zk_lmhead_block block_of(const zk_lmhead_chunk *c, const zk_lmhead_out *o
   b.partial.sum = (zk_lmhead_sum *)room;
   char *at = (char *)(b.partial.sum + n);
   if (out->logits_hash != NULL) b.partial.hash = (unsigned long long *)at, at += n * sizeof(unsigned long long);
-  if (out->entropy != NULL) b.partial.h = (float *)at, at += n * sizeof(float);
-  b.target_z = (float *)at;
+  b.partial.h = (float *)at; // wanted or not: the kernel has no other way
+  b.target_z = b.partial.h + n;
   return b;
 }
 static size_t block_bytes(const zk_lmhead_desc *desc, const zk_chunks *chunks, const zk_lmhead_out *out) {
   const size_t tiles = (size_t)zk_ceil_div(desc->vocab, ZK_VOCAB_TILE);
-  const size_t tile = sizeof(zk_lmhead_sum) + (out->logits_hash != NULL ? sizeof(unsigned long long) : 0) +
-                      (out->entropy != NULL ? sizeof(float) : 0);
+  const size_t tile = sizeof(zk_lmhead_sum) + (out->logits_hash != NULL ? sizeof(unsigned long long) : 0) + sizeof(float);
   return (size_t)longest(chunks) * (tiles * tile + sizeof(float));
 }
 

@@ -136,7 +136,7 @@ template <int BLOCKS> struct zk_lmhead_reader {
 #pragma unroll
       for (int part = 0; part < PARTS && !absent(part); part++)
         sum[part] =
-            zk_lmhead_sums<WITH_H>([&](int i) { return z(part, i); }, [&](float v) { return exps.of(v, m[part]); });
+            zk_lmhead_sums<WITH_H, false>([&](int i) { return z(part, i); }, [&](float v) { return exps.of(v, m[part]); });
       return;
     }
 #pragma unroll 1
@@ -145,7 +145,7 @@ template <int BLOCKS> struct zk_lmhead_reader {
       take(part, copy);
       const float most = of(m, part);
       const zk_lmhead_lane_sums exact =
-          zk_lmhead_sums<WITH_H>([&](int i) { return copy[i]; }, [&](float v) { return zk_expf_below_one(v - most); });
+          zk_lmhead_sums<WITH_H, false>([&](int i) { return copy[i]; }, [&](float v) { return zk_expf_below_one(v - most); });
 #pragma unroll
       for (int p = 0; p < PARTS; p++)
         if (p == part) sum[p] = exact;

@@ -33,16 +33,16 @@ struct zk_lmhead_lane_sums {
   float l, h;
 };
 // The part of lanes 8 j + 2 q + e with j = J modulo STEP, of z(i) and exp(z). An absent id has e^-inf = +0, and -FLT_MAX
-// for z gives fma(0, z, 0) = +0.
-template <int J, int STEP, bool WITH_H, class Z, class Exp>
+// for z gives fma(0, z, 0) = +0; PRESENT: there is none.
+template <int J, int STEP, bool WITH_H, bool PRESENT, class Z, class Exp>
 static __device__ __forceinline__ zk_lmhead_lane_sums zk_lmhead_lanes(int e, const Z &z, const Exp &exp) {
   if constexpr (STEP < 16) {
-    const zk_lmhead_lane_sums x = zk_lmhead_lanes<J, 2 * STEP, WITH_H>(e, z, exp),
-                              y = zk_lmhead_lanes<J + STEP, 2 * STEP, WITH_H>(e, z, exp);
+    const zk_lmhead_lane_sums x = zk_lmhead_lanes<J, 2 * STEP, WITH_H, PRESENT>(e, z, exp),
+                              y = zk_lmhead_lanes<J + STEP, 2 * STEP, WITH_H, PRESENT>(e, z, exp);
     return {x.l + y.l, WITH_H ? x.h + y.h : 0.0f};
   } else {
     const float v = z(2 * J + e), w = exp(v);
-    return {w, WITH_H ? fmaf(w, fmaxf(v, -FLT_MAX), 0.0f) : 0.0f};
+    return {w, WITH_H ? fmaf(w, PRESENT ? v : fmaxf(v, -FLT_MAX), 0.0f) : 0.0f};
   }
 }
 static __device__ __forceinline__ float zk_lmhead_across(float low, float high) {
@@ -52,10 +52,10 @@ static __device__ __forceinline__ float zk_lmhead_across(float low, float high) 
   }
   return low + high;
 }
-template <bool WITH_H, class Z, class Exp>
+template <bool WITH_H, bool PRESENT, class Z, class Exp>
 static __device__ __forceinline__ zk_lmhead_lane_sums zk_lmhead_sums(const Z &z, const Exp &exp) {
-  const zk_lmhead_lane_sums low = zk_lmhead_lanes<0, 1, WITH_H>(0, z, exp),
-                            high = zk_lmhead_lanes<0, 1, WITH_H>(1, z, exp);
+  const zk_lmhead_lane_sums low = zk_lmhead_lanes<0, 1, WITH_H, PRESENT>(0, z, exp),
+                            high = zk_lmhead_lanes<0, 1, WITH_H, PRESENT>(1, z, exp);
   return {zk_lmhead_across(low.l, high.l), WITH_H ? zk_lmhead_across(low.h, high.h) : 0.0f};
 }
 
