@@ -3,8 +3,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <string.h>
 
 #include "kernels/bench/gpu.h"
+#include "kernels/math.h"
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "trainer/bench_shapes.h"
@@ -28,7 +30,8 @@ typedef struct {
   zk_updater updater;
   zk_sequences seqs;
   int32_t *tokens;
-  float *logprob, *entropy;
+  float *memory, *logprob, *entropy, *sampler_logprob, *sampler_lse;
+  zk_known_targets known;
   int32_t first[MAX_SEQUENCES];
   int64_t offsets[MAX_SEQUENCES + 1], targets[MAX_SEQUENCES + 1];
 } train_bench;
@@ -45,9 +48,10 @@ static zk_status make_batch(train_bench *b) {
   const train_case *c = b->c;
   const size_t n = (size_t)c->sequences * (size_t)c->length;
   b->tokens = malloc(n * sizeof *b->tokens);
-  b->logprob = malloc(n * sizeof *b->logprob);
-  b->entropy = malloc(n * sizeof *b->entropy);
-  if (!b->tokens || !b->logprob || !b->entropy) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n);
+  b->memory = malloc(5 * n * sizeof *b->memory);
+  if (!b->tokens || !b->memory) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n);
+  b->logprob = b->memory, b->entropy = b->memory + n, b->sampler_logprob = b->memory + 2 * n, b->sampler_lse = b->memory + 3 * n;
+  b->known = (zk_known_targets){b->sampler_logprob, b->sampler_lse, b->memory + 4 * n};
   for (size_t i = 0; i < n; i++) b->tokens[i] = (int32_t)((int64_t)i * 7919 % c->config.vocab);
   for (int i = 0; i < c->sequences; i++)
     b->first[i] = 1, b->offsets[i + 1] = (i + 1) * (int64_t)c->length, b->targets[i + 1] = (i + 1) * (int64_t)(c->length - 1);
@@ -82,23 +86,38 @@ static void close_bench(train_bench *b) {
   if (b->updater.session) zk_updater_close(&b->updater);
   zk_policy_close(&b->policy);
   free(b->tokens);
-  free(b->logprob);
-  free(b->entropy);
+  free(b->memory);
 }
 
-static zk_status mean_loss(void *context, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob) {
-  (void)seq, (void)logprob, (void)entropy;
-  for (int64_t i = 0; i < num_targets; i++) dlogprob[i] = *(const float *)context;
+// What a run has from its sampler: log-probabilities, and the log-sum-exps by which the trainer knows the loss before its forward pass; not so in vendor.
+static zk_status sample(train_bench *b) {
+  if (b->session.config.numerics != ZK_VENDOR) b->seqs.known = &b->known;
+  return zk_updater_forward(&b->updater, &b->seqs, b->sampler_logprob, b->sampler_lse, b->entropy);
+}
+
+// As a run compares them.
+static zk_status compare(const train_bench *b) {
+  const size_t bytes = (size_t)b->targets[b->seqs.num_seqs] * sizeof(float);
+  if (!b->seqs.known || (!memcmp(b->logprob, b->sampler_logprob, bytes) && !memcmp(b->known.found_lse, b->sampler_lse, bytes))) return ZK_OK;
+  return ZK_FAIL(ZK_MISMATCH, "bench train: a step found other log-probabilities than the forward pass alone");
+}
+
+// A policy's, advantage 1.
+static zk_status policy_loss(void *context, int64_t seq, int64_t num_targets, const float *logprob, const float *entropy, float *dlogprob) {
+  (void)entropy;
+  const train_bench *b = context;
+  const float *sampler = b->sampler_logprob + b->targets[seq];
+  const double weight = 1.0 / (double)b->targets[b->seqs.num_seqs];
+  for (int64_t i = 0; i < num_targets; i++) dlogprob[i] = (float)((logprob[i] == sampler[i] ? -1 : -zk_exp((double)logprob[i] - (double)sampler[i])) * weight);
   return ZK_OK;
 }
 
 // Forward, backward, gradient norm and clipping, AdamW, working weights rounded anew, both hashes.
 static zk_status take_step(train_bench *b, double *seconds, double phases[ZK_NUM_PHASES]) {
-  float slope = -1.0f / (float)b->targets[b->seqs.num_seqs];
   zk_update_result result;
   const double start = zk_clock_s();
-  ZK_TRY(zk_updater_gradient(&b->updater, &b->seqs, mean_loss, &slope, b->logprob, b->entropy));
-  ZK_TRY(zk_updater_apply(&b->updater, 1e-6, &result));
+  ZK_TRY(zk_updater_gradient(&b->updater, &b->seqs, policy_loss, b, b->logprob, b->entropy));
+  ZK_TRY(zk_updater_apply(&b->updater, 0, &result)); // the weights stay those that were sampled from
   *seconds = zk_clock_s() - start;
   return zk_phases_take(zk_gradient_phases(b->updater.gradient), phases);
 }
@@ -118,6 +137,7 @@ static zk_status take_steps(train_bench *b, train_times *out) {
     ZK_TRY(take_step(b, &steps[i < 0 ? 0 : i], one));
     for (int p = 0; p < ZK_NUM_PHASES; p++) phases[p][i < 0 ? 0 : i] = one[p];
   }
+  ZK_TRY(compare(b));
   out->step_s = median(steps, timed);
   for (int p = 0; p < ZK_NUM_PHASES; p++) out->phases_s[p] = median(phases[p], timed);
   out->flops = zk_train_flops(&b->policy, &b->seqs) / zk_comm_size(b->session.comm);
@@ -129,6 +149,7 @@ static zk_status measure(zk_bench *bench, const train_case *c, zk_numerics numer
   train_bench b = {.bench = bench, .c = c};
   zk_device_memory_reset_peak(zk_bench_device(bench));
   zk_status st = open_bench(&b, numerics);
+  if (st == ZK_OK) st = sample(&b);
   if (st == ZK_OK) st = take_steps(&b, out);
   close_bench(&b);
   return st;

@@ -262,6 +262,7 @@ static zk_status forward(zk_gradient *g, const zk_microbatch *m, bool want_hash)
 static zk_status fetch(zk_gradient *g, const zk_microbatch *m, int64_t first, const zk_gradient_outputs *out) {
   size_t n = (size_t)m->num_targets;
   if (out->logprob) ZK_TRY(zk_copy_to_host(g->stream, out->logprob + first, g->b.logprob, n * sizeof(float)));
+  if (out->lse) ZK_TRY(zk_copy_to_host(g->stream, out->lse + first, g->b.lse, n * sizeof(float)));
   if (out->entropy) ZK_TRY(zk_copy_to_host(g->stream, out->entropy + first, g->b.entropy, n * sizeof(float)));
   if (out->logits_hash) ZK_TRY(zk_copy_to_host(g->stream, out->logits_hash + first, g->b.logits_hash, n * sizeof(uint64_t)));
   return zk_stream_wait(g->stream);

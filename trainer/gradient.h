@@ -31,6 +31,7 @@ size_t zk_gradient_bytes(const zk_policy *policy, const zk_gradient_options *opt
 // Per-target outputs, host arrays indexed by target_offsets; any may be NULL.
 typedef struct {
   float *logprob;
+  float *lse;
   float *entropy;
   uint64_t *logits_hash;
 } zk_gradient_outputs;

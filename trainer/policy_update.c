@@ -50,7 +50,7 @@ static zk_status update_all(const policy_step *x) {
   const int64_t num = x->t->num_samples;
   const bool single = zk_policy_updates_per_step(c) == 1;
   if (!single) {
-    ZK_TRY(zk_updater_forward(x->updater, x->seqs, x->t->trainer_logprob, x->entropy));
+    ZK_TRY(zk_updater_forward(x->updater, x->seqs, x->t->trainer_logprob, NULL, x->entropy));
     ZK_TRY(compare(x, NULL));
   }
   for (int32_t epoch = 0; epoch < c->algorithm.epochs; epoch++)

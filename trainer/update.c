@@ -95,14 +95,15 @@ static zk_status share(const zk_updater *u, const zk_sequences *seqs, float *val
   return zk_sequences_share(u->session->comm, seqs, from, to, values);
 }
 
-zk_status zk_updater_forward(zk_updater *u, const zk_sequences *seqs, float *logprob, float *entropy) {
+zk_status zk_updater_forward(zk_updater *u, const zk_sequences *seqs, float *logprob, float *lse, float *entropy) {
   zk_comm *comm = u->session->comm;
-  const zk_gradient_outputs out = {.logprob = logprob, .entropy = entropy};
+  const zk_gradient_outputs out = {.logprob = logprob, .lse = lse, .entropy = entropy};
   int64_t from, to;
   zk_leaf_split(seqs, u->session->config.trainer.grad_leaves, zk_comm_size(comm), u->leaf_starts);
   own_sequences(u, seqs, &from, &to);
   ZK_TRY(zk_comm_agree(comm, zk_gradient_forward(u->gradient, seqs, from, to, &out)));
   ZK_TRY(share(u, seqs, logprob));
+  if (lse) ZK_TRY(share(u, seqs, lse));
   return share(u, seqs, entropy);
 }
 

@@ -29,8 +29,8 @@ void zk_updater_close(zk_updater *updater);
 // Gradients of all leaves. This rank computes its own; logprob and entropy (host, [targets of all sequences]) come back complete on
 // every rank, as do known targets' found_lse. Leaves are shared out by their tokens; gradients leave for their shards' owners as they become final. Collective.
 zk_status zk_updater_gradient(zk_updater *updater, const zk_sequences *seqs, zk_loss_fn loss, void *context, float *logprob, float *entropy);
-// Log-probabilities and entropies alone, likewise. Collective.
-zk_status zk_updater_forward(zk_updater *updater, const zk_sequences *seqs, float *logprob, float *entropy);
+// Log-probabilities, log-sum-exps (lse may be NULL) and entropies alone, likewise. Collective.
+zk_status zk_updater_forward(zk_updater *updater, const zk_sequences *seqs, float *logprob, float *lse, float *entropy);
 // Waits for the gradient's sum and applies the optimiser with learning rate lr; hashes are of the state after it. Collective.
 zk_status zk_updater_apply(zk_updater *updater, double lr, zk_update_result *out);
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """A training step of Qwen3's shapes in PyTorch, as fast as its users make it: torch.compile of a layer and of head and loss, cuDNN's attention, fused AdamW.
 
-What `zerokl bench train` does in a step: forward, cross-entropy of every token, backward, global norm and clipping, AdamW. bf16 weights and products, fp32 master
+What `zerokl bench train` does in a step: forward, a policy's loss of every token, backward, global norm and clipping, AdamW. bf16 weights and products, fp32 master
 weights and moments, fp32 sums over microbatches where there are several, no recomputation; q, k, v and gate, up are one product each; the logits are stored. One
 function is compiled for all layers, so that compiling takes seconds and not minutes. Random weights and tokens. One JSON object a shape on standard output.
 """
 import argparse
 import json
+import math
 import statistics
 import time
 
@@ -54,10 +55,11 @@ def layer(x, cos, sin, heads, kv_heads, norm1, qkv_weight, q_norm, k_norm, o_wei
 
 
 @torch.compile(dynamic=False)
-def head_and_loss(x, final_norm, head, targets):
-    """The sum over targets; logits in bf16, their softmax in fp32."""
+def head_and_loss(x, final_norm, head, targets, sampler_logprob, advantage):
+    """The sum over targets of -ratio x advantage; logits in bf16, their softmax in fp32."""
     logits = F.linear(norm(x, final_norm).flatten(0, 1), head)
-    return F.cross_entropy(logits.float(), targets.flatten(), reduction="sum")
+    logprob = -F.cross_entropy(logits.float(), targets.flatten(), reduction="none")
+    return -(torch.exp(logprob - sampler_logprob.flatten()) * advantage.flatten()).sum()
 
 
 class Trainer:
@@ -77,6 +79,8 @@ class Trainer:
         angle = torch.arange(length, device=DEVICE)[:, None] * ROPE_THETA ** (-torch.arange(0, HEAD_DIM, 2, device=DEVICE) / HEAD_DIM)
         self.cos, self.sin = angle.cos()[:, None], angle.sin()[:, None]
         self.tokens = torch.randint(VOCAB, (sequences, length + 1), device=DEVICE)
+        self.sampler_logprob = torch.full((sequences, length), -math.log(VOCAB), device=DEVICE)
+        self.advantage = torch.ones(sequences, length, device=DEVICE)
 
     def weight(self, *size):
         w = torch.ones(size, device=DEVICE, dtype=torch.bfloat16) if len(size) == 1 else torch.randn(size, device=DEVICE, dtype=torch.bfloat16) * 0.02
@@ -91,7 +95,8 @@ class Trainer:
             x = F.embedding(tokens[:, :-1], self.embed)
             for block in self.blocks:
                 x = layer(x, self.cos, self.sin, self.heads, self.kv_heads, *block)
-            loss = head_and_loss(x, self.final_norm, self.head, tokens[:, 1:]) / (self.tokens.numel() - self.batch)
+            sampled = self.sampler_logprob[first : first + self.microbatch], self.advantage[first : first + self.microbatch]
+            loss = head_and_loss(x, self.final_norm, self.head, tokens[:, 1:], *sampled) / (self.tokens.numel() - self.batch)
             loss.backward()
             grads = [w.grad for w in self.weights]
             torch._foreach_copy_(masters, grads) if first == 0 else torch._foreach_add_(masters, grads)
