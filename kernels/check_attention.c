@@ -399,7 +399,8 @@ static zk_status long_backward_case(zk_check *check, int32_t dim) {
 }
 
 zk_status zk_check_attention_backward(zk_check *check) {
-  static const int32_t lengths[] = {65, 1, 130, 64}, longest[] = {4100}, many_tiles[] = {390, 3}, few_tiles[] = {130, 3};
+  static const int32_t lengths[] = {65, 1, 130, 64}, longest[] = {4100}, many_tiles[] = {390, 3}, few_tiles[] = {130, 3},
+                       in_turns[] = {200, 1, 140, 129, 260, 70};
   for (int data = 0; data < ZK_CHECK_NUM_DATA; data++) {
     if (data == ZK_CHECK_LARGE) continue; // products of five such values overflow
     if (check->quick && check->numerics != ZK_F32 && data % 2 == 1) continue;
@@ -413,6 +414,7 @@ zk_status zk_check_attention_backward(zk_check *check) {
       ZK_TRY(backward_case(check, (shape){2, 1, 128, 48}, ZK_CHECK_NORMAL, many_tiles, NUM(many_tiles), low));
       ZK_TRY(backward_case(check, (shape){6, 2, 64, 64}, ZK_CHECK_NORMAL, many_tiles, NUM(many_tiles), low));
     }
+    ZK_TRY(backward_case(check, (shape){16, 8, 64, 16}, ZK_CHECK_NORMAL, in_turns, NUM(in_turns), false));
     ZK_TRY(long_backward_case(check, 8));
     return long_backward_case(check, 64);
   }

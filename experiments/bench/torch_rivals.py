@@ -86,7 +86,7 @@ def main():
     cases += [("attention forward", f"S 4 x 4096 H {HEADS}/{KV_HEADS} D {DIM}", lambda: forward(4, 4096, 4096))]
     cases += [("attention decode", f"B {b} KV {n}", lambda b=b, n=n: forward(b, 1, n)) for b, n in ((1, 1024), (1, 4096), (1, 32768), (8, 1024), (8, 131072), (32, 4096), (64, 8192), (256, 1024), (512, 600))]
     cases += [("attention backward", f"S {s} H {HEADS}/{KV_HEADS} D {DIM}", lambda s=s: backward(1, s)) for s in (4096, 8192, 16384)]
-    cases += [("attention backward", f"S 4 x 4096 H {HEADS}/{KV_HEADS} D {DIM}", lambda: backward(4, 4096))]
+    cases += [("attention backward", f"S {n} x {s} H {HEADS}/{KV_HEADS} D {DIM}", lambda n=n, s=s: backward(n, s)) for n, s in ((4, 4096), (32, 512))]
     for operation, shape, measure in cases:
         if wanted and operation.split()[1] not in wanted:
             continue

@@ -187,8 +187,11 @@ static zk_status run_backward_rows(zk_bench *bench) {
     status = prefill(bench, 1, size, true);
     zk_bench_release(bench);
   }
-  if (status == ZK_OK && !zk_bench_is_quick(bench) && zk_bench_wants(bench, backward_group)) status = prefill(bench, 4, 4096, true);
-  zk_bench_release(bench);
+  static const int32_t packed[][2] = {{4, 4096}, {32, 512}}; // sequences, tokens of each
+  for (int i = 0; i < 2 && status == ZK_OK && !zk_bench_is_quick(bench) && zk_bench_wants(bench, backward_group); i++) {
+    status = prefill(bench, packed[i][0], packed[i][1], true);
+    zk_bench_release(bench);
+  }
   return status;
 }
 

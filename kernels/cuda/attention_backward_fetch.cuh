@@ -61,45 +61,34 @@ static __device__ __forceinline__ void zk_fused_copy(const zk_fused &f, const zk
   }
 }
 
-// What other blocks wrote by the copy engine before they counted may now be read by it, and the reverse.
+// What other blocks' copy engines wrote before they counted may now be read by this one's.
 static __device__ __forceinline__ void zk_fused_fence_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
 
-// One thread: adds each step's dq to the sum of the tiles before it once they are all there, and counts it once it is
-// there, too. While one is on its way the next may leave, and is counted with it. What has left is counted before a
-// wait, as others may wait for it.
+// One thread: adds dq of the steps of one stage to the sums of the tiles before it once they are all there, and counts
+// it once it is there, too. It looks for them before dq has come: as a rule they are there by then.
 template <int D>
-static __device__ __forceinline__ void zk_fused_add_dq(const zk_fused &f, zk_fused_shared<D> *shared) {
+static __device__ __forceinline__ void zk_fused_add_dq(const zk_fused &f, zk_fused_shared<D> *shared, int stage) {
+  const float *dq = shared->dq[stage];
   zk_fused_unit u;
   zk_fused_stage step;
   for (int turn = 0; zk_fused_next<D>(f, shared, turn, true, &u); ++turn) {
     const uint32_t before = (uint32_t)(u.key / ZK_FUSED_KEYS);
     const size_t first = ((size_t)u.head * (size_t)f.num_tiles + (size_t)u.tile) * 2;
-    uint32_t *leaving = NULL; // the counter of one that has not been counted
-    auto count = [&] {
-      zk_fused_fence_copies();
-      asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(leaving) : "memory");
-      leaving = NULL;
-    };
     for (int i = 0; i < u.num_steps; ++i, step.advance()) {
-      uint64_t *full = &shared->dq_full[step.at];
-      if (leaving != NULL && !zk_mbar_try(full, step.parity)) zk_tma_wait_written<0>(), count();
-      zk_mbar_wait(full, step.parity);
-      uint32_t added = 0;
-      while (added < before) {
-        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(added) : "l"(f.num_added + first + i) : "memory");
-        if (added < before && leaving != NULL) zk_tma_wait_written<0>(), count();
-      }
-      zk_fused_fence_copies();
+      if (step.at != stage) continue;
       float *to = f.dq_sums + (first + i) * (ZK_FUSED_ROWS * D);
-      if (before == 0) zk_tma_store(to, shared->dq[step.at], sizeof shared->dq[0]);
-      else zk_tma_add(to, shared->dq[step.at], sizeof shared->dq[0]);
+      uint32_t *count = f.num_added + first + i, added = 0;
+      while (added < before) asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(added) : "l"(count) : "memory");
+      zk_fused_fence_copies();
+      zk_mbar_wait(&shared->dq_full[stage], step.parity);
+      if (before == 0) zk_tma_store(to, dq, sizeof shared->dq[0]);
+      else zk_tma_add(to, dq, sizeof shared->dq[0]);
       zk_tma_commit();
       zk_tma_wait_read<0>();
-      zk_mbar_arrive(&shared->dq_empty[step.at]);
-      if (leaving != NULL) zk_tma_wait_written<1>(), count();
-      leaving = f.num_added + first + i;
+      zk_mbar_arrive(&shared->dq_empty[stage]);
+      zk_tma_wait_written<0>();
+      asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
     }
-    if (leaving != NULL) zk_tma_wait_written<0>(), count();
   }
 }
 

@@ -15,8 +15,8 @@ zk_status zk_attn_backward_fused(zk_stream *, const zk_attn &, int32_t, int32_t,
 #else
 
 #define FINISH_THREADS 128
-#define LONG_TILES 64 // of a sequence
-#define LONG_HEADS 16
+#define MANY_CHAINS 64      // heads and sequences that take turns
+#define MANY_ROWS (1 << 17) // of all their heads
 // Of scratch memory: a run sets 2 GiB aside for all there is of it, and short sequences fill their tiles badly.
 #define MOST_BYTES ((size_t)7 << 28)
 
@@ -25,11 +25,10 @@ template <int D> static __device__ __forceinline__ void make_barriers(zk_fused_s
   for (int i = 0; i < 2; ++i) {
     zk_mbar_init(&shared->rows_full[i], 1), zk_mbar_init(&shared->rows_empty[i], scoring + summing);
     zk_mbar_init(&shared->dq_full[i], scoring), zk_mbar_init(&shared->dq_empty[i], 1);
-    zk_mbar_init(&shared->unit_full[i], 1), zk_mbar_init(&shared->unit_empty[i], scoring + summing + 1);
+    zk_mbar_init(&shared->unit_full[i], 1), zk_mbar_init(&shared->unit_empty[i], scoring + summing + 2);
   }
-  zk_mbar_init(&shared->p_full, scoring), zk_mbar_init(&shared->ds_full, scoring);
-  zk_mbar_init(&shared->pairs_empty, scoring + summing);
-  zk_mbar_init(&shared->scored, scoring);
+  zk_mbar_init(&shared->p_full, scoring), zk_mbar_init(&shared->p_empty, summing);
+  zk_mbar_init(&shared->ds_full, scoring), zk_mbar_init(&shared->ds_empty, scoring + summing);
   zk_mbar_init(&shared->kv_full, 1), zk_mbar_init(&shared->kv_empty, scoring);
   zk_mbar_init_done();
 }
@@ -45,7 +44,7 @@ static __global__ void __launch_bounds__(ZK_FUSED_THREADS, 1)
   if (threadIdx.x < 128) {
     zk_registers_give<24>();
     if (threadIdx.x < 32) zk_fused_copy<D>(f, m, shared);
-    else if (threadIdx.x == 32) zk_fused_add_dq<D>(f, shared);
+    else if (threadIdx.x == 32 || threadIdx.x == 64) zk_fused_add_dq<D>(f, shared, (int)threadIdx.x / 64);
   } else if (threadIdx.x < 256) {
     zk_registers_take<168>();
     for (int turn = 0, step = 0; zk_fused_next<D>(f, shared, turn, answers, &u); step += u.num_steps, ++turn)
@@ -95,7 +94,7 @@ template <int D> static __global__ void __launch_bounds__(FINISH_THREADS) finish
 
 // Places of one call in its scratch memory.
 struct places {
-  size_t lse_delta, dq_sums, dk_sums, dv_sums, counters, end, num_counters;
+  size_t lse_delta, dq_sums, dk_sums, dv_sums, counters, order, end, num_counters;
 };
 static places places_of(const zk_attn &a, int32_t num_rows, int32_t num_tiles) {
   const size_t units = (size_t)num_tiles * (size_t)a.num_heads,
@@ -105,7 +104,8 @@ static places places_of(const zk_attn &a, int32_t num_rows, int32_t num_tiles) {
   p.lse_delta = 3 * sums;
   p.counters = p.lse_delta + units * (2 * ZK_FUSED_KEYS) * sizeof(float);
   p.num_counters = 1 + 2 * units + units / (size_t)a.group;
-  p.end = p.counters + p.num_counters * sizeof(uint32_t);
+  p.order = p.counters + p.num_counters * sizeof(uint32_t);
+  p.end = p.order + (size_t)num_tiles * sizeof(int32_t);
   return p;
 }
 
@@ -129,12 +129,13 @@ static zk_status make_maps(const zk_attn &a, int32_t num_rows, const zk_attn_gra
   return zk_tma_map_2d(ZK_BF16, in.v_cache, any, a.dim, a.dim, 16, 64, ZK_TMA_SWIZZLE_128, &m->v);
 }
 
-// Units of all heads in turn keep most of a head's tiles from waiting for one another. But of long sequences all heads'
-// rows and sums do not fit in the cache, and a few tiles of each head pass over them before they have left it.
-static int32_t heads_at_once(const zk_attn &a, int32_t num_tiles) {
-  int32_t heads = a.num_heads;
-  while (num_tiles / a.num_seqs >= LONG_TILES && heads > LONG_HEADS && heads % 2 == 0) heads /= 2;
-  return heads;
+// A head's tiles wait for one another at their beginnings, the less the more heads and sequences take turns; but what
+// all of them read and add to had better stay in the cache.
+static int32_t seqs_at_once(const zk_attn &a, int32_t num_rows) {
+  int32_t seqs = 1;
+  while (seqs * a.num_heads < MANY_CHAINS && 2 * (int64_t)seqs * num_rows / a.num_seqs * a.num_heads <= MANY_ROWS)
+    seqs *= 2;
+  return seqs;
 }
 
 template <int D>
@@ -144,11 +145,12 @@ static zk_status launch(zk_stream *stream, const zk_attn &a, int32_t num_rows, i
   char *at = (char *)scratch;
   zk_fused f = {};
   f.at = a, f.c = zk_attn_exp_of(a).c, f.dq = dq;
-  f.num_rows = num_rows, f.num_tiles = num_tiles, f.heads_at_once = heads_at_once(a, num_tiles);
+  f.num_rows = num_rows, f.num_tiles = num_tiles;
   f.dq_sums = (float *)(at + p.dq_sums), f.dk_sums = (float *)(at + p.dk_sums), f.dv_sums = (float *)(at + p.dv_sums);
   f.next = (uint32_t *)(at + p.counters), f.num_added = f.next + 1;
   f.num_heads_done = f.num_added + 2 * (size_t)num_tiles * (size_t)a.num_heads;
   f.dk = dk, f.dv = dv;
+  f.order = (int32_t *)(at + p.order), f.seqs_at_once = seqs_at_once(a, num_rows);
   f.lse_delta = (float *)(at + p.lse_delta);
   zk_fused_maps m;
   ZK_TRY(make_maps(a, num_rows, in, &m));

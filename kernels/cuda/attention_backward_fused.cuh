@@ -3,8 +3,8 @@
 //
 // Work comes in units: a query head and a tile of 128 keys. A unit walks the query rows from its tile's first in steps
 // of 64; dk and dv of its keys stay in registers along the contract's chains, and each step gives the tile's part of
-// 64 rows' dq. Units are drawn from a counter, tiles of a sequence ascending, by as many blocks as there are
-// multiprocessors. The counter decides who computes a unit and when, and reaches no bit:
+// 64 rows' dq. Units are drawn from a counter, tiles of a sequence ascending and those of a few sequences in turns, by as
+// many blocks as there are multiprocessors. The counter decides who computes a unit and when, and reaches no bit:
 //   dk, dv   chains over query rows ascending; a part's sum is put away in f32 at each border. A head's sums wait in
 //            global memory; the unit that finds those of all heads of its group there adds them, ascending.
 //   dq       a tile's chain is complete in one step; the copy engine adds it to the sum of the tiles before it, which
@@ -14,8 +14,8 @@
 //
 // Threads of a block: four warpgroups, whose products are all of 128 columns (D of 128), with which wgmma is as fast as
 // the tensor core.
-//   warpgroup 0   warp 0 draws units and copies Q, dO, lse, delta, K and V to shared memory (TMA); one thread of warp 1
-//                 adds dq
+//   warpgroup 0   warp 0 draws units and copies Q, dO, lse, delta, K and V to shared memory (TMA); one thread each of
+//                 warps 1 and 2 adds dq, of every other step
 //   warpgroup 1   scores, their gradients and dq (attention_backward_scores.cuh)
 //   warpgroup 2, 3   dk and dv of 64 keys each (attention_backward_sums.cuh)
 //
@@ -43,7 +43,8 @@ struct zk_fused {
   zk_attn at;                  // its plan: tiles of 128 keys
   float c;                     // scale * log2 e
   int32_t num_rows, num_tiles; // of the batch; of the plan, at most
-  int32_t heads_at_once;       // divides the query heads: units are drawn of so many, until their tiles have ended
+  int32_t seqs_at_once;        // tiles of so many sequences are drawn in turns
+  int32_t *order;              // [tile]: which tile of the plan is drawn in this place, of all heads
   float *lse_delta;         // [Hq][tile][2 steps][2: lse, delta][ZK_FUSED_ROWS], as rows lie in tiles of their sequence
   float *dq_sums;           // [Hq][tile][2 steps][ZK_FUSED_ROWS * D]
   float *dk_sums, *dv_sums; // [Hq][tile][ZK_FUSED_KEYS * D]
@@ -63,8 +64,7 @@ template <int D> struct zk_fused_shared {
   float lse_delta[2][2 * ZK_FUSED_ROWS];
   uint64_t rows_full[2], rows_empty[2]; // Q, dO and lse_delta
   uint64_t dq_full[2], dq_empty[2];
-  uint64_t p_full, ds_full, pairs_empty; // P, dS; both have been used
-  uint64_t scored; // the next step's scores are there
+  uint64_t p_full, p_empty, ds_full, ds_empty;
   uint64_t kv_full, kv_empty;
   uint64_t unit_full[2], unit_empty[2];
   uint32_t unit[2];
@@ -82,9 +82,10 @@ struct zk_fused_unit {
 // False: there is no such unit.
 static __device__ __forceinline__ bool zk_fused_find(const zk_fused &f, uint32_t index, zk_fused_unit *u) {
   zk_attn_block b;
-  const uint32_t heads = (uint32_t)f.heads_at_once, units = heads * (uint32_t)f.at.block_start[f.at.num_seqs];
-  u->head = (int32_t)(index / units * heads + index % heads), u->tile = (int32_t)(index % units / heads);
-  if (u->head >= f.at.num_heads || !zk_attn_find(f.at, u->tile, 1, ZK_FUSED_KEYS, false, &b)) return false;
+  const int32_t place = (int32_t)(index / (uint32_t)f.at.num_heads);
+  if (place >= f.at.block_start[f.at.num_seqs]) return false;
+  u->head = (int32_t)(index % (uint32_t)f.at.num_heads), u->tile = f.order[place];
+  zk_attn_find(f.at, u->tile, 1, ZK_FUSED_KEYS, false, &b);
   u->key = b.begin, u->row_start = b.row_start, u->num_rows = b.num_rows, u->pages = b.pages;
   u->num_steps = (b.num_rows - b.begin + ZK_FUSED_ROWS - 1) / ZK_FUSED_ROWS;
   return true;

@@ -1,5 +1,5 @@
 // What bf16 attention backward by one kernel wants first (attention_backward_fused.cuh): (lse, delta) of each row and head, where its step finds
-// them, and counters at 0. delta is the chain over d of fma(dout[d], out[d], acc).
+// them, the order in which tiles are drawn, and counters at 0. delta is the chain over d of fma(dout[d], out[d], acc).
 //
 // A thread has a row of a head, whose chain is its own; the rows of a block are neighbours in memory and come through shared memory, so that
 // each piece of it is read once, by neighbouring threads. There a row is 16 bytes longer, and eight threads that read their rows meet in no bank.
@@ -24,6 +24,16 @@ template <int D> static __device__ __forceinline__ void zk_prepare_fetch(const z
   }
 }
 
+// The place of a tile of the plan among those that are drawn: sequences take turns, tile by tile, seqs_at_once of them until they have ended.
+static __device__ __forceinline__ void zk_prepare_order(const zk_fused &f, int32_t tile) {
+  const int32_t *start = f.at.block_start, s = zk_attn_bisect(start, f.at.num_seqs, tile), index = tile - start[s],
+                first = s / f.seqs_at_once * f.seqs_at_once, end = zk_attn_min(first + f.seqs_at_once, f.at.num_seqs);
+  int32_t place = start[first];
+  for (int32_t other = first; other < end; other++)
+    place += zk_attn_min(start[other + 1] - start[other], other < s ? index + 1 : index);
+  f.order[place] = tile;
+}
+
 template <int D>
 static __global__ void __launch_bounds__(ZK_PREPARE_THREADS)
     zk_prepare_kernel(zk_fused f, const zk_bf16 *out, const zk_bf16 *dout, const float *lse, uint32_t *counters, int32_t num_counters) {
@@ -33,6 +43,7 @@ static __global__ void __launch_bounds__(ZK_PREPARE_THREADS)
   zk_prepare_fetch<D>(dout, first, left, shared);
   zk_prepare_fetch<D>(out, first, left, outs);
   for (int64_t at = i; at < num_counters; at += (int64_t)gridDim.x * ZK_PREPARE_THREADS) counters[at] = 0;
+  if (i < f.at.block_start[f.at.num_seqs]) zk_prepare_order(f, (int32_t)i);
   zk_copy_wait();
   __syncthreads();
   if ((int64_t)threadIdx.x >= left) return;

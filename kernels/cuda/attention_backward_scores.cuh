@@ -1,11 +1,16 @@
 // The scoring warpgroup of the fused attention backward (attention_backward_fused.cuh). Of each step's 64 query rows by
-// the unit's 128 keys, all by wgmma:
-//   S = Q K^T        while dq of the step before is handed on
-//   dP = dO V^T      while the exponentials of S are computed
-//   dQ = dS K        over the tile's 128 keys from +0
-// P and dS go to shared memory in bf16, where the summing warpgroups and dQ read them. S of the next step follows dQ at
-// once. Only then may the summing warpgroups multiply dS, which has time until the next one comes: dQ and S are what
-// the exponentials wait for.
+// the unit's 128 keys, all by wgmma, in this order:
+//   dP = dO V^T      while the weights P go to shared memory
+//   dS = P (dP - delta)
+//   S = Q K^T        of the next step, while dS goes to shared memory
+//   dQ = dS K        over the tile's 128 keys from +0, while the exponentials of the next step's S are computed
+// and dQ is handed on. P and dS are bf16; the summing warpgroups and dQ read them.
+//
+// A warp that queues products waits while the queue is full, and what follows in its program waits with it: so halves of
+// P and dS are stored between halves of a product. And dQ is computed in halves of its columns: with all of its
+// accumulators beside those of S the compiler has too few registers left to compute exponentials side by side, and one
+// after the other they take three times as long. Each half of the exponentials reads lse anew: a volatile load stays
+// behind the products that are queued before it, which else the compiler would queue when all exponentials are done.
 //
 // Thread t of the warpgroup holds of S, with g = t % 32 / 4 and c = t % 4 * 2, of rows 16 (t / 32) + g and + 8 the keys
 // 8 j + c and the next: wgmma.cuh.
@@ -36,121 +41,166 @@ static __device__ __forceinline__ void zk_fused_clear(zk_bf16 *a, zk_bf16 *b, in
   zk_barrier(2, 128);
 }
 
-// rows of a step by the tile's keys, over D: x = rows keys^T.
-template <int D>
+// rows of a step by the tile's keys, over D: x = rows keys^T; one half of its products, over D / 2.
+template <int D, int HALF>
 static __device__ __forceinline__ void zk_fused_scores(float (&x)[64], const zk_bf16 *rows, const zk_bf16 *keys) {
   const uint64_t a = zk_wgmma_inner(rows), b = zk_wgmma_inner(keys);
-  zk_wgmma_begin();
+  if (HALF == 0) zk_wgmma_begin();
 #pragma unroll
-  for (int k = 0; k < D / 16; ++k)
+  for (int k = HALF * (D / 32); k < (HALF + 1) * (D / 32); ++k)
     zk_wgmma<false, false>(x, a + (uint64_t)((k / 4 * (ZK_FUSED_ROWS * 128) + k % 4 * 32) >> 4),
                            b + (uint64_t)((k / 4 * (ZK_FUSED_KEYS * 128) + k % 4 * 32) >> 4), k > 0);
-  zk_wgmma_commit();
+  if (HALF == 1) zk_wgmma_commit();
 }
 
-// A warp's 16 rows by the tile's keys, rounded, to the two halves of P or dS: swizzled as wgmma reads them.
-static __device__ __forceinline__ void zk_fused_place(zk_bf16 *to, const float (&x)[64], int warp, int lane) {
+// A warp's 16 rows by half of the tile's keys, rounded, to that half of P or dS: swizzled as wgmma reads them.
+template <int HALF>
+static __device__ __forceinline__ void zk_fused_place(zk_bf16 (*to)[ZK_FUSED_ROWS * 64], const float (&x)[64], int warp,
+                                                      int lane) {
   const int row = warp * 16 + lane % 16;
 #pragma unroll
-  for (int k = 0; k < 8; ++k) { // keys 16 k ..
+  for (int k = 0; k < 4; ++k) { // keys 16 k ..
     uint32_t y[4];
 #pragma unroll
-    for (int e = 0; e < 4; ++e) y[e] = zk_pack_bf16(x[8 * k + 2 * e], x[8 * k + 2 * e + 1]);
-    zk_store_matrices(to + k / 4 * (ZK_FUSED_ROWS * 64) + row * 64 + ((2 * (k % 4) + lane / 16) ^ (row % 8)) * 8, y);
+    for (int e = 0; e < 4; ++e) y[e] = zk_pack_bf16(x[32 * HALF + 8 * k + 2 * e], x[32 * HALF + 8 * k + 2 * e + 1]);
+    zk_store_matrices(to[HALF] + row * 64 + ((2 * k + lane / 16) ^ (row % 8)) * 8, y);
   }
-  zk_fence_async();
+  if (HALF == 1) zk_fence_async();
 }
+
+// What one thread of the warpgroup has of a unit.
+template <int D> struct zk_fused_scoring {
+  const zk_fused &f;
+  const zk_fused_unit &u;
+  zk_fused_shared<D> *shared;
+  int step, t, lane, warp, my_row; // the block's steps before the unit; the thread; its first row
+  float s[64];                     // S, then P
+
+  __device__ __forceinline__ int stage_of(int i) const { return (step + i) & 1; }
+  __device__ __forceinline__ uint32_t parity_of(int i) const { return (uint32_t)((step + i) >> 1 & 1); }
+
+  // Waits for step i's rows unless they are `here`.
+  __device__ __forceinline__ void begin(int i, bool here) {
+    const int stage = stage_of(i), left = u.num_rows - u.key - i * ZK_FUSED_ROWS;
+    if (!here) zk_mbar_wait(&shared->rows_full[stage], parity_of(i));
+    if (left < ZK_FUSED_ROWS) zk_fused_clear<D>(shared->q[stage][0], shared->dout[stage][0], left, ZK_FUSED_ROWS);
+  }
+  template <int HALF> __device__ __forceinline__ void queue_s(int i) {
+    zk_fused_scores<D, HALF>(s, shared->q[stage_of(i)][0], shared->k[0]);
+  }
+  // Half of step i's S to weights.
+  template <int HALF> __device__ __forceinline__ void weigh(int i) {
+    const volatile float *of = shared->lse_delta[stage_of(i)] + my_row;
+    const float lse[2] = {of[0], of[8]};
+#pragma unroll
+    for (int e = 32 * HALF; e < 32 * HALF + 32; ++e) s[e] = zk_fused_exp2(fmaf(s[e], f.c, -lse[e / 2 % 2]));
+  }
+  // Zeros for pairs of step i that are not visible.
+  __device__ __forceinline__ void hide(int i, float (&x)[64]) {
+    const int pos = u.key + i * ZK_FUSED_ROWS;
+    if (i >= 2 && pos + ZK_FUSED_ROWS <= u.num_rows) return;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) { // keys before `end` of the thread's, the first of which is the tile's lane % 4 * 2
+      const int row = pos + my_row + 8 * r, end = row < u.num_rows ? row + 1 - u.key - lane % 4 * 2 : 0;
+#pragma unroll
+      for (int e = 2 * r; e < 64; e += e % 2 == 0 ? 1 : 3)
+        if (e / 4 * 8 + e % 2 >= end) x[e] = 0.0f;
+    }
+  }
+  // Half of dq's columns = dS K's, and where they go to.
+  template <int HALF> __device__ __forceinline__ void queue_dq(float (&dq)[D / 4]) {
+    const uint64_t ds_rows = zk_wgmma_inner(shared->ds[0]),
+                   columns =
+                       zk_wgmma_outer(shared->k[0] + HALF * (D == 64 ? 32 : ZK_FUSED_KEYS * 64), ZK_FUSED_KEYS * 128);
+    zk_wgmma_begin();
+#pragma unroll
+    for (int k = 0; k < 8; ++k)
+      zk_wgmma<false, true>(dq, ds_rows + (uint64_t)((k / 4 * (ZK_FUSED_ROWS * 128) + k % 4 * 32) >> 4),
+                            zk_wgmma_step<true>(columns, k), k > 0);
+    zk_wgmma_commit();
+  }
+  template <int HALF> __device__ __forceinline__ void store_dq(int stage, const float (&dq)[D / 4]) {
+    float4 *to = (float4 *)shared->dq[stage] + HALF * (128 * (D / 16)) + t;
+#pragma unroll
+    for (int r = 0; r < D / 16; ++r) to[128 * r] = make_float4(dq[4 * r], dq[4 * r + 1], dq[4 * r + 2], dq[4 * r + 3]);
+  }
+
+  // Step i, whose weights stand; with MORE, up to the weights of the next.
+  template <bool MORE> __device__ __forceinline__ void one_step(int i) {
+    const int stage = stage_of(i);
+    const uint32_t before = (uint32_t)stage ^ 1; // parity of the step before, of what each step uses
+    float dp[64], left[D / 4], right[D / 4];
+    const float *deltas = shared->lse_delta[stage] + ZK_FUSED_ROWS + my_row, delta[2] = {deltas[0], deltas[8]};
+    zk_mbar_wait(&shared->p_empty, before);
+    zk_fused_scores<D, 0>(dp, shared->dout[stage][0], shared->v[0]);
+    zk_fused_place<0>(shared->p, s, warp, lane);
+    zk_fused_scores<D, 1>(dp, shared->dout[stage][0], shared->v[0]);
+    zk_fused_place<1>(shared->p, s, warp, lane);
+    __syncwarp();
+    if (lane == 0) zk_mbar_arrive(&shared->p_full);
+    // A look ahead: a wait for what has come long since takes time, too.
+    const bool next_here = MORE && zk_mbar_is_over(&shared->rows_full[stage ^ 1], parity_of(i + 1)),
+               dq_free = zk_mbar_is_over(&shared->dq_empty[stage], parity_of(i) ^ 1);
+
+    zk_wgmma_wait<0>();
+    zk_wgmma_settle(dp);
+    if (lane == 0) zk_mbar_arrive(&shared->rows_empty[stage]);
+#pragma unroll
+    for (int e = 0; e < 64; ++e) dp[e] = s[e] * (dp[e] - delta[e / 2 % 2]);
+    hide(i, dp);
+    zk_mbar_wait(&shared->ds_empty, before);
+    if constexpr (MORE) begin(i + 1, next_here), queue_s<0>(i + 1);
+    zk_fused_place<0>(shared->ds, dp, warp, lane);
+    if constexpr (MORE) queue_s<1>(i + 1);
+    zk_fused_place<1>(shared->ds, dp, warp, lane);
+    zk_barrier(2, 128);
+    if (lane == 0) zk_mbar_arrive(&shared->ds_full);
+
+    queue_dq<0>(left);
+    if constexpr (MORE) {
+      zk_wgmma_wait<1>();
+      zk_wgmma_settle(s);
+      weigh<0>(i + 1);
+      zk_wgmma_settle(s);
+    }
+    if (!dq_free) zk_mbar_wait(&shared->dq_empty[stage], parity_of(i) ^ 1);
+    zk_wgmma_wait<0>();
+    zk_wgmma_settle(left);
+    queue_dq<1>(right);
+    store_dq<0>(stage, left);
+    if constexpr (MORE) {
+      weigh<1>(i + 1);
+      hide(i + 1, s);
+      zk_wgmma_settle(s);
+    }
+    zk_wgmma_wait<0>();
+    zk_wgmma_settle(right);
+    if (lane == 0) zk_mbar_arrive(&shared->ds_empty);
+    store_dq<1>(stage, right);
+    zk_fence_async();
+    __syncwarp();
+    if (lane == 0) zk_mbar_arrive(&shared->dq_full[stage]);
+  }
+};
 
 // One unit, the block's number `turn`; `step` counts the block's steps before it.
 template <int D>
 static __device__ __forceinline__ void zk_fused_score(const zk_fused &f, const zk_fused_unit &u, int turn, int step,
                                                       zk_fused_shared<D> *shared) {
-  const int t = (int)threadIdx.x % 128, lane = t % 32, warp = t / 32, my_row = warp * 16 + lane / 4;
-  const uint64_t k_columns = zk_wgmma_outer(shared->k[0], ZK_FUSED_KEYS * 128),
-                 ds_rows = zk_wgmma_inner(shared->ds[0]);
-  float s[64], lse_of[2]; // of rows my_row and 8 further
-  auto parity_of = [&](int i) { return (uint32_t)((step + i) >> 1 & 1); };
-  auto begin_scores = [&](int i, bool here) { // here: the rows have come
-    const int stage = (step + i) & 1, rows_left = u.num_rows - u.key - i * ZK_FUSED_ROWS;
-    if (!here) zk_mbar_wait(&shared->rows_full[stage], parity_of(i));
-    if (rows_left < ZK_FUSED_ROWS)
-      zk_fused_clear<D>(shared->q[stage][0], shared->dout[stage][0], rows_left, ZK_FUSED_ROWS);
-    zk_fused_scores<D>(s, shared->q[stage][0], shared->k[0]);
-    lse_of[0] = shared->lse_delta[stage][my_row], lse_of[1] = shared->lse_delta[stage][my_row + 8];
-  };
-
+  const int t = (int)threadIdx.x % 128, lane = t % 32, warp = t / 32;
+  zk_fused_scoring<D> x = {f, u, shared, step, t, lane, warp, warp * 16 + lane / 4, {}};
   zk_mbar_wait(&shared->kv_full, (uint32_t)(turn & 1));
   if (u.num_rows - u.key < ZK_FUSED_KEYS)
     zk_fused_clear<D>(shared->k[0], shared->v[0], u.num_rows - u.key, ZK_FUSED_KEYS);
-  begin_scores(0, false);
+  x.begin(0, false);
+  x.template queue_s<0>(0), x.template queue_s<1>(0);
   zk_wgmma_wait<0>();
-  zk_wgmma_settle(s);
+  zk_wgmma_settle(x.s);
+  x.template weigh<0>(0), x.template weigh<1>(0);
+  x.hide(0, x.s);
 #pragma unroll 1
-  for (int i = 0; i < u.num_steps; ++i) {
-    const int stage = (step + i) & 1, pos = u.key + i * ZK_FUSED_ROWS;
-    const bool more = i + 1 < u.num_steps, edge = i < 2 || pos + ZK_FUSED_ROWS > u.num_rows;
-    auto hide = [&](float(&x)[64]) { // pairs that are not visible
-#pragma unroll
-      for (int e = 0; e < 64; ++e) {
-        const int row = pos + my_row + e / 2 % 2 * 8, key = u.key + e / 4 * 8 + lane % 4 * 2 + e % 2;
-        if (row < key || row >= u.num_rows) x[e] = 0.0f;
-      }
-    };
-    float dp[64], dq[D / 2];
-    zk_fused_scores<D>(dp, shared->dout[stage][0], shared->v[0]);
-    const float *delta = shared->lse_delta[stage] + ZK_FUSED_ROWS + my_row, delta_of[2] = {delta[0], delta[8]};
-
-    // s: weights
-#pragma unroll
-    for (int e = 0; e < 64; ++e) s[e] = zk_fused_exp2(fmaf(s[e], f.c, -lse_of[e / 2 % 2]));
-    if (edge) hide(s);
-    zk_mbar_wait(&shared->pairs_empty, (uint32_t)stage ^ 1);
-    zk_fused_place(shared->p[0], s, warp, lane);
-    __syncwarp();
-    if (lane == 0) zk_mbar_arrive(&shared->p_full);
-
-    zk_wgmma_wait<0>();
-    zk_wgmma_settle(dp);
-    if (lane == 0) zk_mbar_arrive(&shared->rows_empty[stage]);
-    // A look ahead: a wait for what has come long since takes time, too.
-    const bool next_here = more && zk_mbar_is_over(&shared->rows_full[stage ^ 1], parity_of(i + 1)),
-               dq_free = zk_mbar_is_over(&shared->dq_empty[stage], parity_of(i) ^ 1);
-#pragma unroll
-    for (int e = 0; e < 64; ++e) dp[e] = s[e] * (dp[e] - delta_of[e / 2 % 2]);
-    if (edge) hide(dp);
-    zk_fused_place(shared->ds[0], dp, warp, lane);
-    zk_barrier(2, 128);
-    if (lane == 0) zk_mbar_arrive(&shared->ds_full);
-
-    zk_wgmma_begin();
-#pragma unroll
-    for (int k = 0; k < 8; ++k)
-      zk_wgmma<false, true>(dq, ds_rows + (uint64_t)((k / 4 * (ZK_FUSED_ROWS * 128) + k % 4 * 32) >> 4),
-                            zk_wgmma_step<true>(k_columns, k), k > 0);
-    zk_wgmma_commit();
-    auto hand_on = [&] {
-      zk_wgmma_settle(dq);
-      if (lane == 0) zk_mbar_arrive(&shared->pairs_empty);
-      if (!dq_free) zk_mbar_wait(&shared->dq_empty[stage], parity_of(i) ^ 1);
-      float4 *to = (float4 *)shared->dq[stage] + t;
-#pragma unroll
-      for (int r = 0; r < D / 8; ++r) to[128 * r] = make_float4(dq[4 * r], dq[4 * r + 1], dq[4 * r + 2], dq[4 * r + 3]);
-      zk_fence_async();
-      __syncwarp();
-      if (lane == 0) zk_mbar_arrive(&shared->dq_full[stage]);
-    };
-    if (more) {
-      begin_scores(i + 1, next_here);
-      zk_wgmma_wait<1>();
-      hand_on();
-      zk_wgmma_wait<0>();
-      zk_wgmma_settle(s);
-    } else {
-      zk_wgmma_wait<0>();
-      hand_on();
-    }
-    if (lane == 0) zk_mbar_arrive(&shared->scored);
-  }
+  for (int i = 0; i + 1 < u.num_steps; ++i) x.template one_step<true>(i);
+  x.template one_step<false>(u.num_steps - 1);
   if (lane == 0) zk_mbar_arrive(&shared->kv_empty);
 }
 

@@ -2,7 +2,6 @@
 // keys each, over its steps. Of P and dS, as the scoring warpgroup left them in shared memory, all by wgmma:
 //   dV += P^T dO
 //   dK += dS^T Q
-// dK waits for the scoring warpgroup's next scores, which are wanted sooner.
 #ifndef ZK_KERNELS_CUDA_ATTENTION_BACKWARD_SUMS_CUH
 #define ZK_KERNELS_CUDA_ATTENTION_BACKWARD_SUMS_CUH
 
@@ -46,11 +45,12 @@ static __device__ __forceinline__ void zk_fused_sum_unit(const zk_fused &f, cons
       zk_mbar_wait(&shared->rows_full[stage], parity);
       zk_mbar_wait(&shared->p_full, round);
       zk_fused_sum<D>(dv, p_columns, shared->dout[stage][0], i == first);
+      zk_wgmma_wait<0>();
+      if (lane == 0) zk_mbar_arrive(&shared->p_empty);
       zk_mbar_wait(&shared->ds_full, round);
-      zk_mbar_wait(&shared->scored, round);
       zk_fused_sum<D>(dk, ds_columns, shared->q[stage][0], i == first);
       zk_wgmma_wait<0>();
-      if (lane == 0) zk_mbar_arrive(&shared->pairs_empty), zk_mbar_arrive(&shared->rows_empty[stage]);
+      if (lane == 0) zk_mbar_arrive(&shared->ds_empty), zk_mbar_arrive(&shared->rows_empty[stage]);
     }
     zk_wgmma_settle(dk), zk_wgmma_settle(dv);
     zk_fused_put(f.dk_sums + mine, dk, first > 0), zk_fused_put(f.dv_sums + mine, dv, first > 0);
