@@ -98,13 +98,12 @@ static void warn_of_errors(const zk_session *s, const zk_collect_request *q, con
 
 // The same of samples that a program gave no answer for.
 static void warn_of_missing(const zk_session *s, const zk_collect_request *q, const zk_trajectory *t) {
-  static const char *const why[] = {"", "time-out", "it ended", "what it said is no answer", "no reward in its answer"};
   int64_t num = 0, first = 0;
   for (int64_t i = t->num_samples - 1; i >= 0; i--)
     if (t->reward_detail[i]) num++, first = i;
   if (num && zk_comm_rank(s->comm) == 0)
     ZK_LOG(WARN, "rollout", "step %u: command.run gave no answer for %lld of %lld samples, which count as 0; first: prompt %llu, sample %d: %s", q->step, (long long)num,
-           (long long)t->num_samples, (unsigned long long)t->prompt_id[t->prompt_index[first]], t->sample_index[first], why[t->reward_detail[first]]);
+           (long long)t->num_samples, (unsigned long long)t->prompt_id[t->prompt_index[first]], t->sample_index[first], zk_reward_detail_text(t->reward_detail[first]));
 }
 
 zk_status zk_collect_gather(const zk_session *s, const zk_collect_request *q, const zk_record_buffer *records, zk_trajectory *out) {

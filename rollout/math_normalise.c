@@ -153,7 +153,7 @@ static size_t without_units(const char *text, size_t n) {
 
 bool zk_math_normalise(const char *text, size_t num_bytes, char out[ZK_MATH_MAX_BYTES]) {
   while (num_bytes > 0 && (is_blank(text[num_bytes - 1]) || text[num_bytes - 1] == '.')) num_bytes--;
-  if (memchr(text, 0, num_bytes) != NULL) return false;
+  if (num_bytes > ZK_MATH_MAX_SOURCE || memchr(text, 0, num_bytes) != NULL) return false;
   writer w = {text, text + without_units(text, num_bytes), out, 0, false};
   copy(&w);
   out[w.used] = 0;

@@ -56,7 +56,8 @@ bool zk_pattern_matches(const zk_pattern *p, const char *label, const char *text
   bool right = false;
   if (match == NULL) return false;
   for (PCRE2_SIZE at = 0; at <= num_bytes;) {
-    if (pcre2_match(p->code, (PCRE2_SPTR)text, num_bytes, at, 0, match, p->context) < 1) break;
+    const uint32_t checked = at ? PCRE2_NO_UTF_CHECK : 0; // the first search has looked at all of it
+    if (pcre2_match(p->code, (PCRE2_SPTR)text, num_bytes, at, checked, match, p->context) < 1) break;
     const PCRE2_SIZE *place = pcre2_get_ovector_pointer(match);
     right = true;
     if (p->num_groups == 0 || label == NULL) break;

@@ -163,6 +163,8 @@ static zk_status fail(zk_program_pool *pool, process *p, zk_answer_status status
   va_start(args, fmt);
   vsnprintf(text, sizeof text, fmt, args);
   va_end(args);
+  for (char *c = text; *c; c++)
+    if ((unsigned char)*c < 32 || *c == 127) *c = '?'; // it may hold what the program said, and goes to a terminal
   zk_program_listen(&p->program);
   zk_program_end(&p->program, status == ZK_ANSWER_ENDED ? how : NULL, sizeof how);
   request *r = release(p);

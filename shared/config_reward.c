@@ -47,10 +47,10 @@ zk_status zk_config_reward_parse(const char *text, zk_config_reward *out) {
 static zk_status check_component(const zk_config *cfg, int idx) {
   const char *name = cfg->command.components.text[idx];
   static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
-  static const char *const taken[] = {"mean", "std", "zero_std_groups"};
+  static const char *const taken[] = {"mean", "std", "zero_std_groups", "penalty"};
   bool bad = name[0] == 0 || strspn(name, letters) != strlen(name) || strlen(name) > 31;
   for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) bad |= strcmp(name, taken[i]) == 0;
-  if (bad) return ZK_FAIL(ZK_BAD_INPUT, "command.components: \"%.60s\" is no name: at most 31 letters, digits, . _ -, and not mean, std or zero_std_groups", name);
+  if (bad) return ZK_FAIL(ZK_BAD_INPUT, "command.components: \"%.60s\" is no name: at most 31 letters, digits, . _ -, and not mean, std, zero_std_groups or penalty", name);
   bool twice = false;
   for (int i = 0; i < idx; i++) twice |= strcmp(cfg->command.components.text[i], name) == 0;
   for (int i = 0; i < cfg->task.rewards.num; i++) {

@@ -180,6 +180,7 @@ zk_status zk_trajectory_validate(const zk_trajectory *t) {
     if (i && prompt == t->prompt_index[i - 1] && sample <= t->sample_index[i - 1])
       return invalid("sample/sample_index", i, "is out of order");
     if (zk_finish_reason_text(t->finish_reason[i])[0] == '?') return invalid("sample/finish_reason", i, "is unknown");
+    if (zk_reward_detail_text(t->reward_detail[i])[0] == '?') return invalid("sample/reward_detail", i, "is unknown");
   }
   for (int64_t k = 0; k < t->num_sample_tokens; k++)
     if (t->loss_mask[k] > 1) return invalid("sample/loss_mask", k, "is not 0 or 1");

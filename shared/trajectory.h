@@ -140,7 +140,7 @@ int64_t zk_trajectory_num_sampled(const zk_trajectory *t, int64_t first, int64_t
 void zk_trajectory_clear_replies(zk_trajectory *t);
 
 // Offsets start at 0, never decrease and end at the totals; indices are in range; records in (prompt, sample) order;
-// finish reasons known. ZK_BAD_INPUT names column and index.
+// finish reasons and reward details known. ZK_BAD_INPUT names column and index.
 zk_status zk_trajectory_validate(const zk_trajectory *t);
 
 // XXH64 (seed 0) over: schema_version, step, seed, contract_version as int64; weights_hash; numerics, tokenizer_hash,

@@ -32,6 +32,7 @@ static zk_status check(const zk_session *s, const zk_trajectory *t, int64_t step
   bool fits = t->step == step && t->num_prompts == c->rollout.prompts_per_step && t->num_samples == t->num_prompts * group &&
               t->num_components == zk_task_num_components(s->task);
   for (int64_t i = 0; fits && i < t->num_samples; i++) fits = t->prompt_index[i] == i / group && t->sample_index[i] == i % group;
+  for (int64_t k = 0; fits && k < t->num_sample_tokens; k++) fits = t->sample_tokens[k] < s->policy.config.vocab; // replies become prompts
   return fits ? ZK_OK : ZK_FAIL(ZK_BAD_ARCHIVE, "the trajectory of step %" PRId64 " that is there is no step of this config; remove it to ask command.run again", step);
 }
 

@@ -18,7 +18,22 @@ static void compare(zk_auditor *a, const zk_verify_step *s) {
     }
 }
 
+// Without a reference model the column is zeros, and left out of the file.
+static void require_none(zk_auditor *a, const zk_verify_step *s) {
+  const zk_trajectory *t = &s->stored;
+  for (int64_t i = 0; i < t->num_samples; i++)
+    for (int64_t k = t->sample_offsets[i]; k < t->sample_offsets[i + 1]; k++)
+      if (zk_float_bits(t->reference_logprob[k])) {
+        zk_verify_count(a->once, ZK_VERIFY_REFERENCE, 1);
+        zk_verify_differ(a->once, ZK_VERIFY_REFERENCE, i, k - t->sample_offsets[i],
+                         "%s, position %" PRId64 ": reference_logprob %.9g is stored, and the run has no reference model (algorithm.kl.coef: 0)",
+                         zk_verify_place_of(s, i).s, k - t->sample_offsets[i], (double)t->reference_logprob[k]);
+        return;
+      }
+}
+
 zk_status zk_verify_reference(zk_auditor *a, zk_verify_step *s) {
+  if (a->session.config.algorithm.kl.coef == 0) require_none(a, s);
   if (!a->reference) return ZK_OK;
   zk_sequences seqs;
   ZK_TRY(zk_comm_agree(a->comm, zk_sequences_from_trajectory(&s->t, &seqs)));

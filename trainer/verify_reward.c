@@ -198,7 +198,20 @@ static size_t last_turn(const zk_trajectory *t, int64_t i) {
   return (size_t)k;
 }
 
-// Grades every completion into `mine`. What a program gave is an input, taken as it is stored: verify never runs one.
+// A program's answer can be missing only where one is asked, and the run goes on without.
+static bool may_miss(const zk_auditor *a) {
+  return zk_task_asks(a->session.task) && a->session.config.command.on_error == ZK_CONFIG_COMMAND_ZERO;
+}
+
+// What a program gave of sample i is an input, taken as it is stored, where it is a number; zeros where it gave nothing.
+static void put_recorded(const zk_auditor *a, const zk_trajectory *t, int64_t i, zk_reward *value) {
+  float recorded[ZK_REWARD_MAX_COMPONENTS] = {0};
+  const float *stored = t->reward_component + i * t->num_components;
+  for (int32_t k = 0; k < t->num_components && !t->reward_detail[i]; k++) recorded[k] = isfinite(stored[k]) ? stored[k] : 0;
+  zk_task_put_recorded(a->session.task, recorded, value);
+}
+
+// Grades every completion into `mine`; verify runs no program.
 static zk_status grade(const zk_auditor *a, const zk_verify_step *s, zk_trajectory *mine) {
   const zk_session *session = &a->session;
   const zk_trajectory *t = &s->t;
@@ -211,7 +224,7 @@ static zk_status grade(const zk_auditor *a, const zk_verify_step *s, zk_trajecto
     zk_reward value = {0};
     if (st == ZK_OK && !zk_finish_is_error(t->finish_reason[i])) {
       zk_task_reward(session->task, &item, text, bytes, &value);
-      zk_task_put_recorded(session->task, t->reward_component + i * t->num_components, &value);
+      put_recorded(a, t, i, &value);
     }
     mine->reward[i] = value.total;
     for (int32_t k = 0; k < t->num_components; k++)
@@ -230,6 +243,13 @@ static void compare(zk_auditor *a, const zk_verify_step *s, zk_verify_check chec
     zk_verify_differ(a->once, check, i, position, "%s: %s %.9g (0x%08x) is stored, %.9g (0x%08x) comes out",
                      zk_verify_place_of(s, i).s, name, (double)stored, zk_float_bits(stored), (double)mine,
                      zk_float_bits(mine));
+}
+
+static void check_detail(zk_auditor *a, const zk_verify_step *s, int64_t i) {
+  const zk_trajectory *t = &s->t;
+  if (t->reward_detail[i] && (!may_miss(a) || zk_finish_is_error(t->finish_reason[i])))
+    zk_verify_differ(a->once, ZK_VERIFY_REWARDS, i, 0, "%s: reward_detail \"%s\" is stored, where no program can have failed", zk_verify_place_of(s, i).s,
+                     zk_reward_detail_text(t->reward_detail[i]));
 }
 
 static void check_metrics(zk_auditor *a, const zk_trajectory *mine, const zk_advantage_stats *stats) {
@@ -263,15 +283,21 @@ zk_status zk_verify_rewards(zk_auditor *a, const zk_verify_step *s) {
   memcpy(mine.prompt_index, t->prompt_index, (size_t)t->num_samples * sizeof *mine.prompt_index);
   memcpy(mine.sample_index, t->sample_index, (size_t)t->num_samples * sizeof *mine.sample_index);
   zk_status st = grade(a, s, &mine);
+  for (int64_t i = 0; i < t->num_samples && st == ZK_OK; i++) check_detail(a, s, i);
   if (st == ZK_OK) check_kept(a, s, &mine);
   if (st == ZK_OK) st = zk_rewards_shuffle(c, &mine);
   if (st == ZK_OK) st = zk_advantage_compute(c, &mine, &stats);
+  if (st == ZK_NOT_FINITE) { // no run goes on after such a step: it was altered
+    zk_verify_differ(a->once, ZK_VERIFY_ADVANTAGES, -1, 0, "%s", zk_status_message());
+    zk_trajectory_free(&mine);
+    return ZK_OK;
+  }
   for (int64_t i = 0; i < t->num_samples && st == ZK_OK; i++) {
     compare(a, s, ZK_VERIFY_REWARDS, "reward", i, 0, t->reward[i], mine.reward[i]);
     compare(a, s, ZK_VERIFY_ADVANTAGES, "advantage", i, 0, t->advantage[i], mine.advantage[i]);
     for (int32_t k = 0; k < t->num_components; k++) {
       int64_t at = i * t->num_components + k;
-      if (zk_task_component_is_recorded(a->session.task, k) && isfinite(t->reward_component[at])) continue; // an input
+      if (zk_task_component_is_recorded(a->session.task, k) && isfinite(t->reward_component[at]) && !t->reward_detail[i]) continue; // an input
       compare(a, s, ZK_VERIFY_COMPONENTS, zk_task_component(a->session.task, k), i, k, t->reward_component[at],
               mine.reward_component[at]);
     }

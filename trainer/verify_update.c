@@ -78,11 +78,13 @@ static zk_status settle(zk_auditor *a, int64_t step, zk_status st, const zk_upda
 static void check_metrics(zk_auditor *a, const zk_verify_step *s, const zk_trajectory *t, int64_t num_trained,
                           const zk_policy_update *u) {
   const zk_config *c = &a->session.config;
-  int64_t cut = 0;
-  for (int64_t i = 0; i < t->num_samples; i++) cut += t->finish_reason[i] == ZK_FINISH_LENGTH;
+  int64_t cut = 0, errors = 0, missing = 0;
+  for (int64_t i = 0; i < t->num_samples; i++)
+    cut += t->finish_reason[i] == ZK_FINISH_LENGTH, errors += zk_finish_is_error(t->finish_reason[i]), missing += t->reward_detail[i] != 0;
   const zk_verify_metric values[] = {
       {"response/length_mean", (double)t->num_sample_tokens / (double)t->num_samples},
       {"response/clip_ratio", (double)cut / (double)t->num_samples},
+      {"response/errors", (double)errors},
       {"policy/loss", u->policy.loss},
       {"policy/entropy", u->policy.entropy},
       {"policy/clip_frac", u->policy.clip_frac},
@@ -100,6 +102,8 @@ static void check_metrics(zk_auditor *a, const zk_verify_step *s, const zk_traje
   ZK_VERIFY_METRICS_OF(a, s->step, values);
   const zk_verify_metric cap_frac = {"policy/importance_cap_frac", u->policy.cap_frac};
   if (c->algorithm.importance.mode) zk_verify_metrics(a, s->step, &cap_frac, 1);
+  const zk_verify_metric asked = {"command/errors", (double)missing};
+  if (zk_task_asks(a->session.task)) zk_verify_metrics(a, s->step, &asked, 1);
   const zk_verify_metric kl = {"policy/kl_reference", u->policy.kl};
   if (c->algorithm.kl.coef > 0) zk_verify_metrics(a, s->step, &kl, 1);
 }

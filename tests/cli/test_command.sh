@@ -71,11 +71,20 @@ tells 'no answer of command.run after 2 tries: it ended with exit code 7; its st
 [ "$(grep -c . err)" -le 2 ] || fail "more than one message"
 expect 0 train run.name=zero "${use[@]}" 'command.run=sh fails.sh' command.on_error=zero command.retries=0
 tells 'command.run gave no answer for '
+read -r row sample < <(sed -n 's/.*step 1: command.run gave .*; first: prompt \([0-9]*\), sample \([0-9]*\):.*/\1 \2/p' err) || fail "no sample of step 1 is named"
 grep -q '"command/errors": [1-9]' runs/zero/metrics.jsonl || fail "errors are not counted"
 expect 0 workers 2 "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_000016 optimizer.lr=0.01 run.name=zero run.dir=runs/zero2 "${use[@]}" 'command.run=sh fails.sh' \
   command.on_error=zero command.retries=0
 same runs/zero/trajectories/step_000002.h5 runs/zero2/trajectories/step_000002.h5
 expect 0 "$ZK" verify runs/zero --replay
+
+# An audit believes no reward beside a failure.
+group=$(sed -n 's/.*samples_per_prompt: *\([0-9]*\).*/\1/p' runs/zero/config.yaml)
+cp -r runs/zero runs/y
+"$TAMPER" flip runs/y trajectories/step_000001.h5 sample/reward_component $((2 * (row * group + sample))) 29
+"$TAMPER" reseal runs/y
+expect 1 "$ZK" verify runs/y
+says "step 1, prompt $row, sample $sample: command 1.08420217e-19 (0x20000000) is stored, 0 (0x00000000) comes out"
 
 # ---- a stop while the program thinks: nothing is left
 "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_000016 run.name=now eval.every=0 "${use[@]}" 'command.run=sleep 4242 & echo $! $$ >pids; mv pids here; exec sleep 4242' >out 2>err &

@@ -208,7 +208,9 @@ static void keys_against_each_other(void **state) {
        "c.yaml:4:11: command.run: nothing uses it: list command in task.rewards, or let it answer with command.turns"},
       {RUN MODEL TASK "command: {turns: 2}\n", NULL, ZK_BAD_INPUT, "c.yaml:4:11: command.turns: has no effect with command.run: \"\""},
       {RUN MODEL "task: {name: reverse, rewards: [command]}\ncommand: {run: x, components: [std]}\n", NULL, ZK_BAD_INPUT,
-       "c.yaml:3:23: command.components: \"std\" is no name: at most 31 letters, digits, . _ -, and not mean, std or zero_std_groups"},
+       "c.yaml:3:23: command.components: \"std\" is no name: at most 31 letters, digits, . _ -, and not mean, std, zero_std_groups or penalty"},
+      {RUN MODEL "task: {name: reverse, rewards: [command]}\ncommand: {run: x, components: [penalty]}\n", NULL, ZK_BAD_INPUT, // DAPO's metric has that name
+       "c.yaml:3:23: command.components: \"penalty\" is no name: at most 31 letters, digits, . _ -, and not mean, std, zero_std_groups or penalty"},
       {RUN MODEL TASK "eval: {samples: 4, k: 5}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:4:20: eval.k: greater than eval.samples, which it is estimated from"},
       {RUN MODEL "task: {name: jsonl, path: f, grader: regex}\n", NULL, ZK_BAD_INPUT,

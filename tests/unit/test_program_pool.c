@@ -70,6 +70,7 @@ static void what_becomes_of_a_request(void **state) {
       {"read line; exec <&- 2>&-; sleep 1000", 0.1, ZK_ANSWER_TIMEOUT, "no answer"},
       {LOOP "echo hello" DONE, 60, ZK_ANSWER_GARBAGE, "is not a JSON object"},
       {LOOP "echo" DONE, 60, ZK_ANSWER_GARBAGE, "is not a JSON object"},
+      {LOOP "printf 'no\\033[31m\\n'" DONE, 60, ZK_ANSWER_GARBAGE, "\"no?[31m\""}, // nothing that a terminal obeys
       {LOOP "echo [1]" DONE, 60, ZK_ANSWER_GARBAGE, "another value"},
       {LOOP "echo \"{\\\"id\\\": $id, \\\"reward\\\": NaN}\"" DONE, 60, ZK_ANSWER_GARBAGE, "is not a JSON object"},
       {LOOP "echo '{\"reward\": 1}'" DONE, 60, ZK_ANSWER_GARBAGE, "has not the \"id\""},
@@ -117,7 +118,7 @@ static void children_go_with_it(void **state) {
   assert_true(fd >= 0);
   // A child that holds the pipes open and survives its parent, one that was there before, and one of an idle process.
   snprintf(command, sizeof command, "(trap '' HUP TERM; sleep 1000) & echo $! >>%s; " LOOP "sleep 1000 & echo $! >>%s; " ANSWER "; [ $id = 1 ] && exit" DONE, path, path);
-  zk_program_pool *pool = open_pool(command, 1, 60, 0);
+  zk_program_pool *pool = open_pool(command, 1, 60, 1); // the second request may come before the first process is gone
   zk_program_answer answers[2];
   answer_all(pool, answers, 2);
   for (int i = 0; i < 2; i++) {

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "rollout/expression.h"
@@ -174,6 +175,16 @@ static void boxed_answers_are_normalised(void **state) {
   char longer[2 * ZK_MATH_MAX_BYTES];
   memset(longer, '7', sizeof longer);
   assert_false(zk_math_equal(longer, sizeof longer, longer, sizeof longer));
+
+  enum { LEVELS = 200000, OPEN_BYTES = 6 }; // groups in groups that write nothing, more than a stack could follow
+  char *deep = malloc((OPEN_BYTES + 1) * LEVELS);
+  assert_non_null(deep);
+  for (size_t i = 0; i < LEVELS; i++) memcpy(deep + OPEN_BYTES * i, "\\text{", OPEN_BYTES);
+  memset(deep + OPEN_BYTES * LEVELS, '}', LEVELS);
+  assert_false(zk_math_equal(deep, (OPEN_BYTES + 1) * LEVELS, "5", 1));
+  const size_t at = OPEN_BYTES * (LEVELS - 500), few = (OPEN_BYTES + 1) * 500;
+  assert_false(zk_math_equal(deep + at, few, "5", 1)); // these are followed, to nothing
+  free(deep);
 }
 
 static void the_last_box_counts(void **state) {

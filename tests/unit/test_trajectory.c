@@ -328,6 +328,9 @@ static void replies_and_missing_rewards(void **state) {
   t.loss_mask[1] = 2;
   assert_int_equal(zk_trajectory_validate(&t), ZK_BAD_INPUT);
   assert_string_equal(zk_status_message(), "sample/loss_mask[1] is not 0 or 1");
+  t.loss_mask[1] = 0, t.reward_detail[2] = 5;
+  assert_int_equal(zk_trajectory_validate(&t), ZK_BAD_INPUT);
+  assert_string_equal(zk_status_message(), "sample/reward_detail[2] is unknown");
   zk_trajectory_free(&t);
   zk_trajectory_free(&back);
   t = sample_step(5);
