@@ -210,18 +210,19 @@ static zk_status take_line(zk_program_pool *pool, process *p, size_t num_bytes) 
 
 // ---- work -----------------------------------------------------------------------------------------------------------
 
-// A process that is there and has said nothing unasked.
-static zk_status prepare(zk_program_pool *pool, process *p) {
+// A process that is there and has said nothing unasked. fresh: one that has had no request, for a request that has failed: another process may be about
+// to end, too.
+static zk_status prepare(zk_program_pool *pool, process *p, bool fresh) {
   if (p->program.pid > 0) {
     zk_program_listen(&p->program);
-    if (zk_program_has_ended(&p->program) || !zk_program_read(&p->program) || p->program.num_input > 0) zk_program_end(&p->program, NULL, 0);
+    if (fresh || zk_program_has_ended(&p->program) || !zk_program_read(&p->program) || p->program.num_input > 0) zk_program_end(&p->program, NULL, 0);
   }
   if (p->program.pid == 0) ZK_TRY(zk_program_start(pool->command, pool->options.memory_bytes, &p->program));
   return ZK_OK;
 }
 
 static zk_status give(zk_program_pool *pool, process *p) {
-  ZK_TRY(prepare(pool, p));
+  ZK_TRY(prepare(pool, p, pool->queue.head->tries > 0));
   request *r = pop(&pool->queue);
   const size_t room = strlen(r->members) + 40;
   p->line = malloc(room);

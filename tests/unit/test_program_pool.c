@@ -112,6 +112,21 @@ static void answers_stay_with_their_requests(void **state) {
   expect_nobody();
 }
 
+// Each process answers once and ends a while later, when the next request may have come: that one's second try is in a fresh process, which the other one's
+// leftover would not be.
+static void programs_that_answer_once(void **state) {
+  zk_program_pool *pool = open_pool("IFS= read -r line; id=${line#*\\\"id\\\": }; id=${id%%,*}; " ANSWER "; sleep 0.05", 3, 60, 1);
+  enum { NUM = 24 };
+  zk_program_answer answers[NUM];
+  answer_all(pool, answers, NUM);
+  for (int i = 0; i < NUM; i++) {
+    if (answers[i].status != ZK_ANSWER_GIVEN) fail_msg("request %d: %s", i, answers[i].why);
+    json_decref(answers[i].answer);
+  }
+  zk_program_pool_close(pool);
+  expect_nobody();
+}
+
 static void children_go_with_it(void **state) {
   char path[] = "/tmp/zk_program_XXXXXX", command[300];
   const int fd = mkstemp(path);
@@ -166,6 +181,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_becomes_of_a_request),
       cmocka_unit_test(answers_stay_with_their_requests),
+      cmocka_unit_test(programs_that_answer_once),
       cmocka_unit_test(children_go_with_it),
       cmocka_unit_test(large_requests_and_a_cancelled_pool),
   };
