@@ -8,6 +8,8 @@
 #include "shared/file_util.h"
 #include "shared/line_file.h"
 
+enum { MOST_STEPS = 1 << 20 }; // more than run.steps can be; readers walk from step to step
+
 // What a resumed run must reproduce of a step it repeats; the rest of a line holds times.
 static const char *const compared_keys[] = {"weights/hash", "state/hash"};
 
@@ -25,8 +27,8 @@ static zk_status add_line(zk_metrics *m, const char *text, size_t num_bytes) {
   if (!object) return ZK_FAIL(ZK_BAD_ARCHIVE, "%s:%zu: %s", m->path.s, number, error.text);
   json_t *step = json_object_get(object, "step");
   zk_status st = ZK_OK;
-  if (!json_is_integer(step) || json_integer_value(step) < 0)
-    st = ZK_FAIL(ZK_BAD_ARCHIVE, "%s:%zu: not an object with a step", m->path.s, number);
+  if (!json_is_integer(step) || json_integer_value(step) < 0 || json_integer_value(step) > MOST_STEPS)
+    st = ZK_FAIL(ZK_BAD_ARCHIVE, "%s:%zu: not an object with a step (0 to %d)", m->path.s, number, MOST_STEPS);
   else if (m->num_lines && json_integer_value(step) != zk_metrics_last_step(m) + 1)
     st = ZK_FAIL(ZK_BAD_ARCHIVE, "%s:%zu: step %lld follows step %" PRId64, m->path.s, number,
                  (long long)json_integer_value(step), zk_metrics_last_step(m));

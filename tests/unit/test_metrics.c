@@ -123,6 +123,10 @@ static void torn_and_bad_lines(void **state) {
   assert_int_equal(zk_metrics_last_step(m), 2);
   zk_metrics_close(m);
 
+  static const char far_off[] = "{\"step\": 9000000000000000000}\n"; // readers would walk there
+  assert_int_equal(zk_file_write(path.s, far_off, strlen(far_off)), ZK_OK);
+  assert_int_equal(zk_metrics_open(path.s, &m), ZK_BAD_ARCHIVE);
+  assert_non_null(strstr(zk_status_message(), "torn:1: not an object with a step (0 to 1048576)"));
   const char *bad[] = {"{\"step\": 0}\n\n{\"step\": 1}\n", "{\"step\": 0}\n{\"step\": 2}\n",
                        "{\"step\": 0}\n{\"step\": 0}\n",   "{\"step\": 0}\n[1]\n",
                        "{\"step\": 0}\n{\"step\": 1.5}\n", "{\"step\": 0}\n{\"step\": 1, \"step\": 1}\n"};
