@@ -211,7 +211,7 @@ static zk_status run(zk_bench *bench) {
     return run_case(bench, &c, ZK_F32);
   }
   const train_case cases[] = {qwen3(bench, ZK_BENCH_QWEN3_06B, ranks, 4, 1), qwen3(bench, ZK_BENCH_QWEN3_17B, ranks, 4, 1),
-                              qwen3(bench, ZK_BENCH_QWEN3_4B, ranks, 2, 1), qwen3(bench, ZK_BENCH_QWEN3_8B, ranks, 1, 4)};
+                              qwen3(bench, ZK_BENCH_QWEN3_4B, ranks, 4, 1), qwen3(bench, ZK_BENCH_QWEN3_8B, ranks, 1, 4)};
   for (int i = 0; i < (zk_bench_is_quick(bench) ? 1 : 4); i++)
     if (ranks >= cases[i].least_ranks) ZK_TRY(run_case(bench, &cases[i], ZK_BF16));
   return ZK_OK;
