@@ -23,7 +23,7 @@ zk_status zk_attn_backward_fused(zk_stream *, const zk_attn &, int32_t, int32_t,
 template <int D> static __device__ __forceinline__ void make_barriers(zk_fused_shared<D> *shared) {
   const int scoring = ZK_FUSED_SCORE_WARPS, summing = ZK_FUSED_SUM_WARPS;
   for (int i = 0; i < 2; ++i) {
-    zk_mbar_init(&shared->rows_full[i], 1), zk_mbar_init(&shared->rows_empty[i], scoring + summing);
+    zk_mbar_init(&shared->rows_full[i], 1), zk_mbar_init(&shared->rows_empty[i], 32 * scoring + summing);
     zk_mbar_init(&shared->dq_full[i], scoring), zk_mbar_init(&shared->dq_empty[i], 1);
     zk_mbar_init(&shared->unit_full[i], 1), zk_mbar_init(&shared->unit_empty[i], scoring + summing + 2);
   }

@@ -144,7 +144,7 @@ template <int D> struct zk_fused_scoring {
 
     zk_wgmma_wait<0>();
     zk_wgmma_settle(dp);
-    if (lane == 0) zk_mbar_arrive(&shared->rows_empty[stage]);
+    zk_mbar_arrive(&shared->rows_empty[stage]); // by all who read lse and delta: racecheck knows of no other's order before the next copy
 #pragma unroll
     for (int e = 0; e < 64; ++e) dp[e] = s[e] * (dp[e] - delta[e / 2 % 2]);
     hide(i, dp);
