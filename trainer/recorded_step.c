@@ -36,6 +36,22 @@ static zk_status check(const zk_session *s, const zk_trajectory *t, int64_t step
   return fits ? ZK_OK : ZK_FAIL(ZK_BAD_ARCHIVE, "the trajectory of step %" PRId64 " that is there is no step of this config; remove it to ask command.run again", step);
 }
 
+// The recorded rewards are of the recorded completions: those must be what is sampled now.
+static zk_status compare(const zk_trajectory *recorded, const zk_trajectory *now, const char *path) {
+  for (int64_t i = 0; i < now->num_samples; i++) {
+    const int64_t a = recorded->sample_offsets[i], b = now->sample_offsets[i];
+    const int64_t num_a = recorded->sample_offsets[i + 1] - a, num_b = now->sample_offsets[i + 1] - b, least = num_a < num_b ? num_a : num_b;
+    int64_t k = 0;
+    while (k < least && recorded->sample_tokens[a + k] == now->sample_tokens[b + k] && recorded->loss_mask[a + k] == now->loss_mask[b + k]) k++;
+    if (k == num_a && k == num_b && recorded->finish_reason[i] == now->finish_reason[i]) continue;
+    return ZK_FAIL(ZK_BAD_ARCHIVE,
+                   "%s holds other completions than are sampled now, from prompt %" PRIu64 ", sample %d, position %" PRId64
+                   " on (weights, data or numerics that are not those it was made with), and its rewards are of those; remove it to ask command.run again",
+                   path, recorded->prompt_id[recorded->prompt_index[i]], recorded->sample_index[i], k);
+  }
+  return ZK_OK;
+}
+
 static zk_status sample(zk_session *s, zk_engine *engine, const zk_trajectory *recorded, int64_t step, zk_trajectory *out, zk_collect_stats *stats) {
   uint32_t *ids = malloc(((size_t)recorded->num_prompts + 1) * sizeof *ids);
   for (int64_t p = 0; ids && p < recorded->num_prompts; p++) ids[p] = (uint32_t)recorded->prompt_id[p];
@@ -64,6 +80,7 @@ zk_status zk_recorded_step_sample(zk_session *s, zk_engine *engine, const zk_run
     if (st == ZK_OK && zk_comm_rank(s->comm) == 0)
       ZK_LOG(INFO, "train", "step %" PRId64 ": rewards and replies of command.run are those that %s holds", step, path.s);
     if (st == ZK_OK) st = sample(s, engine, &recorded, step, out, stats);
+    if (st == ZK_OK) st = zk_comm_agree(s->comm, compare(&recorded, out, path.s));
     if (st == ZK_OK) *num_tried = zk_step_num_tried(&s->config, step, recorded.prompt_id[recorded.num_prompts - 1]);
   }
   free(bytes);

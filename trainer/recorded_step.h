@@ -9,7 +9,8 @@
 #include "shared/run_dir.h"
 
 // Samples step `step` behind the replies, and with the rewards, that RUN's trajectory of it holds. *found is false, and nothing done, when there is none, or the
-// task has no program. dir: rank 0's; NULL elsewhere. ZK_BAD_ARCHIVE when it cannot be read or is no step of this config. Collective.
+// task has no program. dir: rank 0's; NULL elsewhere. ZK_BAD_ARCHIVE when it cannot be read, is no step of this config, or
+// holds other completions than those that are sampled now. Collective.
 zk_status zk_recorded_step_sample(zk_session *session, zk_engine *engine, const zk_run_dir *dir, int64_t step, zk_trajectory *out, zk_collect_stats *stats,
                                   int64_t *num_tried, bool *found);
 

@@ -51,6 +51,13 @@ expect 0 workers 2 "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_0
   rollout.max_batch=3
 tells 'step 1: rewards and replies of command.run are those that runs/again/trajectories/step_000001.h5 holds'
 cmp -s <(hashes third) <(hashes again) || fail "a resume asked again"
+# But not where its completions are others than those on disk: rewards of one text must not train another.
+cp -r runs/third runs/stale
+"$TAMPER" flip runs/stale trajectories/step_000002.h5 sample/tokens 0 0
+"$TAMPER" reseal runs/stale
+rm -r runs/stale/checkpoints/step_000002
+expect 2 train run.name=third run.dir=runs/stale "${use[@]}" 'command.run=sh order.sh' command.processes=1
+tells 'step_000002.h5 holds other completions than are sampled now, from prompt '
 
 # ---- the audit: the program is gone, what it said is in the archive
 mv reward.sh gone.sh
