@@ -56,16 +56,23 @@ static json_t *mask_of(const zk_trajectory *t, int64_t i) {
   return array;
 }
 
+// NULL where the file has none.
+static json_t *reference_of(const zk_trajectory *t, int64_t first, int64_t num) {
+  for (int c = 0; c < ZK_TRAJECTORY_NUM_COLUMNS; c++)
+    if (zk_trajectory_data(t, c) == t->reference_logprob && zk_trajectory_is_left_out(t, c)) return NULL;
+  return reals_of(t->reference_logprob + first, num);
+}
+
 static json_t *sample(const zk_trajectory *t, int64_t i, const zk_tokenizer *tokenizer) {
   int64_t first = t->sample_offsets[i], end = t->sample_offsets[i + 1], num = end - first;
   const int32_t *ids = t->sample_tokens + first;
   const char *detail = t->reward_detail[i] ? zk_reward_detail_text(t->reward_detail[i]) : NULL;
-  return json_pack("{s:i, s:o, s:s*, s:o, s:o, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o*}", "sample", (int)t->sample_index[i], "reward",
+  return json_pack("{s:i, s:o, s:s*, s:o, s:o, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o*, s:o*}", "sample", (int)t->sample_index[i], "reward",
                    zk_json_text_real((double)t->reward[i]), "reward_detail", detail, "reward_components", components_of(t, i), "advantage",
                    zk_json_text_real((double)t->advantage[i]), "finish", zk_finish_reason_text(t->finish_reason[i]), "tokens", (json_int_t)num,
                    "mismatches", (json_int_t)zk_inspect_num_mismatches(t, first, end), "completion", text_of(tokenizer, ids, num), "token_ids",
                    ids_of(ids, num), "token_texts", texts_of(tokenizer, ids, num), "sampler_logprob", reals_of(t->sampler_logprob + first, num),
-                   "trainer_logprob", reals_of(t->trainer_logprob + first, num), "loss_mask", mask_of(t, i));
+                   "trainer_logprob", reals_of(t->trainer_logprob + first, num), "reference_logprob", reference_of(t, first, num), "loss_mask", mask_of(t, i));
 }
 
 zk_status zk_inspect_group(const zk_trajectory *t, int64_t p, const zk_tokenizer *tokenizer, json_t **out) {

@@ -121,6 +121,22 @@ static char *print_group(const json_t *group, int width, bool color) {
   return text;
 }
 
+static void a_group_has_the_reference_where_the_file_does(void **state) {
+  zk_trajectory t;
+  json_t *group;
+  make_step(&t);
+  assert_int_equal(zk_inspect_group(&t, 0, tokenizer, &group), ZK_OK);
+  assert_null(json_object_get(json_array_get(json_object_get(group, "samples"), 0), "reference_logprob"));
+  json_decref(group);
+  memcpy(t.reference_logprob, (float[]){-0.5f, 0, -3}, 12);
+  assert_int_equal(zk_inspect_group(&t, 0, tokenizer, &group), ZK_OK);
+  const json_t *reference = json_object_get(json_array_get(json_object_get(group, "samples"), 1), "reference_logprob");
+  assert_int_equal(json_array_size(reference), 1);
+  assert_true(json_number_value(json_array_get(reference, 0)) == -3);
+  json_decref(group);
+  zk_trajectory_free(&t);
+}
+
 static void a_group_stands_side_by_side(void **state) {
   zk_trajectory t;
   json_t *group;
@@ -155,6 +171,7 @@ static void a_group_stands_side_by_side(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(characters_stay_whole), cmocka_unit_test(bands_are_of_the_probability),
-                                     cmocka_unit_test(cells_wrap_pad_and_escape), cmocka_unit_test(a_group_stands_side_by_side)};
+                                     cmocka_unit_test(cells_wrap_pad_and_escape), cmocka_unit_test(a_group_stands_side_by_side),
+                                     cmocka_unit_test(a_group_has_the_reference_where_the_file_does)};
   return cmocka_run_group_tests(tests, make_tokenizer, free_tokenizer);
 }
