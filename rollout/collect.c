@@ -94,7 +94,10 @@ static zk_status take_answers(zk_collection *c) {
   const double start = zk_clock_s();
   zk_verdict v;
   ZK_TRY(zk_judge_poll(judge, zk_engine_num_open(c->engine) ? 0 : WAIT_MS));
-  while (zk_judge_take(judge, &v)) {
+  for (;;) {
+    bool found;
+    ZK_TRY(zk_judge_take(judge, &v, &found));
+    if (!found) break;
     zk_status st = zk_collect_answered(c, &v);
     free(v.reply);
     if (st != ZK_OK) return st;

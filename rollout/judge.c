@@ -52,18 +52,24 @@ static bool check(void *context, uint64_t tag, const json_t *answer, char *why, 
   return judge->task->rewards.command < 0 || read_rewards(judge, answer, component, why, room);
 }
 
-bool zk_judge_take(zk_judge *judge, zk_verdict *out) {
+zk_status zk_judge_take(zk_judge *judge, zk_verdict *out, bool *found) {
   zk_program_answer answer;
   char why[160];
-  if (!zk_program_pool_take(judge->pool, &answer)) return false;
+  *found = zk_program_pool_take(judge->pool, &answer);
+  if (!*found) return ZK_OK;
+  zk_status st = ZK_OK;
   memset(out, 0, sizeof *out);
   out->tag = answer.tag >> 1, out->status = answer.status;
   memcpy(out->why, answer.why, sizeof out->why);
   const char *reply = is_last(answer.tag) ? NULL : json_string_value(json_object_get(answer.answer, "reply"));
-  if (reply != NULL) out->reply = strdup(reply);
-  else if (answer.answer != NULL && judge->task->rewards.command >= 0) (void)read_rewards(judge, answer.answer, out->component, why, sizeof why); // checked before
+  if (reply != NULL) {
+    out->reply = strdup(reply);
+    if (out->reply == NULL) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a reply of %zu bytes", strlen(reply));
+  } else if (answer.answer != NULL && judge->task->rewards.command >= 0) {
+    (void)read_rewards(judge, answer.answer, out->component, why, sizeof why); // checked before
+  }
   json_decref(answer.answer);
-  return true;
+  return st;
 }
 
 // ---- requests -------------------------------------------------------------------------------------------------------

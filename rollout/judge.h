@@ -37,7 +37,8 @@ void zk_judge_close(zk_judge *judge); // NULL is fine
 zk_status zk_judge_ask(zk_judge *judge, const zk_task_item *item, const zk_judge_turn *turn);
 int32_t zk_judge_num_open(const zk_judge *judge);
 zk_status zk_judge_poll(zk_judge *judge, int wait_ms); // as zk_program_pool_poll
-bool zk_judge_take(zk_judge *judge, zk_verdict *out);
+// The next answer; *found is false when there is none yet. ZK_OUT_OF_MEMORY for a reply without room: the answer is gone.
+zk_status zk_judge_take(zk_judge *judge, zk_verdict *out, bool *found);
 void zk_judge_cancel(zk_judge *judge);
 
 #endif
