@@ -1,11 +1,13 @@
 // One loop over processes around poll(2).
 #include "rollout/program_pool.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "shared/clock.h"
 #include "shared/log.h"
@@ -66,9 +68,26 @@ static void free_request(request *r) {
   free(r);
 }
 
+// A process has three pipes, all kept open; a start takes some more for a moment.
+static zk_status check_files(int32_t num_processes) {
+  enum { PIPES = 3, SPARE = 16 };
+  struct rlimit files;
+  DIR *folder = opendir("/proc/self/fd");
+  rlim_t num_open = 0;
+  while (folder != NULL && readdir(folder) != NULL) num_open++;
+  if (folder != NULL) closedir(folder);
+  const rlim_t needed = num_open + PIPES * (rlim_t)num_processes + SPARE;
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= needed) return ZK_OK;
+  return ZK_FAIL(ZK_BAD_INPUT,
+                 "command.processes: %d processes of a program take %d open files, with what this worker has %llu, and its limit is %llu (RLIMIT_NOFILE): lower "
+                 "command.processes, or raise the limit with `ulimit -n %llu`",
+                 num_processes, PIPES * num_processes, (unsigned long long)needed, (unsigned long long)files.rlim_cur, (unsigned long long)needed);
+}
+
 zk_status zk_program_pool_open(const zk_program_options *options, zk_program_pool **out) {
-  zk_program_pool *pool = calloc(1, sizeof *pool);
   *out = NULL;
+  ZK_TRY(check_files(options->num_processes));
+  zk_program_pool *pool = calloc(1, sizeof *pool);
   if (pool == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a pool of programs");
   const size_t n = (size_t)options->num_processes;
   pool->options = *options;

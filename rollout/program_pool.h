@@ -33,6 +33,7 @@ typedef struct {
   char why[1024];  // not GIVEN: what happened in the last try, and the last line of the program's standard error
 } zk_program_answer;
 
+// ZK_BAD_INPUT when so many processes need more open files than this one may have (RLIMIT_NOFILE).
 zk_status zk_program_pool_open(const zk_program_options *options, zk_program_pool **out);
 void zk_program_pool_close(zk_program_pool *pool); // ends all processes; NULL is fine
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -177,6 +178,22 @@ static void large_requests_and_a_cancelled_pool(void **state) {
   zk_program_pool_close(pool);
 }
 
+static void no_more_processes_than_files(void **state) {
+  zk_program_options options = {"cat", 64, 60, 0, 0, has_reward, NULL};
+  zk_program_pool *pool;
+  struct rlimit before, few;
+  assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+  few = (struct rlimit){128, before.rlim_max};
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+  assert_int_equal(zk_program_pool_open(&options, &pool), ZK_BAD_INPUT);
+  assert_non_null(strstr(zk_status_message(), "RLIMIT_NOFILE"));
+  assert_non_null(strstr(zk_status_message(), "ulimit -n"));
+  options.num_processes = 8;
+  assert_int_equal(zk_program_pool_open(&options, &pool), ZK_OK);
+  zk_program_pool_close(pool);
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_becomes_of_a_request),
@@ -184,6 +201,7 @@ int main(void) {
       cmocka_unit_test(programs_that_answer_once),
       cmocka_unit_test(children_go_with_it),
       cmocka_unit_test(large_requests_and_a_cancelled_pool),
+      cmocka_unit_test(no_more_processes_than_files),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
