@@ -36,6 +36,17 @@ static void close_pipe(const int ends[2]) {
     if (ends[i] >= 0) close(ends[i]);
 }
 
+// What libraries of the worker left open. A kernel or a sandbox without close_range: one by one, up to what a process can have.
+static void close_others(void) {
+  enum { MOST_FILES = 1 << 20 }; // what Linux allows unless it is told otherwise
+  struct rlimit files;
+#ifdef SYS_close_range
+  if (syscall(SYS_close_range, 3u, ~0u, 0u) == 0) return;
+#endif
+  const bool is_known = getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < MOST_FILES;
+  for (int fd = 3, end = is_known ? (int)files.rlim_cur : MOST_FILES; fd < end; fd++) (void)close(fd);
+}
+
 // The child, up to exec.
 static void become(const char *command, uint64_t memory_bytes, pid_t parent, const int in[2], const int out[2], const int err[2]) {
   const struct rlimit memory = {memory_bytes, memory_bytes}, none = {0, 0};
@@ -50,9 +61,7 @@ static void become(const char *command, uint64_t memory_bytes, pid_t parent, con
   (void)setrlimit(RLIMIT_CORE, &none);
   if (memory_bytes > 0 && setrlimit(RLIMIT_AS, &memory) != 0) _exit(126);
   if (dup2(in[0], 0) < 0 || dup2(out[1], 1) < 0 || dup2(err[1], 2) < 0) _exit(126);
-#ifdef SYS_close_range
-  (void)syscall(SYS_close_range, 3u, ~0u, 0u); // what libraries of the worker left open
-#endif
+  close_others();
   execl("/bin/sh", "sh", "-c", command, (char *)NULL);
   _exit(127);
 }

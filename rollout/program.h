@@ -26,8 +26,9 @@ typedef struct {
   size_t num_tail;
 } zk_program;
 
-// Starts `/bin/sh -c command` with the worker's environment and folder; it and all its children leave the worker's process group, have at most
-// `memory_bytes` of address space each (0: no bound), and end with the worker. ZK_IO when there can be no process.
+// Starts `/bin/sh -c command` with the worker's environment and folder; it and its children are a process group of their own and have at most
+// `memory_bytes` of address space each (0: no bound). The process ends with the worker, however that ends; zk_program_end ends the group with it. Neither
+// reaches a child that leaves the group (setsid): it finds its pipes closed. ZK_IO when there can be no process.
 zk_status zk_program_start(const char *command, uint64_t memory_bytes, zk_program *out);
 // Ends the process and its group at once, waits for what it leaves, closes the pipes. `how` (may be NULL, room bytes) gets what became of it:
 // "ended with exit code 3", "was killed by signal 11", "closed its output". A zeroed program is fine.
