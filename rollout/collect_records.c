@@ -102,8 +102,9 @@ static void warn_of_missing(const zk_session *s, const zk_collect_request *q, co
   for (int64_t i = t->num_samples - 1; i >= 0; i--)
     if (t->reward_detail[i]) num++, first = i;
   if (num && zk_comm_rank(s->comm) == 0)
-    ZK_LOG(WARN, "rollout", "step %u: command.run gave no answer for %lld of %lld samples, which count as 0; first: prompt %llu, sample %d: %s", q->step, (long long)num,
-           (long long)t->num_samples, (unsigned long long)t->prompt_id[t->prompt_index[first]], t->sample_index[first], zk_reward_detail_text(t->reward_detail[first]));
+    ZK_LOG(WARN, "rollout", "step %u: command.run gave no answer for %lld of %lld samples, %s; first: prompt %llu, sample %d: %s", q->step, (long long)num,
+           (long long)t->num_samples, zk_task_asks_for_rewards(s->task) ? "whose rewards by it count as 0" : "which end there, and are graded as they stand",
+           (unsigned long long)t->prompt_id[t->prompt_index[first]], t->sample_index[first], zk_reward_detail_text(t->reward_detail[first]));
 }
 
 zk_status zk_collect_gather(const zk_session *s, const zk_collect_request *q, const zk_record_buffer *records, zk_trajectory *out) {

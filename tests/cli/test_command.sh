@@ -77,7 +77,7 @@ expect 2 train run.name=stop eval.every=0 "${use[@]}" 'command.run=sh fails.sh'
 tells 'no answer of command.run after 2 tries: it ended with exit code 7; its standard error ends: "no luck with '
 [ "$(grep -c . err)" -le 2 ] || fail "more than one message"
 expect 0 train run.name=zero "${use[@]}" 'command.run=sh fails.sh' command.on_error=zero command.retries=0
-tells 'command.run gave no answer for '
+tells 'whose rewards by it count as 0; first: prompt '
 read -r row sample < <(sed -n 's/.*step 1: command.run gave .*; first: prompt \([0-9]*\), sample \([0-9]*\):.*/\1 \2/p' err) || fail "no sample of step 1 is named"
 grep -q '"command/errors": [1-9]' runs/zero/metrics.jsonl || fail "errors are not counted"
 expect 0 workers 2 "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_000016 optimizer.lr=0.01 run.name=zero run.dir=runs/zero2 "${use[@]}" 'command.run=sh fails.sh' \
