@@ -13,11 +13,11 @@ typedef struct {
 
 typedef struct {
   zk_evaluation_sizes sizes;  // as they were used
-  double accuracy;            // greedy: mean of the first reward component, which says what is right
+  double accuracy;            // greedy: mean of the first reward component, parts of a point included: countdown in task.rewards gives 0.1 for the format
   double reward;              // greedy: mean reward
   bool has_reward;            // it can be something else than the accuracy
-  double avg_at_n, pass_at_k; // over num_samples samples at the run's temperature (0 when there are none)
-  double length_mean;         // greedy, tokens
+  double avg_at_n, pass_at_k; // over num_samples samples at the run's temperature (0 when there are none): the same mean; right is a first component of 1 or more
+  double length_mean;         // greedy, tokens that the policy sampled
 } zk_evaluation;
 
 // Greedy over the first held-out items, and samples of each at the run's distribution. `step` names the random numbers. The engine's sampling settings
