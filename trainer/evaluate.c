@@ -49,7 +49,7 @@ static zk_status evaluate_greedy(zk_session *s, zk_engine *engine, uint32_t step
   zk_engine_set_sampling(engine, c->rollout.temperature, c->rollout.top_k, c->rollout.top_p);
   if (st == ZK_OK) {
     out->accuracy = mean_right(&t), out->reward = mean_reward(&t);
-    out->length_mean = (double)t.num_sample_tokens / (double)t.num_samples;
+    out->length_mean = (double)zk_trajectory_num_sampled(&t, 0, t.num_samples) / (double)t.num_samples;
   }
   zk_trajectory_free(&t);
   return st;

@@ -88,6 +88,7 @@ static void put_components(zk_metrics_line *line, const zk_trajectory *t) {
 
 static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x) {
   const zk_trajectory *t = &x->t;
+  const int64_t sampled = zk_trajectory_num_sampled(t, 0, t->num_samples); // without an environment's replies
   int64_t clipped = 0, errors = 0, missing = 0;
   for (int64_t i = 0; i < t->num_samples; i++) {
     clipped += t->finish_reason[i] == ZK_FINISH_LENGTH;
@@ -100,7 +101,7 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x)
   if (zk_reward_is_shaped(&run->session.config)) zk_metrics_put_double(line, "reward/penalty", x->advantage.penalty_mean);
   put_components(line, t);
   if (zk_task_asks(run->session.task)) zk_metrics_put_int(line, "command/errors", missing);
-  zk_metrics_put_double(line, "response/length_mean", (double)t->num_sample_tokens / (double)t->num_samples);
+  zk_metrics_put_double(line, "response/length_mean", (double)sampled / (double)t->num_samples);
   zk_metrics_put_double(line, "response/clip_ratio", (double)clipped / (double)t->num_samples);
   zk_metrics_put_int(line, "response/errors", errors);
   zk_metrics_put_double(line, "policy/loss", x->updated.policy.loss);
@@ -115,11 +116,11 @@ static void put_metrics(zk_run *run, zk_metrics_line *line, const step_state *x)
   zk_metrics_put_double(line, "mismatch/max_abs", x->updated.mismatch.max_abs);
   zk_metrics_put_double(line, "mismatch/kl_k1", x->updated.mismatch.k1);
   zk_metrics_put_double(line, "mismatch/kl_k3", x->updated.mismatch.k3);
-  zk_metrics_put_int(line, "tokens/generated", zk_trajectory_num_sampled(t, 0, t->num_samples));
+  zk_metrics_put_int(line, "tokens/generated", sampled);
   zk_metrics_put_int(line, "tokens/prompt", t->num_prompt_tokens);
   if (run->session.config.algorithm.dynamic_sampling) zk_metrics_put_int(line, "sampling/prompts_tried", x->num_tried);
   zk_metrics_put_int(line, "tokens/trained", x->seqs.offsets[x->seqs.num_seqs]);
-  zk_metrics_put_double(line, "perf/rollout_tokens_per_s", (double)t->num_sample_tokens / (x->rollout_s + 1e-9));
+  zk_metrics_put_double(line, "perf/rollout_tokens_per_s", (double)sampled / (x->rollout_s + 1e-9));
   if (zk_comm_size(run->session.comm) > 1) zk_metrics_put_double(line, "perf/rollout_balance", x->collect.balance);
   zk_collect_put_speculation(&run->session.config, &x->collect, line);
   zk_metrics_put_double(line, "time/rollout", x->collect.rollout_s);
@@ -170,7 +171,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   ZK_TRY(zk_comm_agree(run->session.comm, zk_step_times_put(&run->updater, &x->seqs, c->algorithm.epochs, x->train_s, line)));
   if (c->log.every && step % c->log.every == 0)
     ZK_LOG(INFO, "train", "step %lld/%d  reward %.3f  length %.1f  entropy %.3f  grad %.3g  mismatch %lld of %lld  %.2f s", (long long)step, c->run.steps,
-           x->advantage.reward_mean, (double)x->t.num_sample_tokens / (double)x->t.num_samples, x->updated.policy.entropy, (double)x->updated.update.grad_norm,
+           x->advantage.reward_mean, (double)zk_trajectory_num_sampled(&x->t, 0, x->t.num_samples) / (double)x->t.num_samples, x->updated.policy.entropy, (double)x->updated.update.grad_norm,
            (long long)x->updated.mismatch.tokens, (long long)x->t.num_sample_tokens, zk_clock_s() - x->start_s);
   ZK_TRY(put_evaluation(run, step, line));
   return zk_run_finish_step(run, step, &x->updated.update, &x->t, line);

@@ -61,6 +61,7 @@ static zk_status compare(rollout *r, rollout_step *x) {
 
 static zk_status print(const rollout *r, const rollout_step *x, const char *path) {
   const zk_trajectory *t = &x->t;
+  const int64_t sampled = zk_trajectory_num_sampled(t, 0, t->num_samples);
   int64_t clipped = 0, errors = 0;
   for (int64_t i = 0; i < t->num_samples; i++) {
     clipped += t->finish_reason[i] == ZK_FINISH_LENGTH;
@@ -70,7 +71,7 @@ static zk_status print(const rollout *r, const rollout_step *x, const char *path
   zk_metrics_line_init(&line, t->step);
   zk_metrics_put_double(&line, "reward/mean", x->advantage.reward_mean);
   zk_metrics_put_double(&line, "reward/std", x->advantage.reward_std);
-  zk_metrics_put_double(&line, "response/length_mean", (double)t->num_sample_tokens / (double)t->num_samples);
+  zk_metrics_put_double(&line, "response/length_mean", (double)sampled / (double)t->num_samples);
   zk_metrics_put_double(&line, "response/clip_ratio", (double)clipped / (double)t->num_samples);
   zk_metrics_put_int(&line, "response/errors", errors);
   zk_metrics_put_double(&line, "policy/entropy", x->entropy_mean);
@@ -78,8 +79,8 @@ static zk_status print(const rollout *r, const rollout_step *x, const char *path
   zk_metrics_put_double(&line, "mismatch/max_abs", x->mismatch.max_abs);
   zk_metrics_put_double(&line, "mismatch/kl_k1", x->mismatch.k1);
   zk_metrics_put_double(&line, "mismatch/kl_k3", x->mismatch.k3);
-  zk_metrics_put_int(&line, "tokens/generated", zk_trajectory_num_sampled(t, 0, t->num_samples));
-  zk_metrics_put_double(&line, "perf/rollout_tokens_per_s", (double)t->num_sample_tokens / (x->collect.rollout_s + 1e-9));
+  zk_metrics_put_int(&line, "tokens/generated", sampled);
+  zk_metrics_put_double(&line, "perf/rollout_tokens_per_s", (double)sampled / (x->collect.rollout_s + 1e-9));
   zk_collect_put_speculation(&r->session.config, &x->collect, &line);
   zk_metrics_put_double(&line, "time/step", x->seconds);
   zk_metrics_put_hash(&line, "weights/hash", t->weights_hash);

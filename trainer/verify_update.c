@@ -78,11 +78,12 @@ static zk_status settle(zk_auditor *a, int64_t step, zk_status st, const zk_upda
 static void check_metrics(zk_auditor *a, const zk_verify_step *s, const zk_trajectory *t, int64_t num_trained,
                           const zk_policy_update *u) {
   const zk_config *c = &a->session.config;
+  const int64_t sampled = zk_trajectory_num_sampled(t, 0, t->num_samples);
   int64_t cut = 0, errors = 0, missing = 0;
   for (int64_t i = 0; i < t->num_samples; i++)
     cut += t->finish_reason[i] == ZK_FINISH_LENGTH, errors += zk_finish_is_error(t->finish_reason[i]), missing += t->reward_detail[i] != 0;
   const zk_verify_metric values[] = {
-      {"response/length_mean", (double)t->num_sample_tokens / (double)t->num_samples},
+      {"response/length_mean", (double)sampled / (double)t->num_samples},
       {"response/clip_ratio", (double)cut / (double)t->num_samples},
       {"response/errors", (double)errors},
       {"policy/loss", u->policy.loss},
@@ -95,7 +96,7 @@ static void check_metrics(zk_auditor *a, const zk_verify_step *s, const zk_traje
       {"mismatch/max_abs", u->mismatch.max_abs},
       {"mismatch/kl_k1", u->mismatch.k1},
       {"mismatch/kl_k3", u->mismatch.k3},
-      {"tokens/generated", (double)zk_trajectory_num_sampled(t, 0, t->num_samples)},
+      {"tokens/generated", (double)sampled},
       {"tokens/prompt", (double)t->num_prompt_tokens},
       {"tokens/trained", (double)num_trained},
   };

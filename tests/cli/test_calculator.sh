@@ -30,6 +30,10 @@ again guesses "$ZK" train "$train" $short rollout.speculate=3 trainer.recompute=
 expect 0 "$ZK" train "$train" $short run.steps=2 run.dir=runs/resumed
 again resumed workers 2 "$ZK" train "$train" $short
 h5dump -d sample/loss_mask -y -w 0 -A 0 runs/calculator/trajectories/step_000001.h5 | grep -q '1, 1, 0, 0' || fail "no replies"
+# What the calculator said is no part of what the policy is counted for.
+number() { tail -1 runs/calculator/metrics.jsonl | sed "s|.*\"$1\": \([^,}]*\).*|\1|"; }
+awk -v mean="$(number response/length_mean)" -v sampled="$(number tokens/generated)" 'BEGIN { d = mean * 24 - sampled; exit !(d * d < 1e-6) }' ||
+  fail "response/length_mean $(number response/length_mean) of 24 samples, tokens/generated $(number tokens/generated)"
 cmp -s <("$ZK" train "$train" $short run.dir=runs/mute command.turns=1 command.run= 2>/dev/null; h5dump -d sample/tokens -y -w 0 -A 0 runs/mute/trajectories/step_000001.h5) \
   <(h5dump -d sample/tokens -y -w 0 -A 0 runs/calculator/trajectories/step_000001.h5) && fail "replies change nothing"
 
