@@ -178,6 +178,20 @@ static void large_requests_and_a_cancelled_pool(void **state) {
   zk_program_pool_close(pool);
 }
 
+// A descriptor that a library left open without close-on-exec: programs do not see it.
+static void descriptors_stay_here(void **state) {
+  enum { LEFT_OPEN = 77 };
+  assert_int_equal(dup2(2, LEFT_OPEN), LEFT_OPEN);
+  assert_int_equal(system("[ -e /proc/self/fd/77 ]"), 0); // the control: a plain child has it
+  zk_program_pool *pool = open_pool("[ ! -e /proc/self/fd/77 ] || exit 9; " LOOP ANSWER DONE, 1, 60, 0);
+  zk_program_answer answer;
+  answer_all(pool, &answer, 1);
+  assert_int_equal(answer.status, ZK_ANSWER_GIVEN);
+  json_decref(answer.answer);
+  zk_program_pool_close(pool);
+  close(LEFT_OPEN);
+}
+
 static void no_more_processes_than_files(void **state) {
   zk_program_options options = {"cat", 64, 60, 0, 0, has_reward, NULL};
   zk_program_pool *pool;
@@ -201,6 +215,7 @@ int main(void) {
       cmocka_unit_test(programs_that_answer_once),
       cmocka_unit_test(children_go_with_it),
       cmocka_unit_test(large_requests_and_a_cancelled_pool),
+      cmocka_unit_test(descriptors_stay_here),
       cmocka_unit_test(no_more_processes_than_files),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
