@@ -27,6 +27,8 @@ struct zk_comm {
   int uses_mpi;
   int agreed; // the last failure is one that all ranks know of
   MPI_Comm world;
+  uint64_t *sizes; // [size] of a gather's parts, and its [size] counts and [size] places: memory that no gather has to ask for
+  int *counts, *places;
   MPI_Win counter_window;
   int64_t *counter;      // rank 0's memory of the window
   int64_t local_counter; // a world of one
@@ -95,6 +97,10 @@ static zk_status start_mpi(zk_comm *c) {
   MPI_Comm_set_errhandler(c->world, MPI_ERRORS_RETURN);
   MPI_Comm_rank(c->world, &c->rank);
   MPI_Comm_size(c->world, &c->size);
+  c->sizes = calloc((size_t)c->size, sizeof *c->sizes);
+  c->counts = calloc((size_t)c->size, sizeof *c->counts);
+  c->places = calloc((size_t)c->size, sizeof *c->places);
+  if (!c->sizes || !c->counts || !c->places) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a communicator of %d ranks", c->size);
   MPI_Comm local;
   MPI_Comm_split_type(c->world, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &local);
   MPI_Comm_rank(local, &c->local_rank);
@@ -131,6 +137,9 @@ void zk_comm_close(zk_comm *c) {
     MPI_Finalize();
     zk_watch_leave(false);
   }
+  free(c->sizes);
+  free(c->counts);
+  free(c->places);
   free(c);
 }
 
@@ -250,22 +259,22 @@ zk_status zk_comm_agree(zk_comm *c, zk_status local) {
   return ZK_FAIL((zk_status)verdict.status, "rank %d on %s: %s", root, verdict.host, verdict.text);
 }
 
-// Gathers sizes, then bytes; *counts and *offsets are of `size` and `size + 1` elements.
+// Gathers the sizes, and has memory for the bytes on all ranks or on none; *offsets is of `size + 1` elements.
 static zk_status gather_sizes(zk_comm *c, size_t bytes, size_t **offsets, void **out) {
-  uint64_t mine = bytes, *all = calloc((size_t)c->size, sizeof *all);
+  uint64_t mine = bytes;
+  size_t total = 0;
+  COLLECTIVE("gather", 0, MPI_Iallgather(&mine, 1, MPI_UINT64_T, c->sizes, 1, MPI_UINT64_T, c->world, request));
+  for (int r = 0; r < c->size; r++) total += c->sizes[r];
   *offsets = calloc((size_t)c->size + 1, sizeof **offsets);
-  if (!all || !*offsets) {
-    free(all);
-    return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a gather over %d ranks", c->size);
-  }
-  MPI_Request request;
-  int code = MPI_Iallgather(&mine, 1, MPI_UINT64_T, all, 1, MPI_UINT64_T, c->world, &request);
-  zk_status st = code == MPI_SUCCESS ? wait_request(&request, "gather", 0) : fail_mpi(code, "gather");
-  for (int r = 0; r < c->size; r++) (*offsets)[r + 1] = (*offsets)[r] + all[r];
-  free(all);
-  if (st != ZK_OK) return st;
-  *out = malloc((*offsets)[c->size] + 1);
-  return *out ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to gather %zu bytes", (*offsets)[c->size]);
+  *out = malloc(total + 1);
+  zk_status st = *offsets && *out ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to gather %zu bytes", total);
+  st = zk_comm_agree(c, st); // or the others would wait for this one's part
+  for (int r = 0; r < c->size && st == ZK_OK; r++) (*offsets)[r + 1] = (*offsets)[r] + c->sizes[r];
+  if (st == ZK_OK) return ZK_OK;
+  free(*offsets);
+  free(*out);
+  *offsets = NULL, *out = NULL;
+  return st;
 }
 
 static zk_status alone(const void *data, size_t bytes, void **out, size_t **offsets) {
@@ -279,15 +288,9 @@ static zk_status alone(const void *data, size_t bytes, void **out, size_t **offs
 
 // Every rank's part, of which each has its own, to all.
 static zk_status gather_at_once(zk_comm *c, char *data, const size_t *starts) {
-  int *counts = calloc((size_t)c->size * 2, sizeof *counts);
-  if (!counts) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a gather over %d ranks", c->size);
-  int *offsets = counts + c->size;
-  for (int r = 0; r < c->size; r++) counts[r] = (int)(starts[r + 1] - starts[r]), offsets[r] = (int)starts[r];
-  MPI_Request request;
-  const int code = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, data, counts, offsets, MPI_BYTE, c->world, &request);
-  const zk_status st = code == MPI_SUCCESS ? wait_request(&request, "gather", starts[c->size]) : fail_mpi(code, "gather");
-  free(counts);
-  return st;
+  for (int r = 0; r < c->size; r++) c->counts[r] = (int)(starts[r + 1] - starts[r]), c->places[r] = (int)starts[r];
+  COLLECTIVE("gather", starts[c->size], MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, data, c->counts, c->places, MPI_BYTE, c->world, request));
+  return ZK_OK;
 }
 
 zk_status zk_comm_all_gather(zk_comm *c, const void *data, size_t bytes, void **out, size_t **offsets) {
