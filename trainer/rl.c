@@ -171,8 +171,8 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   ZK_TRY(zk_comm_agree(run->session.comm, zk_step_times_put(&run->updater, &x->seqs, c->algorithm.epochs, x->train_s, line)));
   if (c->log.every && step % c->log.every == 0)
     ZK_LOG(INFO, "train", "step %lld/%d  reward %.3f  length %.1f  entropy %.3f  grad %.3g  mismatch %lld of %lld  %.2f s", (long long)step, c->run.steps,
-           x->advantage.reward_mean, (double)zk_trajectory_num_sampled(&x->t, 0, x->t.num_samples) / (double)x->t.num_samples, x->updated.policy.entropy, (double)x->updated.update.grad_norm,
-           (long long)x->updated.mismatch.tokens, (long long)x->t.num_sample_tokens, zk_clock_s() - x->start_s);
+           x->advantage.reward_mean, (double)zk_trajectory_num_sampled(&x->t, 0, x->t.num_samples) / (double)x->t.num_samples,
+           x->updated.policy.entropy, (double)x->updated.update.grad_norm, (long long)x->updated.mismatch.tokens, (long long)x->t.num_sample_tokens, zk_clock_s() - x->start_s);
   ZK_TRY(put_evaluation(run, step, line));
   return zk_run_finish_step(run, step, &x->updated.update, &x->t, line);
 }
