@@ -20,10 +20,12 @@ zk_status zk_side_alloc(zk_device *device, zk_side side, size_t bytes, const cha
   return ZK_OK;
 }
 
-// A device that has failed keeps pages and addresses to its end.
+// A device that has failed keeps pages and addresses to its end; why it failed is what is told, and not this.
 void zk_side_free(zk_device *device, zk_allocation a) {
+  zk_status_record before;
+  zk_status_save(&before);
   if (a.is_mapped && device->backend->unmap(device, a.memory, a.bytes) != ZK_OK) {
-    zk_status_clear();
+    zk_status_restore(&before);
     return;
   }
   device->backend->release(device, a.memory, a.bytes);

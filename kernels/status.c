@@ -5,22 +5,21 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local char message[2048];
-static _Thread_local char frames[2048];
+static _Thread_local zk_status_record last;
 
 static void append_frame(const char *file, int line, const char *func) {
-  size_t used = strlen(frames);
-  if (used + 8 < sizeof frames) snprintf(frames + used, sizeof frames - used, "  at %s (%s:%d)\n", func, file, line);
+  size_t used = strlen(last.frames);
+  if (used + 8 < sizeof last.frames) snprintf(last.frames + used, sizeof last.frames - used, "  at %s (%s:%d)\n", func, file, line);
 }
 
 zk_status zk_status_fail(zk_status code, const char *file, int line, const char *func, const char *fmt, ...) {
   va_list args;
   va_start(args, fmt);
-  char text[sizeof message]; // the arguments may point into `message`
+  char text[sizeof last.message]; // the arguments may point into `last`
   vsnprintf(text, sizeof text, fmt, args);
   va_end(args);
-  memcpy(message, text, sizeof message);
-  frames[0] = 0;
+  memcpy(last.message, text, sizeof last.message);
+  last.frames[0] = 0;
   append_frame(file, line, func);
   return code;
 }
@@ -31,21 +30,23 @@ zk_status zk_status_frame(zk_status status, const char *file, int line, const ch
 }
 
 zk_status zk_status_context(zk_status status, const char *fmt, ...) {
-  char text[2 * sizeof message];
+  char text[2 * sizeof last.message];
   va_list args;
   va_start(args, fmt);
-  int n = vsnprintf(text, sizeof message, fmt, args);
+  int n = vsnprintf(text, sizeof last.message, fmt, args);
   va_end(args);
   if (n < 0) return status;
   size_t used = strlen(text);
-  snprintf(text + used, sizeof text - used, ": %s", message);
-  snprintf(message, sizeof message, "%.*s", (int)sizeof message - 1, text);
+  snprintf(text + used, sizeof text - used, ": %s", last.message);
+  snprintf(last.message, sizeof last.message, "%.*s", (int)sizeof last.message - 1, text);
   return status;
 }
 
-const char *zk_status_message(void) { return message; }
-const char *zk_status_frames(void) { return frames; }
-void zk_status_clear(void) { message[0] = frames[0] = 0; }
+const char *zk_status_message(void) { return last.message; }
+const char *zk_status_frames(void) { return last.frames; }
+void zk_status_clear(void) { last.message[0] = last.frames[0] = 0; }
+void zk_status_save(zk_status_record *out) { *out = last; }
+void zk_status_restore(const zk_status_record *record) { last = *record; }
 
 const char *zk_status_text(zk_status status) {
   static const char *const text[] = {

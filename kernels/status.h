@@ -66,6 +66,12 @@ zk_status zk_status_context(zk_status status, const char *fmt, ...) __attribute_
 const char *zk_status_message(void);
 const char *zk_status_frames(void);
 void zk_status_clear(void);
+// What cleans up behind a failure, and may fail itself, keeps the first message: save before, restore after.
+typedef struct {
+  char message[2048], frames[2048];
+} zk_status_record;
+void zk_status_save(zk_status_record *out);
+void zk_status_restore(const zk_status_record *record);
 const char *zk_status_text(zk_status status);   // "bad input"
 int zk_status_exit_code(zk_status status);      // 0 to 3
 

@@ -5,6 +5,8 @@
 
 #include "tests/unit/device_fixture.h"
 
+#include "kernels/backend.h"
+
 enum { BYTES = 3 << 20 };
 
 static unsigned char *side_alloc(zk_side side) {
@@ -98,10 +100,35 @@ static void refuses_memory_of_no_side(void **state) {
   assert_non_null(strstr(zk_status_message(), "a cache"));
 }
 
+static zk_status fails_to_unmap(zk_device *d, void *memory, size_t bytes) {
+  (void)d, (void)memory, (void)bytes;
+  return ZK_FAIL(ZK_DEVICE, "cannot unmap");
+}
+
+// A device that has failed cannot give back either: what is told is why it failed.
+static void freeing_keeps_the_first_failure(void **state) {
+  zk_device *d;
+  void *p;
+  OK(zk_device_open(ZK_DEVICE_CPU, 0, &d));
+  OK(zk_side_alloc(d, ZK_SIDE_SAMPLER, BYTES, "test", &p));
+  const zk_backend *whole = d->backend;
+  zk_backend broken = *whole;
+  broken.unmap = fails_to_unmap;
+  d->backend = &broken;
+  assert_int_equal(ZK_FAIL(ZK_DEVICE, "a kernel died"), ZK_DEVICE);
+  zk_device_free(d, p);
+  assert_string_equal(zk_status_message(), "a kernel died");
+  assert_non_null(strstr(zk_status_frames(), "freeing_keeps_the_first_failure"));
+  d->backend = whole;
+  OK(whole->unmap(d, p, BYTES));
+  zk_device_close(d);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rests_and_wakes_at_its_address), cmocka_unit_test(grows_while_it_rests),   cmocka_unit_test(turns_take_less_than_both),
       cmocka_unit_test(is_not_there_while_it_rests),    cmocka_unit_test(refuses_memory_of_no_side),
+      cmocka_unit_test(freeing_keeps_the_first_failure),
   };
   return cmocka_run_group_tests(tests, open_device, close_device);
 }
