@@ -78,7 +78,7 @@ template <int DIM> static zk_status num_resident(int *out) {
 template <int DIM>
 static zk_status launch(zk_stream *stream, const zk_attn &a, int32_t num_rows, const zk_bf16 *q,
                         const zk_cluster_maps &maps, const zk_cluster_outputs &to) {
-  int resident;
+  int resident = 0;
   ZK_TRY(num_resident<DIM>(&resident));
   const int64_t items = most_items(a, num_rows), clusters = items < resident ? items : resident;
   ZK_LAUNCH_DEPENDENT(zk_cluster_decode<DIM>, (unsigned)clusters * zk_cluster_shared<DIM>::BLOCKS, ZK_CLUSTER_THREADS,
