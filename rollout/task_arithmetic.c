@@ -5,9 +5,7 @@
 
 #include "rollout/task_kind.h"
 
-enum { MAX_DIGITS = 9 }; // a product of two such numbers fits 64 bits
-
-static size_t max_bytes(const zk_config *cfg) { return 2 * MAX_DIGITS + 4; } // two operands, operation, "=", final NUL
+static size_t max_bytes(const zk_config *cfg) { return 2 * ZK_TASK_MAX_DIGITS + 4; } // two operands, operation, "=", final NUL
 
 static void draw_question(const zk_config *cfg, zk_draw *draw, zk_question *out) {
   uint64_t bound = 1;
@@ -30,12 +28,7 @@ static const zk_generator generator = {
 };
 
 static zk_status open_arithmetic(zk_task *task) {
-  const zk_config *cfg = &task->cfg;
-  size_t num_operations = strlen(cfg->task.operations);
-  if (cfg->task.num_digits < 1 || cfg->task.num_digits > MAX_DIGITS)
-    return ZK_FAIL(ZK_BAD_INPUT, "task.num_digits = %d is not in 1..%d", cfg->task.num_digits, MAX_DIGITS);
-  if (num_operations == 0 || strspn(cfg->task.operations, "+-*") != num_operations)
-    return ZK_FAIL(ZK_BAD_INPUT, "task.operations = \"%s\" is not some of + - *", cfg->task.operations);
+  ZK_TRY(zk_task_check_numbers(&task->cfg));
   return zk_generated_open(task, &generator);
 }
 

@@ -144,3 +144,12 @@ done:
   free(q.question);
   return st;
 }
+
+zk_status zk_task_check_numbers(const zk_config *cfg) {
+  size_t num_operations = strlen(cfg->task.operations);
+  if (cfg->task.num_digits < 1 || cfg->task.num_digits > ZK_TASK_MAX_DIGITS)
+    return ZK_FAIL(ZK_BAD_INPUT, "task.num_digits = %d is not in 1..%d", cfg->task.num_digits, ZK_TASK_MAX_DIGITS);
+  if (num_operations == 0 || strspn(cfg->task.operations, "+-*") != num_operations)
+    return ZK_FAIL(ZK_BAD_INPUT, "task.operations = \"%s\" is not some of + - *", cfg->task.operations);
+  return ZK_OK;
+}

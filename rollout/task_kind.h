@@ -32,6 +32,10 @@ struct zk_task {
 
 extern const zk_task_kind zk_task_reverse, zk_task_arithmetic, zk_task_jsonl, zk_task_countdown, zk_task_multistep;
 
+// Tasks of numbers: task.num_digits and task.operations are what their generators can draw from.
+#define ZK_TASK_MAX_DIGITS 9 // a product of two such numbers fits 64 bits
+zk_status zk_task_check_numbers(const zk_config *cfg);
+
 // A stream of random words for one purpose: Philox with c0 = TASK use and block number, (c1, c2) = (attempt, number),
 // c3 = purpose.
 typedef enum { ZK_DRAW_TRAIN = 1, ZK_DRAW_HELDOUT = 2, ZK_DRAW_PERMUTATION = 3 } zk_draw_purpose;

@@ -5,7 +5,7 @@
 
 #include "rollout/task_kind.h"
 
-enum { MAX_DIGITS = 9, MAX_STEPS = 8 }; // factors have one digit, so that 10^9 x 9^8 is the most: it fits 64 bits
+enum { MAX_STEPS = 8 }; // factors have one digit, so that 10^ZK_TASK_MAX_DIGITS x 9^8 is the most: it fits 64 bits
 
 static size_t max_bytes(const zk_config *cfg) { return 64 * (MAX_STEPS + 2); }
 
@@ -64,11 +64,7 @@ static const zk_generator generator = {
 
 static zk_status open_multistep(zk_task *task) {
   const zk_config *cfg = &task->cfg;
-  size_t num_operations = strlen(cfg->task.operations);
-  if (cfg->task.num_digits < 1 || cfg->task.num_digits > MAX_DIGITS)
-    return ZK_FAIL(ZK_BAD_INPUT, "task.num_digits = %d is not in 1..%d", cfg->task.num_digits, MAX_DIGITS);
-  if (num_operations == 0 || strspn(cfg->task.operations, "+-*") != num_operations)
-    return ZK_FAIL(ZK_BAD_INPUT, "task.operations = \"%s\" is not some of + - *", cfg->task.operations);
+  ZK_TRY(zk_task_check_numbers(cfg));
   if (cfg->task.min_steps < 1 || cfg->task.max_steps > MAX_STEPS || cfg->task.min_steps > cfg->task.max_steps)
     return ZK_FAIL(ZK_BAD_INPUT, "task multistep wants 1 <= task.min_steps <= task.max_steps <= %d, not %d and %d", MAX_STEPS, cfg->task.min_steps,
                    cfg->task.max_steps);
