@@ -101,7 +101,8 @@ zk_status zk_check_linear_parts(zk_check *check);
 zk_status zk_check_rope_cache(zk_check *check);
 zk_status zk_check_rope_attention(zk_check *check);
 zk_status zk_check_resident(zk_check *check);
-zk_status zk_check_overlap(zk_check *check);
+zk_status zk_check_overlap(zk_check *check); // on GPUs, where calls overlap
+zk_status zk_check_overlap_case(zk_check *check, int32_t rows); // one case of it, on any device that takes weights unpacked
 zk_status zk_check_large(zk_check *check);
 zk_status zk_check_attention(zk_check *check);
 zk_status zk_check_attention_weights(zk_check *check);

@@ -152,7 +152,7 @@ static zk_status run_chain(const problem *p, zk_stream *s, const tensors *t, boo
   return status;
 }
 
-static zk_status run_case(zk_check *check, int32_t rows) {
+zk_status zk_check_overlap_case(zk_check *check, int32_t rows) {
   problem p = {.check = check, .rows = rows};
   tensors got, want;
   void *x, *kept;
@@ -182,6 +182,6 @@ zk_status zk_check_overlap(zk_check *check) {
 #ifdef ZK_WITH_CUDA
   if (zk_cuda_gemm_available(ZK_CUDA_GEMM_BF16_WGMMA_TURNS)) num_cases = NUM(rows);
 #endif
-  for (int i = 0; i < num_cases; i++) ZK_TRY(run_case(check, rows[i]));
+  for (int i = 0; i < num_cases; i++) ZK_TRY(zk_check_overlap_case(check, rows[i]));
   return ZK_OK;
 }
