@@ -99,14 +99,6 @@ static const char *class_text(const zk_config_key *key) {
                                             : "identity where optimizer.schedule decays, else schedule";
 }
 
-static void help_limits(const zk_config_key *key, FILE *file) {
-  char names[ZK_CONFIG_RANGE_BYTES];
-  bool all = true;
-  for (const zk_config_choice *c = key->choices; c && c->name; c++) all = all && c->delivered;
-  if (key->only_default) fputs("; this build takes only the default", file);
-  else if (!all) fprintf(file, "; this build takes only %s", zk_config_key_choices(key, false, names));
-}
-
 static void put_key(const zk_config_key *key, const zk_config *defaults, FILE *file) {
   char range[ZK_CONFIG_RANGE_BYTES], facts[1024] = "";
   fprintf(file, "\n%s", key->path);
@@ -120,7 +112,6 @@ static void put_key(const zk_config_key *key, const zk_config *defaults, FILE *f
   if (!text) return;
   fprintf(text, "%s; %s", zk_config_key_range(key, range), class_text(key));
   put_condition(key, text);
-  help_limits(key, text);
   fclose(text);
   put_wrapped(facts, file);
 }

@@ -1,13 +1,11 @@
-// Every key of the configuration, once: type, class, default, range, help, and whether this build delivers it.
+// Every key of the configuration, once: type, class, default, range and help.
 #include "shared/config_keys.h"
 
 #include <string.h>
 
-#define CHOICES(...) ((const zk_config_choice[]){__VA_ARGS__, {NULL, 0, false}})
-#define YES(name, value)                                                                                               \
-  { name, value, true }
-#define LATER(name, value)                                                                                             \
-  { name, value, false } // known, not delivered by this build
+#define CHOICES(...) ((const zk_config_choice[]){__VA_ARGS__, {NULL, 0}})
+#define NAME(name, value)                                                                                              \
+  { name, value }
 
 // The member's offset; a key whose kind does not fit its member does not compile.
 #define MEMBER(type, member) _Generic(((zk_config *)0)->member, type : offsetof(zk_config, member))
@@ -45,53 +43,52 @@
   { KEY(member, LIST, class, default_), .offset = MEMBER(zk_config_list, member), .help = __VA_ARGS__ }
 
 #define REQUIRED NULL
-#define ONLY_DEFAULT .only_default = true
 #define WHEN(condition) .when = ZK_CONFIG_WHEN_##condition
 
 static const zk_config_choice architectures[] = {
-#define X(id, type, class_name, qkv_bias, qk_norm) YES(type, ZK_MODEL_##id),
+#define X(id, type, class_name, qkv_bias, qk_norm) NAME(type, ZK_MODEL_##id),
     ZK_MODEL_ARCHITECTURES(X)
 #undef X
-        {NULL, 0, false}};
+        {NULL, 0}};
 
 static const zk_config_choice algorithms[] = {
-#define X(id, name, ...) YES(#name, ZK_ALGORITHM_##id),
+#define X(id, name, ...) NAME(#name, ZK_ALGORITHM_##id),
     ZK_ALGORITHM_LIST(X)
 #undef X
-        {NULL, 0, false}};
+        {NULL, 0}};
 
-static const zk_config_choice templates[] = {YES("auto", ZK_CONFIG_TEMPLATE_AUTO),
-#define X(id, name) YES(name, ZK_CHAT_##id),
+static const zk_config_choice templates[] = {NAME("auto", ZK_CONFIG_TEMPLATE_AUTO),
+#define X(id, name) NAME(name, ZK_CHAT_##id),
                                              ZK_CHAT_LIST(X)
 #undef X
-                                                 {NULL, 0, false}};
+                                                 {NULL, 0}};
 
 static const zk_config_choice graders[] = {
-#define X(id, name, first, second) YES(name, ZK_CONFIG_GRADER_##id),
+#define X(id, name, first, second) NAME(name, ZK_CONFIG_GRADER_##id),
     ZK_CONFIG_GRADER_LIST(X)
 #undef X
-        {NULL, 0, false}};
+        {NULL, 0}};
 
 // clang-format off
 const zk_config_key zk_config_keys[] = {
   U64(seed, U64, IDENTITY, "0", INT64_MAX, "every random number of the run follows from it"),
   CHOICE(numerics, IDENTITY, "f32",
-    CHOICES(YES("f32", ZK_F32), YES("bf16", ZK_BF16), YES("vendor", ZK_VENDOR)),
+    CHOICES(NAME("f32", ZK_F32), NAME("bf16", ZK_BF16), NAME("vendor", ZK_VENDOR)),
     "the arithmetic, which defines the bits; f32: alike on every CPU and GPU; bf16: of Hopper GPUs' tensor cores, which a CPU "
     "emulates; vendor: whatever a library picks, which nothing reproduces"),
   CHOICE(device, SCHEDULE, "auto",
-    CHOICES(YES("auto", ZK_CONFIG_DEVICE_AUTO), YES("cpu", ZK_CONFIG_DEVICE_CPU), YES("cuda", ZK_CONFIG_DEVICE_CUDA),
-      YES("cuda:0", ZK_CONFIG_DEVICE_CUDA + 1), YES("cuda:1", ZK_CONFIG_DEVICE_CUDA + 2), YES("cuda:2", ZK_CONFIG_DEVICE_CUDA + 3),
-      YES("cuda:3", ZK_CONFIG_DEVICE_CUDA + 4), YES("cuda:4", ZK_CONFIG_DEVICE_CUDA + 5), YES("cuda:5", ZK_CONFIG_DEVICE_CUDA + 6),
-      YES("cuda:6", ZK_CONFIG_DEVICE_CUDA + 7), YES("cuda:7", ZK_CONFIG_DEVICE_CUDA + 8)),
+    CHOICES(NAME("auto", ZK_CONFIG_DEVICE_AUTO), NAME("cpu", ZK_CONFIG_DEVICE_CPU), NAME("cuda", ZK_CONFIG_DEVICE_CUDA),
+      NAME("cuda:0", ZK_CONFIG_DEVICE_CUDA + 1), NAME("cuda:1", ZK_CONFIG_DEVICE_CUDA + 2), NAME("cuda:2", ZK_CONFIG_DEVICE_CUDA + 3),
+      NAME("cuda:3", ZK_CONFIG_DEVICE_CUDA + 4), NAME("cuda:4", ZK_CONFIG_DEVICE_CUDA + 5), NAME("cuda:5", ZK_CONFIG_DEVICE_CUDA + 6),
+      NAME("cuda:6", ZK_CONFIG_DEVICE_CUDA + 7), NAME("cuda:7", ZK_CONFIG_DEVICE_CUDA + 8)),
     "where to compute; cuda: a GPU for each worker of a host; cuda:N: that one; auto: GPUs if there are enough, else the CPU"),
 
   TEXT(run.name, SCHEDULE, REQUIRED, "names the run: letters, digits, . _ -"),
   TEXT(run.dir, SCHEDULE, "", "the run directory itself; empty: runs/<run.name>"),
   INT(run.steps, DECAY_LENGTH, REQUIRED, 0, (1 << 20) - 1, "the last step; steps count from 1"),
   CHOICE(run.resume, SCHEDULE, "auto",
-    CHOICES(YES("auto", ZK_CONFIG_RESUME_AUTO), YES("never", ZK_CONFIG_RESUME_NEVER),
-      YES("must", ZK_CONFIG_RESUME_MUST)),
+    CHOICES(NAME("auto", ZK_CONFIG_RESUME_AUTO), NAME("never", ZK_CONFIG_RESUME_NEVER),
+      NAME("must", ZK_CONFIG_RESUME_MUST)),
     "auto: go on from the newest checkpoint of the run directory if there is one; never: refuse a used directory; "
     "must: refuse a new one"),
 
@@ -115,8 +112,8 @@ const zk_config_key zk_config_keys[] = {
   REAL(model.init.norm_eps, IDENTITY, "1e-6", "[]", 1e-12, 1, "epsilon of the RMS norms", WHEN(INIT)),
 
   CHOICE(task.name, IDENTITY, REQUIRED,
-    CHOICES(YES("reverse", ZK_CONFIG_TASK_REVERSE), YES("arithmetic", ZK_CONFIG_TASK_ARITHMETIC),
-      YES("multistep", ZK_CONFIG_TASK_MULTISTEP), YES("countdown", ZK_CONFIG_TASK_COUNTDOWN), YES("jsonl", ZK_CONFIG_TASK_JSONL)),
+    CHOICES(NAME("reverse", ZK_CONFIG_TASK_REVERSE), NAME("arithmetic", ZK_CONFIG_TASK_ARITHMETIC),
+      NAME("multistep", ZK_CONFIG_TASK_MULTISTEP), NAME("countdown", ZK_CONFIG_TASK_COUNTDOWN), NAME("jsonl", ZK_CONFIG_TASK_JSONL)),
     "reverse a string; one operation on two numbers; several, step by step; numbers that must make a target; or lines of a file"),
   CHOICE(task.template, IDENTITY, "auto",
     templates, "chat template; auto: the one of the model's folder, refused if it is not a known one"),
@@ -150,7 +147,7 @@ const zk_config_key zk_config_keys[] = {
   INT(command.turns, IDENTITY, "1", 1, 64, "turns of a sample at most; with more than 1 the program may answer a turn with a \"reply\": it is appended, not "
     "trained on, and sampling goes on", WHEN(COMMAND)),
   CHOICE(command.on_error, IDENTITY, "stop",
-    CHOICES(YES("stop", ZK_CONFIG_COMMAND_STOP), YES("zero", ZK_CONFIG_COMMAND_ZERO)),
+    CHOICES(NAME("stop", ZK_CONFIG_COMMAND_STOP), NAME("zero", ZK_CONFIG_COMMAND_ZERO)),
     "when there is no answer after all retries: stop the run with one message, or go on with 0, recorded in sample/reward_detail", WHEN(COMMAND)),
   INT(command.processes, SCHEDULE, "2", 1, 1024, "processes of the program, for each worker", WHEN(COMMAND)),
   REAL(command.timeout_s, SCHEDULE, "60", "(]", 0, 1e6, "seconds that an answer may take, its process's start included; who is late is killed", WHEN(COMMAND)),
@@ -179,44 +176,44 @@ const zk_config_key zk_config_keys[] = {
   CHOICE(algorithm.name, IDENTITY, "grpo",
     algorithms, "the algorithm: gives the defaults of other algorithm.* keys, by the table at the end; keys of the file win"),
   CHOICE(algorithm.ratio, IDENTITY, "token",
-    CHOICES(YES("token", ZK_CONFIG_RATIO_TOKEN), YES("sequence", ZK_CONFIG_RATIO_SEQUENCE), YES("none", ZK_CONFIG_RATIO_NONE)),
+    CHOICES(NAME("token", ZK_CONFIG_RATIO_TOKEN), NAME("sequence", ZK_CONFIG_RATIO_SEQUENCE), NAME("none", ZK_CONFIG_RATIO_NONE)),
     "the policy's probability over the sampler's, of each token, of a sample (geometric mean of its tokens'), or none: -A log p"),
   CHOICE(algorithm.clip, IDENTITY, "ppo",
-    CHOICES(YES("ppo", ZK_CONFIG_CLIP_PPO), YES("cispo", ZK_CONFIG_CLIP_CISPO), YES("none", ZK_CONFIG_CLIP_NONE)),
+    CHOICES(NAME("ppo", ZK_CONFIG_CLIP_PPO), NAME("cispo", ZK_CONFIG_CLIP_CISPO), NAME("none", ZK_CONFIG_CLIP_NONE)),
     "ppo: min(r A, clip(r) A); cispo: clip(r) is a constant weight of A log p; none"),
   REAL(algorithm.clip_low, IDENTITY, "0.2", "[]", 0, 1, "the ratio is clipped from below at 1 - clip_low", WHEN(CLIP)),
   REAL(algorithm.clip_high, IDENTITY, "0.2", "[]", 0, 1e6,
     "the ratio is clipped from above at 1 + clip_high", WHEN(CLIP)),
   CHOICE(algorithm.loss_aggregation, IDENTITY, "token_mean",
-    CHOICES(YES("token_mean", ZK_CONFIG_LOSS_TOKEN_MEAN), YES("sequence_mean", ZK_CONFIG_LOSS_SEQUENCE_MEAN),
-      YES("constant", ZK_CONFIG_LOSS_CONSTANT)),
+    CHOICES(NAME("token_mean", ZK_CONFIG_LOSS_TOKEN_MEAN), NAME("sequence_mean", ZK_CONFIG_LOSS_SEQUENCE_MEAN),
+      NAME("constant", ZK_CONFIG_LOSS_CONSTANT)),
     "mean over all tokens of the update, mean of the sequences' means, or sum over sequences x loss_constant"),
   INT(algorithm.loss_constant, IDENTITY, "0", 0, 1 << 20,
     "tokens that a sequence's sum is divided by; 0: rollout.max_new_tokens", WHEN(CONSTANT)),
   CHOICE(algorithm.advantage.baseline, IDENTITY, "group_mean",
-    CHOICES(YES("group_mean", ZK_CONFIG_BASELINE_GROUP_MEAN), YES("none", ZK_CONFIG_BASELINE_NONE),
-      YES("leave_one_out", ZK_CONFIG_BASELINE_LEAVE_ONE_OUT), YES("batch_mean", ZK_CONFIG_BASELINE_BATCH_MEAN)),
+    CHOICES(NAME("group_mean", ZK_CONFIG_BASELINE_GROUP_MEAN), NAME("none", ZK_CONFIG_BASELINE_NONE),
+      NAME("leave_one_out", ZK_CONFIG_BASELINE_LEAVE_ONE_OUT), NAME("batch_mean", ZK_CONFIG_BASELINE_BATCH_MEAN)),
     "what is subtracted from a reward: the mean of its group, nothing, the mean of the group's others, or the mean of the step"),
   CHOICE(algorithm.advantage.scale, IDENTITY, "std",
-    CHOICES(YES("std", ZK_CONFIG_SCALE_STD),
-      YES("none", ZK_CONFIG_SCALE_NONE), YES("batch_std", ZK_CONFIG_SCALE_BATCH_STD)),
+    CHOICES(NAME("std", ZK_CONFIG_SCALE_STD),
+      NAME("none", ZK_CONFIG_SCALE_NONE), NAME("batch_std", ZK_CONFIG_SCALE_BATCH_STD)),
     "what the difference is divided by: the standard deviation of the group's rewards, nothing, or that of the step's differences"),
   REAL(algorithm.kl.coef, IDENTITY, "0", "[]", 0, 1e6, "weight of the divergence from a frozen reference model; 0: none is loaded"),
   CHOICE(algorithm.kl.estimator, IDENTITY, "k3",
-    CHOICES(YES("k1", ZK_CONFIG_KL_K1), YES("k2", ZK_CONFIG_KL_K2), YES("k3", ZK_CONFIG_KL_K3)),
+    CHOICES(NAME("k1", ZK_CONFIG_KL_K1), NAME("k2", ZK_CONFIG_KL_K2), NAME("k3", ZK_CONFIG_KL_K3)),
     "estimator of the divergence at a token, d = log p - log p_reference: d, d^2 / 2, or e^-d - 1 + d", WHEN(KL)),
   CHOICE(algorithm.kl.place, IDENTITY, "loss",
-    CHOICES(YES("loss", ZK_CONFIG_KL_IN_LOSS), YES("reward", ZK_CONFIG_KL_IN_REWARD)),
+    CHOICES(NAME("loss", ZK_CONFIG_KL_IN_LOSS), NAME("reward", ZK_CONFIG_KL_IN_REWARD)),
     "added to each token's loss, or its sum over a sample's tokens subtracted from the reward", WHEN(KL)),
   TEXT(algorithm.kl.reference, IDENTITY, "",
     "folder of the reference model, of the same tokenizer; empty: the run's first weights", WHEN(KL)),
   REAL(algorithm.entropy_coef, IDENTITY, "0", "[]", 0, 1e6, "weight of an entropy bonus: of the tokens' mean entropy, subtracted from the loss"),
   CHOICE(algorithm.importance.level, IDENTITY, "token",
-    CHOICES(YES("token", ZK_CONFIG_IMPORTANCE_TOKEN), YES("sequence", ZK_CONFIG_IMPORTANCE_SEQUENCE)),
+    CHOICES(NAME("token", ZK_CONFIG_IMPORTANCE_TOKEN), NAME("sequence", ZK_CONFIG_IMPORTANCE_SEQUENCE)),
     "importance weights of each token, or of a sample (product of its tokens')", WHEN(IMPORTANCE)),
   CHOICE(algorithm.importance.mode, IDENTITY, "none",
-    CHOICES(YES("none", ZK_CONFIG_IMPORTANCE_NONE), YES("truncate", ZK_CONFIG_IMPORTANCE_TRUNCATE),
-      YES("mask", ZK_CONFIG_IMPORTANCE_MASK)),
+    CHOICES(NAME("none", ZK_CONFIG_IMPORTANCE_NONE), NAME("truncate", ZK_CONFIG_IMPORTANCE_TRUNCATE),
+      NAME("mask", ZK_CONFIG_IMPORTANCE_MASK)),
     "correct what sampler and trainer disagree on by a weight; truncate (TIS): the cap is its largest value; mask (MIS): 0 above the cap"),
   REAL(algorithm.importance.cap, IDENTITY, "2", "[]", 1, 1e6, "largest importance weight", WHEN(IMPORTANCE)),
   BOOL(algorithm.dynamic_sampling, IDENTITY, "false",
@@ -232,8 +229,8 @@ const zk_config_key zk_config_keys[] = {
 
   REAL(optimizer.lr, IDENTITY, "1e-6", "[]", 0, 1e3, "learning rate of AdamW after the warm-up"),
   CHOICE(optimizer.schedule, IDENTITY, "constant",
-    CHOICES(YES("constant", ZK_CONFIG_LR_CONSTANT), YES("linear", ZK_CONFIG_LR_LINEAR),
-      YES("cosine", ZK_CONFIG_LR_COSINE)),
+    CHOICES(NAME("constant", ZK_CONFIG_LR_CONSTANT), NAME("linear", ZK_CONFIG_LR_LINEAR),
+      NAME("cosine", ZK_CONFIG_LR_COSINE)),
     "how the rate decays from the end of the warm-up to run.steps"),
   INT(optimizer.warmup_steps, IDENTITY, "0", 0, (1 << 20) - 1, "steps of linear warm-up"),
   REAL(optimizer.min_lr_ratio, IDENTITY, "0", "[]", 0, 1, "linear, cosine: last rate / lr"),
@@ -249,7 +246,7 @@ const zk_config_key zk_config_keys[] = {
   INT(trainer.microbatch_tokens, SCHEDULE, "4096", 16, 1 << 24, "tokens in one forward and backward pass, at least"),
   BOOL(trainer.recompute, SCHEDULE, "false", "recompute activations in the backward pass: less memory, more time"),
   CHOICE(trainer.turns, SCHEDULE, "auto",
-    CHOICES(YES("auto", ZK_CONFIG_TURNS_AUTO), YES("always", ZK_CONFIG_TURNS_ALWAYS), YES("never", ZK_CONFIG_TURNS_NEVER)),
+    CHOICES(NAME("auto", ZK_CONFIG_TURNS_AUTO), NAME("always", ZK_CONFIG_TURNS_ALWAYS), NAME("never", ZK_CONFIG_TURNS_NEVER)),
     "sampling and training take turns at the device's memory: the KV cache is given back while training; auto: on a GPU that "
     "has not enough for both"),
 

@@ -52,7 +52,6 @@ typedef enum {
 typedef struct {
   const char *name; // as in the file
   int value;
-  bool delivered; // false: known, and refused by this build
 } zk_config_choice;
 
 typedef struct {
@@ -68,12 +67,11 @@ typedef struct {
   double min_real, max_real;       // REAL
   const char *bounds;              // REAL: "[]", "(]", "[)" or "()": which ends are included
   const zk_config_choice *choices; // CHOICE: ends with a NULL name
-  bool only_default;               // known, and every other value is refused by this build
   zk_config_when when;
   const char *help;
 } zk_config_key;
 
-enum { ZK_CONFIG_MAX_KEYS = 192, ZK_CONFIG_MAX_CHOICES = 16, ZK_CONFIG_RANGE_BYTES = 256, ZK_CONFIG_MAX_PATH = 128 };
+enum { ZK_CONFIG_MAX_KEYS = 192, ZK_CONFIG_RANGE_BYTES = 256, ZK_CONFIG_MAX_PATH = 128 };
 extern const zk_config_key zk_config_keys[];
 extern const int zk_config_num_keys;
 
@@ -87,8 +85,8 @@ bool zk_config_key_applies(const zk_config_key *key, const zk_config *cfg);
 const char *zk_config_key_governor(const zk_config_key *key);
 // Whether the key's value is part of the run's identity under `cfg`.
 bool zk_config_key_is_identity(const zk_config_key *key, const zk_config *cfg);
-// Its choices, all of them ("a, b, c") or those this build delivers ("a and b").
-const char *zk_config_key_choices(const zk_config_key *key, bool all, char out[ZK_CONFIG_RANGE_BYTES]);
+// Its choices: "a, b, c".
+const char *zk_config_key_choices(const zk_config_key *key, char out[ZK_CONFIG_RANGE_BYTES]);
 // What values the key takes, for a person: "integer in [0, 16], a multiple of 16".
 const char *zk_config_key_range(const zk_config_key *key, char out[ZK_CONFIG_RANGE_BYTES]);
 // The key or group nearest to an unknown `path`, in `out`, or NULL when none is near.

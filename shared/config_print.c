@@ -101,19 +101,11 @@ char *zk_config_value_text(const zk_config_key *key, const zk_config *cfg) {
 
 // ---- what a key takes ------------------------------------------------------------------------------------------
 
-const char *zk_config_key_choices(const zk_config_key *key, bool all, char out[ZK_CONFIG_RANGE_BYTES]) {
-  const char *names[ZK_CONFIG_MAX_CHOICES];
-  int num = 0;
-  for (const zk_config_choice *c = key->choices; c->name && num < ZK_CONFIG_MAX_CHOICES; c++)
-    if (all || c->delivered) names[num++] = c->name;
+const char *zk_config_key_choices(const zk_config_key *key, char out[ZK_CONFIG_RANGE_BYTES]) {
   out[0] = 0;
-  for (int i = 0; i < num; i++) {
-    size_t used = strlen(out);
-    snprintf(out + used, ZK_CONFIG_RANGE_BYTES - used, "%s%s",
-             i == 0                 ? ""
-             : i == num - 1 && !all ? " and "
-                                    : ", ",
-             names[i]);
+  for (const zk_config_choice *c = key->choices; c->name; c++) {
+    const size_t used = strlen(out);
+    snprintf(out + used, ZK_CONFIG_RANGE_BYTES - used, "%s%s", used ? ", " : "", c->name);
   }
   return out;
 }
@@ -153,7 +145,7 @@ const char *zk_config_key_range(const zk_config_key *key, char out[ZK_CONFIG_RAN
     print_bounds(key, file);
     break;
   case ZK_CONFIG_CHOICE:
-    fprintf(file, "one of %s", zk_config_key_choices(key, true, names));
+    fprintf(file, "one of %s", zk_config_key_choices(key, names));
     break;
   case ZK_CONFIG_TEXT:
     fprintf(file, "a text of at most %zu bytes", key->capacity - 1);

@@ -71,11 +71,6 @@ static zk_status set_choice(const zk_config_key *key, const char *text, zk_confi
   char names[ZK_CONFIG_RANGE_BYTES];
   for (const zk_config_choice *c = key->choices; c->name; c++) {
     if (strcmp(c->name, text)) continue;
-    if (!c->delivered) {
-      zk_config_key_choices(key, false, names);
-      return ZK_FAIL(ZK_UNSUPPORTED, "%s: only %s %s supported by this build", key->path, names,
-                     strstr(names, " and ") ? "are" : "is");
-    }
     *(int *)member(key, cfg) = c->value;
     return ZK_OK;
   }
@@ -125,16 +120,6 @@ static zk_status set_scalar(const zk_config_key *key, const char *text, bool pla
   return ZK_OK;
 }
 
-static zk_status only_default(const zk_config_key *key) {
-  zk_config fallback;
-  zk_config_value_reset(key, &fallback);
-  char *only = zk_config_value_text(key, &fallback);
-  zk_status st =
-      ZK_FAIL(ZK_UNSUPPORTED, "%s: only %s is supported by this build", key->path, only ? only : "its default");
-  free(only);
-  return st;
-}
-
 zk_status zk_config_value_set(const zk_config_key *key, const char *text, size_t num_bytes, bool plain,
                               zk_config *cfg) {
   bool is_text = key->kind == ZK_CONFIG_TEXT || key->kind == ZK_CONFIG_LIST;
@@ -152,7 +137,7 @@ zk_status zk_config_value_set(const zk_config_key *key, const char *text, size_t
     word[num_bytes] = 0;
     ZK_TRY(set_scalar(key, word, plain, cfg));
   }
-  return key->only_default && !zk_config_value_is_default(key, cfg) ? only_default(key) : ZK_OK;
+  return ZK_OK;
 }
 
 void zk_config_value_reset(const zk_config_key *key, zk_config *cfg) {

@@ -188,10 +188,9 @@ static void written_config_reads_back_to_the_same_bytes(void **state) {
   assert_round_trips(&cfg);
 }
 
-// A value of the key that is not its default and that this build takes; NULL when there is none.
+// A value of the key that is not its default; NULL when there is none.
 static const char *another_value(const zk_config_key *key, char out[64]) {
   int value;
-  if (key->only_default) return NULL;
   switch (key->kind) {
   case ZK_CONFIG_BOOL:
     return strcmp(key->fallback, "true") == 0 ? "false" : "true";
@@ -208,7 +207,7 @@ static const char *another_value(const zk_config_key *key, char out[64]) {
                                                        : "x y: #\t'\"";
   case ZK_CONFIG_CHOICE:
     for (const zk_config_choice *c = key->choices; c->name; c++)
-      if (c->delivered && (key->fallback ? strcmp(c->name, key->fallback) != 0 : c != key->choices)) return c->name;
+      if (key->fallback ? strcmp(c->name, key->fallback) != 0 : c != key->choices) return c->name;
     return NULL;
   default: // INT, U64
     value = key->multiple_of || key->power_of_two || key->min_int > 12 ? 32 : key->max_int < 12 ? 5 : 12;
@@ -312,7 +311,7 @@ static void the_locale_does_not_matter(void **state) {
 
 // ---- the table, the writer and the help ----------------------------------------------------------------------------
 
-static void every_default_is_valid_and_delivered(void **state) {
+static void every_default_is_valid(void **state) {
   (void)state;
   for (int i = 0; i < zk_config_num_keys; i++) {
     const zk_config_key *key = &zk_config_keys[i];
@@ -370,19 +369,6 @@ static void help_about_a_word(void **state) {
   assert_non_null(strstr(help, "algorithm.clip_low ="));
   assert_null(strstr(help, "seed ="));
   free(help);
-}
-
-static void every_undelivered_value_is_refused_by_name(void **state) {
-  (void)state;
-  for (int i = 0; i < zk_config_num_keys; i++) {
-    const zk_config_key *key = &zk_config_keys[i];
-    for (const zk_config_choice *c = key->choices; c && c->name; c++) {
-      if (c->delivered && !(key->only_default && strcmp(c->name, key->fallback))) continue;
-      zk_config cfg;
-      assert_int_equal(zk_config_value_set(key, c->name, strlen(c->name), true, &cfg), ZK_UNSUPPORTED);
-      assert_memory_equal(zk_status_message(), key->path, strlen(key->path));
-    }
-  }
 }
 
 // ---- identity ------------------------------------------------------------------------------------------------------
@@ -528,10 +514,9 @@ int main(void) {
       cmocka_unit_test(every_key_can_be_set_written_and_read_back),
       cmocka_unit_test(doubles_are_written_shortest_and_exact),
       cmocka_unit_test(the_locale_does_not_matter),
-      cmocka_unit_test(every_default_is_valid_and_delivered),
+      cmocka_unit_test(every_default_is_valid),
       cmocka_unit_test(every_key_is_in_the_file_and_the_help),
       cmocka_unit_test(help_about_a_word),
-      cmocka_unit_test(every_undelivered_value_is_refused_by_name),
       cmocka_unit_test(identity_text_is_sorted_and_fixed),
       cmocka_unit_test(identity_follows_the_class_of_each_key),
       cmocka_unit_test(run_steps_is_identity_where_the_rate_decays),
