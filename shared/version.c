@@ -8,6 +8,7 @@
 #include <yaml.h>
 
 #include "kernels/numerics.h"
+#include "zk_commit.h"
 
 const char *zk_version(void) { return ZK_VERSION; }
 const char *zk_version_commit(void) { return ZK_COMMIT; }
