@@ -76,16 +76,28 @@ static zk_status load_weights(zk_session *s) {
   return st;
 }
 
+// The talk of a rank 0 about numerics that a person should know of.
+static void tell_numerics(const zk_session *s) {
+  const zk_config *c = &s->config;
+  const zk_numerics sampler = zk_config_sampler_numerics(c);
+  if ((c->numerics == ZK_BF16 || sampler == ZK_BF16) && zk_device_get_kind(s->device) == ZK_DEVICE_CPU)
+    ZK_LOG(INFO, "session", "numerics: bf16 on a CPU is a tensor core emulated bit for bit: right, and slow");
+  if (c->numerics == ZK_VENDOR || sampler == ZK_VENDOR)
+    ZK_LOG(INFO, "session", "numerics: vendor: sums in whatever order the vendor's library takes; what sampler and trainer disagree on is reported "
+                            "and stops nothing");
+  if (zk_config_is_off_policy(c))
+    ZK_LOG(WARN, "session", "rollout.numerics: %s, and the trainer computes in %s: an off-policy control. Their log-probabilities differ, which is reported and "
+                            "stops nothing; what is said elsewhere of equal bits does not hold for this run",
+           zk_numerics_name(sampler), zk_numerics_name(c->numerics));
+}
+
 static zk_status open_device(zk_session *s, bool shared_cores) {
   const int workers = zk_comm_local_size(s->comm);
   ZK_TRY(zk_device_choose_open(s->config.device, zk_comm_local_rank(s->comm), workers, &s->device));
   ZK_TRY(zk_device_require(s->device, s->config.numerics));
+  ZK_TRY(zk_device_require(s->device, zk_config_sampler_numerics(&s->config)));
   s->num_sharers = zk_device_sharers(s->config.device, s->device, workers);
-  if (s->config.numerics == ZK_BF16 && zk_device_get_kind(s->device) == ZK_DEVICE_CPU && zk_comm_rank(s->comm) == 0)
-    ZK_LOG(INFO, "session", "numerics: bf16 on a CPU is a tensor core emulated bit for bit: right, and slow");
-  if (s->config.numerics == ZK_VENDOR && zk_comm_rank(s->comm) == 0)
-    ZK_LOG(INFO, "session", "numerics: vendor: sums in whatever order the vendor's library takes; what sampler and trainer disagree on is reported "
-                            "and stops nothing");
+  if (zk_comm_rank(s->comm) == 0) tell_numerics(s);
   if (shared_cores && !getenv("OMP_NUM_THREADS")) {
     int threads = zk_device_threads(s->device) / workers;
     zk_device_set_threads(s->device, threads < 1 ? 1 : threads);
@@ -123,6 +135,12 @@ static zk_status open_local(zk_session *s, const char *model_dir, bool with_task
 static zk_status load_local(zk_session *s, const zk_model_config *model) {
   ZK_TRY(zk_check_quick(s->device, s->config.numerics));
   ZK_TRY(zk_policy_open(s->device, s->config.numerics, model, zk_session_positions(model), &s->policy));
+  if (zk_config_is_off_policy(&s->config)) {
+    const zk_numerics sampler = zk_config_sampler_numerics(&s->config);
+    ZK_TRY(zk_check_quick(s->device, sampler));
+    ZK_TRY(zk_policy_open(s->device, sampler, model, zk_session_positions(model), &s->control));
+    zk_policy_lead(&s->policy, &s->control);
+  }
   return load_weights(s);
 }
 
@@ -156,6 +174,7 @@ zk_status zk_session_open_model(const zk_config *config, zk_comm *comm, const ch
 
 void zk_session_close(zk_session *s) {
   zk_policy_close(&s->policy);
+  zk_policy_close(&s->control);
   zk_judge_close(s->judge);
   zk_task_close(s->task);
   zk_tokenizer_free(s->tokenizer);
@@ -169,6 +188,8 @@ zk_status zk_session_load_weights(zk_session *s, const char *model_dir) {
   snprintf(s->weights_dir, sizeof s->weights_dir, "%s", model_dir);
   return zk_comm_agree(s->comm, load_weights(s));
 }
+
+const zk_policy *zk_session_sampler(const zk_session *s) { return zk_config_is_off_policy(&s->config) ? &s->control : &s->policy; }
 
 zk_engine_options zk_session_engine_options(const zk_session *s) {
   const zk_config *c = &s->config;

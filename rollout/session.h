@@ -19,7 +19,8 @@ typedef struct {
   zk_chat_template chat;
   zk_task *task;
   zk_judge *judge; // of the task's program, from when it is first asked; NULL before
-  zk_policy policy;
+  zk_policy policy;  // the trainer's, and the sampler's too
+  zk_policy control; // with rollout.numerics, the sampler's instead: the same weights in other numerics
   char model_dir[ZK_CONFIG_PATH_BYTES]; // where the tokenizer's files are
   bool model_dir_is_temporary;          // of a model made from scratch: removed at close
   char weights_dir[ZK_CONFIG_PATH_BYTES]; // where the policy's weights came from; "": from scratch
@@ -37,6 +38,8 @@ void zk_session_close(zk_session *session);
 // The model that config asks for, before anything is loaded; how many positions a policy of it tabulates.
 zk_status zk_session_model_config(const zk_config *config, zk_model_config *out);
 int32_t zk_session_positions(const zk_model_config *model);
+// The policy that samples. Borrowed.
+const zk_policy *zk_session_sampler(const zk_session *session);
 // The engine options that the config asks for, for the session's tokens.
 zk_engine_options zk_session_engine_options(const zk_session *session);
 // Hashes that trajectory files carry, as 16 hex digits.

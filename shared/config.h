@@ -49,6 +49,8 @@ typedef enum {
 #undef X
   ZK_CONFIG_NUM_GRADERS
 } zk_config_grader;
+// ZK_CONFIG_SAMPLER_OTHER + N are the numerics N, which are not the trainer's.
+typedef enum { ZK_CONFIG_SAMPLER_TRAINER, ZK_CONFIG_SAMPLER_OTHER, ZK_CONFIG_SAMPLER_LAST = ZK_CONFIG_SAMPLER_OTHER + ZK_NUM_NUMERICS - 1 } zk_config_sampler;
 typedef enum { ZK_CONFIG_RATIO_TOKEN, ZK_CONFIG_RATIO_SEQUENCE, ZK_CONFIG_RATIO_NONE } zk_config_ratio;
 typedef enum { ZK_CONFIG_CLIP_PPO, ZK_CONFIG_CLIP_CISPO, ZK_CONFIG_CLIP_NONE } zk_config_clip;
 typedef enum {
@@ -152,6 +154,7 @@ typedef struct zk_config {
     int prefill_chunk; // prompt tokens in one engine step
     int speculate;
     bool prefix_cache;
+    zk_config_sampler numerics; // control experiment
   } rollout;
   struct {
     zk_algorithm name; // a preset of other keys: what is computed follows from those alone
@@ -234,6 +237,18 @@ zk_status zk_config_load_schedule(int num_overrides, char *const *overrides, zk_
 // The same for a YAML text of num_bytes bytes in memory; `name` stands for the file's name in errors.
 zk_status zk_config_parse(const char *name, const char *text, size_t num_bytes, int num_overrides,
                           char *const *overrides, zk_config *out);
+
+// What the sampler computes in: numerics, unless rollout.numerics says otherwise. Then the run is off-policy by design: sampler and trainer read the
+// same weights and give other log-probabilities.
+zk_numerics zk_config_sampler_numerics(const zk_config *cfg);
+bool zk_config_is_off_policy(const zk_config *cfg);
+// Whether sampler's and trainer's bits may differ without stopping the run: off-policy, or in numerics vendor.
+bool zk_config_may_differ(const zk_config *cfg);
+// What an archive says of its numerics: "f32", or of an off-policy run "f32, sampled in bf16".
+typedef struct {
+  char s[40];
+} zk_config_numerics_text;
+zk_config_numerics_text zk_config_describe_numerics(const zk_config *cfg);
 
 // Writes the resolved config, every key that applies, as YAML that zk_config_load reads back to the same struct.
 zk_status zk_config_write_yaml(const zk_config *cfg, FILE *file);

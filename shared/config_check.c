@@ -143,6 +143,7 @@ static bool bad_clip(const zk_config *c) {
   return c->algorithm.ratio == ZK_CONFIG_RATIO_NONE && c->algorithm.clip != ZK_CONFIG_CLIP_NONE;
 }
 static bool bad_buffer(const zk_config *c) { return c->algorithm.overlong.buffer > c->rollout.max_new_tokens; }
+static bool bad_sampler_numerics(const zk_config *c) { return c->rollout.numerics && !zk_config_is_off_policy(c); }
 static bool bad_minibatches(const zk_config *c) {
   return c->algorithm.minibatches > (int64_t)c->rollout.prompts_per_step * c->rollout.samples_per_prompt;
 }
@@ -166,6 +167,7 @@ static const struct {
     {"command.components", bad_components, "has no effect without command in task.rewards"},
     {"eval.k", bad_k, "greater than eval.samples, which it is estimated from"},
     {"rollout.temperature", bad_temperature, "must be 0 (greedy) or at least 0.01"},
+    {"rollout.numerics", bad_sampler_numerics, "the trainer computes in these too: leave the key out (it makes a sampler that differs, as a control)"},
     {"rollout.samples_per_prompt", bad_group,
      "must be at least 2 with algorithm.advantage.baseline: group_mean or leave_one_out, scale: std, or dynamic_sampling"},
     {"algorithm.clip", bad_clip, "there is nothing to clip with algorithm.ratio: none: set it to none too, or choose a ratio"},

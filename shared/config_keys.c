@@ -172,6 +172,11 @@ const zk_config_key zk_config_keys[] = {
   INT(rollout.speculate, SCHEDULE, "0", 0, 64, "tokens guessed ahead and checked in one step, per sequence at most; 0: none"),
   BOOL(rollout.prefix_cache, SCHEDULE, "true",
     "prompts that begin alike share what is in the KV cache, within a step and across steps until the weights change"),
+  CHOICE(rollout.numerics, IDENTITY, "trainer",
+    CHOICES(NAME("trainer", ZK_CONFIG_SAMPLER_TRAINER), NAME("f32", ZK_CONFIG_SAMPLER_OTHER + ZK_F32), NAME("bf16", ZK_CONFIG_SAMPLER_OTHER + ZK_BF16),
+      NAME("vendor", ZK_CONFIG_SAMPLER_OTHER + ZK_VENDOR)),
+    "control experiment: the sampler computes in these numerics and the trainer in others, so that the run is off-policy: mismatches are counted, stop "
+    "nothing, and no bit of sampler and trainer is claimed to be equal; trainer: the same, which is what a run is for", WHEN(OFF_POLICY)),
 
   CHOICE(algorithm.name, IDENTITY, "grpo",
     algorithms, "the algorithm: gives the defaults of other algorithm.* keys, by the table at the end; keys of the file win"),

@@ -79,7 +79,8 @@ zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream) {
     const char *weight = (const char *)policy->weights + (size_t)p->first * zk_numerics_bytes(policy->numerics);
     ZK_TRY(zk_linear_pack(stream, &desc, weight, (char *)policy->packed + policy->packed_at[i]));
   }
-  return zk_stream_wait(stream); // the other side reads it on a stream of its own
+  ZK_TRY(zk_stream_wait(stream)); // the other side reads it on a stream of its own
+  return policy->follower ? zk_policy_copy_weights(policy, stream, policy->follower) : ZK_OK;
 }
 
 zk_status zk_policy_set_weights(zk_policy *policy, zk_stream *stream, const float *flat) {

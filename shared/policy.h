@@ -21,6 +21,7 @@ typedef struct zk_policy {
   void *packed;                   // device, the kernels' private form of the linear weights (one update behind until _changed)
   uint64_t version;               // raised by every change of the weights: what was computed with another version is stale
   size_t *packed_at;              // [num_params] byte offset in `packed`, SIZE_MAX for tensors that have none
+  struct zk_policy *follower;     // NULL, or a policy whose weights are always these in its own numerics (zk_policy_lead); borrowed
 } zk_policy;
 
 // Bytes the policy will take on the device; for the memory plan.
@@ -35,8 +36,15 @@ zk_status zk_policy_set_weights(zk_policy *policy, zk_stream *stream, const floa
 zk_status zk_policy_fill(zk_policy *policy, zk_stream *stream, const zk_weight_source *source);
 // The same from a Hugging Face folder.
 zk_status zk_policy_load_weights(zk_policy *policy, zk_stream *stream, const char *dir);
-// To be called after the working weights changed in place (an optimiser step): remakes the packed form, and raises the version.
+// To be called after the working weights changed in place (an optimiser step): remakes the packed form, raises the version, and gives a follower
+// the new weights.
 zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream);
+
+// From now on every change of `policy`'s weights is one of `follower`'s too: a policy of the same model on the same device, in other numerics, whose
+// weights are rounded to bf16, or widened exactly. `follower` must outlive `policy` or its last change. For control experiments (rollout.numerics).
+void zk_policy_lead(zk_policy *policy, zk_policy *follower);
+// Copies weights from one to the other, by way of the host where the formats differ, and packs them. Waits.
+zk_status zk_policy_copy_weights(const zk_policy *from, zk_stream *stream, zk_policy *to);
 
 // The device address of a tensor's weights (NULL when the model has none of that kind), and of its packed form.
 const void *zk_policy_weight(const zk_policy *policy, zk_param_kind kind, int layer);

@@ -51,7 +51,7 @@ static zk_status eval(const zk_config *config, zk_comm *comm, void *arg) {
   ZK_TRY(zk_session_open(config, comm, NULL, &session));
   zk_engine_options o;
   zk_status st = zk_plan_engine_options(&session, ZK_PLAN_EVALUATE, false, &o);
-  if (st == ZK_OK) st = zk_comm_agree(comm, zk_engine_open(&session.policy, &o, &engine));
+  if (st == ZK_OK) st = zk_comm_agree(comm, zk_engine_open(zk_session_sampler(&session), &o, &engine));
   if (st == ZK_OK) st = evaluate(&session, engine);
   zk_engine_close(engine);
   zk_session_close(&session);

@@ -60,7 +60,15 @@ static size_t exchange_bytes(const zk_config *c, const zk_policy *p, int num_ran
   return num_ranks > 1 ? zk_leaf_exchange_bytes(p->params.num_elements, c->trainer.grad_leaves, num_ranks) : 0;
 }
 
-static size_t sampler_bytes(const zk_config *c, const zk_policy *p) {
+// The policy that samples, as a shape: `p`, but for the numerics.
+static zk_policy sampler_of(const zk_config *c, const zk_policy *p) {
+  zk_policy sampler = *p;
+  sampler.numerics = zk_config_sampler_numerics(c);
+  return sampler;
+}
+
+static size_t sampler_bytes(const zk_config *c, const zk_policy *policy) {
+  const zk_policy sampler = sampler_of(c, policy), *p = &sampler;
   const int64_t draws = (int64_t)c->rollout.max_batch * (1 + c->rollout.speculate);
   return zk_layer_activations_bytes(p, draws + c->rollout.prefill_chunk, false) +
          2 * (size_t)draws * (size_t)p->config.hidden * zk_numerics_bytes(p->numerics);
@@ -72,22 +80,27 @@ static size_t link_bytes(bool is_gpu, zk_plan_kind kind, int num_ranks, int num_
   return is_gpu && kind == ZK_PLAN_TRAIN && num_ranks > 1 && num_sharers == 1 ? LINK_BYTES : 0;
 }
 
+static size_t cache_bytes(const zk_config *c, const zk_policy *p, const zk_engine_options *options) {
+  const zk_policy sampler = sampler_of(c, p);
+  return zk_engine_kv_bytes(&sampler, options);
+}
+
 // A cache for max_batch sequences of usual length.
-static size_t usual_cache_bytes(const zk_policy *p, const zk_engine_options *options) {
+static size_t usual_cache_bytes(const zk_config *c, const zk_policy *p, const zk_engine_options *options) {
   zk_engine_options o = *options;
   o.takes_rest = false, o.kv_room = SIZE_MAX;
-  return zk_engine_kv_bytes(p, &o);
+  return cache_bytes(c, p, &o);
 }
 
 // Whether a cache of `room` bytes, beside training, would be too small.
 static bool takes_turns(const zk_config *c, const zk_policy *p, const zk_engine_options *options, bool is_gpu, size_t room) {
   if (c->trainer.turns != ZK_CONFIG_TURNS_AUTO) return c->trainer.turns == ZK_CONFIG_TURNS_ALWAYS;
-  return is_gpu && usual_cache_bytes(p, options) > room;
+  return is_gpu && usual_cache_bytes(c, p, options) > room;
 }
 
 // In turns a cache takes no more than sequences of twice the usual length: what it has, training gives back and takes again in every step.
-static size_t room_in_turns(const zk_policy *p, const zk_engine_options *options, size_t room) {
-  const size_t enough = 2 * usual_cache_bytes(p, options);
+static size_t room_in_turns(const zk_config *c, const zk_policy *p, const zk_engine_options *options, size_t room) {
+  const size_t enough = 2 * usual_cache_bytes(c, p, options);
   return enough < room ? enough : room;
 }
 
@@ -125,7 +138,7 @@ zk_status zk_plan_engine_options(const zk_session *s, zk_plan_kind kind, bool in
   out->takes_rest = r.is_gpu;
   // On a CPU what is free is an estimate, and so is what training takes: half of it is the cache's at most.
   out->kv_room = r.is_gpu ? less(r.share, r.sampling + (in_turns ? 0 : r.training)) : r.share / 2;
-  if (in_turns) out->kv_room = room_in_turns(&s->policy, out, out->kv_room);
+  if (in_turns) out->kv_room = room_in_turns(&s->config, &s->policy, out, out->kv_room);
   return zk_comm_barrier(s->comm); // workers that share a device have all looked before one takes its share
 }
 
@@ -172,9 +185,12 @@ void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int
                          .takes_rest = takes_rest};
   const size_t weights = (size_t)p->params.num_elements * zk_numerics_bytes(p->numerics);
   *out = (zk_plan){.available = available};
-  add(out, ZK_PLAN_ALWAYS, "weights (shared by sampler and trainer)", weights, false, "take a smaller model");
+  add(out, ZK_PLAN_ALWAYS, zk_config_is_off_policy(c) ? "weights of the trainer" : "weights (shared by sampler and trainer)", weights, false, "take a smaller model");
   add(out, ZK_PLAN_ALWAYS, "weights packed for this device, RoPE tables",
       zk_policy_bytes(p->device, p->numerics, &p->config, &p->params, p->num_positions) - weights, false, "take a smaller model");
+  if (zk_config_is_off_policy(c))
+    add(out, ZK_PLAN_ALWAYS, "weights of the sampler (rollout.numerics)",
+        zk_policy_bytes(p->device, zk_config_sampler_numerics(c), &p->config, &p->params, p->num_positions), false, "leave out rollout.numerics");
   if (kind == ZK_PLAN_TRAIN) add_training(out, c, p, num_ranks);
   add(out, ZK_PLAN_TRAINING, "trainer activations and scratch, full microbatch", activation_bytes(c, kind, p), true,
       "set trainer.recompute, or lower trainer.microbatch_tokens");
@@ -186,9 +202,9 @@ void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int
   add(out, ZK_PLAN_ALWAYS, "scratch of operations, slack", slack_bytes(takes_rest, available), false, "use a GPU with more memory");
   size_t rest = less(available, bytes_needed(out, true));
   out->in_turns = kind == ZK_PLAN_TRAIN && takes_turns(c, p, &o, takes_rest, rest);
-  if (out->in_turns) rest = room_in_turns(p, &o, less(available, phase_bytes(out, ZK_PLAN_ALWAYS, true)));
+  if (out->in_turns) rest = room_in_turns(c, p, &o, less(available, phase_bytes(out, ZK_PLAN_ALWAYS, true)));
   o.kv_room = takes_rest ? rest : available / 2;
-  add(out, ZK_PLAN_SAMPLING, "KV cache", zk_engine_kv_bytes(p, &o), false, "lower rollout.kv_bytes, rollout.max_batch or rollout.max_new_tokens");
+  add(out, ZK_PLAN_SAMPLING, "KV cache", cache_bytes(c, p, &o), false, "lower rollout.kv_bytes, rollout.max_batch or rollout.max_new_tokens");
   out->total = bytes_needed(out, true);
 }
 
@@ -230,6 +246,7 @@ static zk_status open_shape(const zk_config *c, zk_comm *comm, zk_policy *shape)
   shape->config = model, shape->num_positions = zk_session_positions(&model);
   ZK_TRY(zk_params_create(&model, &shape->params));
   ZK_TRY(zk_device_choose_open(c->device, zk_comm_local_rank(comm), zk_comm_local_size(comm), &shape->device));
+  ZK_TRY(zk_device_require(shape->device, zk_config_sampler_numerics(c)));
   return zk_device_require(shape->device, c->numerics);
 }
 

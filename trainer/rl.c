@@ -23,7 +23,7 @@ static char *hex(uint64_t value) {
 zk_status zk_rl_describe(const zk_session *s, const char *identity, int64_t step, uint64_t weights_hash, zk_trajectory *t) {
   t->run_name = strdup(s->config.run.name);
   t->step = step, t->seed = s->config.seed, t->weights_hash = weights_hash;
-  t->numerics = strdup(zk_numerics_name(s->config.numerics));
+  t->numerics = strdup(zk_config_describe_numerics(&s->config).s);
   t->contract_version = ZK_CONTRACT_VERSION;
   t->tokenizer_hash = hex(zk_tokenizer_hash(s->tokenizer)), t->template_hash = hex(zk_chat_hash(s->chat));
   t->config = strdup(identity), t->zerokl_version = strdup(zk_version());
@@ -164,7 +164,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
   x->lr = zk_learning_rate(c, step);
   ZK_TRY(zk_comm_agree(run->session.comm, zk_sequences_from_trajectory(&x->t, &x->seqs)));
   ZK_TRY(zk_rl_advance(&run->session, run->reference, &x->seqs, &x->t, &x->advantage));
-  ZK_TRY(zk_policy_update_step(&run->updater, &x->t, &x->seqs, x->lr, c->numerics == ZK_VENDOR, &x->updated));
+  ZK_TRY(zk_policy_update_step(&run->updater, &x->t, &x->seqs, x->lr, zk_config_may_differ(c), &x->updated));
   x->train_s = zk_clock_s() - sampled - x->updated.compare_s;
   ZK_TRY(zk_run_settle(run));
   put_metrics(run, line, x);

@@ -95,7 +95,7 @@ static zk_status print(const zk_session *s, const zk_workload *w, const zk_engin
   zk_metrics_line line;
   zk_metrics_line_init(&line, 1);
   zk_metrics_put_string(&line, "device", zk_device_describe(s->device));
-  zk_metrics_put_string(&line, "numerics", zk_numerics_name(s->config.numerics));
+  zk_metrics_put_string(&line, "numerics", zk_numerics_name(zk_config_sampler_numerics(&s->config)));
   zk_metrics_put_int(&line, "parameters", s->policy.params.num_elements);
   zk_metrics_put_int(&line, "ranks", zk_comm_size(s->comm));
   zk_metrics_put_int(&line, "sequences", w->num_sequences);
@@ -154,7 +154,7 @@ zk_status zk_rollout_bench(const zk_config *config, zk_comm *comm, const zk_roll
   ZK_TRY(zk_session_open_model(config, comm, NULL, &session));
   zk_engine_options o;
   zk_status st = zk_rollout_bench_engine_options(&session, options, &o);
-  if (st == ZK_OK) st = zk_engine_open(&session.policy, &o, &engine);
+  if (st == ZK_OK) st = zk_engine_open(zk_session_sampler(&session), &o, &engine);
   if (st == ZK_OK)
     st = zk_workload_make(options->num_sequences, options->min_tokens, options->max_tokens, session.policy.config.vocab, &workload);
   st = zk_comm_agree(comm, st);

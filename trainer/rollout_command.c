@@ -55,7 +55,7 @@ static zk_status compare(rollout *r, rollout_step *x) {
     if (t->loss_mask[k]) x->entropy_mean += (double)x->entropy[k] / (double)sampled;
   zk_trajectory_clear_replies(t);
   zk_mismatch_compute(t, &x->mismatch);
-  if (x->mismatch.tokens && r->session.config.numerics != ZK_VENDOR) return zk_comm_agree(comm, zk_mismatch_fail(t, &x->mismatch));
+  if (x->mismatch.tokens && !zk_config_may_differ(&r->session.config)) return zk_comm_agree(comm, zk_mismatch_fail(t, &x->mismatch));
   return ZK_OK;
 }
 
@@ -135,7 +135,7 @@ static zk_status open_parts(rollout *r, const zk_config *c, zk_comm *comm) {
   ZK_TRY(zk_reference_open(s, s->weights_dir, &r->reference));
   ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_SAMPLE, false, &o));
   zk_gradient_options g = {c->rollout.temperature, c->rollout.top_k, c->rollout.top_p, c->trainer.microbatch_tokens, true};
-  zk_status st = zk_engine_open(&s->policy, &o, &r->engine);
+  zk_status st = zk_engine_open(zk_session_sampler(s), &o, &r->engine);
   if (st == ZK_OK) st = zk_gradient_open(&s->policy, &g, &r->gradient);
   if (st == ZK_OK) st = zk_policy_hash(&s->policy, s->stream, 0, s->policy.params.num_elements, &r->weights_hash);
   if (st == ZK_OK && r->dir) st = zk_run_folder_write_config(r->dir, &s->config);

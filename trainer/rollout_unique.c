@@ -92,7 +92,7 @@ static zk_status tell(const experiment *x, const zk_engine *e, double seconds) {
   zk_metrics_line line;
   zk_metrics_line_init(&line, 1);
   zk_metrics_put_string(&line, "device", zk_device_describe(x->session->device));
-  zk_metrics_put_string(&line, "numerics", zk_numerics_name(x->session->config.numerics));
+  zk_metrics_put_string(&line, "numerics", zk_numerics_name(zk_config_sampler_numerics(&x->session->config)));
   zk_metrics_put_int(&line, "batch", x->batch);
   zk_metrics_put_double(&line, "temperature", x->temperature);
   zk_metrics_put_int(&line, "tokens/prompt", x->workload->prompt_offsets[1]);
@@ -112,7 +112,7 @@ static zk_status run(experiment *x, const zk_engine_options *options) {
   zk_engine_options o = *options;
   zk_engine *e = NULL;
   o.max_batch = x->batch, o.temperature = x->temperature, o.top_k = 0, o.top_p = 1;
-  zk_status st = zk_engine_open(&x->session->policy, &o, &e);
+  zk_status st = zk_engine_open(zk_session_sampler(x->session), &o, &e);
   const double start = zk_clock_s();
   if (st == ZK_OK) st = generate(x, e);
   if (st == ZK_OK) st = tell(x, e, zk_clock_s() - start);
@@ -129,7 +129,7 @@ static zk_status run_all(const zk_session *s, const zk_workload *w, const zk_eng
     x.batch = options->num_batches ? options->batches[b] : usual_batches[b];
     st = run(&x, o);
   }
-  if (st == ZK_OK && x.num_unique > 1 && s->config.numerics != ZK_VENDOR)
+  if (st == ZK_OK && x.num_unique > 1 && zk_config_sampler_numerics(&s->config) != ZK_VENDOR)
     st = ZK_FAIL(ZK_MISMATCH, "one prompt under one name has %d different completions at temperature %g; run `zerokl check` on this machine", x.num_unique,
                  temperature);
   for (int32_t i = 0; i < x.num_unique; i++) zk_completion_free(&x.unique[i]);

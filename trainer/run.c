@@ -40,7 +40,7 @@ static zk_status open_engine(zk_run *run) {
   zk_engine_options o;
   ZK_TRY(zk_turns_open(s, &run->turns));
   ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_TRAIN, run->turns.is_on, &o));
-  ZK_TRY(zk_comm_agree(s->comm, zk_engine_open(&s->policy, &o, &run->engine)));
+  ZK_TRY(zk_comm_agree(s->comm, zk_engine_open(zk_session_sampler(s), &o, &run->engine)));
   run->turns.engine = run->engine;
   return ZK_OK;
 }

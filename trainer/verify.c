@@ -68,7 +68,7 @@ static zk_status begin(zk_auditor *a) {
 
 // A step whose update could not be made again.
 static void skip_step(zk_auditor *a, int64_t step, int64_t num_tokens, const char *why) {
-  for (size_t c = 0; c < ZK_VERIFY_NUM_TOKEN_CHECKS && num_tokens; c++)
+  for (size_t c = 0; c < zk_verify_num_token_checks(a) && num_tokens; c++)
     zk_verify_skip(a->once, zk_verify_token_checks[c], num_tokens, "step %" PRId64 ": %s", step, why);
   zk_verify_skip(a->once, ZK_VERIFY_UPDATES, 2, "step %" PRId64 ": %s", step, why);
   zk_verify_skip(a->once, ZK_VERIFY_STEPS, 1, "step %" PRId64 ": %s", step, why);

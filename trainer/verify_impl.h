@@ -83,6 +83,7 @@ zk_status zk_verify_reference(zk_auditor *a, zk_verify_step *s);
 zk_status zk_verify_tokens(zk_auditor *a, const zk_verify_step *s, const bool *picked);
 enum { ZK_VERIFY_NUM_TOKEN_CHECKS = 4 };
 extern const zk_verify_check zk_verify_token_checks[ZK_VERIFY_NUM_TOKEN_CHECKS]; // what it checks of each token
+size_t zk_verify_num_token_checks(const zk_auditor *a); // of these; without the last, which compares both sides, where they differ by design
 // ---- verify_sample.c: --sample N: the walk over the steps with N sequences' tokens and no updates. Collective.
 zk_status zk_verify_sample(zk_auditor *a);
 // Whether the weights before a step are stored, and the step is too.

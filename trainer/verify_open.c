@@ -122,14 +122,14 @@ static zk_status open_parts(zk_auditor *a, const zk_config *c, const char *model
   if (!a->options->num_sample) ZK_TRY(zk_turns_open(&a->session, &a->turns)); // --sample has no gradients
   ZK_TRY(zk_plan_engine_options(&a->session, a->options->num_sample ? ZK_PLAN_SAMPLE : ZK_PLAN_TRAIN, a->turns.is_on, &o));
   o.want_logits_hash = true, o.prefix_cache = false; // an audit computes everything itself
-  ZK_TRY(zk_comm_agree(a->comm, zk_engine_open(&a->session.policy, &o, &a->engine)));
+  ZK_TRY(zk_comm_agree(a->comm, zk_engine_open(zk_session_sampler(&a->session), &o, &a->engine)));
   a->turns.engine = a->engine;
   return ZK_OK;
 }
 
 // What this audit can show of a run whose sums have no written order.
 static void tell_vendor(const zk_auditor *a, const zk_config *c) {
-  if (c->numerics != ZK_VENDOR || zk_comm_rank(a->comm) != 0) return;
+  if ((c->numerics != ZK_VENDOR && zk_config_sampler_numerics(c) != ZK_VENDOR) || zk_comm_rank(a->comm) != 0) return;
   ZK_LOG(WARN, "verify",
          "numerics: vendor: digests, records, prompts, rewards and advantages are checked as in any run; log-probabilities, logits and "
          "updates come from sums whose order batch and machine change, so that a difference in them does not show that anything was altered, "
@@ -148,6 +148,7 @@ static zk_status read_run(zk_auditor *a, zk_config *c, zk_path *model_dir) {
   ZK_TRY(find_steps(a));
   choose_schedule(a->options, c);
   tell_vendor(a, c);
+  if (zk_config_is_off_policy(c)) memcpy(a->total.off_policy, zk_config_describe_numerics(c).s, sizeof a->total.off_policy);
   return choose_model(a, c, model_dir);
 }
 

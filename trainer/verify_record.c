@@ -175,7 +175,7 @@ void zk_verify_record(zk_auditor *a, zk_verify_step *s) {
   check_int(a, s->step, "step", t->step, s->step);
   check_hash(a, s->step, "seed", "the config's is", t->seed, session->config.seed);
   check_int(a, s->step, "contract_version", t->contract_version, ZK_CONTRACT_VERSION);
-  check_text(a, s->step, "numerics", t->numerics, zk_numerics_name(session->config.numerics));
+  check_text(a, s->step, "numerics", t->numerics, zk_config_describe_numerics(&session->config).s);
   check_text(a, s->step, "tokenizer_hash", t->tokenizer_hash, tokenizer);
   check_text(a, s->step, "template_hash", t->template_hash, chat);
   check_config(a, s);

@@ -126,6 +126,9 @@ void zk_verify_print(const zk_verify_report *report, FILE *out) {
   char text[96];
   fprintf(out, "verify: %" PRId64 " step%s, %" PRId64 " tokens: %s\n", report->num_steps,
           report->num_steps == 1 ? "" : "s", report->num_tokens, summary(&v, text));
+  if (report->off_policy[0])
+    fprintf(out, "off-policy (%s; rollout.numerics): sampler and trainer were each compared with themselves; they are not equal, and nobody claims it\n",
+            report->off_policy);
 }
 
 static json_t *row_json(const zk_verify_row *row, int check) {
@@ -146,6 +149,7 @@ zk_status zk_verify_print_json(const zk_verify_report *report, FILE *out) {
   json_t *root = json_pack("{s:I, s:I, s:b, s:b, s:s, s:o}", "steps", (json_int_t)report->num_steps, "tokens",
                            (json_int_t)report->num_tokens, "equal", !v.differing, "complete", !v.first_unchecked,
                            "summary", summary(&v, text), "checks", rows);
+  if (report->off_policy[0]) json_object_set_new(root, "off_policy", json_string(report->off_policy));
   bool written = root && json_dumpf(root, out, JSON_INDENT(2)) == 0 && fputc('\n', out) != EOF;
   json_decref(root);
   return written ? ZK_OK : ZK_FAIL(ZK_IO, "cannot write the audit's JSON");

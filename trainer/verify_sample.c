@@ -68,7 +68,7 @@ static zk_status load(zk_auditor *a, int64_t step) {
 }
 
 static void skip_tokens(zk_auditor *a, int64_t step, int64_t num, const char *why) {
-  for (size_t c = 0; c < ZK_VERIFY_NUM_TOKEN_CHECKS && num; c++)
+  for (size_t c = 0; c < zk_verify_num_token_checks(a) && num; c++)
     zk_verify_skip(a->once, zk_verify_token_checks[c], num, "step %" PRId64 ": %s", step, why);
 }
 

@@ -191,6 +191,8 @@ static bool same_bits(float a, float b) { return zk_float_bits(a) == zk_float_bi
 const zk_verify_check zk_verify_token_checks[ZK_VERIFY_NUM_TOKEN_CHECKS] = {ZK_VERIFY_TOKENS, ZK_VERIFY_SAMPLER, ZK_VERIFY_TRAINER,
                                                                             ZK_VERIFY_LOGITS};
 
+size_t zk_verify_num_token_checks(const zk_auditor *a) { return ZK_VERIFY_NUM_TOKEN_CHECKS - zk_config_is_off_policy(&a->session.config); }
+
 typedef struct {
   zk_auditor *a;
   const zk_verify_step *s;
@@ -227,6 +229,11 @@ static void compare_token(const token_place *at, const token_audit *x, int64_t k
                      zk_verify_place_of(at->s, at->sample).s, at->position, t->sample_tokens[k], x->drawn[j]);
   if (!same_bits(t->trainer_logprob[k], x->trainer[j]))
     differ(at, ZK_VERIFY_TRAINER, "trainer_logprob", t->trainer_logprob[k], "trainer", x->trainer[j]);
+  if (zk_config_is_off_policy(&at->a->session.config)) { // what the sampler says is its own, and no claim about the trainer
+    if (drawn && !same_bits(t->sampler_logprob[k], x->sampler[j]))
+      differ(at, ZK_VERIFY_SAMPLER, "sampler_logprob", t->sampler_logprob[k], "sampler", x->sampler[j]);
+    return;
+  }
   if (!same_bits(t->sampler_logprob[k], x->trainer[j]))
     differ(at, ZK_VERIFY_SAMPLER, "sampler_logprob", t->sampler_logprob[k], "trainer", x->trainer[j]);
   else if (drawn && !same_bits(t->sampler_logprob[k], x->sampler[j]))
@@ -240,7 +247,7 @@ static void compare_token(const token_place *at, const token_audit *x, int64_t k
 
 static void compare(zk_auditor *a, const zk_verify_step *s, const token_audit *x) {
   const zk_trajectory *t = &s->t;
-  for (size_t c = 0; c < ZK_VERIFY_NUM_TOKEN_CHECKS; c++)
+  for (size_t c = 0; c < zk_verify_num_token_checks(a); c++)
     zk_verify_count(&a->here, zk_verify_token_checks[c], x->seqs.target_offsets[x->seqs.num_seqs]);
   for (int64_t q = 0; q < x->seqs.num_seqs; q++)
     for (int64_t k = 0; k < sample_length(t, x->sample[q]); k++)

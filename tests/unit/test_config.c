@@ -206,6 +206,7 @@ static const char *another_value(const zk_config_key *key, char out[64]) {
            : strcmp(key->path, "task.operations") == 0 ? "*"
                                                        : "x y: #\t'\"";
   case ZK_CONFIG_CHOICE:
+    if (strcmp(key->path, "rollout.numerics") == 0) return "bf16"; // f32 are the trainer's
     for (const zk_config_choice *c = key->choices; c->name; c++)
       if (key->fallback ? strcmp(c->name, key->fallback) != 0 : c != key->choices) return c->name;
     return NULL;
@@ -235,8 +236,9 @@ static const char *yaml_for(const zk_config_key *key, char out[1024]) {
                           : key->when == ZK_CONFIG_WHEN_OVERLONG   ? "overlong: {penalty: 1}"
                           : key->when == ZK_CONFIG_WHEN_KL         ? "kl: {coef: 0.5}"
                                                                    : "";
+  const char *rollout = key->when == ZK_CONFIG_WHEN_OFF_POLICY ? "rollout: {numerics: vendor}\n" : "";
   bool path = strcmp(key->path, "model.path") == 0;
-  snprintf(out, 1024, "run: {name: a, steps: 3}\neval: {samples: 64}\ntask: {name: %s}\nalgorithm: {%s}\n%smodel: %s\n", task, algorithm, command,
+  snprintf(out, 1024, "run: {name: a, steps: 3}\neval: {samples: 64}\ntask: {name: %s}\nalgorithm: {%s}\n%s%smodel: %s\n", task, algorithm, command, rollout,
            path ? "{path: m}" : "{init: {layers: 1, hidden: 48, heads: 6, intermediate: 8}}");
   return out;
 }
