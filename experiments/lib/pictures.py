@@ -1,0 +1,132 @@
+"""Pictures of results as SVG, one for each entry of a form's "pictures" in expected.json, drawn from a table of rows:
+
+{"file": NAME, "title": TEXT, "kind": "bars", "rows": TABLE, "label": COLUMN, "value": COLUMN, "series": COLUMN}
+{"file": NAME, "title": TEXT, "kind": "lines", "rows": TABLE, "x": COLUMN, "y": COLUMN, "series": COLUMN, "low": COLUMN, "high": COLUMN}
+
+rows: the table's name (default rows); series (may be left out): a colour each, with a legend; low, high (may be left out): a band around a line;
+"log": true, a logarithmic axis of values; "x_label", "y_label", "subtitle": texts; "only": {COLUMN: VALUE}, of rows with that value alone.
+"""
+import math
+from xml.sax.saxutils import escape
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 380, 74, 22, 82, 56
+COLORS = ["#0069b4", "#d1520a", "#00866b", "#b03f8f", "#8f7000", "#3a97cf", "#6a4cc0", "#6b747d", "#7d4a26", "#0a7d80"]  # of zerokl report
+STYLE = ("text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,Ubuntu,'DejaVu Sans',sans-serif;fill:#57606a}"
+         ".t{font-size:17px;font-weight:600;fill:#1b2027}.v{fill:#1b2027}.g{stroke:#e6eaee}.a{stroke:#b4bcc4}.l{fill:none;stroke-width:2.2;stroke-linejoin:round}")
+
+
+def number(value):
+    if value == int(value) and abs(value) < 1e7:
+        return f"{int(value):,}"
+    return f"{value:.3g}"
+
+
+def ticks(low, high):
+    """About five round numbers from low to high."""
+    span = (high - low) or 1.0
+    step = 10 ** math.floor(math.log10(span / 4))
+    step = next(step * k for k in (1, 2, 2.5, 5, 10) if span / (step * k) <= 5.5)
+    first = math.ceil(low / step - 1e-9)
+    return [k * step for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+class Axis:
+    """Values onto pixels; logarithmic where asked and possible."""
+
+    def __init__(self, values, begin, end, log=False, zero=False):
+        self.begin, self.end = begin, end
+        positive = [v for v in values if v > 0]
+        self.log = log and bool(positive)
+        low, high = (min(positive), max(positive)) if self.log else (min(values), max(values))
+        if self.log:
+            low, high = 10 ** math.floor(math.log10(low) - (0.01 if zero else 0)), 10 ** math.ceil(math.log10(high) + 0.02)
+            self.ticks = [10.0 ** k for k in range(round(math.log10(low)), round(math.log10(high)) + 1)]
+            self.ticks = self.ticks[:: -(-len(self.ticks) // 7)]
+        else:
+            low = min(0.0, low) if zero else low
+            high = high if high > low else low + 1.0
+            if zero or high > 0:
+                high += 0.06 * (high - low)
+            self.ticks = ticks(low, high)
+        self.low, self.high = (math.log10(low), math.log10(high)) if self.log else (low, high)
+
+    def at(self, value):
+        value = math.log10(max(value, 10 ** self.low)) if self.log else value
+        return self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin)
+
+
+def frame(about, y):
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"><style>{STYLE}</style>',
+           f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/><text class="t" x="16" y="27">{escape(about["title"])}</text>',
+           f'<text x="16" y="47">{escape(about.get("subtitle", ""))}</text>']
+    for tick in y.ticks:
+        at = y.at(tick)
+        out.append(f'<line class="g" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
+                   f'<text x="{LEFT - 8}" y="{at + 4.5:.1f}" text-anchor="end">{number(tick)}</text>')
+    out.append(f'<line class="a" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>')
+    if "y_label" in about:
+        middle = (TOP + HEIGHT - BOTTOM) / 2
+        out.append(f'<text x="18" y="{middle:.0f}" text-anchor="middle" transform="rotate(-90 18 {middle:.0f})">{escape(about["y_label"])}</text>')
+    if "x_label" in about:
+        out.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(about["x_label"])}</text>')
+    return out
+
+
+def legend(names):
+    if names == [""]:
+        return []
+    out, x = [], LEFT
+    for i, name in enumerate(names):
+        out.append(f'<rect x="{x:.0f}" y="59" width="12" height="12" rx="2" fill="{COLORS[i % len(COLORS)]}"/><text class="v" x="{x + 17:.0f}" y="70">{escape(name)}</text>')
+        x += 34 + 7.4 * len(name)
+    return out
+
+
+def bars(about, rows, names):
+    labels = list(dict.fromkeys(str(row[about["label"]]) for row in rows))
+    y = Axis([row[about["value"]] for row in rows], HEIGHT - BOTTOM, TOP, about.get("log", False), zero=True)
+    out, slot = frame(about, y) + legend(names), (WIDTH - LEFT - RIGHT) / len(labels)
+    width = min(56.0, 0.8 * slot / len(names))
+    for row in rows:
+        series = names.index(str(row.get(about.get("series"), "")))
+        middle = LEFT + slot * (labels.index(str(row[about["label"]])) + 0.5)
+        x, top = middle + (series - len(names) / 2) * width, y.at(row[about["value"]])
+        out.append(f'<rect x="{x + 1:.1f}" y="{top:.1f}" width="{width - 2:.1f}" height="{max(0.0, HEIGHT - BOTTOM - top):.1f}" fill="{COLORS[series % len(COLORS)]}"/>')
+        if width > 22:
+            out.append(f'<text class="v" x="{x + width / 2:.1f}" y="{top - 5:.1f}" text-anchor="middle">{number(row[about["value"]])}</text>')
+    for i, label in enumerate(labels):
+        out.append(f'<text x="{LEFT + slot * (i + 0.5):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{escape(label)}</text>')
+    return out
+
+
+def lines(about, rows, names):
+    x_of, y_of = about["x"], about["y"]
+    low, high = about.get("low", y_of), about.get("high", y_of)
+    x = Axis([row[x_of] for row in rows], LEFT, WIDTH - RIGHT)
+    y = Axis([row[k] for row in rows for k in {low, high, y_of}], HEIGHT - BOTTOM, TOP, about.get("log", False))
+    out = frame(about, y) + legend(names)
+    for tick in x.ticks:
+        out.append(f'<text x="{x.at(tick):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{number(tick)}</text>')
+    for series, name in enumerate(names):
+        color = COLORS[series % len(COLORS)]
+        own = sorted((row for row in rows if str(row.get(about.get("series"), "")) == name), key=lambda row: row[x_of])
+        points = lambda key, some: " ".join(f"{x.at(row[x_of]):.1f},{y.at(row[key]):.1f}" for row in some)
+        if low != high:
+            out.append(f'<polygon points="{points(high, own)} {points(low, own[::-1])}" fill="{color}" fill-opacity="0.18"/>')
+        out.append(f'<polyline class="l" points="{points(y_of, own)}" stroke="{color}"/>')
+    return out
+
+
+def draw(expected, result, folder):
+    """Writes each picture whose rows are there; returns their paths."""
+    made = []
+    for about in expected.get("pictures", []):
+        only = about.get("only", {})
+        rows = [row for row in result["rows"].get(about.get("rows", "rows"), []) if all(row.get(k) == v for k, v in only.items())]
+        if not rows:
+            continue
+        names = list(dict.fromkeys(str(row.get(about.get("series"), "")) for row in rows))
+        path = folder / f"{about['file']}.svg"
+        path.write_text("\n".join({"bars": bars, "lines": lines}[about["kind"]](about, rows, names)) + "\n</svg>\n")
+        made.append(path)
+    return made
