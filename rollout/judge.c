@@ -109,8 +109,9 @@ zk_status zk_judge_open(const zk_config *cfg, const zk_task *task, zk_judge **ou
   judge->task = task;
   const zk_program_options options = {cfg->command.run, cfg->command.processes, cfg->command.timeout_s, cfg->command.memory, cfg->command.retries, check, judge};
   zk_status st = zk_program_pool_open(&options, &judge->pool);
+  if (st == ZK_OK) st = zk_program_pool_try(judge->pool);
   if (st == ZK_OK) return ZK_OK;
-  free(judge);
+  zk_judge_close(judge);
   *out = NULL;
   return st;
 }

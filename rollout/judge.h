@@ -31,7 +31,7 @@ typedef struct {
   char why[1024];                            // there is no answer
 } zk_verdict;
 
-// Opens a pool as command.* says; starts nothing yet. `task` is borrowed.
+// Opens a pool as command.* says, and starts a first process: ZK_BAD_INPUT when the program cannot be started or ends at once. `task` is borrowed.
 zk_status zk_judge_open(const zk_config *cfg, const zk_task *task, zk_judge **out);
 void zk_judge_close(zk_judge *judge); // NULL is fine
 zk_status zk_judge_ask(zk_judge *judge, const zk_task_item *item, const zk_judge_turn *turn);

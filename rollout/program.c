@@ -74,7 +74,6 @@ zk_status zk_program_start(const char *command, uint64_t memory_bytes, zk_progra
   p->input = malloc(ZK_PROGRAM_MOST_BYTES);
   if (p->input == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for what a program says");
   const pid_t parent = getpid();
-  (void)prctl(PR_SET_CHILD_SUBREAPER, 1); // children that it leaves behind come to us, to be waited for
   p->pid = make_pipe(in) && make_pipe(out) && make_pipe(err) ? fork() : -1;
   if (p->pid == 0) become(command, memory_bytes, parent, in, out, err);
   if (p->pid < 0) {
@@ -138,6 +137,11 @@ void zk_program_end(zk_program *p, char *how, size_t room) {
 bool zk_program_has_ended(const zk_program *p) {
   siginfo_t info = {0};
   return waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == p->pid;
+}
+
+bool zk_program_stays(const zk_program *p, int limit_ms) {
+  for (int ms = 0; ms < limit_ms && !zk_program_has_ended(p); ms++) sleep_ms(1);
+  return !zk_program_has_ended(p);
 }
 
 // ---- pipes ----------------------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ void zk_program_end(zk_program *program, char *how, size_t room);
 
 // Whether the process itself has ended, though children may hold its pipes open.
 bool zk_program_has_ended(const zk_program *program);
+// Whether it is still there after `limit_ms`; returns sooner when it is not.
+bool zk_program_stays(const zk_program *program, int limit_ms);
 
 // Writes what fits of text[0..num_bytes); returns how many bytes, or -1 when nobody reads any more. Never raises SIGPIPE.
 ssize_t zk_program_write(const zk_program *program, const char *text, size_t num_bytes);

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "shared/clock.h"
 #include "shared/log.h"
@@ -98,8 +101,26 @@ zk_status zk_program_pool_open(const zk_program_options *options, zk_program_poo
     zk_program_pool_close(pool);
     return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a pool of %zu programs", n);
   }
+  (void)prctl(PR_SET_CHILD_SUBREAPER, 1); // children that programs leave behind come to us, to be waited for
   *out = pool;
   return ZK_OK;
+}
+
+static bool is_of_pool(const zk_program_pool *pool, pid_t pid) {
+  for (int32_t i = 0; i < pool->options.num_processes; i++)
+    if (pool->processes[i].program.pid == pid) return true;
+  return false;
+}
+
+// Waits for orphans that have ended. A process of the pool's own is ended where it is found to have ended, and until then may hide orphans behind it; children in
+// our own group are somebody else's.
+static void wait_for_orphans(const zk_program_pool *pool) {
+  siginfo_t info = {0};
+  while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid > 0) {
+    if (is_of_pool(pool, info.si_pid) || getpgid(info.si_pid) == getpgrp()) return;
+    (void)waitpid(info.si_pid, NULL, WNOHANG);
+    info.si_pid = 0;
+  }
 }
 
 void zk_program_pool_cancel(zk_program_pool *pool) {
@@ -125,6 +146,8 @@ void zk_program_pool_close(zk_program_pool *pool) {
   if (pool->processes != NULL) {
     zk_program_pool_cancel(pool);
     for (int32_t i = 0; i < pool->options.num_processes; i++) zk_program_end(&pool->processes[i].program, NULL, 0);
+    wait_for_orphans(pool);
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 0); // those that live on in groups of their own have another parent from now on
   }
   free(pool->command);
   free(pool->processes);
@@ -174,10 +197,20 @@ static request *release(process *p) {
   return r;
 }
 
+enum { LINE_ROOM = 448 };
+
+// What its standard error ends with, as the end of a message; in `text`.
+static const char *say_last_line(const zk_program *program, char text[LINE_ROOM]) {
+  char line[ZK_PROGRAM_TALK_BYTES];
+  text[0] = 0;
+  if (zk_program_last_line(program, line)[0]) snprintf(text, LINE_ROOM, "; its standard error ends: \"%.400s\"", line);
+  return text;
+}
+
 // The try failed: the process is ended, the request gets another, or an answer that says why there is none.
 static zk_status fail(zk_program_pool *pool, process *p, zk_answer_status status, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 static zk_status fail(zk_program_pool *pool, process *p, zk_answer_status status, const char *fmt, ...) {
-  char how[96], line[ZK_PROGRAM_TALK_BYTES], text[256];
+  char how[96], line[LINE_ROOM], text[256];
   va_list args;
   va_start(args, fmt);
   vsnprintf(text, sizeof text, fmt, args);
@@ -188,9 +221,7 @@ static zk_status fail(zk_program_pool *pool, process *p, zk_answer_status status
   zk_program_end(&p->program, status == ZK_ANSWER_ENDED ? how : NULL, sizeof how);
   request *r = release(p);
   zk_program_answer answer = {.tag = r->tag, .status = status};
-  const bool has_line = zk_program_last_line(&p->program, line)[0] != 0;
-  snprintf(answer.why, sizeof answer.why, "%s%s%s%.400s%s", text, status == ZK_ANSWER_ENDED ? how : "", has_line ? "; its standard error ends: \"" : "", line,
-           has_line ? "\"" : "");
+  snprintf(answer.why, sizeof answer.why, "%s%s%s", text, status == ZK_ANSWER_ENDED ? how : "", say_last_line(&p->program, line));
   if (r->tries <= pool->options.retries) {
     ZK_LOG(DEBUG, "command", "request %llu, try %d: %s", (unsigned long long)r->id, r->tries, answer.why);
     push(&pool->queue, r);
@@ -225,6 +256,22 @@ static zk_status take_line(zk_program_pool *pool, process *p, size_t num_bytes) 
   }
   json_decref(answer);
   return st;
+}
+
+// ---- the first process -----------------------------------------------------------------------------------------------
+
+enum { TRY_MS = 500 };
+
+zk_status zk_program_pool_try(zk_program_pool *pool) {
+  zk_program *program = &pool->processes[0].program;
+  char how[96], line[LINE_ROOM];
+  for (int32_t tries = 0; tries <= pool->options.retries; tries++) {
+    ZK_TRY(zk_program_start(pool->command, pool->options.memory_bytes, program));
+    if (zk_program_stays(program, TRY_MS)) return ZK_OK;
+    zk_program_end(program, how, sizeof how);
+  }
+  return ZK_FAIL(ZK_BAD_INPUT, "command.run: it %s before it was asked anything, where it is to read requests from its standard input%s", how,
+                 say_last_line(program, line));
 }
 
 // ---- work -----------------------------------------------------------------------------------------------------------
@@ -300,6 +347,7 @@ static zk_status end_who_is_late(zk_program_pool *pool) {
 zk_status zk_program_pool_poll(zk_program_pool *pool, int wait_ms) {
   const int32_t n = pool->options.num_processes;
   bool at_work = false;
+  wait_for_orphans(pool);
   for (int32_t i = 0; i < n; i++) {
     if (pool->processes[i].at_work == NULL && pool->queue.head != NULL) ZK_TRY(give(pool, &pool->processes[i]));
     at_work |= pool->processes[i].at_work != NULL;

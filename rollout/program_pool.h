@@ -33,9 +33,13 @@ typedef struct {
   char why[1024];  // not GIVEN: what happened in the last try, and the last line of the program's standard error
 } zk_program_answer;
 
-// ZK_BAD_INPUT when so many processes need more open files than this one may have (RLIMIT_NOFILE).
+// ZK_BAD_INPUT when so many processes need more open files than this one may have (RLIMIT_NOFILE). From here to its close, orphans of this process's
+// descendants become its children (PR_SET_CHILD_SUBREAPER), and the pool waits for those that end: one pool at a time.
 zk_status zk_program_pool_open(const zk_program_options *options, zk_program_pool **out);
 void zk_program_pool_close(zk_program_pool *pool); // ends all processes; NULL is fine
+// Starts a first process, which stays for the first request, and watches it for half a second. ZK_BAD_INPUT when it ends by itself, in `retries` further tries too:
+// there is no such program, or it fails before it is asked anything. A slower failure shows at the first request.
+zk_status zk_program_pool_try(zk_program_pool *pool);
 
 // Queues a request: `members` is the text of a JSON object without its opening brace ("\"a\": 1}"), taken over and freed by the pool, on failure too.
 zk_status zk_program_pool_submit(zk_program_pool *pool, uint64_t tag, char *members);

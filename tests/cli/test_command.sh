@@ -32,17 +32,49 @@ for n in 2 3; do
   hashes "n$n" >more
   same one more
 done
-# Which prompts a step takes may depend on rewards, never on who had them first.
-for n in 1 3; do
-  expect 0 workers $n "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_000016 optimizer.lr=0.01 run.name=dynamic "run.dir=runs/d$n" "${use[@]}" command.processes=3 \
-    algorithm.dynamic_sampling=true
+# Which prompts a step takes may depend on rewards, never on who had them first: answers in quite other orders, and samples that get none.
+cat >slow.sh <<'E'
+while IFS= read -r line; do
+  id=${line#*\"id\": } id=${id%%,*}
+  p=${line#*\"prompt_id\": } p=${p%%,*}
+  s=${line#*\"sample\": } s=${s%%,*}
+  said=${line#*\"completion\": \"} said=${said%%\"*}
+  want=${line#*\"label\": \"} want=${want%%\"*}
+  reward=0
+  [ "$said" != "$want" ] || reward=1
+  k=$(((p * 5 + s * 3) % 10))
+  [ "$ORDER" = up ] || k=$((9 - k))
+  sleep "0.0$k"
+  echo "$p $s" >>"answered-$RUN"
+  case $want in [a-d]) [ "$s" != 1 ] || exit 1 ;; esac
+  echo "{\"id\": $id, \"reward\": $reward}"
 done
-for step in 1 2; do same "runs/d1/trajectories/step_00000$step.h5" "runs/d3/trajectories/step_00000$step.h5"; done
+E
+dynamic() { # NAME RANKS ORDER KEY=VALUE...
+  local name=$1 ranks=$2 order=$3
+  shift 3
+  ORDER=$order RUN=$name expect 0 workers "$ranks" "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_000016 optimizer.lr=0.01 run.name=dynamic "run.dir=runs/$name" \
+    eval.every=0 algorithm.dynamic_sampling=true 'task.rewards=[command]' 'command.run=sh slow.sh' command.on_error=zero command.retries=0 command.processes=6 "$@"
+}
+dynamic up 1 up
+dynamic down 1 down
+dynamic three 3 down rollout.max_batch=7
+grep -q '"command/errors": [1-9]' runs/up/metrics.jsonl || fail "every sample has an answer"
+grep -q '"sampling/prompts_tried": \([7-9]\|[1-9][0-9]\)' runs/up/metrics.jsonl || fail "no prompt was dropped"
+for other in down three; do
+  ! cmp -s answered-up "answered-$other" || fail "$other: the answers came in the same order"
+  for step in 1 2; do same "runs/up/trajectories/step_00000$step.h5" "runs/$other/trajectories/step_00000$step.h5"; done
+  cmp -s <(hashes up) <(hashes $other) || fail "$other: other bits"
+done
 # The control: a program that rewards whoever comes third gives other bits in another order.
 sed 's/^  reward=0/  reward=$((id % 3 == 0))/; s/^  \[.*//' reward.sh >order.sh
 expect 0 train run.name=third "${use[@]}" 'command.run=sh order.sh' command.processes=1
 expect 0 train run.name=other "${use[@]}" 'command.run=sh order.sh' command.processes=1 rollout.max_batch=3
 ! cmp -s <(hashes third) <(hashes other) || fail "the order of answers could not matter"
+sed -i 's/^  echo "{/  reward=$(($(wc -l <"answered-$RUN") % 3 == 0))\n&/' slow.sh
+dynamic third-up 1 up
+dynamic third-down 1 down
+! cmp -s <(hashes third-up) <(hashes third-down) || fail "with dynamic sampling the order of answers could not matter"
 
 # A resume takes the answers of steps that are on disk from there: this program would say something else, in another order.
 cp -r runs/third runs/again

@@ -155,6 +155,53 @@ static void children_go_with_it(void **state) {
   expect_nobody();
 }
 
+static int num_children(void) {
+  char path[64];
+  int child, num = 0;
+  snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+  FILE *file = fopen(path, "r");
+  assert_non_null(file);
+  while (fscanf(file, "%d", &child) == 1) num++;
+  fclose(file);
+  return num;
+}
+
+// Orphans come to this process, in whatever group or session they are; no zombie is left of them while the program lives on, nor after.
+static void orphans_are_waited_for(void **state) {
+  enum { NUM = 6, LIMIT = 10000 };
+  zk_program_pool *pool = open_pool(LOOP "(setsid sleep 0.3 &); (sleep 0.3 &); setsid sleep 0.01 & " ANSWER DONE, 1, 60, 0);
+  zk_program_answer answers[NUM];
+  answer_all(pool, answers, NUM);
+  for (int i = 0; i < NUM; i++) json_decref(answers[i].answer);
+  assert_true(num_children() > 1); // the control: they are children of this process
+  for (int turn = 0; num_children() > 1 && turn < LIMIT; turn++) {
+    assert_int_equal(zk_program_pool_poll(pool, 0), ZK_OK);
+    usleep(1000);
+  }
+  assert_int_equal(num_children(), 1);
+  zk_program_pool_close(pool);
+  expect_nobody();
+}
+
+static void programs_that_do_not_start(void **state) {
+  static const struct {
+    const char *command, *why; // NULL: it starts
+  } cases[] = {{LOOP ANSWER DONE, NULL},
+               {"sleep 1000", NULL},
+               {"no-such-program-anywhere", "ended with exit code 127 before it was asked anything"},
+               {"echo no numpy here >&2; exit 1", "its standard error ends: \"no numpy here\""},
+               {"kill -SEGV $$", "was killed by signal 11"},
+               {"true", "ended with exit code 0"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    zk_program_pool *pool = open_pool(cases[i].command, 2, 60, 1);
+    const zk_status status = zk_program_pool_try(pool);
+    if (status != (cases[i].why ? ZK_BAD_INPUT : ZK_OK) || (cases[i].why && !strstr(zk_status_message(), cases[i].why)))
+      fail_msg("%s: status %d: %s", cases[i].command, status, zk_status_message());
+    zk_program_pool_close(pool);
+    expect_nobody();
+  }
+}
+
 static void large_requests_and_a_cancelled_pool(void **state) {
   zk_program_pool *pool = open_pool(LOOP "echo \"{\\\"id\\\": $id, \\\"reward\\\": ${#line}}\"" DONE, 1, 60, 0);
   char *members = malloc(300000);
@@ -214,6 +261,8 @@ int main(void) {
       cmocka_unit_test(answers_stay_with_their_requests),
       cmocka_unit_test(programs_that_answer_once),
       cmocka_unit_test(children_go_with_it),
+      cmocka_unit_test(orphans_are_waited_for),
+      cmocka_unit_test(programs_that_do_not_start),
       cmocka_unit_test(large_requests_and_a_cancelled_pool),
       cmocka_unit_test(descriptors_stay_here),
       cmocka_unit_test(no_more_processes_than_files),
