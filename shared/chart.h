@@ -42,6 +42,7 @@ typedef struct {
   bool whole_y;      // values are whole numbers: ticks too
   bool cut_outliers; // the y axis ends near the bulk of the values; what is beyond leaves the picture and is told
   bool has_legend;
+  bool is_exact;        // a page leaves it as it is whatever smoothing is asked for; goes with smoothing 0
   double smoothing;     // weight of what was before, [0, 1)
   double x_low, x_high; // the x axis' ends, so that charts share them; both 0: as the values have them
 } zk_chart;

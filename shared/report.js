@@ -21,13 +21,14 @@
   const last = (s, i) => s.last ? s.last[i] : s.x[i];
   const middle = (s, i) => (s.x[i] + last(s, i)) / 2;
 
+  const isSmoothed = (chart, s) => !chart.stacked && !chart.exact && s.y.length >= LEAST_SMOOTHED && weight > 0;
+
   // An exponential moving average whose beginning is not drawn towards 0.
   function smoothed(s) {
-    const w = s.y.length < LEAST_SMOOTHED ? 0 : weight;
     let sum = 0, total = 0;
     return s.y.map(y => {
-      sum = w * sum + (1 - w) * y;
-      total = w * total + (1 - w);
+      sum = weight * sum + (1 - weight) * y;
+      total = weight * total + (1 - weight);
       return sum / total;
     });
   }
@@ -35,7 +36,7 @@
   function redraw() {
     for (const chart of charts) {
       for (const s of chart.series) {
-        s.soft = chart.stacked ? s.y : smoothed(s);
+        s.soft = isSmoothed(chart, s) ? smoothed(s) : s.y;
         const path = !chart.stacked && chart.svg.querySelector('g.r' + s.run + ' .line');
         const point = (y, i) => place(chart, middle(s, i), y, chart).map(v => v.toFixed(1)).join(' ');
         if (path) path.setAttribute('d', s.soft.map((y, i) => (i ? 'L' : 'M') + point(y, i)).join(''));
@@ -162,7 +163,7 @@
     cell(row, '').append(swatch, s.name);
     cell(row, number(s.y[i]), 'num');
     if (chart.stacked) return;
-    const soft = s.y.length >= LEAST_SMOOTHED && weight > 0 ? '~ ' + number(s.soft[i]) : '';
+    const soft = isSmoothed(chart, s) ? '~ ' + number(s.soft[i]) : '';
     cell(row, soft + (s.low ? ' [' + number(s.low[i]) + ', ' + number(s.high[i]) + ']' : ''), 'soft');
     if (!isAlone && s.x[i] !== step) cell(row, 'step ' + s.x[i], 'soft');
   }

@@ -60,7 +60,8 @@ static zk_status make_metric(const zk_report_runs *runs, const zk_report_metric 
   snprintf(out->subtitle, sizeof out->subtitle, "%s%s%s", m->title == m->key ? "" : m->key, *m->unit ? " \u00b7 " : "", m->unit);
   if (!m->is_main) zk_report_group(m->key, out->group);
   out->chart = (zk_chart){.kind = ZK_CHART_LINES, .title = out->title, .subtitle = out->subtitle, .series = out->series, .log_y = is_named(o->log_keys, m->key),
-                          .whole_y = m->whole, .cut_outliers = m->cut_outliers, .smoothing = o->smoothing};
+                          .whole_y = m->whole, .cut_outliers = m->cut_outliers, .is_exact = m->is_exact,
+                          .smoothing = m->is_exact ? 0 : o->smoothing};
   for (int r = 0; r < runs->num_runs; r++) {
     ZK_TRY(make_line(&runs->runs[r], m->key, &out->series[out->chart.num_series]));
     if (out->series[out->chart.num_series].num_points) out->chart.num_series++; // runs without the metric have no line

@@ -36,9 +36,9 @@ void zk_report_data_write(const zk_report_charts *charts, FILE *out) {
     const zk_chart c = zk_report_chart_on_page(&charts->charts[i]);
     zk_chart_frame f;
     zk_chart_frame_make(&c, &f);
-    fprintf(out, "%s{\"id\":\"chart-%s\",\"stacked\":%d,\"log\":%d,\"whole\":%d,"
+    fprintf(out, "%s{\"id\":\"chart-%s\",\"stacked\":%d,\"log\":%d,\"whole\":%d,\"exact\":%d,"
                  "\"frame\":[%.9g,%.9g,%.9g,%.9g],\"x\":[%.9g,%.9g],\"y\":[%.9g,%.9g],\"series\":[", i ? ",\n" : "",
-            charts->charts[i].id, c.kind == ZK_CHART_STACKED, f.is_log, c.whole_y, f.left, f.top, f.width, f.height, f.x_low, f.x_high, f.y_low, f.y_high);
+            charts->charts[i].id, c.kind == ZK_CHART_STACKED, f.is_log, c.whole_y, c.is_exact, f.left, f.top, f.width, f.height, f.x_low, f.x_high, f.y_low, f.y_high);
     for (int s = 0; s < c.num_series; s++) {
       if (s) fputc(',', out);
       write_series(&c.series[s], out);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAIN = 1, WHOLE = 2, CUT = 4 };
+enum { MAIN = 1, WHOLE = 2, CUT = 4, EXACT = 8 };
 static const struct {
   const char *key, *title, *unit; // a key that ends in @ is the beginning of keys
   int flags;
@@ -14,14 +14,14 @@ static const struct {
     {"eval/avg@", "Held-out accuracy", "mean of that many samples", MAIN},
     {"eval/pass@", "Held-out items solved", "by some of that many samples", MAIN},
     {"policy/loss", "Loss", "", MAIN},
-    {"mismatch/tokens", "Tokens whose bits differ", "sampler against trainer", MAIN | WHOLE},
+    {"mismatch/tokens", "Tokens whose bits differ", "sampler against trainer", MAIN | WHOLE | EXACT},
     {"mismatch/kl_k3", "KL of sampler and trainer", "nat, estimator k3", MAIN},
     {"policy/kl_reference", "KL to the reference", "nat", MAIN},
     {"policy/entropy", "Entropy", "nat a token", MAIN},
     {"response/length_mean", "Length of completions", "tokens, mean", MAIN},
     {"response/clip_ratio", "Completions cut off at the limit", "fraction", MAIN},
     {"policy/grad_norm", "Gradient norm", "before clipping", MAIN},
-    {"policy/lr", "Learning rate", "", MAIN},
+    {"policy/lr", "Learning rate", "", MAIN | EXACT},
     {"perf/rollout_tokens_per_s", "Sampling", "tokens a second", MAIN | CUT},
     {"perf/train_tokens_per_s", "Training", "tokens a second", MAIN | CUT},
     {"perf/mfu", "Model flops utilisation", "of the GPUs' peak", MAIN | CUT},
@@ -30,7 +30,7 @@ static const struct {
     {"reward/zero_std_groups", "Groups whose rewards are all equal", "", WHOLE},
     {"eval/reward", "Held-out reward", "greedy", 0},
     {"policy/importance_cap_frac", "Importance weights above the cap", "fraction", 0},
-    {"reward/penalty", "Penalty on long completions", "mean", 0},
+    {"reward/penalty", "Penalty on rewards", "for length or divergence, mean", 0},
     {"command/errors", "Samples that the program gave no reward", "", WHOLE},
     {"sampling/prompts_tried", "Prompts tried", "dynamic sampling", WHOLE},
     {"policy/clip_frac", "Tokens whose ratio is clipped", "fraction", 0},
@@ -83,7 +83,7 @@ static zk_status add(zk_report_metrics *m, const char *key) {
   snprintf(metric->key, sizeof metric->key, "%s", key);
   int k = find_known(key), flags = k < NUM_KNOWN ? known[k].flags : !strncmp(key, "time/", 5) || !strncmp(key, "perf/", 5) ? CUT : 0;
   if (k < NUM_KNOWN) metric->title = known[k].title, metric->unit = known[k].unit;
-  metric->is_main = flags & MAIN, metric->whole = flags & WHOLE, metric->cut_outliers = flags & CUT;
+  metric->is_main = flags & MAIN, metric->whole = flags & WHOLE, metric->cut_outliers = flags & CUT, metric->is_exact = flags & EXACT;
   return ZK_OK;
 }
 

@@ -10,6 +10,7 @@ typedef struct {
   bool is_main;             // among the first charts
   bool whole;               // whole numbers
   bool cut_outliers;        // times and rates: a first step that is slow hides the others
+  bool is_exact;            // without noise, or with every step of interest: never smoothed
 } zk_report_metric;
 
 typedef struct {

@@ -31,6 +31,15 @@ expect 0 "$ZK" report runs/tiny --no-png -o again # the same input, the same byt
 diff -r -x '*.png' runs/tiny/report again >out || fail "another report of the same run"
 expect 0 "$ZK" verify runs/tiny # and the archive is none the worse for it
 
+# Curves are smoothed but for those in which every step counts.
+awk 'BEGIN { for (i = 0; i < 40; i++) printf "{\"step\": %d, \"policy/lr\": %g, \"policy/loss\": %g}\n", i, i == 20, i == 20 }' >spike.jsonl
+mkdir spike && cp runs/tiny/config.yaml spike/ && cp spike.jsonl spike/metrics.jsonl
+expect 0 "$ZK" report spike --no-png
+line_of() { sed -n 's|.*class="line[^"]*"[^>]* d="\([^"]*\)".*|\1|p' "spike/report/$1.svg" | head -1; }
+[ -n "$(line_of policy-loss)" ] || fail "no line is found"
+cmp -s <(line_of policy-lr) <(sed -n 's|.*class="raw[^"]*"[^>]* d="\([^"]*\)".*|\1|p' spike/report/policy-lr.svg | head -1) || fail "the learning rate is smoothed"
+cmp -s <(line_of policy-lr) <(line_of policy-loss) && fail "the loss is not smoothed"
+
 # Without the converter: told once, and all but the PNG files.
 mkdir bin
 expect 0 env PATH="$ZK_TMP/bin" "$ZK" report runs/tiny -o bare
