@@ -4,11 +4,11 @@
 zerokl sft warm.yaml run.dir=warm 2>log || { cat log >&2; fail "the warm-up"; }
 small="run.steps=2 rollout.max_new_tokens=24 checkpoint.every=1 checkpoint.keep=0"
 
-# every ALGORITHM KEYS...: on 1 and 3 ranks, and an audit on 2, which samples and updates again
+# every ALGORITHM KEYS...: on 1, 2 and 3 ranks, and an audit on 2, which samples and updates again
 every() {
   local name=$1
   shift
-  for n in 1 3; do
+  for n in 1 2 3; do
     ranks $n "$ZK_BUILD/zerokl" train tiny.yaml run.dir="$name$n" $small "$@" 2>log || { cat log >&2; fail "$name on $n ranks"; }
     diff <(chain "${name}1") <(chain "$name$n") >/dev/null || fail "$name: $n ranks give other bits"
   done

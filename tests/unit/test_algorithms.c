@@ -283,6 +283,33 @@ static void a_name_is_a_preset_and_keys_win(void **state) {
   assert_int_equal(config.algorithm.minibatches, 4);
 }
 
+// Splits a line at its spaces, in place; returns how many words there are.
+static int split(char *line, char **words, int most) {
+  int num = 0;
+  for (char *word = strtok(line, " \n"); word && num < most; word = strtok(NULL, " \n")) words[num++] = word;
+  return num;
+}
+
+// The commands that configs/README.md has for SmolLM2: one for each row, and each is a config.
+static void every_row_has_a_command(void **state) {
+  FILE *file = fopen(ZK_FIXTURES "/../../configs/README.md", "r");
+  bool is_there[ZK_NUM_ALGORITHMS] = {false};
+  char line[512], *words[16];
+  assert_non_null(file);
+  while (fgets(line, sizeof line, file)) {
+    zk_config config;
+    if (strncmp(line, "zerokl train configs/smollm2.yaml ", 34) != 0) continue;
+    const int num = split(line, words, 16);
+    if (zk_config_load(ZK_FIXTURES "/../../configs/smollm2.yaml", num - 3, words + 3, &config) != ZK_OK) fail_msg("%s", zk_status_message());
+    assert_false(is_there[config.algorithm.name]);
+    assert_string_equal(config.run.name + strlen("smollm2-"), zk_algorithms[config.algorithm.name].name);
+    is_there[config.algorithm.name] = true;
+  }
+  fclose(file);
+  for (int a = 0; a < ZK_NUM_ALGORITHMS; a++)
+    if (!is_there[a]) fail_msg("configs/README.md has no command for %s on SmolLM2", zk_algorithms[a].name);
+}
+
 static void every_row_has_a_recipe(void **state) {
   for (int a = 0; a < ZK_NUM_ALGORITHMS; a++) {
     char path[512];
@@ -299,7 +326,7 @@ int main(void) {
       cmocka_unit_test(on_policy_ratios_are_exactly_one),    cmocka_unit_test(no_log_ratio_overflows),
       cmocka_unit_test(no_divergence_overflows),
       cmocka_unit_test(the_first_row_is_the_keys_defaults),  cmocka_unit_test(a_name_is_a_preset_and_keys_win),
-      cmocka_unit_test(every_row_has_a_recipe),
+      cmocka_unit_test(every_row_has_a_recipe),              cmocka_unit_test(every_row_has_a_command),
   };
   return cmocka_run_group_tests(tests, load, unload);
 }
