@@ -16,24 +16,24 @@ for argument; do
 done
 [ -n "$form" ] || { sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 for name in "${names[@]}"; do
-  grep -q "^$name $form " experiments/lib/all.txt || zk_die "experiments/lib/all.txt has no $name --$form"
+  grep -q "^$name ${form}[ _]" experiments/lib/all.txt || zk_die "experiments/lib/all.txt has no $name --$form"
 done
 
 logs=${ZK_RUNS:-runs}/experiments/logs
 mkdir -p "$logs"
 passed=0 failed=0 skipped=0 table='' begun=$SECONDS
 while read -r name of limit; do
-  [ "$of" = "$form" ] && case " ${names[*]:-$name} " in *" $name "*) true ;; *) false ;; esac || continue
-  log=$logs/$name-$form.log since=$SECONDS code=0
-  zk_say "$name --$form (at most $limit s; $log)"
-  timeout --kill-after=20 "$limit" "experiments/$name/run.sh" "--$form" "${options[@]}" >"$log" 2>&1 </dev/null || code=$?
+  [ "${of%%_*}" = "$form" ] && case " ${names[*]:-$name} " in *" $name "*) true ;; *) false ;; esac || continue
+  log=$logs/$name-$of.log since=$SECONDS code=0
+  zk_say "$name --$of (at most $limit s; $log)"
+  timeout --kill-after=20 "$limit" "experiments/$name/run.sh" "--$of" "${options[@]}" >"$log" 2>&1 </dev/null || code=$?
   case $code in
   0) verdict=passed passed=$((passed + 1)) ;;
   77) verdict='not run' skipped=$((skipped + 1)) ;;
   124 | 137) verdict="FAILED: more than $limit s" failed=$((failed + 1)) ;;
   *) verdict=FAILED failed=$((failed + 1)) ;;
   esac
-  table+=$(printf '%-18s %-10s %5d s  %s' "$name" "$verdict" $((SECONDS - since)) "$(tail -1 "$log")")$'\n'
+  table+=$(printf '%-34s %-10s %5d s  %s' "$name --$of" "$verdict" $((SECONDS - since)) "$(tail -1 "$log")")$'\n'
   [ "$verdict" = passed ] || tail -3 "$log" >&2
 done < <(grep -v '^#' experiments/lib/all.txt)
 printf '%s' "$table"

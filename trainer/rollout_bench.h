@@ -9,6 +9,8 @@
 typedef struct {
   int32_t num_sequences, min_tokens, max_tokens; // rollout/workload.h
   int32_t num_batches, batches[ZK_UNIQUE_MAX_BATCHES]; // of --unique; none: the usual ones
+  const char *prompt; // of --unique: a text, borrowed; NULL: the workload's first prompt
+  bool greedy;        // of --unique: at temperature 0 alone
 } zk_rollout_bench_options;
 
 // The session's engine options for such a workload. Collective.

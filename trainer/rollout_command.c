@@ -165,7 +165,7 @@ typedef struct {
   zk_rollout_bench_options options;
 } rollout_args;
 
-enum { KEY_BENCH = 512, KEY_UNIQUE, KEY_SEQUENCES, KEY_MIN, KEY_MAX, KEY_BATCH };
+enum { KEY_BENCH = 512, KEY_UNIQUE, KEY_SEQUENCES, KEY_MIN, KEY_MAX, KEY_BATCH, KEY_PROMPT, KEY_GREEDY };
 
 static const struct argp_option options[] = {
     {"bench", KEY_BENCH, 0, 0, "Measure: a fixed workload of random tokens, throughput as one JSON object; the task plays no part", 0},
@@ -174,6 +174,8 @@ static const struct argp_option options[] = {
     {"min", KEY_MIN, "A", 0, "--bench, --unique: fewest tokens of a prompt and of a completion (default 100)", 0},
     {"max", KEY_MAX, "B", 0, "--bench, --unique: most tokens of a prompt and of a completion (default 1024)", 0},
     {"batch", KEY_BATCH, "N", 0, "--unique: in batches of N, again for another N, instead of 1, 7, 64, 256 and 1000", 0},
+    {"prompt", KEY_PROMPT, "TEXT", 0, "--unique: this text, as a user's turn of the model's chat template, with rollout.max_new_tokens", 0},
+    {"greedy", KEY_GREEDY, 0, 0, "--unique: at temperature 0 alone", 0},
     {0}};
 
 static int32_t parse_count(const char *arg, const char *name, struct argp_state *state) {
@@ -194,7 +196,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state) {
     if (args->options.num_batches == ZK_UNIQUE_MAX_BATCHES) argp_error(state, "--batch more than %d times", ZK_UNIQUE_MAX_BATCHES);
     args->options.batches[args->options.num_batches++] = parse_count(arg, "batch", state);
     return 0;
+  case KEY_PROMPT: args->options.prompt = arg; return 0;
+  case KEY_GREEDY: args->options.greedy = true; return 0;
   case ARGP_KEY_END:
+    if ((args->options.prompt || args->options.greedy) && !args->unique) argp_error(state, "--prompt and --greedy are for --unique");
     if (args->options.min_tokens > args->options.max_tokens) argp_error(state, "--min is more than --max");
     if (args->bench && args->unique) argp_error(state, "--bench or --unique, not both");
     if (args->options.num_batches && !args->unique) argp_error(state, "--batch is for --unique; --bench takes rollout.max_batch");

@@ -26,7 +26,7 @@ zk_experiment() {
   here=experiments/$zk_name
   cd "$ZK_ROOT" || exit 2
   local argument
-  mapfile -t zk_forms < <(sed -n 's/^  "\([a-z]*\)": {.*/--\1/p' "$here/expected.json")
+  mapfile -t zk_forms < <(sed -n 's/^  "\([a-z0-9_]*\)": {.*/--\1/p' "$here/expected.json")
   for argument; do
     case $argument in
     --break) breaks=yes ;;
@@ -45,16 +45,17 @@ zk_experiment() {
 }
 
 # of_form CPU GPU TINY: the one for this form (forms beside these: gpu's). tiny is what tests run: seconds.
-of_form() { case $form in cpu) echo "$1" ;; tiny) echo "$3" ;; *) echo "$2" ;; esac; }
+of_form() { case $form in cpu*) echo "$1" ;; tiny) echo "$3" ;; *) echo "$2" ;; esac; }
 
-# zk_program [cmake options]: sets $zerokl, and makes it if ZK_BUILD names none.
+# zk_program [TOOL...]: sets $zerokl, and $tools, the folder that has these programs of tests/tools; makes them if ZK_BUILD names no build.
 zk_program() {
   if [ -z "${ZK_BUILD:-}" ]; then
-    zk_packages build
-    zk_build -DZK_BUILD_TESTS=OFF "$@"
+    zk_packages build ${1:+test}
+    ZK_TARGETS="zerokl $*" zk_build "-DZK_BUILD_TESTS=$([ $# = 0 ] && echo OFF || echo ON)"
   fi
-  zerokl=${ZK_BUILD:-$ZK_ROOT/build}/zerokl
-  [ -x "$zerokl" ] || zk_die "there is no $zerokl"
+  zerokl=${ZK_BUILD:-$ZK_ROOT/build}/zerokl tools=${ZK_BUILD:-$ZK_ROOT/build}/tests
+  local program
+  for program in "$zerokl" "${@/#/$tools/}"; do [ -x "$program" ] || zk_die "there is no $program"; done
 }
 
 zk_num_gpus() {
@@ -68,6 +69,8 @@ zk_needs_gpus() {
   found=$(zk_num_gpus)
   [ "$found" -ge "$1" ] || zk_skip "it wants $1 GPU$([ "$1" = 1 ] || echo s), and there are $found here" "run it on a machine with $1 Hopper GPU$([ "$1" = 1 ] || echo s)"
 }
+# zk_library FILE REASON WAY: not run where the loader cannot find a library.
+zk_library() { python3 -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2>/dev/null || zk_skip "$2" "$3"; }
 # zk_needs_model FOLDER WAY: not run where a model's folder is not there.
 zk_needs_model() { [ -s "$1/config.json" ] || zk_skip "there is no model in $1" "$2"; }
 

@@ -76,7 +76,7 @@ zk_packages() {
 # Cores this process may use: a container's or taskset's share, not the machine's.
 zk_cores() { nproc; }
 
-# zk_build [cmake options...]: configures (preset release) and builds build/zerokl.
+# zk_build [cmake options...]: configures (preset release) and builds build/zerokl, and whatever else; with ZK_TARGETS these targets alone.
 zk_build() {
   local version
   version=$(cmake --version | sed -n '1s/[^0-9]*\([0-9]*\.[0-9]*\).*/\1/p')
@@ -84,7 +84,7 @@ zk_build() {
   zk_say "building (build/zerokl)"
   local log=$ZK_ROOT/build/build.log
   mkdir -p "$ZK_ROOT/build"
-  (cd "$ZK_ROOT" && cmake --preset release "$@" && cmake --build build -j "$(zk_cores)") >"$log" 2>&1 || {
+  (cd "$ZK_ROOT" && cmake --preset release "$@" && cmake --build build -j "$(zk_cores)" ${ZK_TARGETS:+--target $ZK_TARGETS}) >"$log" 2>&1 || {
     grep -nE 'CMake Error|error:|FAILED' -A 6 "$log" | head -60 >&2
     zk_die "the build failed; all of its output is in $log"
   }

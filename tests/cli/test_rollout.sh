@@ -66,6 +66,12 @@ says '"batch": 1000'
 hash=$(sed -n 's|.*"batch": 64, "temperature": 0.0,.*"completion/hash": "\([0-9a-f]*\)".*|\1|p' out)
 expect 0 "$ZK" rollout --unique --sequences 3 --batch 5 --batch 2 --min 8 --max 20 tiny.yaml
 [ "$(lines out)" = 4 ] && [ "$(grep -c "\"temperature\": 0.0,.*\"completion/hash\": \"${hash:?}\"" out)" = 2 ] || fail "a batch of its own has another completion"
+expect 0 "$ZK" rollout --unique --greedy --prompt abc --sequences 20 --batch 1 --batch 20 --min 8 --max 20 tiny.yaml
+[ "$(lines out)" = 2 ] && [ "$(grep -c '"temperature": 0.0, "tokens/prompt": 3, "tokens/completion": 8, "completions": 20, "unique": 1, "unique/texts": 1, "completion' out)" = 2 ] ||
+  fail "a text is not one prompt with one completion of rollout.max_new_tokens"
+expect 2 "$ZK" rollout --unique --prompt "$(printf '%060d' 7)" --sequences 1 --min 8 --max 20 tiny.yaml
+tells "--prompt of 60 tokens and 8 new ones do not fit the model's 64 positions"
+expect 2 "$ZK" rollout --bench --prompt abc tiny.yaml
 expect 2 "$ZK" rollout --bench --batch 5 tiny.yaml
 code=0
 ZK_FAULT=sampler:lmhead_sample "$ZK"_faulty rollout --unique --sequences 100 --min 8 --max 20 tiny.yaml >out 2>err || code=$?
