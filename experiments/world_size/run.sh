@@ -11,7 +11,7 @@ if [ "$form" = gpus ]; then
 fi
 zk_program
 if [ "$form" = gpus ]; then
-  keys+=("model.init.architecture=qwen3" model.init.hidden=1024 model.init.heads=8 model.init.kv_heads=4 model.init.head_dim=128 model.init.intermediate=3072)
+  keys+=("model.init.architecture=qwen3" model.init.hidden=1024 model.init.heads=8 model.init.kv_heads=4 model.init.head_dim=128 model.init.intermediate=3072 optimizer.lr=5.0e-4 optimizer.warmup_steps=5)
 fi
 export OMP_NUM_THREADS=1
 quietly "$runs/warm.log" "$zerokl" sft experiments/lib/warm.yaml run.dir="$runs/warm" "${keys[@]}"
