@@ -27,8 +27,9 @@ struct zk_prefill_work {
 };
 
 struct zk_prefill_maps {
-  CUtensorMap k, v;
+  CUtensorMap k, v, q;
   int32_t box_keys;
+  bool by_box; // queries come by boxes of q, [token][head][D]
 };
 
 template <int D> struct zk_prefill_shared {
@@ -229,6 +230,28 @@ static __device__ __forceinline__ void zk_prefill_queries(const zk_attn &at, con
     zk_copy_wait();
     zk_fence_async();
     zk_mbar_arrive(&sm->q_full);
+  }
+}
+
+// The same by the copy engine, for groups that divide a block's rows: a box is the heads of the group of some tokens.
+// Rows past the end are other sequences' or zeros; nobody uses what comes of them.
+template <int D>
+static __device__ __forceinline__ void zk_prefill_queries_by_box(const zk_attn &at, const zk_prefill_maps &maps,
+                                                                 zk_prefill_shared<D> *sm) {
+  zk_prefill_ring found = {0, 0};
+  for (uint32_t parity = 1;; parity ^= 1) {
+    const zk_prefill_work work = zk_prefill_read(sm, &found);
+    if (work.num_tiles == 0) return;
+    zk_mbar_wait(&sm->q_empty, parity);
+    if (threadIdx.x % 64 == 0) {
+      zk_mbar_arrive_expect(&sm->q_full, (uint32_t)sizeof sm->q);
+#pragma unroll
+      for (int h = 0; h < D / 64; ++h)
+        zk_tma_load_3d(sm->q[h], &maps.q, &sm->q_full, 64 * h, work.kv_head * at.group,
+                       work.block.row_start + work.block.begin / at.group);
+    } else {
+      zk_mbar_arrive(&sm->q_full);
+    }
   }
 }
 

@@ -110,14 +110,16 @@ static __device__ __forceinline__ void zk_prefill_weights(const zk_prefill_scale
 
 // Scores of a tile to weights w; row r sees the keys below high[r], all of them if `whole`. b and l move on; true: o is
 // to be scaled by a[r]. begins: the tile is the first of its split. A row that sees no key of the tile stays as it is.
+// known: the largest score is looked for before weights are made, as it must be if `begins`.
 // agree(x): whether x holds for all who make scores anew together. again() makes them anew where weights have taken
 // their registers (KEEPS: they have not, and it does nothing).
 template <bool KEEPS, class Agree, class Again>
 static __device__ __forceinline__ bool
-zk_prefill_softmax(const zk_attn_exp_bf16 &weight, bool whole, const int32_t high[2], bool begins, const Agree &agree,
-                   const Again &again, float (&s)[64], zk_softmax_state *state, uint32_t (&w)[32], float a[2]) {
+zk_prefill_softmax(const zk_attn_exp_bf16 &weight, bool whole, const int32_t high[2], bool begins, bool known,
+                   const Agree &agree, const Again &again, float (&s)[64], zk_softmax_state *state, uint32_t (&w)[32],
+                   float a[2]) {
   zk_prefill_scale scale = {weight.c, {state->b[0], state->b[1]}};
-  bool sees[2] = {true, true}, known = begins, moved = false; // known: the largest score has been looked at
+  bool sees[2] = {true, true}, moved = false;
   float l[2][2];
   if (!whole) {
     if (KEEPS) zk_prefill_mask(high, s);
