@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# RL three ways, all else equal: sampler and trainer of other arithmetic and no correction; the same with truncated importance weights (TIS); bits equal.
+# --gpu and --gpu_smollm2 go on where an earlier call stopped: ZK_SECONDS (540) is what one call may take, ZK_MODEL the folder of SmolLM2-135M-Instruct.
+# --break: the arm whose bits are equal gets the other sampler too.
+. "$(dirname "${BASH_SOURCE[0]}")/../lib/experiment.sh"
+zk_experiment on_policy "$@"
+smollm=${ZK_MODEL:-models/SmolLM2-135M-Instruct} seeds="1 2 3" jobs=2 device=cpu keep=$runs config=$here/run.yaml keys=(log.progress=false)
+case $form in
+gpu | gpu_smollm2)
+  zk_needs_gpus 1
+  [ "$form" = gpu ] || zk_needs_model "$smollm" "experiments/smollm2/setup.sh makes it"
+  keep=${ZK_RUNS:-runs}/experiments/on_policy/kept-$form device=cuda ;;
+esac
+keys+=("device=$device")
+zk_program
+export OMP_NUM_THREADS=1 # these models are so small that threads would wait for each other
+mkdir -p "$keep"
+case $form in
+cpu) seeds=1 keys+=(run.steps=120) ;;
+long) keys+=(run.steps=200) ;;
+gpu) jobs=9 keys+=(run.steps=500 eval.every=100 log.every=100 checkpoint.every=100 checkpoint.keep=1) ;; # small kernels: runs fill a GPU together
+gpu_smollm2) jobs=1 config=experiments/smollm2/gpu.yaml keys+=(run.steps=500 checkpoint.keep=1 eval.every=100 algorithm.ratio=none algorithm.clip=none) ;;
+tiny) seeds=1 keys+=(task.min_length=1 task.max_length=2 task.heldout=100 rollout.prompts_per_step=16 optimizer.lr=2.0e-4 run.steps=10) ;;
+esac
+
+# What the arms differ in: a name, and keys. The trainer's numerics are the same in all three.
+trainer=f32 sampler=bf16
+case $form in gpu | gpu_smollm2) trainer=bf16 sampler=vendor ;; esac
+other=rollout.numerics=$sampler weights="algorithm.importance.mode=truncate algorithm.importance.cap=2"
+arms=("equal numerics=$trainer ${breaks:+$other}" "mismatched numerics=$trainer $other" "corrected numerics=$trainer $other $weights")
+# Beside them: both sides in a library's arithmetic; a larger mismatch.
+case $form in
+cpu | long)
+  if ldconfig -p | grep -q libopenblas; then arms+=("library numerics=vendor")
+  else zk_say "no OpenBLAS here (libopenblas0): the arm that uses it is left out"; fi ;;
+gpu_smollm2) arms+=("amplified numerics=f32 rollout.numerics=bf16" "amplified-corrected numerics=f32 rollout.numerics=bf16 $weights") ;;
+esac
+
+warm() {
+  local config=configs/quickstart-sft.yaml
+  [ "$form" != tiny ] || config=experiments/lib/warm.yaml
+  [ "$form" = gpu_smollm2 ] && { model=$smollm; return; }
+  [ -d "$keep/warm/checkpoints" ] || quietly "$keep/warm.log" "$zerokl" sft "$config" run.dir="$keep/warm" log.progress=false device=$device
+  model=$(printf '%s\n' "$keep"/warm/checkpoints/step_* | tail -1)
+}
+# train NAME SEED KEY=VALUE...: a run, or what there is time for of it (exit code 3: stopped with a checkpoint)
+train() {
+  local dir=$keep/$1-$2 seed=$2 code=0 left=$((${ZK_SECONDS:-540} - SECONDS + zk_begun))
+  shift 2
+  case $form in gpu | gpu_smollm2) ;; *) left=100000 ;; esac
+  [ $left -gt 15 ] || return 0
+  timeout --signal=TERM --kill-after=60 "$left" "$zerokl" train "$config" model.path="$model" run.dir="$dir" seed="$seed" "${keys[@]}" "$@" >"$dir.log" 2>&1 || code=$?
+  case $code in 0 | 3 | 124) ;; *) tail -3 "$dir.log" >&2; echo "error: $dir: exit code $code" >&2; touch "$runs/failed" ;; esac
+}
+
+warm
+for arm in "${arms[@]}"; do
+  read -ra words <<<"$arm"
+  for seed in $seeds; do
+    while [ "$(jobs -rp | wc -l)" -ge $jobs ]; do wait -n; done
+    zk_say "${words[0]}, seed $seed"
+    train "${words[0]}" "$seed" "${words[@]:1}" &
+  done
+done
+wait
+[ ! -e "$runs/failed" ] || exit 2
+
+# Each side of each kind of run can be computed again, and the audit says which of them is off-policy.
+if [ "$form" != gpu_smollm2 ]; then
+  for name in equal mismatched; do
+    zk_say "verify $name"
+    "$zerokl" verify "$keep/$name-1" --steps "1:$(of_form 20 20 10)" >"$keep/$name.verify" 2>&1 || true
+  done
+fi
+names=$(for arm in "${arms[@]}"; do echo "${arm%% *}"; done)
+left=$(python3 "$here/table.py" "$keep" "$runs/measured.jsonl" "$names" "$seeds")
+[ -z "$left" ] || zk_skip "$left" "the same command goes on"
+zk_finish

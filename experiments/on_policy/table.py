@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""What the arms came to: table.py RUNS MEASURED.jsonl "NAME NAME..." "SEED SEED..." adds rows, curves and values. Prints what is left to do where runs are
+not finished, and adds nothing.
+
+RUNS has the run directories NAME-SEED and, of some arms, NAME.verify, an audit's output.
+"""
+import pathlib
+import statistics
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
+from curves import mean, metrics, rows, spread, write  # noqa: E402
+
+ARMS = {  # what a person reads
+    "equal": "bits equal",
+    "mismatched": "mismatched",
+    "corrected": "mismatched, TIS",
+    "library": "both of a library",
+    "amplified": "amplified",
+    "amplified-corrected": "amplified, TIS",
+}
+COLUMNS = {"reward": "reward/exact", "kl": "mismatch/kl_k3", "gradient": "policy/grad_norm", "entropy": "policy/entropy"}
+
+
+def config(run):
+    """numerics, rollout.numerics, whether weights are used, and how many steps there are to be, as config.yaml has them."""
+    lines = (run / "config.yaml").read_text().splitlines()
+    value = lambda begins, section="": next((line.split(": ", 1)[1] for line in lines[next((i for i, l in enumerate(lines) if l == f"{section}:"), 0):]
+                                             if line.startswith(begins)), "")
+    return value("numerics: "), value("  numerics: ", "rollout"), value("    mode: ", "algorithm") != "none", int(value("  steps: ", "run"))
+
+
+def one(run):
+    """What one run came to."""
+    lines = metrics(run)
+    steps = lines[1:]
+    tenth = max(1, len(steps) // 10)
+    tenths = [mean([line["reward/exact"] for line in steps[i:i + tenth]]) for i in range(0, len(steps) - tenth + 1, tenth)]
+    series = lambda key: [line[key] for line in steps]
+    gradients = series("policy/grad_norm")
+    return {"differ": sum(series("mismatch/tokens")), "tokens": sum(series("tokens/generated")), "kl": mean(series("mismatch/kl_k3")),
+            "kl_max": max(series("mismatch/kl_k3")), "ratio": max(series("policy/ratio_max")), "reward": tenths[-1], "before": lines[0]["eval/accuracy"],
+            "after": lines[-1]["eval/accuracy"], "gradient": statistics.median(gradients), "gradient_max": max(gradients),
+            "entropy": mean(series("policy/entropy")[-tenth:]), "broke": tenths[-1] < 0.5 * max(tenths), "hash": lines[-1]["weights/hash"],
+            "capped": mean([line.get("policy/importance_cap_frac", 0.0) for line in steps])}
+
+
+def row(name, folder, runs):
+    trainer, sampler, corrected, _ = config(folder)
+    all_of = lambda key: [run[key] for run in runs]
+    return {"arm": ARMS[name], "trainer": trainer, "sampler": sampler or trainer, "weights": f"TIS ({mean(all_of('capped')):.1e} capped)" if corrected else "none",
+            "tokens that differ": sum(all_of("differ")), "of": sum(all_of("tokens")), "KL (k3), mean of steps": spread(all_of("kl"), 2),
+            "its greatest step": spread(all_of("kl_max"), 2), "largest ratio": spread(all_of("ratio")), "reward, last tenth": spread(all_of("reward")),
+            "held-out accuracy": spread(all_of("after")), "gradient norm": spread(all_of("gradient"), 2), "its greatest": spread(all_of("gradient_max"), 2),
+            "entropy, last tenth": spread(all_of("entropy"), 2)}
+
+
+def audit(path):
+    text = path.read_text() if path.exists() else ""
+    return ("all equal" if ": all equal\n" in text else "differs") + (", off-policy" if "\noff-policy" in text else "")
+
+
+def values(name, runs, folder):
+    all_of = lambda key: [run[key] for run in runs]
+    out = {"runs": len(runs), "tokens that differ": sum(all_of("differ")), "tokens": sum(all_of("tokens")), "KL": float(f"{mean(all_of('kl')):.3g}"),
+           "largest ratio": max(all_of("ratio")), "reward": round(mean(all_of("reward")), 3), "accuracy": round(mean(all_of("after")), 3),
+           "gain of accuracy": round(min(run["after"] - run["before"] for run in runs), 3), "runs that broke": sum(all_of("broke"))}
+    if len(runs) == 1:
+        out["weights/hash"] = runs[0]["hash"]
+    if (path := folder / f"{name}.verify").exists():
+        out["audit"] = audit(path)
+    return [("value", f"{what}, {ARMS[name]}", value) for what, value in out.items()]
+
+
+def is_finished(run):
+    return (run / "metrics.jsonl").exists() and metrics(run)[-1]["step"] >= config(run)[3]
+
+
+def main():
+    folder, path, names, seeds = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(), sys.argv[4].split()
+    runs = {name: [folder / f"{name}-{seed}" for seed in seeds] for name in names}
+    every = [run for name in names for run in runs[name]]
+    if unfinished := [run.name for run in every if not is_finished(run)]:
+        print(f"{len(every) - len(unfinished)} of {len(every)} runs are finished, {unfinished[0]} and {len(unfinished) - 1} more are not")
+        return
+    for name in names:
+        told = [one(run) for run in runs[name]]
+        write(path, [("row", "rows", row(name, runs[name][0], told)), *values(name, told, folder)])
+    num = max(1, config(every[0])[3] // 30)
+    for name in names:
+        write(path, [("row", "curves", one_row) for one_row in rows(ARMS[name], runs[name], num, COLUMNS)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# experiments/on_policy: equal bits have divergence 0 and ratio 1; another sampler in their arm is seen.
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+. "$ZK_SOURCE/tests/experiment.sh"
+shown on_policy "tokens that differ, bits equal"
+echo ok
