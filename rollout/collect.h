@@ -14,7 +14,7 @@ typedef struct {
   const char *what;         // for the progress line
   // What a program said is what this step holds, which was recorded, and no program runs: a resume, verify --replay. NULL: programs are asked.
   const zk_trajectory *recorded;
-  const uint32_t *prompt_ids; // [num_prompts] of the recorded step, in the place of first_index
+  const uint32_t *prompt_ids; // [num_prompts] of a recorded step of training, in the place of split and first_index; NULL: those
   bool may_stop;            // ends with ZK_INTERRUPTED, its samples dropped, when a signal asks for a stop (shared/stop.h)
 } zk_collect_request;
 

@@ -7,7 +7,7 @@
 
 zk_status zk_collect_item(const zk_collection *c, int64_t slot, zk_task_item *item) {
   const zk_collect_request *q = c->request;
-  return q->recorded ? zk_task_get_by_id(c->session->task, q->prompt_ids[slot], item) : zk_task_get(c->session->task, q->split, q->first_index + (uint64_t)slot, item);
+  return q->prompt_ids ? zk_task_get_by_id(c->session->task, q->prompt_ids[slot], item) : zk_task_get(c->session->task, q->split, q->first_index + (uint64_t)slot, item);
 }
 
 typedef struct {
@@ -122,7 +122,8 @@ static zk_status replay(zk_collection *c, const place *at) {
   int64_t behind = begin;
   while (behind < t->sample_offsets[i + 1] && !t->loss_mask[behind]) behind++;
   if (behind > begin && behind < t->sample_offsets[i + 1]) return go_on(c, at, t->sample_tokens + begin, (int32_t)(behind - begin));
-  return finish(c, at, t->reward_component + i * t->num_components, (zk_answer_status)t->reward_detail[i]);
+  static const float nothing[ZK_REWARD_MAX_COMPONENTS];
+  return finish(c, at, t->reward_detail[i] ? nothing : t->reward_component + i * t->num_components, (zk_answer_status)t->reward_detail[i]);
 }
 
 zk_status zk_collect_turn_ended(zk_collection *c, const zk_completion *done) {

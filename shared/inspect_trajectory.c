@@ -40,8 +40,19 @@ static json_t *dataset(const zk_trajectory *t, int c) {
 // ---- the step in numbers
 // ---------------------------------------------------------------------------------------------
 
+// An evaluation's samples are trained on by nobody: its file has no trainer's log-probabilities, zeros.
+static bool is_compared(const zk_trajectory *t) {
+  bool has_sampler = false;
+  for (int64_t k = 0; k < t->num_sample_tokens; k++) {
+    if (t->trainer_logprob[k] != 0.0f) return true;
+    has_sampler = has_sampler || t->sampler_logprob[k] != 0.0f;
+  }
+  return !has_sampler;
+}
+
 int64_t zk_inspect_num_mismatches(const zk_trajectory *t, int64_t first, int64_t end) {
   int64_t num = 0;
+  if (!is_compared(t)) return 0;
   for (int64_t k = first; k < end; k++)
     num += memcmp(&t->sampler_logprob[k], &t->trainer_logprob[k], sizeof(float)) != 0;
   return num;
@@ -72,13 +83,14 @@ static json_t *summary(const zk_trajectory *t) {
     if (length < shortest) shortest = length;
     if (length > longest) longest = length;
   }
-  json_t *out = json_pack("{s:I, s:I, s:I, s:I, s:o, s:f, s:I, s:I, s:I, s:o}", //
+  json_t *out = json_pack("{s:I, s:I, s:I, s:I, s:o, s:f, s:I, s:I, s:o, s:o}", //
                           "prompts", (json_int_t)t->num_prompts, "samples", (json_int_t)t->num_samples, "prompt_tokens",
                           (json_int_t)t->num_prompt_tokens, "completion_tokens", (json_int_t)t->num_sample_tokens,
                           "reward_mean", zk_json_text_real(mean_of(t->reward, t->num_samples, 1)), "length_mean",
                           t->num_samples ? (double)t->num_sample_tokens / (double)t->num_samples : 0.0, "length_min",
                           (json_int_t)shortest, "length_max", (json_int_t)longest, "mismatch_tokens",
-                          (json_int_t)zk_inspect_num_mismatches(t, 0, t->num_sample_tokens), "finish", finish_counts(t));
+                          is_compared(t) ? json_integer((json_int_t)zk_inspect_num_mismatches(t, 0, t->num_sample_tokens)) : json_null(), "finish",
+                          finish_counts(t));
   for (int c = 0; out && c < t->num_components; c++) {
     zk_path key = zk_path_make("component_mean/%s", t->component_names[c]);
     json_object_set_new(out, key.s,

@@ -5,7 +5,7 @@
 //   zeros at first"}
 //   {"removed": "checkpoints/step_000010", "prev": "..."}      the folder and all entries under it are gone on purpose
 //
-// Finished files are config.yaml and all under trajectories/ and checkpoints/. metrics.jsonl grows and is not listed:
+// Finished files are config.yaml and all under trajectories/, evaluations/ and checkpoints/. metrics.jsonl grows and is not listed:
 // its hashes are recomputed by verify.
 #ifndef ZK_SHARED_MANIFEST_H
 #define ZK_SHARED_MANIFEST_H

@@ -88,6 +88,7 @@ static zk_status check_everything(zk_manifest *m, zk_manifest_report *out) {
       ZK_TRY(check_file(m, &m->entries[i], out));
   if (zk_file_exists(zk_path_make("%s/config.yaml", m->run_path.s).s)) ZK_TRY(check_listed(m, "config.yaml", out));
   ZK_TRY(check_unlisted(m, "trajectories", out));
+  ZK_TRY(check_unlisted(m, "evaluations", out));
   return check_unlisted(m, "checkpoints", out);
 }
 

@@ -27,6 +27,11 @@ zk_path zk_run_dir_checkpoint_path(const zk_run_dir *run, int64_t step) {
   return zk_path_make("%s/checkpoints/step_%06" PRId64, run->path.s, step);
 }
 
+zk_path zk_run_dir_evaluation_path(const zk_run_dir *run, int64_t step, int32_t num_prompts, int32_t num_samples) {
+  if (num_samples == 0) return zk_path_make("%s/evaluations/step_%06" PRId64 "_greedy_%d.h5", run->path.s, step, num_prompts);
+  return zk_path_make("%s/evaluations/step_%06" PRId64 "_sampled_%dx%d.h5", run->path.s, step, num_prompts, num_samples);
+}
+
 // ---- lists ----------------------------------------------------------------------------------------------------------
 
 static int compare_steps(const void *a, const void *b) {
@@ -142,6 +147,29 @@ static zk_status tidy_trajectory(zk_run_dir *run, int64_t step) {
   return zk_run_dir_seal_trajectory(run, step);
 }
 
+// The same for an evaluation.
+static zk_status tidy_evaluations(zk_run_dir *run) {
+  const zk_path root = zk_path_make("%s/evaluations", run->path.s);
+  if (!zk_file_is_directory(root.s)) return ZK_OK;
+  zk_file_list files;
+  ZK_TRY(remove_temporaries(root.s));
+  ZK_TRY(zk_file_list_tree(root.s, &files));
+  zk_status st = ZK_OK;
+  for (size_t i = 0; st == ZK_OK && i < files.num_paths; i++) {
+    const zk_path path = zk_path_make("%s/%s", root.s, files.paths[i]);
+    zk_trajectory t;
+    if (is_listed(run, zk_path_make("evaluations/%s", files.paths[i]).s)) continue;
+    if (zk_trajectory_read(path.s, &t) != ZK_OK) {
+      ZK_LOG(WARN, "archive", "%s; not entered in the manifest", zk_status_message());
+      continue;
+    }
+    zk_trajectory_free(&t);
+    st = zk_run_dir_seal_evaluation(run, path.s);
+  }
+  zk_file_list_free(&files);
+  return st;
+}
+
 static zk_status tidy_steps(zk_run_dir *run, const char *folder, const char *suffix,
                             zk_status (*tidy)(zk_run_dir *, int64_t)) {
   int64_t *steps;
@@ -160,6 +188,7 @@ static zk_status tidy_up(zk_run_dir *run) {
   if (zk_file_exists(zk_run_dir_config_path(run).s) && !is_listed(run, "config.yaml"))
     ZK_TRY(zk_manifest_add(run->manifest, (const char *[]){"config.yaml"}, 1));
   ZK_TRY(tidy_steps(run, "trajectories", ".h5", tidy_trajectory));
+  ZK_TRY(tidy_evaluations(run));
   return tidy_steps(run, "checkpoints", "", tidy_checkpoint);
 }
 
@@ -221,5 +250,10 @@ zk_status zk_run_dir_write_config(zk_run_dir *run, const char *yaml_text) {
 
 zk_status zk_run_dir_seal_trajectory(zk_run_dir *run, int64_t step) {
   zk_path name = zk_path_make("trajectories/step_%06" PRId64 ".h5", step);
+  return zk_manifest_add(run->manifest, (const char *[]){name.s}, 1);
+}
+
+zk_status zk_run_dir_seal_evaluation(zk_run_dir *run, const char *path) {
+  zk_path name = zk_path_make("evaluations/%s", strrchr(path, '/') + 1);
   return zk_manifest_add(run->manifest, (const char *[]){name.s}, 1);
 }

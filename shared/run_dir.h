@@ -39,9 +39,13 @@ zk_path zk_run_dir_config_path(const zk_run_dir *run);
 zk_path zk_run_dir_metrics_path(const zk_run_dir *run);
 zk_path zk_run_dir_trajectory_path(const zk_run_dir *run, int64_t step); // RUN/trajectories/step_000001.h5
 zk_path zk_run_dir_checkpoint_path(const zk_run_dir *run, int64_t step); // RUN/checkpoints/step_000001
+// Held-out samples at the weights after a step: RUN/evaluations/step_000020_greedy_500.h5 (num_samples: 0), step_000020_sampled_500x8.h5.
+zk_path zk_run_dir_evaluation_path(const zk_run_dir *run, int64_t step, int32_t num_prompts, int32_t num_samples);
 
 // Enters a finished trajectory file in the manifest (a no-op when already there with this digest).
 zk_status zk_run_dir_seal_trajectory(zk_run_dir *run, int64_t step);
+// The same of an evaluation's file, by its path.
+zk_status zk_run_dir_seal_evaluation(zk_run_dir *run, const char *path);
 
 // Steps that have a trajectory file; steps that have a complete checkpoint (DONE is there). Ascending; free *out_steps.
 zk_status zk_run_dir_list_trajectories(const zk_run_dir *run, int64_t **out_steps, size_t *out_num);

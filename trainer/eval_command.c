@@ -38,7 +38,7 @@ static void tell(const zk_session *s, const zk_evaluation *e, double seconds) {
 static zk_status evaluate(zk_session *s, zk_engine *engine) {
   const double start = zk_clock_s();
   zk_evaluation e;
-  ZK_TRY(zk_evaluate(s, engine, zk_evaluation_sizes_of(&s->config), STEP, &e));
+  ZK_TRY(zk_evaluate(s, engine, zk_evaluation_sizes_of(&s->config), STEP, NULL, &e));
   const double seconds = zk_clock_s() - start;
   tell(s, &e, seconds);
   return zk_comm_agree(s->comm, zk_comm_rank(s->comm) == 0 ? print(s, &e, seconds) : ZK_OK);

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static zk_status sample_heldout(zk_session *s, zk_engine *engine, int32_t prompts, int32_t samples, uint32_t step, const char *what, zk_trajectory *t) {
-  zk_collect_request q = {.split = ZK_SPLIT_HELDOUT, .num_prompts = prompts, .samples_per_prompt = samples, .step = step, .what = what};
+static zk_status sample_heldout(zk_session *s, zk_engine *engine, int32_t prompts, int32_t samples, uint32_t step, const zk_trajectory *recorded, zk_trajectory *t) {
+  zk_collect_request q = {.split = ZK_SPLIT_HELDOUT, .num_prompts = prompts, .samples_per_prompt = samples, .step = step, .what = "evaluate", .recorded = recorded};
   zk_collect_stats stats;
   return zk_collect(s, engine, &q, t, &stats);
 }
@@ -41,37 +41,47 @@ static double pass_rate(const zk_trajectory *t, int32_t n, int32_t k) {
 
 zk_evaluation_sizes zk_evaluation_sizes_of(const zk_config *c) { return (zk_evaluation_sizes){c->eval.prompts, c->eval.samples, c->eval.k}; }
 
-static zk_status evaluate_greedy(zk_session *s, zk_engine *engine, uint32_t step, zk_evaluation *out) {
+// The samples to who wants them.
+static void keep(zk_trajectory *t, zk_evaluation_part *part) {
+  if (part) part->sampled = *t;
+  else zk_trajectory_free(t);
+}
+
+static zk_status evaluate_greedy(zk_session *s, zk_engine *engine, uint32_t step, zk_evaluation_part *part, zk_evaluation *out) {
   const zk_config *c = &s->config;
   zk_trajectory t = {0};
   zk_engine_set_sampling(engine, 0, 0, 1);
-  zk_status st = sample_heldout(s, engine, out->sizes.num_prompts, 1, step, "evaluate", &t);
+  zk_status st = sample_heldout(s, engine, out->sizes.num_prompts, 1, step, part ? part->recorded : NULL, &t);
   zk_engine_set_sampling(engine, c->rollout.temperature, c->rollout.top_k, c->rollout.top_p);
   if (st == ZK_OK) {
     out->accuracy = mean_right(&t), out->reward = mean_reward(&t);
     out->length_mean = (double)zk_trajectory_num_sampled(&t, 0, t.num_samples) / (double)t.num_samples;
   }
-  zk_trajectory_free(&t);
+  keep(&t, part);
   return st;
 }
 
-static zk_status evaluate_sampled(zk_session *s, zk_engine *engine, uint32_t step, zk_evaluation *out) {
+static zk_status evaluate_sampled(zk_session *s, zk_engine *engine, uint32_t step, zk_evaluation_part *part, zk_evaluation *out) {
   const zk_evaluation_sizes *n = &out->sizes;
   zk_trajectory t = {0};
-  zk_status st = sample_heldout(s, engine, n->num_prompts, n->num_samples, step, "evaluate", &t);
+  zk_status st = sample_heldout(s, engine, n->num_prompts, n->num_samples, step, part ? part->recorded : NULL, &t);
   if (st == ZK_OK) out->avg_at_n = mean_right(&t), out->pass_at_k = pass_rate(&t, n->num_samples, n->k);
-  zk_trajectory_free(&t);
+  keep(&t, part);
   return st;
 }
 
-zk_status zk_evaluate(zk_session *s, zk_engine *engine, zk_evaluation_sizes sizes, uint32_t step, zk_evaluation *out) {
+zk_status zk_evaluation_resolve(const zk_session *s, zk_evaluation_sizes *sizes) {
   const int32_t available = (int32_t)zk_task_num_heldout(s->task);
-  if (sizes.num_prompts <= 0 || sizes.num_prompts > available) sizes.num_prompts = available;
-  if (sizes.k == 0) sizes.k = sizes.num_samples;
+  if (sizes->num_prompts <= 0 || sizes->num_prompts > available) sizes->num_prompts = available;
+  if (sizes->k == 0) sizes->k = sizes->num_samples;
+  return sizes->num_prompts ? ZK_OK : ZK_FAIL(ZK_BAD_INPUT, "task %s has no held-out items to evaluate on", zk_task_name(s->task));
+}
+
+zk_status zk_evaluate(zk_session *s, zk_engine *engine, zk_evaluation_sizes sizes, uint32_t step, zk_evaluation_part *parts, zk_evaluation *out) {
+  ZK_TRY(zk_evaluation_resolve(s, &sizes));
   *out = (zk_evaluation){.sizes = sizes, .has_reward = !zk_task_reward_is_first(s->task)};
-  if (!sizes.num_prompts) return ZK_FAIL(ZK_BAD_INPUT, "task %s has no held-out items to evaluate on", zk_task_name(s->task));
-  ZK_TRY(evaluate_greedy(s, engine, step, out));
-  return sizes.num_samples > 0 ? evaluate_sampled(s, engine, step, out) : ZK_OK;
+  ZK_TRY(evaluate_greedy(s, engine, step, parts ? &parts[ZK_EVALUATION_GREEDY] : NULL, out));
+  return sizes.num_samples > 0 ? evaluate_sampled(s, engine, step, parts ? &parts[ZK_EVALUATION_SAMPLED] : NULL, out) : ZK_OK;
 }
 
 void zk_evaluation_put(const zk_evaluation *e, zk_metrics_line *line) {

@@ -20,9 +20,18 @@ typedef struct {
   double length_mean;         // greedy, tokens that the policy sampled
 } zk_evaluation;
 
+// The held-out samples of an evaluation, for who keeps them or has kept what a program (command.run) said of them.
+enum { ZK_EVALUATION_GREEDY = 0, ZK_EVALUATION_SAMPLED = 1, ZK_EVALUATION_NUM_PARTS = 2 };
+typedef struct {
+  const zk_trajectory *recorded; // NULL: programs are asked; else of these items and as many samples (rollout/collect.h)
+  zk_trajectory sampled;         // out: the caller's to free; without trainer_logprob, advantages and attributes. Of a part that is not evaluated all zero
+} zk_evaluation_part;
+
 // Greedy over the first held-out items, and samples of each at the run's distribution. `step` names the random numbers. The engine's sampling settings
-// are restored. The same bits for any number of ranks. Collective.
-zk_status zk_evaluate(zk_session *session, zk_engine *engine, zk_evaluation_sizes sizes, uint32_t step, zk_evaluation *out);
+// are restored. parts: [ZK_EVALUATION_NUM_PARTS]; NULL: the samples are not kept. The same bits for any number of ranks. Collective.
+zk_status zk_evaluate(zk_session *session, zk_engine *engine, zk_evaluation_sizes sizes, uint32_t step, zk_evaluation_part *parts, zk_evaluation *out);
+// `sizes` as they are used: 0 stands for all items, for k = num_samples. ZK_BAD_INPUT when the task has no held-out items.
+zk_status zk_evaluation_resolve(const zk_session *session, zk_evaluation_sizes *sizes);
 void zk_evaluation_put(const zk_evaluation *evaluation, zk_metrics_line *line); // eval/accuracy, eval/avg@n, eval/pass@k ...
 zk_evaluation_sizes zk_evaluation_sizes_of(const zk_config *config);            // what eval.* asks for
 

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "shared/file.h"
 #include "shared/file_util.h"
@@ -26,18 +27,33 @@ static zk_status share_file(zk_comm *comm, const char *path, char **bytes, size_
   return st;
 }
 
-static zk_status check(const zk_session *s, const zk_trajectory *t, int64_t step) {
-  const zk_config *c = &s->config;
-  const int64_t group = c->rollout.samples_per_prompt;
-  bool fits = t->step == step && t->num_prompts == c->rollout.prompts_per_step && t->num_samples == t->num_prompts * group &&
-              t->num_components == zk_task_num_components(s->task);
-  for (int64_t i = 0; fits && i < t->num_samples; i++) fits = t->prompt_index[i] == i / group && t->sample_index[i] == i % group;
-  for (int64_t k = 0; fits && k < t->num_sample_tokens; k++) fits = t->sample_tokens[k] < s->policy.config.vocab; // replies become prompts
-  return fits ? ZK_OK : ZK_FAIL(ZK_BAD_ARCHIVE, "the trajectory of step %" PRId64 " that is there is no step of this config; remove it to ask command.run again", step);
+zk_status zk_recorded_read(zk_comm *comm, const char *path, const char *name, zk_trajectory *out, bool *found) {
+  char *bytes;
+  size_t num_bytes;
+  memset(out, 0, sizeof *out);
+  zk_status st = share_file(comm, path, &bytes, &num_bytes);
+  *found = st == ZK_OK && num_bytes > 0;
+  if (*found) st = zk_comm_agree(comm, zk_trajectory_parse(name, bytes, num_bytes, out));
+  free(bytes);
+  return st;
 }
 
-// The recorded rewards are of the recorded completions: those must be what is sampled now.
-static zk_status compare(const zk_trajectory *recorded, const zk_trajectory *now, const char *path) {
+bool zk_recorded_fits(const zk_session *s, const zk_trajectory *t, int64_t step, int64_t num_prompts, int64_t group) {
+  const int32_t vocab = s->policy.config.vocab; // replies become prompts
+  bool fits = t->step == step && t->num_prompts == num_prompts && t->num_samples == num_prompts * group && t->num_components == zk_task_num_components(s->task);
+  for (int64_t i = 0; fits && i < t->num_samples; i++)
+    fits = t->prompt_index[i] == i / group && t->sample_index[i] == i % group &&
+           t->sample_offsets[i + 1] - t->sample_offsets[i] <= s->config.rollout.max_new_tokens;
+  for (int64_t k = 0; fits && k < t->num_sample_tokens; k++) fits = t->sample_tokens[k] >= 0 && t->sample_tokens[k] < vocab;
+  return fits;
+}
+
+static zk_status check(const zk_session *s, const zk_trajectory *t, int64_t step) {
+  if (zk_recorded_fits(s, t, step, s->config.rollout.prompts_per_step, s->config.rollout.samples_per_prompt)) return ZK_OK;
+  return ZK_FAIL(ZK_BAD_ARCHIVE, "the trajectory of step %" PRId64 " that is there is no step of this config; remove it to ask command.run again", step);
+}
+
+zk_status zk_recorded_compare(const zk_trajectory *recorded, const zk_trajectory *now, const char *path) {
   for (int64_t i = 0; i < now->num_samples; i++) {
     const int64_t a = recorded->sample_offsets[i], b = now->sample_offsets[i];
     const int64_t num_a = recorded->sample_offsets[i + 1] - a, num_b = now->sample_offsets[i + 1] - b, least = num_a < num_b ? num_a : num_b;
@@ -65,25 +81,19 @@ static zk_status sample(zk_session *s, zk_engine *engine, const zk_trajectory *r
 
 zk_status zk_recorded_step_sample(zk_session *s, zk_engine *engine, const zk_run_dir *dir, int64_t step, zk_trajectory *out, zk_collect_stats *stats,
                                   int64_t *num_tried, bool *found) {
-  char *bytes;
-  size_t num_bytes;
-  zk_trajectory recorded = {0};
+  zk_trajectory recorded;
   *found = false;
   if (!zk_task_asks(s->task)) return ZK_OK;
   const zk_path path = dir ? zk_run_dir_trajectory_path(dir, step) : zk_path_make("step %" PRId64, step);
-  zk_status st = share_file(s->comm, dir ? path.s : NULL, &bytes, &num_bytes);
-  *found = st == ZK_OK && num_bytes > 0;
+  zk_status st = zk_recorded_read(s->comm, dir ? path.s : NULL, path.s, &recorded, found);
   if (*found) {
-    st = zk_trajectory_parse(path.s, bytes, num_bytes, &recorded);
-    if (st == ZK_OK) st = check(s, &recorded, step);
-    st = zk_comm_agree(s->comm, st);
+    if (st == ZK_OK) st = zk_comm_agree(s->comm, check(s, &recorded, step));
     if (st == ZK_OK && zk_comm_rank(s->comm) == 0)
       ZK_LOG(INFO, "train", "step %" PRId64 ": rewards and replies of command.run are those that %s holds", step, path.s);
     if (st == ZK_OK) st = sample(s, engine, &recorded, step, out, stats);
-    if (st == ZK_OK) st = zk_comm_agree(s->comm, compare(&recorded, out, path.s));
+    if (st == ZK_OK) st = zk_comm_agree(s->comm, zk_recorded_compare(&recorded, out, path.s));
     if (st == ZK_OK) *num_tried = zk_step_num_tried(&s->config, step, recorded.prompt_id[recorded.num_prompts - 1]);
   }
-  free(bytes);
   zk_trajectory_free(&recorded);
   return st;
 }

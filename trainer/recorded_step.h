@@ -8,6 +8,12 @@
 #include "rollout/collect_step.h"
 #include "shared/run_dir.h"
 
+// The trajectory in `path` (rank 0's; NULL elsewhere) on every rank; `name` is for errors. *found is false when there is no such file. Collective.
+zk_status zk_recorded_read(zk_comm *comm, const char *path, const char *name, zk_trajectory *out, bool *found);
+// Whether it is `step` of this session's task and model, of `num_prompts` groups of `group` samples each.
+bool zk_recorded_fits(const zk_session *session, const zk_trajectory *t, int64_t step, int64_t num_prompts, int64_t group);
+// Recorded rewards are of the recorded completions: ZK_BAD_ARCHIVE, saying `path`, where those are not what was sampled `now`, of as many samples.
+zk_status zk_recorded_compare(const zk_trajectory *recorded, const zk_trajectory *now, const char *path);
 // Samples step `step` behind the replies, and with the rewards, that RUN's trajectory of it holds. *found is false, and nothing done, when there is none, or the
 // task has no program. dir: rank 0's; NULL elsewhere. ZK_BAD_ARCHIVE when it cannot be read, is no step of this config, or
 // holds other completions than those that are sampled now. Collective.

@@ -9,7 +9,7 @@
 #include "shared/log.h"
 #include "shared/version.h"
 #include "shared/watch.h"
-#include "trainer/evaluate.h"
+#include "trainer/evaluation_archive.h"
 #include "trainer/policy_update.h"
 #include "trainer/reward_shaping.h"
 #include "trainer/step_times.h"
@@ -135,14 +135,14 @@ static bool wants_evaluation(const zk_config *c, int64_t step) {
   return c->eval.every > 0 && (step % c->eval.every == 0 || step == c->run.steps);
 }
 
-static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line) {
+static zk_status put_evaluation(zk_run *run, int64_t step, uint64_t weights_hash, zk_metrics_line *line) {
   const zk_config *c = &run->session.config;
   if (!wants_evaluation(c, step)) return ZK_OK;
   zk_evaluation e;
   double start = zk_clock_s();
   zk_watch_doing("evaluating after step %lld", (long long)step);
   ZK_TRY(zk_run_turn_to(run, ZK_SIDE_SAMPLER));
-  ZK_TRY(zk_evaluate(&run->session, run->engine, zk_evaluation_sizes_of(c), (uint32_t)step, &e));
+  ZK_TRY(zk_evaluation_archive(&run->session, run->engine, run->dir, run->identity, step, weights_hash, zk_evaluation_sizes_of(c), &e));
   zk_evaluation_put(&e, line);
   zk_metrics_put_double(line, "time/eval", zk_clock_s() - start);
   ZK_LOG(INFO, "train", "step %lld  held-out accuracy %.3f (%d items)", (long long)step, e.accuracy, e.sizes.num_prompts);
@@ -173,7 +173,7 @@ static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_l
     ZK_LOG(INFO, "train", "step %lld/%d  reward %.3f  length %.1f  entropy %.3f  grad %.3g  mismatch %lld of %lld  %.2f s", (long long)step, c->run.steps,
            x->advantage.reward_mean, (double)zk_trajectory_num_sampled(&x->t, 0, x->t.num_samples) / (double)x->t.num_samples,
            x->updated.policy.entropy, (double)x->updated.update.grad_norm, (long long)x->updated.mismatch.tokens, (long long)x->t.num_sample_tokens, zk_clock_s() - x->start_s);
-  ZK_TRY(put_evaluation(run, step, line));
+  ZK_TRY(put_evaluation(run, step, x->updated.update.weights_hash, line));
   return zk_run_finish_step(run, step, &x->updated.update, &x->t, line);
 }
 
@@ -181,7 +181,7 @@ static zk_status begin(zk_run *run) {
   zk_metrics_line line;
   zk_metrics_line_init(&line, 0);
   if (run->reference) zk_metrics_put_hash(&line, "reference/hash", zk_reference_weights_hash(run->reference));
-  zk_status st = put_evaluation(run, 0, &line);
+  zk_status st = put_evaluation(run, 0, run->weights_hash, &line);
   if (st == ZK_OK) st = zk_run_begin(run, &line);
   zk_metrics_line_free(&line);
   return st;

@@ -7,7 +7,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/watch.h"
-#include "trainer/evaluate.h"
+#include "trainer/evaluation_archive.h"
 #include "trainer/step_times.h"
 
 // One demonstration appended to tokens; *num_prompt: its prompt's length.
@@ -50,12 +50,13 @@ zk_status zk_sft_loss(void *context, int64_t seq, int64_t num_targets, const flo
   return ZK_OK;
 }
 
-static zk_status put_evaluation(zk_run *run, int64_t step, zk_metrics_line *line) {
+static zk_status put_evaluation(zk_run *run, int64_t step, uint64_t weights_hash, zk_metrics_line *line) {
   const zk_config *c = &run->session.config;
   if (c->eval.every <= 0 || (step % c->eval.every && step != c->run.steps)) return ZK_OK;
   zk_evaluation e;
   ZK_TRY(zk_run_turn_to(run, ZK_SIDE_SAMPLER));
-  ZK_TRY(zk_evaluate(&run->session, run->engine, zk_evaluation_sizes_of(c), (uint32_t)step, &e));
+  ZK_TRY(zk_run_settle(run));
+  ZK_TRY(zk_evaluation_archive(&run->session, run->engine, run->dir, run->identity, step, weights_hash, zk_evaluation_sizes_of(c), &e));
   zk_evaluation_put(&e, line);
   ZK_LOG(INFO, "sft", "step %lld  held-out accuracy %.3f (%d items)", (long long)step, e.accuracy, e.sizes.num_prompts);
   return ZK_OK;
@@ -84,7 +85,7 @@ static zk_status run_step(zk_run *run, int64_t step, const zk_sequences *seqs, z
   zk_metrics_put_double(line, "time/step", time);
   if (c->log.every && step % c->log.every == 0)
     ZK_LOG(INFO, "sft", "step %lld/%d  loss %.4f  grad %.3g  %.2f s", (long long)step, c->run.steps, loss / (double)n, (double)result.grad_norm, time);
-  ZK_TRY(put_evaluation(run, step, line));
+  ZK_TRY(put_evaluation(run, step, result.weights_hash, line));
   return zk_run_finish_step(run, step, &result, NULL, line);
 }
 
@@ -95,7 +96,7 @@ zk_status zk_sft_train(zk_run *run) {
     zk_sequences seqs = {0};
     zk_metrics_line line;
     zk_metrics_line_init(&line, step);
-    zk_status st = step ? zk_comm_agree(run->session.comm, zk_sft_batch(&run->session, step, &seqs)) : put_evaluation(run, 0, &line);
+    zk_status st = step ? zk_comm_agree(run->session.comm, zk_sft_batch(&run->session, step, &seqs)) : put_evaluation(run, 0, run->weights_hash, &line);
     if (st == ZK_OK) st = step ? run_step(run, step, &seqs, &line) : zk_run_begin(run, &line);
     zk_metrics_line_free(&line);
     zk_sequences_free(&seqs);

@@ -144,7 +144,7 @@ static zk_status audit(zk_auditor *a) {
 
 static void tell_recorded(const zk_auditor *a) {
   if (zk_task_asks(a->session.task) && zk_comm_rank(a->comm) == 0)
-    ZK_LOG(INFO, "verify", "rewards and replies of command.run are taken as they were recorded, the program is not run; its eval/* are not recorded and not computed again");
+    ZK_LOG(INFO, "verify", "rewards and replies of command.run are taken as they were recorded, the program is not run");
 }
 
 static void tell_unfinished(const zk_auditor *a) {

@@ -4,13 +4,13 @@
 
 #include "trainer/verify_impl.h"
 
-// False for trajectories and checkpoints of steps that the audit passes over.
+// False for trajectories, evaluations and checkpoints of steps that the audit passes over.
 static bool is_in_range(const zk_auditor *a, const char *path) {
   const char *at = strstr(path, "/step_");
   if (!at) return true;
   long long step = strtoll(at + strlen("/step_"), NULL, 10);
-  bool is_checkpoint = !strncmp(path, "checkpoints/", strlen("checkpoints/"));
-  return step <= a->last_step && (step > a->start || (step == a->start && is_checkpoint));
+  bool is_of_start = strncmp(path, "trajectories/", strlen("trajectories/")) != 0; // what the state after a step left, and not the step itself
+  return step <= a->last_step && (step > a->start || (step == a->start && is_of_start));
 }
 
 static void take_problem(zk_auditor *a, const zk_manifest_problem *p) {

@@ -91,6 +91,9 @@ bool zk_verify_can_sample(const zk_auditor *a, int64_t step);
 // ---- verify_replay.c: the step sampled again. Collective.
 zk_status zk_verify_replay(zk_auditor *a, const zk_verify_step *s);
 
+// One sample of it, as it is stored and as it came out.
+void zk_verify_compare_sample(zk_auditor *a, const zk_verify_step *s, const zk_trajectory *again, int64_t sample);
+
 // ---- verify_evaluation.c: --replay: the held-out accuracies of the step's line, at the weights after the step.
 // Collective.
 zk_status zk_verify_evaluation(zk_auditor *a, int64_t step);

@@ -4,7 +4,7 @@
 #include "kernels/math.h"
 #include "trainer/verify_impl.h"
 
-static void compare_sample(zk_auditor *a, const zk_verify_step *s, const zk_trajectory *again, int64_t i) {
+void zk_verify_compare_sample(zk_auditor *a, const zk_verify_step *s, const zk_trajectory *again, int64_t i) {
   const zk_trajectory *t = &s->stored;
   int64_t n = t->sample_offsets[i + 1] - t->sample_offsets[i],
           m = again->sample_offsets[i + 1] - again->sample_offsets[i];
@@ -58,7 +58,7 @@ zk_status zk_verify_replay(zk_auditor *a, const zk_verify_step *s) {
   zk_trajectory again;
   ZK_TRY(zk_turns_to(&a->turns, ZK_SIDE_SAMPLER, ZK_OK));
   zk_status st = zk_task_asks(a->session.task) ? sample_recorded(a, s, &again) : sample_again(a, s, &again);
-  for (int64_t i = 0; i < s->t.num_samples && st == ZK_OK; i++) compare_sample(a, s, &again, i);
+  for (int64_t i = 0; i < s->t.num_samples && st == ZK_OK; i++) zk_verify_compare_sample(a, s, &again, i);
   zk_trajectory_free(&again);
   return st;
 }
