@@ -60,6 +60,7 @@ extern "C" {
   X(swiglu_backward)                                                                                                   \
   X(sum_squares)                                                                                                       \
   X(add)                                                                                                               \
+  X(scale)                                                                                                             \
   X(add_tree)                                                                                                          \
   X(require_finite)                                                                                                    \
   X(lmhead_logprob)                                                                                                    \

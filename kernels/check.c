@@ -36,6 +36,7 @@ static const registered registry[] = {
     {"swiglu", BOTH, zk_check_swiglu},
     {"resident", BF16, zk_check_resident},
     {"add", BOTH, zk_check_add},
+    {"scale", BOTH, zk_check_scale},
     {"add_tree", F32, zk_check_add_tree},
     {"lmhead_logprob", BOTH, zk_check_lmhead_logprob},
     {"lmhead_sample", BOTH, zk_check_lmhead_sample},

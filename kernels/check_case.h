@@ -90,6 +90,7 @@ zk_status zk_check_rope_norm_backward(zk_check *check);
 zk_status zk_check_swiglu(zk_check *check);
 zk_status zk_check_swiglu_backward(zk_check *check);
 zk_status zk_check_add(zk_check *check);
+zk_status zk_check_scale(zk_check *check);
 zk_status zk_check_add_tree(zk_check *check);
 zk_status zk_check_sum_squares(zk_check *check);
 zk_status zk_check_adamw(zk_check *check);

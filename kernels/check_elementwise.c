@@ -79,6 +79,25 @@ zk_status zk_check_add(zk_check *check) {
   return ZK_OK;
 }
 
+zk_status zk_check_scale(zk_check *check) {
+  static const float scales[] = {2.0f, 1.0f / 3.0f, -0.7f};
+  for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
+    for (int l = 0; l < num_lengths(check); l++) {
+      const int64_t n = lengths[l];
+      const float scale = scales[l % 3];
+      float *a, *want;
+      void *a_d;
+      begin(check, n, data);
+      ZK_TRY(zk_check_elements(check, data, n, &a));
+      ZK_TRY(zk_check_host(check, FLOAT_BYTES(n), (void **)&want));
+      ZK_TRY(zk_check_upload_elements(check, a, n, &a_d));
+      ZK_TRY(zk_scale(check->stream, check->numerics, n, a_d, scale, a_d));
+      zk_reference_scale(n, a, scale, want);
+      ZK_TRY(zk_check_compare_elements(check, "product", a_d, want, n));
+    }
+  return ZK_OK;
+}
+
 zk_status zk_check_init_normal(zk_check *check) {
   static const int64_t firsts[] = {0, 12345, ((int64_t)1 << 32) - 100}; // in the last the index's upper word changes
   for (int f = 0; f < 3; f++)

@@ -126,6 +126,13 @@ static zk_status sample_case(zk_check *check, shape s, distribution d, zk_check_
 // What is differentiated: log-probabilities; the same by the call of both passes, whose first results are compared too; log-probabilities and entropies.
 typedef enum { OF_LOGPROBS, AT_ONCE, OF_ENTROPIES } gradient_kind;
 
+static zk_status differentiate(zk_check *check, const problem *p, const zk_chunks *chunks, gradient_kind kind, const float *known, const zk_lmhead_out *out,
+                               const float *dlogprob, const float *dentropy, void *dx, float *dweight) {
+  if (kind == AT_ONCE)
+    return zk_lmhead_loss(check->stream, &p->desc, chunks, p->x_d, p->w_d, p->packed, p->target_d, known, dlogprob, out, dx, dweight);
+  return zk_lmhead_backward(check->stream, &p->desc, chunks, p->x_d, p->w_d, p->packed, p->target_d, out, dlogprob, dentropy, dx, dweight);
+}
+
 static zk_status gradient_case(zk_check *check, shape s, distribution d, zk_check_data data, gradient_kind kind) {
   problem p;
   zk_lmhead_out out;
@@ -136,7 +143,7 @@ static zk_status gradient_case(zk_check *check, shape s, distribution d, zk_chec
   const int64_t num_x = s.rows * s.hidden, num_w = (int64_t)s.hidden * s.vocab;
   const bool f32 = check->numerics == ZK_F32;
   float *dlogprob, *dw, *dlogprob_d, *dw_d, *dentropy = NULL, *dentropy_d = NULL;
-  void *dx, *dx_d;
+  void *dx, *dx_d, *alone_d;
   ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, s.rows, &dlogprob));
   if (kind == OF_ENTROPIES) {
     ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, s.rows, &dentropy));
@@ -149,22 +156,21 @@ static zk_status gradient_case(zk_check *check, shape s, distribution d, zk_chec
   ZK_TRY(zk_check_upload(check, dw, FLOAT_BYTES(num_w), (void **)&dw_d));
   ZK_TRY(zk_lmhead_logprob(check->helper, &p.desc, p.x_d, p.w_d, p.packed, p.target_d, &out));
   ZK_TRY(zk_stream_wait(check->helper));
-  if (kind == AT_ONCE) {
-    const float *known = out.lse;
-    ZK_TRY(make_out(check, s.rows, &out));
-    ZK_TRY(zk_lmhead_loss(check->stream, &p.desc, &chunks, p.x_d, p.w_d, p.packed, p.target_d, known, dlogprob_d, &out,
-                          dx_d, dw_d));
-    ZK_TRY(compare_rows(check, &p, &out, NULL));
-  } else {
-    ZK_TRY(zk_lmhead_backward(check->stream, &p.desc, &chunks, p.x_d, p.w_d, p.packed, p.target_d, &out, dlogprob_d,
-                              dentropy_d, dx_d, dw_d));
-  }
+  const float *known = out.lse;
+  if (kind == AT_ONCE) ZK_TRY(make_out(check, s.rows, &out));
+  ZK_TRY(differentiate(check, &p, &chunks, kind, known, &out, dlogprob_d, dentropy_d, dx_d, dw_d));
+  if (kind == AT_ONCE) ZK_TRY(compare_rows(check, &p, &out, NULL));
+  ZK_TRY(zk_check_device_elements(check, num_x, &alone_d)); // of a frozen head
+  ZK_TRY(differentiate(check, &p, &chunks, kind, known, &out, dlogprob_d, dentropy_d, alone_d, NULL));
   const bool done =
       f32 ? zk_lmhead_reference_backward(&p.desc, &chunks, p.x, p.w, p.target, dlogprob, dentropy, dx, dw)
           : zk_lmhead_reference_bf16_backward(&p.desc, &chunks, p.x_bf16, p.w_bf16, p.target, dlogprob, dentropy, dx, dw);
   if (!done) return ZK_FAIL(ZK_OUT_OF_MEMORY, "check: no memory for the reference of the LM head");
-  if (f32) ZK_TRY(zk_check_compare(check, "dx", dx_d, dx, num_x));
-  else ZK_TRY(zk_check_compare_bf16(check, "dx", dx_d, dx, num_x));
+  for (int i = 0; i < 2; i++) {
+    const char *what = i == 0 ? "dx" : "dx without dweight";
+    const void *got = i == 0 ? dx_d : alone_d;
+    ZK_TRY(f32 ? zk_check_compare(check, what, got, dx, num_x) : zk_check_compare_bf16(check, what, got, dx, num_x));
+  }
   return zk_check_compare(check, "dweight", dw_d, dw, num_w);
 }
 static zk_status backward_case(zk_check *check, shape s, distribution d, zk_check_data data) {

@@ -78,7 +78,7 @@ zk_status zk_lmhead_sample(zk_stream *stream, const zk_lmhead_desc *desc, const 
                            const void *weight, const void *packed, int32_t *token, const zk_lmhead_out *out);
 // Given dlogprob[T] (dLoss/dlogprob, fp32): dx[T,K] overwritten, dweight[V,K] += chunk by chunk. `fwd` holds lse (and
 // kept_* with a filter). dentropy[T] (dLoss/dentropy, fp32): NULL when the loss does not depend on entropies, else `fwd` holds entropy too.
-// Logits are recomputed tile by tile.
+// Logits are recomputed tile by tile. dweight NULL: it is not wanted.
 zk_status zk_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
                              const void *weight, const void *packed, const int32_t *target, const zk_lmhead_out *fwd,
                              const float *dlogprob, const float *dentropy, void *dx, float *dweight);

@@ -12,6 +12,7 @@
   X(ATTENTION, "attention")                                                                                            \
   X(SWIGLU, "swiglu")                                                                                                  \
   X(ADD, "add")                                                                                                        \
+  X(SCALE, "scale")                                                                                                    \
   X(LMHEAD_LOGPROB, "lmhead_logprob")                                                                                  \
   X(LMHEAD_SAMPLE, "lmhead_sample")                                                                                    \
   X(EMBEDDING_BACKWARD, "embedding_backward")                                                                          \

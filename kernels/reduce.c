@@ -19,6 +19,12 @@ zk_status zk_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, 
   return zk_stream_fault(stream, ZK_OP_ADD, numerics, dst, (size_t)num_elements);
 }
 
+zk_status zk_scale(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, float scale, void *dst) {
+  zk_stream_count(stream, ZK_OP_SCALE);
+  ZK_TRY(stream->device->kernels->scale(stream, numerics, num_elements, a, scale, dst));
+  return zk_stream_fault(stream, ZK_OP_SCALE, numerics, dst, (size_t)num_elements);
+}
+
 zk_status zk_require_finite(zk_stream *stream, int64_t num_elements, const float *x, const char *what) {
   return stream->device->kernels->require_finite(stream, num_elements, x, what);
 }

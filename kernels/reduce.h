@@ -26,6 +26,9 @@ zk_status zk_sum_squares(zk_stream *stream, int64_t num_elements, const float *x
 
 // dst[i] = a[i] + b[i], one rounding (bf16: of the f32 sum, once more to bf16). dst may be a or b. The node of every gradient tree.
 zk_status zk_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, const void *b, void *dst);
+// dst[i] = a[i] * scale, one rounding (bf16: of the f32 product, once more to bf16). dst may be a. An adapter's alpha / rank
+// (kernels/README.md, LoRA).
+zk_status zk_scale(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, float scale, void *dst);
 // ZK_NOT_FINITE naming the first bad index if any of n floats is NaN or infinite. Waits.
 zk_status zk_require_finite(zk_stream *stream, int64_t num_elements, const float *x, const char *what);
 

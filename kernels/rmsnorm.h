@@ -26,7 +26,7 @@ typedef struct {
 
 // y[R,H], rstd[R] from x[R,H], weight[H]; R = T * rows_per_token. rstd may be NULL; y may be x.
 zk_status zk_rmsnorm_forward(zk_stream *stream, const zk_rmsnorm_desc *desc, const void *x, const void *weight, void *y, float *rstd);
-// dx[R,H] = gradient (+ addend); dx may be dy or addend. dweight[H] += ....
+// dx[R,H] = gradient (+ addend); dx may be dy or addend. dweight[H] += ..., or NULL: it is not wanted.
 zk_status zk_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const zk_chunks *chunks, const void *dy, const void *x,
                               const void *weight, const float *rstd, const void *addend, void *dx, float *dweight);
 

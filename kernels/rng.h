@@ -13,7 +13,7 @@
 
 #include "kernels/math.h"
 
-typedef enum { ZK_RNG_SAMPLE = 1, ZK_RNG_INIT = 2, ZK_RNG_TASK = 3, ZK_RNG_SHUFFLE = 4, ZK_RNG_TEST = 5 } zk_rng_use;
+typedef enum { ZK_RNG_SAMPLE = 1, ZK_RNG_INIT = 2, ZK_RNG_TASK = 3, ZK_RNG_SHUFFLE = 4, ZK_RNG_TEST = 5, ZK_RNG_ADAPTER = 6 } zk_rng_use;
 
 ZK_INLINE uint64_t zk_multiply_wide(uint32_t a, uint32_t b) {
 #ifdef __CUDA_ARCH__ // one instruction, which nvcc does not always find

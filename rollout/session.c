@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "kernels/check.h"
+#include "shared/adapter_folder.h"
 #include "shared/comm_same.h"
 #include "shared/device_choice.h"
 #include "shared/file_util.h"
@@ -64,13 +65,17 @@ zk_status zk_session_model_config(const zk_config *config, zk_model_config *out)
   return zk_model_config_check(out);
 }
 
+static bool has_adapter(const zk_session *s) { return s->config.lora.rank > 0; }
+
+const char *zk_session_origin(const zk_session *s) { return has_adapter(s) ? s->adapter_dir : s->weights_dir; }
+
 zk_status zk_session_weights(const zk_session *s, zk_weight_source *out) {
-  return zk_weight_source_open(s->weights_dir, &s->policy.config, &s->policy.params, s->config.seed, out);
+  return zk_weight_source_open(zk_session_origin(s), &s->policy.config, zk_policy_trained(&s->policy).params, s->config.seed, out);
 }
 
 static zk_status load_weights(zk_session *s) {
   zk_weight_source source;
-  ZK_TRY(zk_session_weights(s, &source));
+  ZK_TRY(zk_weight_source_open(s->weights_dir, &s->policy.config, &s->policy.params, s->config.seed, &source));
   zk_status st = zk_policy_fill(&s->policy, s->stream, &source);
   zk_weight_source_close(&source);
   return st;
@@ -89,6 +94,30 @@ static void tell_numerics(const zk_session *s) {
     ZK_LOG(WARN, "session", "rollout.numerics: %s, and the trainer computes in %s: an off-policy control. Their log-probabilities differ, which is reported and "
                             "stops nothing; what is said elsewhere of equal bits does not hold for this run",
            zk_numerics_name(sampler), zk_numerics_name(c->numerics));
+}
+
+// What the adapter's folder says, and its tensors' shapes; before anything large is read.
+static zk_status check_adapter(const zk_session *s, const zk_model_config *model) {
+  const zk_lora lora = zk_lora_of_config(&s->config);
+  zk_params params = {0};
+  zk_weight_source source = {0};
+  if (!has_adapter(s) || !s->adapter_dir[0]) return ZK_OK;
+  zk_status st = zk_adapter_folder_check(s->adapter_dir, &lora);
+  if (st == ZK_OK) st = zk_lora_params(&lora, model, &params);
+  if (st == ZK_OK) st = zk_weight_source_open(s->adapter_dir, model, &params, 0, &source);
+  zk_weight_source_close(&source);
+  zk_params_destroy(&params);
+  return st;
+}
+
+// The base is loaded.
+static zk_status load_adapter(zk_session *s) {
+  zk_weight_source source;
+  if (s->adapter_dir[0]) ZK_TRY(zk_adapter_folder_check_base(s->adapter_dir, s->config.numerics, s->policy.frozen_hash));
+  ZK_TRY(zk_session_weights(s, &source));
+  zk_status st = zk_policy_fill_adapter(&s->policy, s->stream, &source);
+  zk_weight_source_close(&source);
+  return st;
 }
 
 static zk_status open_device(zk_session *s, bool shared_cores) {
@@ -124,9 +153,14 @@ static zk_status open_local(zk_session *s, const char *model_dir, bool with_task
   if (from_init) ZK_TRY(make_temporary_dir(s));
   else snprintf(s->model_dir, sizeof s->model_dir, "%s", model_dir ? model_dir : c->model.path);
   if (!from_init) memcpy(s->weights_dir, s->model_dir, sizeof s->weights_dir);
+  if (has_adapter(s)) {
+    memcpy(s->weights_dir, c->model.path, sizeof s->weights_dir);
+    memcpy(s->adapter_dir, model_dir ? s->model_dir : c->lora.path, sizeof s->adapter_dir);
+  }
   *model = from_init ? init_config(c) : zk_model_config_default(ZK_MODEL_LLAMA);
   if (!from_init) ZK_TRY(zk_model_load_config(s->model_dir, model));
   ZK_TRY(zk_model_config_check(model));
+  ZK_TRY(check_adapter(s, model));
   if (with_task) ZK_TRY(open_task(s, model));
   return open_device(s, shared_cores);
 }
@@ -141,7 +175,10 @@ static zk_status load_local(zk_session *s, const zk_model_config *model) {
     ZK_TRY(zk_policy_open(s->device, sampler, model, zk_session_positions(model), &s->control));
     zk_policy_lead(&s->policy, &s->control);
   }
-  return load_weights(s);
+  const zk_lora lora = zk_lora_of_config(&s->config);
+  if (has_adapter(s)) ZK_TRY(zk_policy_add_adapter(&s->policy, &lora));
+  ZK_TRY(load_weights(s));
+  return has_adapter(s) ? load_adapter(s) : ZK_OK;
 }
 
 static zk_status open_session(const zk_config *config, zk_comm *comm, const char *model_dir, bool with_task, zk_session *out) {
@@ -158,7 +195,7 @@ static zk_status open_session(const zk_config *config, zk_comm *comm, const char
   if (st == ZK_OK && with_task) st = zk_comm_require_same_hash(comm, "the tokenizer", zk_tokenizer_hash(out->tokenizer), copy);
   if (st == ZK_OK && with_task) st = zk_comm_require_same_hash(comm, "the task's data", zk_task_hash(out->task), copy);
   if (st == ZK_OK) st = zk_comm_agree(comm, load_local(out, &model));
-  if (st == ZK_OK) st = zk_comm_agree(comm, zk_policy_hash(&out->policy, out->stream, 0, out->policy.params.num_elements, &hash));
+  if (st == ZK_OK) st = zk_comm_agree(comm, zk_policy_weights_hash(&out->policy, out->stream, &hash));
   if (st == ZK_OK) st = zk_comm_require_same_hash(comm, "the model's weights", hash, copy);
   if (st != ZK_OK) zk_session_close(out);
   return st;
@@ -185,8 +222,8 @@ void zk_session_close(zk_session *s) {
 }
 
 zk_status zk_session_load_weights(zk_session *s, const char *model_dir) {
-  snprintf(s->weights_dir, sizeof s->weights_dir, "%s", model_dir);
-  return zk_comm_agree(s->comm, load_weights(s));
+  snprintf(has_adapter(s) ? s->adapter_dir : s->weights_dir, sizeof s->weights_dir, "%s", model_dir);
+  return zk_comm_agree(s->comm, has_adapter(s) ? load_adapter(s) : load_weights(s));
 }
 
 const zk_policy *zk_session_sampler(const zk_session *s) { return zk_config_is_off_policy(&s->config) ? &s->control : &s->policy; }

@@ -23,13 +23,14 @@ typedef struct {
   zk_policy control; // with rollout.numerics, the sampler's instead: the same weights in other numerics
   char model_dir[ZK_CONFIG_PATH_BYTES]; // where the tokenizer's files are
   bool model_dir_is_temporary;          // of a model made from scratch: removed at close
-  char weights_dir[ZK_CONFIG_PATH_BYTES]; // where the policy's weights came from; "": from scratch
+  char weights_dir[ZK_CONFIG_PATH_BYTES]; // where the policy's weights came from (with an adapter, the base's); "": from scratch
+  char adapter_dir[ZK_CONFIG_PATH_BYTES]; // where its adapter came from; "": from scratch
   int32_t num_eos, eos_ids[ZK_MODEL_MAX_EOS + 1];
   const char *stop[ZK_CONFIG_MAX_STOPS]; // texts of config.rollout.stop
 } zk_session;
 
 // Opens all of it. model_dir: a Hugging Face folder, e.g. a checkpoint, in the place of what config names; NULL for config's
-// own (model.path or model.init). The comm layer's threads are divided among the ranks of a host. Checks the kernels against the
+// own (model.path or model.init). With lora.rank such a folder holds an adapter, in the place of lora.path, and the base is config's own. The comm layer's threads are divided among the ranks of a host. Checks the kernels against the
 // contract (the short form) before anything runs. Collective: all ranks fail alike, with one message.
 zk_status zk_session_open(const zk_config *config, zk_comm *comm, const char *model_dir, zk_session *out);
 // The same for work on given tokens: no task, and no tokenizer (both stay NULL; a tokenizer put there is freed at close). Collective.
@@ -44,9 +45,11 @@ const zk_policy *zk_session_sampler(const zk_session *session);
 zk_engine_options zk_session_engine_options(const zk_session *session);
 // Hashes that trajectory files carry, as 16 hex digits.
 void zk_session_hashes(const zk_session *session, char tokenizer_hash[17], char template_hash[17]);
-// What the policy was filled from, in fp32: a trainer's master weights. The caller closes it.
+// What the policy's trained part was filled from, in fp32: a trainer's master weights. The caller closes it.
 zk_status zk_session_weights(const zk_session *session, zk_weight_source *out);
-// Loads other weights of the same model (a later checkpoint). Collective.
+// The folder of that; "": from scratch.
+const char *zk_session_origin(const zk_session *session);
+// Loads other weights of the same model (a later checkpoint), or another adapter of the same base. Collective.
 zk_status zk_session_load_weights(zk_session *session, const char *model_dir);
 
 #endif

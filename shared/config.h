@@ -109,6 +109,12 @@ typedef struct zk_config {
     } init;
   } model;
   struct {
+    int rank;  // of each factor; 0: all weights are trained
+    int alpha; // what the factors' product is scaled by, times rank
+    zk_config_list target_modules;   // names as in PEFT; empty: all
+    char path[ZK_CONFIG_PATH_BYTES]; // folder of the adapter to start from; "": a new one
+  } lora;
+  struct {
     zk_config_task name;
     int template;                            // a zk_chat_template or ZK_CONFIG_TEMPLATE_AUTO
     char system[ZK_CONFIG_TEXT_BYTES];       // system message; "": none

@@ -1,6 +1,7 @@
 // What only the whole configuration shows: missing keys, keys without effect, derived values, keys that contradict each
 // other.
 #include "shared/config_keys.h"
+#include "shared/params.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +121,17 @@ static bool bad_head_dim(const zk_config *c) {
 static bool bad_kv_heads(const zk_config *c) {
   return from_init(c) && c->model.init.kv_heads > 0 && c->model.init.heads % c->model.init.kv_heads != 0;
 }
+// Whether an entry of lora.target_modules is no name of a target, or stands twice.
+static bool bad_targets(const zk_config *c) {
+  const zk_config_list *list = &c->lora.target_modules;
+  for (int i = 0; i < list->num; i++) {
+    int found = 0;
+    for (int t = 0; t < ZK_LORA_NUM_TARGETS; t++) found += !strcmp(list->text[i], zk_lora_target_name((zk_lora_target)t));
+    for (int j = 0; j < i; j++) found -= !strcmp(list->text[i], list->text[j]);
+    if (found != 1) return true;
+  }
+  return false;
+}
 static bool lists_command(const zk_config *c) {
   for (int i = 0; i < c->task.rewards.num; i++)
     if (!strncmp(c->task.rewards.text[i], "command", 7)) return true;
@@ -143,6 +155,7 @@ static bool bad_clip(const zk_config *c) {
   return c->algorithm.ratio == ZK_CONFIG_RATIO_NONE && c->algorithm.clip != ZK_CONFIG_CLIP_NONE;
 }
 static bool bad_buffer(const zk_config *c) { return c->algorithm.overlong.buffer > c->rollout.max_new_tokens; }
+static bool bad_sampler_adapter(const zk_config *c) { return c->rollout.numerics && c->lora.rank > 0; }
 static bool bad_sampler_numerics(const zk_config *c) { return c->rollout.numerics && !zk_config_is_off_policy(c); }
 static bool bad_minibatches(const zk_config *c) {
   return c->algorithm.minibatches > (int64_t)c->rollout.prompts_per_step * c->rollout.samples_per_prompt;
@@ -157,6 +170,7 @@ static const struct {
     {"model.init.hidden", bad_hidden, "not a multiple of model.init.heads: change one, or give model.init.head_dim"},
     {"model.init.head_dim", bad_head_dim, "must be even, as rotary embeddings turn pairs (0: hidden / heads)"},
     {"model.init.kv_heads", bad_kv_heads, "does not divide model.init.heads"},
+    {"lora.target_modules", bad_targets, "some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, each once"},
     {"task.path", bad_jsonl, "task.name: jsonl needs a file of training items"},
     {"task.operations", bad_operations, "some of + - *, each once"},
     {"task.min_length", bad_lengths, "greater than task.max_length"},
@@ -167,6 +181,7 @@ static const struct {
     {"command.components", bad_components, "has no effect without command in task.rewards"},
     {"eval.k", bad_k, "greater than eval.samples, which it is estimated from"},
     {"rollout.temperature", bad_temperature, "must be 0 (greedy) or at least 0.01"},
+    {"rollout.numerics", bad_sampler_adapter, "the control of a sampler in other numerics has no adapter: leave it or lora.rank out"},
     {"rollout.numerics", bad_sampler_numerics, "the trainer computes in these too: leave the key out (it makes a sampler that differs, as a control)"},
     {"rollout.samples_per_prompt", bad_group,
      "must be at least 2 with algorithm.advantage.baseline: group_mean or leave_one_out, scale: std, or dynamic_sampling"},

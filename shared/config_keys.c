@@ -111,6 +111,13 @@ const zk_config_key zk_config_keys[] = {
   REAL(model.init.rope_theta, IDENTITY, "10000", "[]", 1, 1e12, "base of the rotary embedding", WHEN(INIT)),
   REAL(model.init.norm_eps, IDENTITY, "1e-6", "[]", 1e-12, 1, "epsilon of the RMS norms", WHEN(INIT)),
 
+  INT(lora.rank, IDENTITY, "0", 0, 1024, "train a LoRA adapter of this rank beside frozen weights, without dropout; 0: train all weights", WHEN(LORA)),
+  INT(lora.alpha, IDENTITY, "32", 1, 1 << 20, "the adapter's product is scaled by lora.alpha / lora.rank", WHEN(LORA)),
+  LIST(lora.target_modules, IDENTITY, "", "linear layers that it has factors for, some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj; "
+    "empty: all", WHEN(LORA)),
+  TEXT(lora.path, IDENTITY, "", "folder of the adapter to start from, of this rank, alpha and these layers: a checkpoint of such a run, or PEFT's; empty: a new one",
+    WHEN(LORA)),
+
   CHOICE(task.name, IDENTITY, REQUIRED,
     CHOICES(NAME("reverse", ZK_CONFIG_TASK_REVERSE), NAME("arithmetic", ZK_CONFIG_TASK_ARITHMETIC),
       NAME("multistep", ZK_CONFIG_TASK_MULTISTEP), NAME("countdown", ZK_CONFIG_TASK_COUNTDOWN), NAME("jsonl", ZK_CONFIG_TASK_JSONL)),

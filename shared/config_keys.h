@@ -28,6 +28,7 @@ typedef enum {
 #define ZK_CONFIG_WHEN_LIST(X)                                                                                         \
   X(ALWAYS, "", true)                                                                                                  \
   X(INIT, "model.path", cfg->model.path[0] == 0)                                                                       \
+  X(LORA, "lora.rank", cfg->lora.rank > 0)                                                                             \
   X(REVERSE, "task.name", cfg->task.name == ZK_CONFIG_TASK_REVERSE)                                                    \
   X(OPERANDS, "task.name", cfg->task.name == ZK_CONFIG_TASK_ARITHMETIC || cfg->task.name == ZK_CONFIG_TASK_MULTISTEP)  \
   X(MULTISTEP, "task.name", cfg->task.name == ZK_CONFIG_TASK_MULTISTEP)                                                \

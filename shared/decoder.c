@@ -6,6 +6,7 @@
 
 #include "kernels/embedding.h"
 #include "kernels/linear_parts.h"
+#include "kernels/reduce.h"
 #include "kernels/rmsnorm.h"
 #include "kernels/rope_attention.h"
 #include "kernels/swiglu.h"
@@ -34,6 +35,8 @@ static size_t place(const zk_policy *p, int64_t capacity, bool keep, void *memor
   l.q = take(&a, q), l.k = take(&a, kv), l.v = take(&a, kv), l.a = take(&a, q);
   l.gate = take(&a, inner), l.up = take(&a, inner), l.act = keep ? take(&a, inner) : l.gate;
   l.q_raw = l.q, l.k_raw = l.k, l.y = l.x;
+  const size_t factor = t * (size_t)p->adapter.lora.rank * e;
+  for (int i = 0; i < ZK_LORA_NUM_TARGETS && factor; i++) l.lora[i] = keep || i == 0 ? take(&a, factor) : l.lora[0];
   if (keep) {
     l.y = take(&a, hidden);
     l.rstd1 = take(&a, row), l.rstd2 = take(&a, row);
@@ -79,28 +82,56 @@ static zk_status norm(const zk_policy *p, zk_stream *s, zk_param_kind kind, int 
   return zk_rmsnorm_forward(s, &desc, x, zk_policy_weight(p, kind, layer), y, rstd);
 }
 
+// y += what the factors of a target add for x: three operations, whatever device, batch and side.
+static zk_status adapt(const zk_policy *p, zk_stream *s, zk_lora_target target, int layer, int64_t rows, const void *x, const zk_layer_activations *l,
+                       void *y) {
+  const zk_adapter *a = &p->adapter;
+  const zk_param_kind kind_a = (zk_param_kind)(ZK_PARAM_LORA_A + target), kind_b = (zk_param_kind)(ZK_PARAM_LORA_B + target);
+  const int32_t rank = a->lora.rank;
+  if (!zk_adapter_has(a, target)) return ZK_OK;
+  const zk_param *w = &p->params.params[zk_params_index(&p->params, zk_lora_target_weight(target), layer)];
+  const zk_linear_desc down = {p->numerics, rows, (int32_t)w->cols, rank}, up = {p->numerics, rows, rank, (int32_t)w->rows};
+  void *t = l->lora[target];
+  ZK_TRY(zk_linear_forward(s, &down, x, zk_adapter_weight(a, p->numerics, kind_a, layer), zk_adapter_packed(a, kind_a, layer), NULL, NULL, t));
+  if (a->scaling != 1) ZK_TRY(zk_scale(s, p->numerics, rows * rank, t, a->scaling, t));
+  return zk_linear_forward(s, &up, t, zk_adapter_weight(a, p->numerics, kind_b, layer), zk_adapter_packed(a, kind_b, layer), NULL, y, y);
+}
+
 // A layer that keeps its activations keeps the norms' outputs, gate and up: there the norms are operations of their own.
 static bool keeps(const zk_layer_activations *l) { return l->act != l->gate; }
+// With an adapter, too: its factors read them.
+static bool adapts(const zk_policy *p) { return p->adapter.lora.rank > 0; }
 
 static zk_status qkv(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_layer_activations *l) {
   zk_linear_parts parts = {.numerics = p->numerics, .num_rows = rows, .in_features = p->config.hidden, .num_parts = 3,
                            .parts = {part(p, ZK_PARAM_Q_W, ZK_PARAM_Q_B, layer, l->q_raw), part(p, ZK_PARAM_K_W, ZK_PARAM_K_B, layer, l->k_raw),
                                      part(p, ZK_PARAM_V_W, ZK_PARAM_V_B, layer, l->v)},
                            .norm = {zk_policy_weight(p, ZK_PARAM_ATTN_NORM, layer), p->config.rms_eps, l->h1}};
-  if (!keeps(l)) return zk_linear_parts_forward(s, &parts, l->x);
+  if (!keeps(l) && !adapts(p)) return zk_linear_parts_forward(s, &parts, l->x);
   ZK_TRY(norm(p, s, ZK_PARAM_ATTN_NORM, layer, rows, 1, p->config.hidden, l->x, l->h1, l->rstd1));
   parts.norm = (zk_linear_norm){0};
-  return zk_linear_parts_forward(s, &parts, l->h1);
+  ZK_TRY(zk_linear_parts_forward(s, &parts, l->h1));
+  ZK_TRY(adapt(p, s, ZK_LORA_Q, layer, rows, l->h1, l, l->q_raw));
+  ZK_TRY(adapt(p, s, ZK_LORA_K, layer, rows, l->h1, l, l->k_raw));
+  return adapt(p, s, ZK_LORA_V, layer, rows, l->h1, l, l->v);
+}
+
+// Gate and up are whole before SwiGLU takes them.
+static zk_status gate_up_adapted(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_linear_parts *parts, const zk_layer_activations *l) {
+  ZK_TRY(zk_linear_parts_forward(s, parts, l->h2));
+  ZK_TRY(adapt(p, s, ZK_LORA_GATE, layer, rows, l->h2, l, l->gate));
+  ZK_TRY(adapt(p, s, ZK_LORA_UP, layer, rows, l->h2, l, l->up));
+  return zk_swiglu_forward(s, p->numerics, rows * p->config.intermediate, l->gate, l->up, l->act);
 }
 
 static zk_status gate_up(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_layer_activations *l) {
   zk_linear_parts parts = {.numerics = p->numerics, .num_rows = rows, .in_features = p->config.hidden, .num_parts = 2,
                            .parts = {part(p, ZK_PARAM_GATE, -1, layer, l->gate), part(p, ZK_PARAM_UP, -1, layer, l->up)},
                            .norm = {zk_policy_weight(p, ZK_PARAM_MLP_NORM, layer), p->config.rms_eps, l->h2}, .keeps = keeps(l)};
-  if (!keeps(l)) return zk_linear_parts_swiglu(s, &parts, l->y, l->act);
+  if (!keeps(l) && !adapts(p)) return zk_linear_parts_swiglu(s, &parts, l->y, l->act);
   ZK_TRY(norm(p, s, ZK_PARAM_MLP_NORM, layer, rows, 1, p->config.hidden, l->y, l->h2, l->rstd2));
   parts.norm = (zk_linear_norm){0};
-  return zk_linear_parts_swiglu(s, &parts, l->h2, l->act);
+  return adapts(p) ? gate_up_adapted(p, s, layer, rows, &parts, l) : zk_linear_parts_swiglu(s, &parts, l->h2, l->act);
 }
 
 static zk_status attend(const zk_policy *p, zk_stream *s, int layer, const zk_attention_desc *attn, const zk_decoder_batch *batch,
@@ -123,8 +154,10 @@ zk_status zk_decoder_layer_forward(const zk_policy *p, zk_stream *s, int layer, 
   ZK_TRY(qkv(p, s, layer, t, l));
   ZK_TRY(attend(p, s, layer, &attn, batch, l, k_cache, v_cache));
   ZK_TRY(linear(p, s, ZK_PARAM_O_W, layer, t, l->a, l->x, l->y));
+  ZK_TRY(adapt(p, s, ZK_LORA_O, layer, t, l->a, l, l->y));
   ZK_TRY(gate_up(p, s, layer, t, l));
-  return linear(p, s, ZK_PARAM_DOWN, layer, t, l->act, l->y, x_out);
+  ZK_TRY(linear(p, s, ZK_PARAM_DOWN, layer, t, l->act, l->y, x_out));
+  return adapt(p, s, ZK_LORA_DOWN, layer, t, l->act, l, x_out);
 }
 
 static zk_resident_layer_memory layer_memory(const zk_policy *p, int l, void *k_cache, void *v_cache) {
@@ -142,7 +175,7 @@ zk_status zk_decoder_resident_open(const zk_policy *p, zk_stream *s, int32_t pag
                                    void *const *v_cache, zk_resident **out) {
   const zk_model_config *c = &p->config;
   *out = NULL;
-  if (c->qkv_bias) return ZK_OK;
+  if (c->qkv_bias || adapts(p)) return ZK_OK;
   zk_resident_layer_memory *layers = malloc((size_t)c->num_layers * sizeof *layers);
   if (layers == NULL) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a table of %d layers", c->num_layers);
   for (int l = 0; l < c->num_layers; l++) layers[l] = layer_memory(p, l, k_cache[l], v_cache[l]);

@@ -3,6 +3,8 @@
 //
 //   h1 = norm(x); q, k, v = h1 W^T (+ bias); q, k = head norms (Qwen3); q, k = rope; cache <- k, v; a = attention(q, cache)
 //   y = a Wo^T + x;  h2 = norm(y); x' = (silu(h2 Wg^T) * (h2 Wu^T)) Wd^T + y
+//
+// With an adapter every product with W that is a target, its bias and addend included, is followed by what its factors add (shared/adapter.h).
 #ifndef ZK_SHARED_DECODER_H
 #define ZK_SHARED_DECODER_H
 
@@ -25,6 +27,7 @@ typedef struct zk_layer_activations {
   void *h2;               // [T, H]
   float *rstd2;           // [T]
   void *gate, *up, *act;  // [T, I]
+  void *lora[ZK_LORA_NUM_TARGETS]; // [T, rank] s of each target of an adapter; NULL without
 } zk_layer_activations;
 
 // Bytes of one layer's activations. keep: for a backward pass (lse, rstd and raw values have their own memory, y is apart from x).

@@ -20,7 +20,7 @@ typedef struct zk_model_reader zk_model_reader;
 
 // Opens DIR's weights and checks all of them against the table: each tensor there once with the right shape and a float
 // dtype, no tensor that the model has no place for (rotary inv_freq buffers are skipped; lm_head.weight of a tied model
-// must equal the embedding). `params` must outlive the reader. ZK_BAD_INPUT or ZK_UNSUPPORTED names the file and the
+// must equal the embedding). Of an adapter's table the weights are DIR's adapter_model.safetensors. `params` must outlive the reader. ZK_BAD_INPUT or ZK_UNSUPPORTED names the file and the
 // tensor.
 zk_status zk_model_reader_open(const char *dir, const zk_params *params, zk_model_reader **out);
 // Reads global elements [first, first + count) into out[count]. A NaN or infinity is refused by tensor and index.
@@ -37,8 +37,9 @@ zk_status zk_model_load_weights(const char *dir, const zk_params *params, float 
 
 typedef struct zk_model_writer zk_model_writer;
 
-// Begins a complete folder in DIR (made when missing): config files and, unless tokenizer_dir is NULL, the tokenizer
-// files of tokenizer_dir. dtype: ZK_DTYPE_F32 or ZK_DTYPE_BF16. max_shard_bytes: ZK_MODEL_MAX_SHARD_BYTES, smaller in
+// Begins a complete folder in DIR (made when missing): config files (unless config is NULL) and, unless tokenizer_dir is
+// NULL, the tokenizer files of tokenizer_dir. Of an adapter's table the weights are adapter_model.safetensors, and
+// shared/adapter_folder.h writes what says so. dtype: ZK_DTYPE_F32 or ZK_DTYPE_BF16. max_shard_bytes: ZK_MODEL_MAX_SHARD_BYTES, smaller in
 // tests. One process writes; the weights may be appended block by block in global element order. Deterministic bytes.
 zk_status zk_model_writer_open(const char *dir, const zk_model_config *config, const zk_params *params, zk_dtype dtype,
                                int64_t max_shard_bytes, const char *tokenizer_dir, zk_model_writer **out);
@@ -54,6 +55,9 @@ zk_status zk_model_save(const char *dir, const zk_model_config *config, const zk
 // Copies the model of folder `from` (config, weights, tokenizer files, nothing else) to `dir`, which must be absent or
 // empty, by way of a folder beside it that is renamed at the end. dtype as above: F32 is exact. ZK_BAD_INPUT, ZK_IO.
 zk_status zk_model_copy(const char *from, const char *dir, zk_dtype dtype);
+// The same way of `fill`, which is given the folder beside it.
+typedef zk_status zk_model_fill(void *arg, const char *dir);
+zk_status zk_model_folder_make(const char *dir, zk_model_fill *fill, void *arg);
 
 // ---- from scratch
 

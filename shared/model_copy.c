@@ -26,8 +26,14 @@ static zk_status copy_weights(zk_model_reader *reader, zk_model_writer *writer, 
   return st;
 }
 
+typedef struct {
+  const char *from;
+  zk_dtype dtype;
+} copy;
+
 // Writes the model of `from` to the new folder `to`.
-static zk_status copy_model(const char *from, const char *to, zk_dtype dtype) {
+static zk_status copy_model(void *arg, const char *to) {
+  const char *from = ((const copy *)arg)->from;
   zk_model_config config;
   zk_params params = {0};
   zk_model_reader *reader = NULL;
@@ -36,7 +42,7 @@ static zk_status copy_model(const char *from, const char *to, zk_dtype dtype) {
   ZK_TRY_GOTO(st, done, zk_model_load_config(from, &config));
   ZK_TRY_GOTO(st, done, zk_params_create(&config, &params));
   ZK_TRY_GOTO(st, done, zk_model_reader_open(from, &params, &reader));
-  ZK_TRY_GOTO(st, done, zk_model_writer_open(to, &config, &params, dtype, ZK_MODEL_MAX_SHARD_BYTES, from, &writer));
+  ZK_TRY_GOTO(st, done, zk_model_writer_open(to, &config, &params, ((const copy *)arg)->dtype, ZK_MODEL_MAX_SHARD_BYTES, from, &writer));
   ZK_TRY_GOTO(st, done, copy_weights(reader, writer, params.num_elements));
   st = zk_model_writer_close(writer);
   writer = NULL;
@@ -59,13 +65,15 @@ static zk_status check_free(const char *dir) {
   return num_entries ? ZK_FAIL(ZK_BAD_INPUT, "%s: is not empty; give a folder that is, or a new one", dir) : ZK_OK;
 }
 
-zk_status zk_model_copy(const char *from, const char *dir, zk_dtype dtype) {
+zk_status zk_model_copy(const char *from, const char *dir, zk_dtype dtype) { return zk_model_folder_make(dir, copy_model, &(copy){from, dtype}); }
+
+zk_status zk_model_folder_make(const char *dir, zk_model_fill *fill, void *arg) {
   int length = (int)strlen(dir);
   while (length > 1 && dir[length - 1] == '/') length--;
   zk_path to = zk_path_make("%.*s", length, dir), aside = zk_path_make("%.*s.%ld.tmp", length, dir, (long)getpid());
   ZK_TRY(check_free(to.s));
   if (mkdir(aside.s, 0777) != 0) return ZK_FAIL(ZK_IO, "%s: %s", to.s, strerror(errno));
-  zk_status st = copy_model(from, aside.s, dtype);
+  zk_status st = fill(arg, aside.s);
   if (st == ZK_OK && rename(aside.s, to.s) != 0) st = ZK_FAIL(ZK_IO, "%s: %s", to.s, strerror(errno));
   if (st == ZK_OK) return ZK_OK;
   char message[2048]; // removing the folder may fail too: the first error is the one to tell

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/math.h"
+#include "shared/file_util.h"
 #include "shared/model.h"
 
 #define READ_BLOCK ((int64_t)1 << 20) // elements converted at a time
@@ -15,7 +16,16 @@ struct zk_model_reader {
   const zk_safetensor **tensors; // [params->num_params]
 };
 
-zk_status zk_model_load_config(const char *dir, zk_model_config *out) { return zk_model_config_load(dir, out); }
+static zk_status fail_adapter(const char *dir) {
+  return ZK_FAIL(ZK_BAD_INPUT, "%s: holds an adapter and no model: `zerokl export` merges one with its base, and lora.path starts from one", dir);
+}
+
+static bool has_file(const char *dir, const char *name) { return zk_file_exists(zk_path_make("%s/%s", dir, name).s); }
+
+zk_status zk_model_load_config(const char *dir, zk_model_config *out) {
+  if (!has_file(dir, "config.json") && has_file(dir, "adapter_config.json")) return fail_adapter(dir);
+  return zk_model_config_load(dir, out);
+}
 
 // ---- matching
 
@@ -38,7 +48,8 @@ static zk_status match(const zk_safetensor *t, const zk_param *p) {
     char has[160], should[64];
     shape_text(t->num_dims, t->shape, has, sizeof has);
     shape_text(p->num_dims, want, should, sizeof should);
-    return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s has shape %s, config.json makes it %s", t->file, t->name, has, should);
+    return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s has shape %s, %s %s", t->file, t->name, has,
+                   p->kind >= ZK_PARAM_LORA_A ? "the adapter fits another base: with this one and lora.rank it has" : "config.json makes it", should);
   }
   if (has_float_dtype(t)) return ZK_OK;
   return ZK_FAIL(ZK_UNSUPPORTED, "%s: tensor %s has dtype %s; weights must be F32, BF16 or F16", t->file, t->name,
@@ -76,6 +87,8 @@ static int ends_with(const char *text, const char *end) {
 // A tensor outside the table: a RoPE buffer of old transformers, a repeated tied head, or a model that is not what
 // config.json says.
 static zk_status check_extra(const zk_model_reader *r, const zk_safetensor *t) {
+  if (zk_params_is_adapter(r->params))
+    return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s has no place in an adapter of this base and lora.target_modules", t->file, t->name);
   if (ends_with(t->name, ".rotary_emb.inv_freq")) return ZK_OK;
   int head = zk_params_index(r->params, ZK_PARAM_LM_HEAD, 0);
   if (!strcmp(t->name, "lm_head.weight") && r->params->params[head].kind == ZK_PARAM_EMBED)
@@ -90,7 +103,9 @@ static zk_status match_all(zk_model_reader *r, const char *dir) {
     if (!r->tensors[i] && p->kind == ZK_PARAM_LM_HEAD)
       return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s is missing, and config.json does not tie it to the embedding", dir,
                      p->name);
-    if (!r->tensors[i]) return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s is missing", dir, p->name);
+    if (!r->tensors[i])
+      return ZK_FAIL(ZK_BAD_INPUT, "%s: tensor %s is missing%s", dir, p->name,
+                     p->kind >= ZK_PARAM_LORA_A ? ": the adapter fits another base, or other lora.target_modules" : "");
     ZK_TRY(match(r->tensors[i], p));
   }
   for (int i = 0; i < zk_safetensors_count(r->file); i++) {
@@ -102,11 +117,18 @@ static zk_status match_all(zk_model_reader *r, const char *dir) {
 
 // ---- the interface
 
+static zk_status open_file(const char *dir, const zk_params *params, zk_safetensors **out) {
+  if (zk_params_is_adapter(params)) return zk_safetensors_open(zk_path_make("%s/adapter_model.safetensors", dir).s, out);
+  if (has_file(dir, "adapter_model.safetensors") && !has_file(dir, "model.safetensors") && !has_file(dir, "model.safetensors.index.json"))
+    return fail_adapter(dir);
+  return zk_safetensors_open(dir, out);
+}
+
 zk_status zk_model_reader_open(const char *dir, const zk_params *params, zk_model_reader **out) {
   zk_model_reader *r = calloc(1, sizeof *r);
   if (r) r->tensors = calloc((size_t)params->num_params, sizeof *r->tensors);
   zk_status st = r && r->tensors ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: out of memory", dir);
-  if (st == ZK_OK) r->params = params, st = zk_safetensors_open(dir, &r->file);
+  if (st == ZK_OK) r->params = params, st = open_file(dir, params, &r->file);
   if (st == ZK_OK) st = match_all(r, dir);
   if (st == ZK_OK) *out = r;
   else zk_model_reader_close(r);

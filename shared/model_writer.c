@@ -25,10 +25,10 @@ static zk_status begin(zk_model_writer *w, const char *dir, const zk_model_confi
                        zk_dtype dtype, int64_t max_shard_bytes, const char *tokenizer_dir) {
   if (mkdir(dir, 0777) != 0 && errno != EEXIST) return ZK_FAIL(ZK_IO, "%s: %s", dir, strerror(errno));
   if (tokenizer_dir) ZK_TRY(zk_tokenizer_copy_files(tokenizer_dir, dir));
-  ZK_TRY(zk_model_config_save(dir, config, dtype == ZK_DTYPE_F32 ? "float32" : "bfloat16"));
+  if (config) ZK_TRY(zk_model_config_save(dir, config, dtype == ZK_DTYPE_F32 ? "float32" : "bfloat16"));
   zk_safetensors_entry *entries = entries_of(params);
   if (!entries) return ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: out of memory", dir);
-  zk_status st = zk_safetensors_writer_open(dir, entries, params->num_params, dtype, max_shard_bytes, &w->file);
+  zk_status st = zk_safetensors_writer_open_as(dir, zk_params_is_adapter(params) ? "adapter_model" : "model", entries, params->num_params, dtype, max_shard_bytes, &w->file);
   free(entries);
   return st;
 }

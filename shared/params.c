@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const suffixes[ZK_NUM_PARAM_KINDS] = {
+static const char *const suffixes[ZK_PARAM_LORA_A] = {
 #define X(id, suffix) suffix,
     ZK_PARAM_KINDS(X)
 #undef X
@@ -44,6 +44,29 @@ static void shape_of(const zk_model_config *c, zk_param_kind kind, int64_t *rows
 }
 // clang-format on
 
+static const struct {
+  const char *parent, *name;
+  zk_param_kind weight;
+} targets[] = {
+#define X(id, weight, parent, name) {parent, name, ZK_PARAM_##weight},
+    ZK_LORA_TARGET_LIST(X)
+#undef X
+};
+
+const char *zk_lora_target_name(zk_lora_target target) { return targets[target].name; }
+zk_param_kind zk_lora_target_weight(zk_lora_target target) { return targets[target].weight; }
+
+// Factor A [rank, in] or B [out, rank] of a target.
+static zk_param make_factor(const zk_model_config *c, bool is_b, zk_lora_target target, int layer, int32_t rank) {
+  zk_param p = {.kind = (zk_param_kind)((is_b ? ZK_PARAM_LORA_B : ZK_PARAM_LORA_A) + (int)target), .layer = layer, .num_dims = 2, .decay = 1};
+  snprintf(p.name, sizeof p.name, "base_model.model.model.layers.%d.%s.%s.lora_%c.weight", layer, targets[target].parent, targets[target].name,
+           is_b ? 'B' : 'A');
+  shape_of(c, targets[target].weight, &p.rows, &p.cols);
+  *(is_b ? &p.cols : &p.rows) = rank;
+  p.num_elements = p.rows * p.cols;
+  return p;
+}
+
 static zk_param make_param(const zk_model_config *c, zk_param_kind kind, int layer) {
   zk_param p = {.kind = kind, .layer = layer};
   if (is_per_layer(kind)) snprintf(p.name, sizeof p.name, "model.layers.%d.%s", layer, suffixes[kind]);
@@ -60,33 +83,55 @@ static int by_name(const void *a, const void *b) {
   return strcmp(((const zk_param *)a)->name, ((const zk_param *)b)->name);
 }
 
-zk_status zk_params_create(const zk_model_config *config, zk_params *out) {
-  size_t capacity = (size_t)ZK_NUM_PARAM_KINDS * (size_t)config->num_layers;
-  *out = (zk_params){.num_layers = config->num_layers};
-  out->params = malloc(capacity * sizeof *out->params);
-  out->lookup = malloc(capacity * sizeof *out->lookup);
-  if (!out->params || !out->lookup) {
-    zk_params_destroy(out);
-    return ZK_FAIL(ZK_OUT_OF_MEMORY, "cannot hold the parameter table of %d layers", config->num_layers);
+static size_t capacity_of(int num_layers) { return (size_t)ZK_NUM_PARAM_KINDS * (size_t)num_layers; }
+
+static zk_status begin(int num_layers, zk_params *out) {
+  *out = (zk_params){.num_layers = num_layers};
+  out->params = malloc(capacity_of(num_layers) * sizeof *out->params);
+  out->lookup = malloc(capacity_of(num_layers) * sizeof *out->lookup);
+  if (out->params && out->lookup) return ZK_OK;
+  zk_params_destroy(out);
+  return ZK_FAIL(ZK_OUT_OF_MEMORY, "cannot hold the parameter table of %d layers", num_layers);
+}
+
+// Puts the tensors in order, side by side.
+static void finish(zk_params *out) {
+  qsort(out->params, (size_t)out->num_params, sizeof *out->params, by_name);
+  for (size_t i = 0; i < capacity_of(out->num_layers); i++) out->lookup[i] = -1;
+  for (int i = 0; i < out->num_params; i++) {
+    zk_param *p = &out->params[i];
+    p->first = out->num_elements;
+    out->num_elements += p->num_elements; // zk_model_config_check bounds the sum
+    out->lookup[(int)p->kind * out->num_layers + p->layer] = i;
   }
-  for (int kind = 0; kind < ZK_NUM_PARAM_KINDS; kind++) {
+}
+
+zk_status zk_params_create(const zk_model_config *config, zk_params *out) {
+  ZK_TRY(begin(config->num_layers, out));
+  for (int kind = 0; kind < ZK_PARAM_LORA_A; kind++) {
     if (!is_present(config, (zk_param_kind)kind)) continue;
     int count = is_per_layer((zk_param_kind)kind) ? config->num_layers : 1;
     for (int layer = 0; layer < count; layer++)
       out->params[out->num_params++] = make_param(config, (zk_param_kind)kind, layer);
   }
-  qsort(out->params, (size_t)out->num_params, sizeof *out->params, by_name);
-  for (size_t i = 0; i < capacity; i++) out->lookup[i] = -1;
-  for (int i = 0; i < out->num_params; i++) {
-    zk_param *p = &out->params[i];
-    p->first = out->num_elements;
-    out->num_elements += p->num_elements; // zk_model_config_check bounds the sum
-    out->lookup[p->kind * out->num_layers + p->layer] = i;
-  }
+  finish(out);
   if (config->tie_embeddings)
     out->lookup[ZK_PARAM_LM_HEAD * out->num_layers] = out->lookup[ZK_PARAM_EMBED * out->num_layers];
   return ZK_OK;
 }
+
+zk_status zk_params_create_adapter(const zk_model_config *config, int32_t rank, uint32_t targets_wanted, zk_params *out) {
+  ZK_TRY(begin(config->num_layers, out));
+  for (int t = 0; t < ZK_LORA_NUM_TARGETS; t++)
+    for (int layer = 0; layer < config->num_layers && targets_wanted >> t & 1; layer++) {
+      out->params[out->num_params++] = make_factor(config, false, (zk_lora_target)t, layer, rank);
+      out->params[out->num_params++] = make_factor(config, true, (zk_lora_target)t, layer, rank);
+    }
+  finish(out);
+  return ZK_OK;
+}
+
+bool zk_params_is_adapter(const zk_params *params) { return params->num_params > 0 && params->params[0].kind >= ZK_PARAM_LORA_A; }
 
 void zk_params_destroy(zk_params *params) {
   free(params->params);

@@ -59,8 +59,13 @@ zk_status zk_policy_open(zk_device *device, zk_numerics numerics, const zk_model
   return build_rope(out);
 }
 
+zk_status zk_policy_add_adapter(zk_policy *policy, const zk_lora *lora) {
+  return zk_adapter_open(policy->device, policy->numerics, &policy->config, lora, &policy->adapter);
+}
+
 void zk_policy_close(zk_policy *policy) {
   if (!policy->device) return;
+  zk_adapter_close(policy->device, &policy->adapter);
   zk_device_free(policy->device, policy->weights);
   zk_device_free(policy->device, policy->packed);
   zk_device_free(policy->device, policy->cos_table);
@@ -70,8 +75,14 @@ void zk_policy_close(zk_policy *policy) {
   memset(policy, 0, sizeof *policy);
 }
 
-zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream) {
-  policy->version++;
+static bool has_adapter(const zk_policy *policy) { return policy->adapter.lora.rank > 0; }
+
+zk_trained zk_policy_trained(const zk_policy *p) {
+  if (!has_adapter(p)) return (zk_trained){&p->params, p->weights, 0, 0};
+  return (zk_trained){&p->adapter.params, p->adapter.weights, zk_adapter_first_index(p->params.num_elements), p->frozen_hash};
+}
+
+static zk_status pack_weights(zk_policy *policy, zk_stream *stream) {
   for (int i = 0; i < policy->params.num_params; i++) {
     if (policy->packed_at[i] == SIZE_MAX) continue;
     const zk_param *p = &policy->params.params[i];
@@ -79,8 +90,28 @@ zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream) {
     const char *weight = (const char *)policy->weights + (size_t)p->first * zk_numerics_bytes(policy->numerics);
     ZK_TRY(zk_linear_pack(stream, &desc, weight, (char *)policy->packed + policy->packed_at[i]));
   }
-  ZK_TRY(zk_stream_wait(stream)); // the other side reads it on a stream of its own
+  return ZK_OK;
+}
+
+// The weights are new: whoever reads them on a stream of its own finds them, and a follower has them too.
+static zk_status tell(zk_policy *policy, zk_stream *stream) {
+  ZK_TRY(zk_stream_wait(stream));
   return policy->follower ? zk_policy_copy_weights(policy, stream, policy->follower) : ZK_OK;
+}
+
+zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream) {
+  policy->version++;
+  ZK_TRY(has_adapter(policy) ? zk_adapter_pack(&policy->adapter, policy->numerics, stream) : pack_weights(policy, stream));
+  return tell(policy, stream);
+}
+
+// After `weights` were filled.
+static zk_status filled(zk_policy *policy, zk_stream *stream) {
+  const size_t bytes = zk_numerics_bytes(policy->numerics);
+  policy->version++;
+  if (has_adapter(policy)) ZK_TRY(zk_hash_elements(stream, (int32_t)bytes, policy->params.num_elements, 0, policy->weights, &policy->frozen_hash));
+  ZK_TRY(pack_weights(policy, stream));
+  return tell(policy, stream);
 }
 
 zk_status zk_policy_set_weights(zk_policy *policy, zk_stream *stream, const float *flat) {
@@ -91,11 +122,16 @@ zk_status zk_policy_set_weights(zk_policy *policy, zk_stream *stream, const floa
   zk_status st = zk_copy_to_device(stream, policy->weights, host, bytes);
   if (st == ZK_OK) st = zk_stream_wait(stream);
   free(host);
-  return st == ZK_OK ? zk_policy_changed(policy, stream) : st;
+  return st == ZK_OK ? filled(policy, stream) : st;
 }
 
 zk_status zk_policy_fill(zk_policy *policy, zk_stream *stream, const zk_weight_source *source) {
   ZK_TRY(zk_weight_source_copy(source, stream, policy->numerics, 0, policy->params.num_elements, policy->weights));
+  return filled(policy, stream);
+}
+
+zk_status zk_policy_fill_adapter(zk_policy *policy, zk_stream *stream, const zk_weight_source *source) {
+  ZK_TRY(zk_weight_source_copy(source, stream, policy->numerics, 0, policy->adapter.params.num_elements, policy->adapter.weights));
   return zk_policy_changed(policy, stream);
 }
 
@@ -118,6 +154,14 @@ const void *zk_policy_packed(const zk_policy *policy, zk_param_kind kind, int la
 }
 
 zk_status zk_policy_hash(const zk_policy *policy, zk_stream *stream, int64_t first, int64_t count, uint64_t *sum) {
-  size_t bytes = zk_numerics_bytes(policy->numerics);
-  return zk_hash_elements(stream, (int32_t)bytes, count, (uint64_t)first, (const char *)policy->weights + (size_t)first * bytes, sum);
+  const size_t bytes = zk_numerics_bytes(policy->numerics);
+  const zk_trained t = zk_policy_trained(policy);
+  return zk_hash_elements(stream, (int32_t)bytes, count, t.first_index + (uint64_t)first, (const char *)t.weights + (size_t)first * bytes, sum);
+}
+
+zk_status zk_policy_weights_hash(const zk_policy *policy, zk_stream *stream, uint64_t *sum) {
+  const zk_trained t = zk_policy_trained(policy);
+  ZK_TRY(zk_policy_hash(policy, stream, 0, t.params->num_elements, sum));
+  *sum += t.frozen_hash;
+  return ZK_OK;
 }

@@ -6,6 +6,7 @@
 #include "kernels/device.h"
 #include "kernels/linear.h"
 #include "shared/model_config.h"
+#include "shared/adapter.h"
 #include "shared/params.h"
 #include "shared/weight_source.h"
 
@@ -22,26 +23,41 @@ typedef struct zk_policy {
   uint64_t version;               // raised by every change of the weights: what was computed with another version is stale
   size_t *packed_at;              // [num_params] byte offset in `packed`, SIZE_MAX for tensors that have none
   struct zk_policy *follower;     // NULL, or a policy whose weights are always these in its own numerics (zk_policy_lead); borrowed
+  zk_adapter adapter;             // with one, `weights` are frozen, and it is what training changes
+  uint64_t frozen_hash;           // with one: of `weights`, which never change once they are filled
 } zk_policy;
+
+// The flat vector that training changes: all weights, or the adapter's.
+typedef struct {
+  const zk_params *params;
+  void *weights;        // device, as working weights are stored
+  uint64_t first_index; // the global element index of its element 0, in weights/hash and state/hash
+  uint64_t frozen_hash; // what weights/hash has besides
+} zk_trained;
+zk_trained zk_policy_trained(const zk_policy *policy);
 
 // Bytes the policy will take on the device; for the memory plan.
 size_t zk_policy_bytes(const zk_device *device, zk_numerics numerics, const zk_model_config *config, const zk_params *params,
                        int32_t num_positions);
 // Allocates everything; weights are zero until loaded. `device` must outlive the policy.
 zk_status zk_policy_open(zk_device *device, zk_numerics numerics, const zk_model_config *config, int32_t num_positions, zk_policy *out);
+// Gives an open policy an adapter, all zero until it is filled. Before its weights are filled.
+zk_status zk_policy_add_adapter(zk_policy *policy, const zk_lora *lora);
 void zk_policy_close(zk_policy *policy); // a zeroed policy is fine
 // Copies host weights flat[num_elements] (fp32, global order; rounded to working weights) to the device, and packs them.
 zk_status zk_policy_set_weights(zk_policy *policy, zk_stream *stream, const float *flat);
 // Fills the working weights from a source, and packs them.
 zk_status zk_policy_fill(zk_policy *policy, zk_stream *stream, const zk_weight_source *source);
+// The adapter's, likewise, from a source of its table.
+zk_status zk_policy_fill_adapter(zk_policy *policy, zk_stream *stream, const zk_weight_source *source);
 // The same from a Hugging Face folder.
 zk_status zk_policy_load_weights(zk_policy *policy, zk_stream *stream, const char *dir);
-// To be called after the working weights changed in place (an optimiser step): remakes the packed form, raises the version, and gives a follower
+// To be called after what is trained changed in place (an optimiser step): remakes its packed form, raises the version, and gives a follower
 // the new weights.
 zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream);
 
 // From now on every change of `policy`'s weights is one of `follower`'s too: a policy of the same model on the same device, in other numerics, whose
-// weights are rounded to bf16, or widened exactly. `follower` must outlive `policy` or its last change. For control experiments (rollout.numerics).
+// weights are rounded to bf16, or widened exactly; neither has an adapter. `follower` must outlive `policy` or its last change. For control experiments (rollout.numerics).
 void zk_policy_lead(zk_policy *policy, zk_policy *follower);
 // Copies weights from one to the other, by way of the host where the formats differ, and packs them. Waits.
 zk_status zk_policy_copy_weights(const zk_policy *from, zk_stream *stream, zk_policy *to);
@@ -49,7 +65,9 @@ zk_status zk_policy_copy_weights(const zk_policy *from, zk_stream *stream, zk_po
 // The device address of a tensor's weights (NULL when the model has none of that kind), and of its packed form.
 const void *zk_policy_weight(const zk_policy *policy, zk_param_kind kind, int layer);
 const void *zk_policy_packed(const zk_policy *policy, zk_param_kind kind, int layer);
-// Hash of working weights [first, first + count) by global element index (kernels/hash.h).
+// Hash of elements [first, first + count) of what is trained, by global element index (kernels/hash.h).
 zk_status zk_policy_hash(const zk_policy *policy, zk_stream *stream, int64_t first, int64_t count, uint64_t *sum);
+// weights/hash: of all working weights, frozen ones too.
+zk_status zk_policy_weights_hash(const zk_policy *policy, zk_stream *stream, uint64_t *sum);
 
 #endif

@@ -79,6 +79,9 @@ typedef struct zk_safetensors_writer zk_safetensors_writer;
 // bytes are a function of the entries, the values, dtype and max_shard_bytes alone. Not collective: one process writes.
 zk_status zk_safetensors_writer_open(const char *dir, const zk_safetensors_entry *entries, int num_entries,
                                      zk_dtype dtype, int64_t max_shard_bytes, zk_safetensors_writer **out);
+// The same as `dir`/STEM.safetensors, STEM-00001-of-...; `stem` is a constant, "model" above.
+zk_status zk_safetensors_writer_open_as(const char *dir, const char *stem, const zk_safetensors_entry *entries, int num_entries,
+                                        zk_dtype dtype, int64_t max_shard_bytes, zk_safetensors_writer **out);
 // Appends the next `count` elements: all entries' elements in order, row-major, in pieces of any size.
 zk_status zk_safetensors_writer_append(zk_safetensors_writer *writer, const float *values, int64_t count);
 // Flushes and renames files into place (data first, index last). Always frees the writer; on failure, and when elements

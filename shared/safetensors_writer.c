@@ -21,6 +21,7 @@ typedef struct {
 
 struct zk_safetensors_writer {
   char *dir;
+  const char *stem;
   json_t *names;   // array: entry names in order
   json_t *shapes;  // array of arrays
   int64_t *counts; // elements of each entry
@@ -67,8 +68,8 @@ static void plan_shards(zk_safetensors_writer *w, int64_t max_shard_bytes) {
 static zk_status name_shards(zk_safetensors_writer *w) {
   for (int i = 0; i < w->num_shards; i++) {
     shard *s = &w->shards[i];
-    if (w->num_shards == 1) snprintf(s->name, sizeof s->name, "model.safetensors");
-    else snprintf(s->name, sizeof s->name, "model-%05d-of-%05d.safetensors", i + 1, w->num_shards);
+    if (w->num_shards == 1) snprintf(s->name, sizeof s->name, "%s.safetensors", w->stem);
+    else snprintf(s->name, sizeof s->name, "%s-%05d-of-%05d.safetensors", w->stem, i + 1, w->num_shards);
     char aside[80];
     snprintf(aside, sizeof aside, "%s.tmp", s->name);
     s->path = zk_file_join(w->dir, s->name);
@@ -203,8 +204,11 @@ static zk_status finish(zk_safetensors_writer *w) {
   if (w->shard_idx < w->num_shards)
     return ZK_FAIL(ZK_INTERNAL, "%s: %lld elements were never written", w->shards[w->shard_idx].path,
                    (long long)w->left);
-  char *single = zk_file_join(w->dir, "model.safetensors"),
-       *index = zk_file_join(w->dir, "model.safetensors.index.json");
+  char name[64];
+  snprintf(name, sizeof name, "%s.safetensors", w->stem);
+  char *single = zk_file_join(w->dir, name);
+  snprintf(name, sizeof name, "%s.safetensors.index.json", w->stem);
+  char *index = zk_file_join(w->dir, name);
   zk_status status =
       single && index ? put_in_place(w, single, index) : ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: out of memory", w->dir);
   free(single);
@@ -242,9 +246,14 @@ static zk_status start(zk_safetensors_writer *w, const zk_safetensors_entry *ent
 
 zk_status zk_safetensors_writer_open(const char *dir, const zk_safetensors_entry *entries, int num_entries,
                                      zk_dtype dtype, int64_t max_shard_bytes, zk_safetensors_writer **out) {
+  return zk_safetensors_writer_open_as(dir, "model", entries, num_entries, dtype, max_shard_bytes, out);
+}
+
+zk_status zk_safetensors_writer_open_as(const char *dir, const char *stem, const zk_safetensors_entry *entries, int num_entries,
+                                        zk_dtype dtype, int64_t max_shard_bytes, zk_safetensors_writer **out) {
   zk_safetensors_writer *w = calloc(1, sizeof *w);
   if (!w) return ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: out of memory", dir);
-  *w = (zk_safetensors_writer){.dir = strdup(dir), .names = json_array(), .shapes = json_array(), .dtype = dtype};
+  *w = (zk_safetensors_writer){.dir = strdup(dir), .stem = stem, .names = json_array(), .shapes = json_array(), .dtype = dtype};
   w->counts = calloc((size_t)num_entries + 1, sizeof *w->counts);
   w->shards = calloc((size_t)num_entries + 1, sizeof *w->shards);
   zk_status status = start(w, entries, num_entries, max_shard_bytes);

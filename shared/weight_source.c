@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/bf16.h"
+#include "shared/adapter.h"
 
 #define BLOCK ((int64_t)1 << 22) // elements
 #define INIT_STD 0.02
@@ -21,7 +22,8 @@ void zk_weight_source_close(zk_weight_source *source) {
 
 zk_status zk_weight_source_read(const zk_weight_source *s, int64_t first, int64_t count, float *flat) {
   if (s->reader) return zk_model_reader_read(s->reader, first, count, flat);
-  zk_model_init_range(s->config, s->params, s->seed, INIT_STD, first, count, flat);
+  if (zk_params_is_adapter(s->params)) zk_adapter_init_range(s->params, s->seed, first, count, flat);
+  else zk_model_init_range(s->config, s->params, s->seed, INIT_STD, first, count, flat);
   return ZK_OK;
 }
 
@@ -36,7 +38,8 @@ void zk_weights_round(zk_numerics numerics, const float *flat, int64_t count, vo
 }
 
 zk_status zk_weight_source_copy(const zk_weight_source *s, zk_stream *stream, zk_numerics numerics, int64_t first, int64_t count, void *device) {
-  if (!s->reader) return zk_model_init_device(stream, numerics, s->config, s->params, s->seed, INIT_STD, first, count, device);
+  if (!s->reader && !zk_params_is_adapter(s->params))
+    return zk_model_init_device(stream, numerics, s->config, s->params, s->seed, INIT_STD, first, count, device);
   const size_t element = zk_numerics_bytes(numerics), block = (size_t)(count < BLOCK ? count + 1 : BLOCK);
   float *host = malloc(block * sizeof *host);
   char *rounded = malloc(block * element);

@@ -1,5 +1,5 @@
 // Where a model's fp32 weights come from, block by block in global element order: a Hugging Face folder (f32, bf16 or f16 on disk, widened
-// exactly), or nothing but a seed. Working weights and master weights are both filled from one.
+// exactly; of an adapter's table, PEFT's folder), or nothing but a seed. Working weights and master weights are both filled from one.
 #ifndef ZK_SHARED_WEIGHT_SOURCE_H
 #define ZK_SHARED_WEIGHT_SOURCE_H
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shared/adapter_folder.h"
 #include "shared/file_util.h"
 #include "shared/model.h"
 #include "shared/optimizer_file.h"
@@ -67,7 +68,9 @@ static zk_status write_weights(zk_updater *u, const char *dir, float *host) {
   zk_status st = ZK_OK;
   if (dir && !zk_file_exists(zk_path_make("%s/tokenizer.json", u->session->model_dir).s))
     st = ZK_FAIL(ZK_IO, "%s: its tokenizer.json is gone, which the checkpoint %s needs a copy of: put it back and start the same command again, which goes on from the last checkpoint", u->session->model_dir, dir);
-  if (dir && st == ZK_OK) st = zk_model_writer_open(dir, &p->config, &p->params, ZK_DTYPE_F32, ZK_MODEL_MAX_SHARD_BYTES, u->session->model_dir, &writer);
+  if (dir && st == ZK_OK && p->adapter.lora.rank)
+    st = zk_adapter_folder_write(dir, &p->adapter.lora, u->session->config.model.path, p->numerics, p->frozen_hash);
+  if (dir && st == ZK_OK) st = zk_model_writer_open(dir, &p->config, u->optimizer.trained.params, ZK_DTYPE_F32, ZK_MODEL_MAX_SHARD_BYTES, u->session->model_dir, &writer);
   st = zk_comm_agree(u->session->comm, st);
   if (st == ZK_OK) st = write_vector(u, u->optimizer.master, append_weights, writer, 0, host);
   if (writer && st == ZK_OK) return zk_model_writer_close(writer);
@@ -79,7 +82,7 @@ static zk_status write_moments(zk_updater *u, const char *dir, int64_t step, flo
   const zk_optimizer *o = &u->optimizer;
   zk_optimizer_file *file = NULL;
   zk_status st = ZK_OK;
-  if (dir) st = zk_optimizer_file_create(zk_path_make("%s/optimizer.h5", dir).s, step, u->session->policy.params.num_elements, &file);
+  if (dir) st = zk_optimizer_file_create(zk_path_make("%s/optimizer.h5", dir).s, step, o->trained.params->num_elements, &file);
   st = zk_comm_agree(u->session->comm, st);
   const bool is_new = o->step == 0; // all moments are zero
   if (is_new && file && st == ZK_OK) zk_optimizer_file_write_zeros(file);
@@ -138,7 +141,7 @@ zk_status zk_checkpoint_read_state(const char *dir, zk_checkpoint_state *out) {
 
 static zk_status read_master(zk_updater *u, const char *dir) {
   zk_weight_source source;
-  ZK_TRY(zk_weight_source_open(dir, &u->session->policy.config, &u->session->policy.params, 0, &source));
+  ZK_TRY(zk_weight_source_open(dir, &u->session->policy.config, u->optimizer.trained.params, 0, &source));
   zk_status st = zk_optimizer_fill_master(&u->optimizer, u->session->stream, &source);
   zk_weight_source_close(&source);
   return st;
@@ -151,9 +154,9 @@ static zk_status read_moments(zk_updater *u, const char *dir, int64_t step) {
   ZK_TRY(zk_optimizer_file_open(path.s, &file));
   float *host = malloc((size_t)BLOCK * sizeof *host);
   zk_status st = host ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to read %s", path.s);
-  if (st == ZK_OK && (zk_optimizer_file_num_elements(file) != u->session->policy.params.num_elements || zk_optimizer_file_step(file) != step))
+  if (st == ZK_OK && (zk_optimizer_file_num_elements(file) != o->trained.params->num_elements || zk_optimizer_file_step(file) != step))
     st = ZK_FAIL(ZK_BAD_ARCHIVE, "%s: holds %" PRId64 " elements at step %" PRId64 ", the model has %" PRId64 " at step %" PRId64, path.s,
-                 zk_optimizer_file_num_elements(file), zk_optimizer_file_step(file), u->session->policy.params.num_elements, step);
+                 zk_optimizer_file_num_elements(file), zk_optimizer_file_step(file), o->trained.params->num_elements, step);
   for (int d = 0; d < ZK_OPTIMIZER_NUM_DATASETS && st == ZK_OK; d++)
     for (int64_t at = 0; at < o->count && st == ZK_OK; at += BLOCK) {
       int64_t n = o->count - at < BLOCK ? o->count - at : BLOCK;

@@ -1,5 +1,6 @@
 // Checkpoints: a Hugging Face folder with optimizer.h5 and state.json beside the weights, the same bytes for any number of ranks. The
-// weights in it are the fp32 master weights, whatever the numerics: working weights are made from them again.
+// weights in it are the fp32 master weights, whatever the numerics: working weights are made from them again. Of a run that trains an adapter they are
+// the adapter's alone, in PEFT's format: the base is where config.yaml says.
 #ifndef ZK_TRAINER_CHECKPOINT_H
 #define ZK_TRAINER_CHECKPOINT_H
 

@@ -14,7 +14,7 @@ enum { STEP = 0 };
 static zk_status print(const zk_session *s, const zk_evaluation *e, double seconds) {
   const zk_config *c = &s->config;
   uint64_t hash;
-  ZK_TRY(zk_policy_hash(&s->policy, s->stream, 0, s->policy.params.num_elements, &hash));
+  ZK_TRY(zk_policy_weights_hash(&s->policy, s->stream, &hash));
   zk_metrics_line line;
   zk_metrics_line_init(&line, STEP);
   zk_evaluation_put(e, &line);

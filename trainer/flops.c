@@ -11,5 +11,7 @@ double zk_train_flops(const zk_policy *policy, const zk_sequences *seqs) {
     const double length = (double)(seqs->offsets[i + 1] - seqs->offsets[i]);
     pairs += length * length / 2;
   }
+  if (policy->adapter.lora.rank)
+    return 4 * (layers * tokens + table * targets) + 6 * (double)policy->adapter.params.num_elements * tokens + 12 * (double)c->num_layers * width * pairs;
   return 6 * (layers * tokens + table * targets) + 12 * (double)c->num_layers * width * pairs;
 }

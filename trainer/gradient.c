@@ -40,7 +40,8 @@ struct zk_gradient {
   float *embed_grad; // [V, H], only for a tied head
 };
 
-static bool is_tied(const zk_policy *p) { return p->config.tie_embeddings != 0; }
+// Whether embedding and head are trained, in one tensor.
+static bool is_tied(const zk_policy *p) { return p->config.tie_embeddings != 0 && p->adapter.lora.rank == 0; }
 
 static size_t align64(size_t n) { return (n + 63) & ~(size_t)63; }
 
@@ -268,25 +269,30 @@ static zk_status fetch(zk_gradient *g, const zk_microbatch *m, int64_t first, co
   return zk_stream_wait(g->stream);
 }
 
+// Where the gradient of a tensor above or below the layers lies; NULL where it is frozen.
+static float *grad_of(const zk_policy *p, zk_param_kind kind, float *grad) {
+  const zk_params *trained = zk_policy_trained(p).params;
+  const int i = zk_params_index(trained, kind, 0);
+  return i < 0 ? NULL : grad + trained->params[i].first;
+}
+
 // The head's part of the backward pass leaves the gradient of the last layer's output in b->dx. Of known targets the head's forward pass is part of it.
 static zk_status head_backward(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, bool want_hash, float *grad) {
   const zk_policy *p = g->policy;
   buffers *b = &g->b;
-  const zk_params *params = &p->params;
   zk_chunks chunks = {m->num_chunks, m->target_start};
   zk_lmhead_desc desc = zk_decoder_lmhead_desc(p, m->num_targets, g->options.temperature, g->options.top_k, g->options.top_p);
   zk_lmhead_out fwd = head_out(g, s->known && want_hash);
   const void *weight = zk_policy_weight(p, ZK_PARAM_LM_HEAD, 0), *packed = zk_policy_packed(p, ZK_PARAM_LM_HEAD, 0);
-  float *dhead = grad + params->params[zk_params_index(params, ZK_PARAM_LM_HEAD, 0)].first;
+  float *dhead = grad_of(p, ZK_PARAM_LM_HEAD, grad);
   if (s->known)
     ZK_TRY(zk_lmhead_loss(g->stream, &desc, &chunks, b->normed, weight, packed, b->targets_dev, b->known_lse, b->dlogprob, &fwd, b->dnormed, dhead));
   else
     ZK_TRY(zk_lmhead_backward(g->stream, &desc, &chunks, b->normed, weight, packed, b->targets_dev, &fwd, b->dlogprob, s->dentropy ? b->dentropy : NULL,
                               b->dnormed, dhead));
   zk_rmsnorm_desc norm = {p->numerics, m->num_targets, 1, p->config.hidden, p->config.rms_eps};
-  float *dnorm = grad + params->params[zk_params_index(params, ZK_PARAM_FINAL_NORM, 0)].first;
   ZK_TRY(zk_rmsnorm_backward(g->stream, &norm, &chunks, b->dnormed, b->gathered, zk_policy_weight(p, ZK_PARAM_FINAL_NORM, 0), b->rstd, NULL,
-                             b->dnormed, dnorm));
+                             b->dnormed, grad_of(p, ZK_PARAM_FINAL_NORM, grad)));
   // Each row that predicts a target gets that target's gradient, the others the row of zeros behind them: a look-up, which copies.
   size_t width = (size_t)p->config.hidden * zk_numerics_bytes(p->numerics);
   ZK_TRY(zk_fill_zero(g->stream, (char *)b->dnormed + (size_t)m->num_targets * width, width));
@@ -295,7 +301,7 @@ static zk_status head_backward(zk_gradient *g, const zk_sequences *s, const zk_m
 }
 
 static zk_status tell(const zk_gradient *g, const zk_gradient_listener *listener, int layer) {
-  return listener ? listener->tell(listener->context, zk_stretches_done(&g->policy->params, layer)) : ZK_OK;
+  return listener ? listener->tell(listener->context, zk_stretches_done(zk_policy_trained(g->policy).params, layer)) : ZK_OK;
 }
 
 // Which of a leaf's backward passes it is.
@@ -320,8 +326,8 @@ static zk_status backward(zk_gradient *g, const zk_sequences *s, const zk_microb
     ZK_TRY(tell(g, pass.listener, l));
   }
   zk_embedding_desc embed = {p->numerics, m->num_rows, p->config.hidden, p->config.vocab};
-  float *dtable = is_tied(p) ? g->embed_grad : grad + p->params.params[zk_params_index(&p->params, ZK_PARAM_EMBED, 0)].first;
-  return zk_embedding_backward(g->stream, &embed, b->tokens, b->dx, dtable);
+  float *dtable = is_tied(p) ? g->embed_grad : grad_of(p, ZK_PARAM_EMBED, grad);
+  return dtable == NULL ? ZK_OK : zk_embedding_backward(g->stream, &embed, b->tokens, b->dx, dtable);
 }
 
 static int64_t longest_of(const zk_sequences *s, int64_t first, int64_t last) {
@@ -405,7 +411,7 @@ static void find_trained(const zk_microbatch_plan *plan, int32_t *first, int32_t
 
 // A leaf's gradient before its backward passes: 0 but where the first of them sets it.
 static zk_status begin_gradient(zk_gradient *g, bool is_set, float *grad) {
-  const zk_params *params = &g->policy->params;
+  const zk_params *params = zk_policy_trained(g->policy).params;
   int64_t from = 0;
   for (int i = 0; i < params->num_params && is_set; i++) {
     const zk_param *p = &params->params[i];
@@ -436,7 +442,7 @@ zk_status zk_gradient_leaf(zk_gradient *g, const zk_sequences *s, int64_t first,
                         (which_pass){i == first_pass, i == last_pass ? listener : NULL});
   if (st == ZK_OK && is_tied(p)) st = join_tied(g, grad);
   if (st == ZK_OK) st = zk_phases_end(g->phases);
-  if (st == ZK_OK && listener) st = listener->tell(listener->context, zk_stretches_num(&p->params));
+  if (st == ZK_OK && listener) st = listener->tell(listener->context, zk_stretches_num(zk_policy_trained(p).params));
   if (st == ZK_OK) st = zk_stream_wait(g->stream);
   free(host);
   zk_microbatch_plan_destroy(&plan);

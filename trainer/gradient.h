@@ -49,7 +49,7 @@ typedef struct {
 
 // Forward only, over sequences [first, last).
 zk_status zk_gradient_forward(zk_gradient *gradient, const zk_sequences *seqs, int64_t first, int64_t last, const zk_gradient_outputs *out);
-// Forward and backward over the sequences of one leaf; grad (device, fp32, [num_elements] in global element order) is overwritten. `listener` may be NULL.
+// Forward and backward over the sequences of one leaf; grad (device, fp32, the elements of what is trained, zk_policy_trained) is overwritten. `listener` may be NULL.
 // The gradient's bits do not depend on whether targets are known beforehand, if the forward pass finds what was known; it is of the known ones otherwise.
 zk_status zk_gradient_leaf(zk_gradient *gradient, const zk_sequences *seqs, int64_t first, int64_t last, zk_loss_fn loss, void *context, float *grad,
                            const zk_gradient_outputs *out, const zk_gradient_listener *listener);

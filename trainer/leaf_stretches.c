@@ -23,17 +23,20 @@ static zk_stretch of_layer(const zk_params *params, int layer) {
   return s;
 }
 
+// Final norm, head and embedding are trained.
+static bool has_ends(const zk_params *params) { return !zk_params_is_adapter(params); }
+
 static bool has_own_head(const zk_params *params) {
   return zk_params_index(params, ZK_PARAM_LM_HEAD, 0) != zk_params_index(params, ZK_PARAM_EMBED, 0);
 }
 
-int zk_stretches_num(const zk_params *params) { return zk_stretches_done(params, 0) + 1; }
+int zk_stretches_num(const zk_params *params) { return zk_stretches_done(params, 0) + has_ends(params); }
 
-int zk_stretches_done(const zk_params *params, int layer) { return 1 + has_own_head(params) + params->num_layers - layer; }
+int zk_stretches_done(const zk_params *params, int layer) { return has_ends(params) + has_own_head(params) + params->num_layers - layer; }
 
 void zk_stretches_fill(const zk_params *params, zk_stretch *out) {
-  *out++ = of_param(params, ZK_PARAM_FINAL_NORM);
+  if (has_ends(params)) *out++ = of_param(params, ZK_PARAM_FINAL_NORM);
   if (has_own_head(params)) *out++ = of_param(params, ZK_PARAM_LM_HEAD);
   for (int layer = params->num_layers - 1; layer >= 0; layer--) *out++ = of_layer(params, layer);
-  *out = of_param(params, ZK_PARAM_EMBED);
+  if (has_ends(params)) *out = of_param(params, ZK_PARAM_EMBED);
 }

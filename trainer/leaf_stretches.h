@@ -1,4 +1,5 @@
-// In which order a backward pass finishes the gradient's elements: the final norm, a head of its own, the layers from the last to the first, the embedding.
+// In which order a backward pass finishes the gradient's elements: the final norm, a head of its own, the layers from the last to the first, the embedding;
+// of an adapter, the layers alone.
 // Every rank sends its gradient in this order.
 #ifndef ZK_TRAINER_LEAF_STRETCHES_H
 #define ZK_TRAINER_LEAF_STRETCHES_H

@@ -29,7 +29,7 @@ double zk_learning_rate(const zk_config *c, int64_t step) {
 
 // The ranges of tensors that weight decay leaves alone.
 static zk_status find_fixed(zk_optimizer *o) {
-  const zk_params *params = &o->policy->params;
+  const zk_params *params = o->trained.params;
   o->fixed = malloc((size_t)(params->num_params + 1) * sizeof *o->fixed);
   if (!o->fixed) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the table of weight decay");
   for (int i = 0; i < params->num_params; i++) {
@@ -43,15 +43,15 @@ static zk_status find_fixed(zk_optimizer *o) {
 }
 
 zk_status zk_optimizer_open(zk_policy *policy, zk_comm *comm, zk_optimizer *out) {
-  *out = (zk_optimizer){.policy = policy, .comm = comm};
+  *out = (zk_optimizer){.policy = policy, .comm = comm, .trained = zk_policy_trained(policy)};
   out->starts = calloc((size_t)zk_comm_size(comm) + 1, sizeof *out->starts);
   if (!out->starts) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the shard table");
   ZK_TRY(find_fixed(out));
-  zk_shard_starts(policy->params.num_elements, zk_comm_size(comm), out->starts);
+  zk_shard_starts(out->trained.params->num_elements, zk_comm_size(comm), out->starts);
   out->first = out->starts[zk_comm_rank(comm)];
   out->count = out->starts[zk_comm_rank(comm) + 1] - out->first;
   size_t bytes = (size_t)(out->count ? out->count : 1) * sizeof(float);
-  out->master = (float *)policy->weights + out->first;
+  out->master = (float *)out->trained.weights + out->first;
   if (policy->numerics != ZK_F32) {
     out->master = NULL;
     ZK_TRY(zk_device_alloc(policy->device, bytes, "master weights", (void **)&out->master));
@@ -107,8 +107,9 @@ static zk_status global_norm(const zk_optimizer *o, zk_stream *stream, float *no
 // AdamW over the shard; this rank's part of both hashes.
 static zk_status step_shard(zk_optimizer *o, zk_stream *stream, const zk_adamw_params *scalars, zk_adamw_hashes *hashes) {
   const zk_numerics numerics = o->policy->numerics;
-  const zk_adamw_shard_desc desc = {numerics, o->first, o->count, o->policy->params.num_elements, o->fixed, o->num_fixed, o->master, o->m, o->v, o->grad,
-                                    (char *)o->policy->weights + (size_t)o->first * zk_numerics_bytes(numerics)};
+  const int64_t first_index = (int64_t)o->trained.first_index;
+  const zk_adamw_shard_desc desc = {numerics, first_index + o->first, o->count, first_index + o->trained.params->num_elements, o->fixed, o->num_fixed,
+                                    o->master, o->m, o->v, o->grad, (char *)o->trained.weights + (size_t)o->first * zk_numerics_bytes(numerics)};
   return zk_adamw_shard(stream, scalars, &desc, hashes);
 }
 
@@ -123,10 +124,10 @@ zk_status zk_optimizer_update(zk_optimizer *o, zk_stream *stream, const zk_confi
   zk_adamw_hashes hashes = {0, 0};
   const zk_status st = step_shard(o, stream, &scalars, &hashes);
   o->step++;
-  ZK_TRY(zk_comm_device_all_gather_shards(o->link, stream, o->policy->weights, o->starts, zk_numerics_bytes(o->policy->numerics), st));
+  ZK_TRY(zk_comm_device_all_gather_shards(o->link, stream, o->trained.weights, o->starts, zk_numerics_bytes(o->policy->numerics), st));
   uint64_t sums[2] = {hashes.working, hashes.state};
   ZK_TRY(zk_comm_sum_u64(o->comm, sums, 2));
-  out->weights_hash = sums[0], out->state_hash = sums[1];
+  out->weights_hash = sums[0] + o->trained.frozen_hash, out->state_hash = sums[1];
   return ZK_OK;
 }
 
@@ -136,14 +137,15 @@ zk_status zk_optimizer_finish(zk_optimizer *o, zk_stream *stream) {
 }
 
 zk_status zk_optimizer_hashes(const zk_optimizer *o, zk_stream *stream, uint64_t *weights_hash, uint64_t *state_hash) {
-  uint64_t total = (uint64_t)o->policy->params.num_elements, sums[4] = {0};
+  const uint64_t index = o->trained.first_index + (uint64_t)o->first, total = o->trained.first_index + (uint64_t)o->trained.params->num_elements;
+  uint64_t sums[4] = {0};
   ZK_TRY(zk_policy_hash(o->policy, stream, o->first, o->count, &sums[0]));
   // State: one index space for master weights, then both moments.
-  ZK_TRY(zk_hash_elements(stream, 4, o->count, (uint64_t)o->first, o->master, &sums[1]));
-  ZK_TRY(zk_hash_elements(stream, 4, o->count, total + (uint64_t)o->first, o->m, &sums[2]));
-  ZK_TRY(zk_hash_elements(stream, 4, o->count, 2 * total + (uint64_t)o->first, o->v, &sums[3]));
+  ZK_TRY(zk_hash_elements(stream, 4, o->count, index, o->master, &sums[1]));
+  ZK_TRY(zk_hash_elements(stream, 4, o->count, total + index, o->m, &sums[2]));
+  ZK_TRY(zk_hash_elements(stream, 4, o->count, 2 * total + index, o->v, &sums[3]));
   ZK_TRY(zk_comm_sum_u64(o->comm, sums, 4));
-  *weights_hash = sums[0];
+  *weights_hash = sums[0] + o->trained.frozen_hash;
   *state_hash = sums[1] + sums[2] + sums[3];
   return ZK_OK;
 }

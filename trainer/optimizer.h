@@ -1,4 +1,4 @@
-// AdamW over one rank's shard of the flat parameter vector: master weights and moments are sharded, working weights are whole on every
+// AdamW over one rank's shard of the flat vector that is trained (all weights, or an adapter's): master weights and moments are sharded, working weights are whole on every
 // rank. In f32 the shard of the working weights is the master; elsewhere the master is fp32 memory of its own, and working = bf16(master).
 #ifndef ZK_TRAINER_OPTIMIZER_H
 #define ZK_TRAINER_OPTIMIZER_H
@@ -17,18 +17,19 @@ double zk_learning_rate(const zk_config *config, int64_t step);
 
 typedef struct zk_optimizer {
   zk_policy *policy;
+  zk_trained trained;    // of it; shards are of this vector
   zk_comm *comm;
   zk_comm_device *link;  // moves device memory between ranks
   int64_t *starts;       // [num_ranks + 1]
   int64_t first, count;  // this rank's shard
   int64_t step;          // updates done
-  float *master;         // device [count]: memory of its own, or (f32) the shard of policy->weights
+  float *master;         // device [count]: memory of its own, or (f32) the shard of trained.weights
   float *m, *v, *grad;   // device [count]
   zk_adamw_range *fixed; // tensors without weight decay, neighbours joined
   int32_t num_fixed;
 } zk_optimizer;
 
-// Moments zero, no update done; master weights of their own are zero until filled. `policy` and `comm` must outlive it. Not collective.
+// The policy's weights are filled. Moments zero, no update done; master weights of their own are zero until filled. `policy` and `comm` must outlive it. Not collective.
 // The caller closes it, also after a failure.
 zk_status zk_optimizer_open(zk_policy *policy, zk_comm *comm, zk_optimizer *out);
 void zk_optimizer_close(zk_optimizer *optimizer);

@@ -44,6 +44,13 @@ static reference_bytes reference_of(const zk_config *c, zk_plan_kind kind, const
   reference_bytes bytes = {0, 0};
   zk_policy shape = {.device = policy->device, .numerics = policy->numerics, .num_positions = policy->num_positions};
   if (kind == ZK_PLAN_EVALUATE || c->algorithm.kl.coef == 0 || zk_reference_shape(c, &policy->config, &shape.config) != ZK_OK) return bytes;
+  if (policy->adapter.lora.rank > 0 && !c->algorithm.kl.reference[0]) { // its own adapter, and the policy's base
+    size_t packed;
+    zk_adapter_bytes(policy->device, policy->numerics, &policy->adapter.params, &bytes.weights, &packed);
+    bytes.weights += packed;
+    bytes.activations = activation_bytes(c, ZK_PLAN_SAMPLE, policy);
+    return bytes;
+  }
   if (zk_params_create(&shape.config, &shape.params) == ZK_OK) {
     bytes.weights = zk_policy_bytes(shape.device, shape.numerics, &shape.config, &shape.params, shape.num_positions);
     bytes.activations = activation_bytes(c, ZK_PLAN_SAMPLE, &shape);
@@ -52,12 +59,14 @@ static reference_bytes reference_of(const zk_config *c, zk_plan_kind kind, const
   return bytes;
 }
 
+static int64_t num_trained(const zk_policy *p) { return zk_policy_trained(p).params->num_elements; }
+
 static size_t tree_bytes(const zk_config *c, const zk_policy *p, int num_ranks) {
-  return zk_leaf_tree_bytes(p->params.num_elements, c->trainer.grad_leaves, num_ranks);
+  return zk_leaf_tree_bytes(num_trained(p), c->trainer.grad_leaves, num_ranks);
 }
 
 static size_t exchange_bytes(const zk_config *c, const zk_policy *p, int num_ranks) {
-  return num_ranks > 1 ? zk_leaf_exchange_bytes(p->params.num_elements, c->trainer.grad_leaves, num_ranks) : 0;
+  return num_ranks > 1 ? zk_leaf_exchange_bytes(num_trained(p), c->trainer.grad_leaves, num_ranks) : 0;
 }
 
 // The policy that samples, as a shape: `p`, but for the numerics.
@@ -151,13 +160,19 @@ static void add(zk_plan *plan, zk_plan_phase phase, const char *what, size_t byt
 static void add_training(zk_plan *plan, const zk_config *c, const zk_policy *p, int num_ranks) {
   const char *workers = "start more workers, which share it, or take a smaller model";
   const size_t exchange = exchange_bytes(c, p, num_ranks);
-  zk_optimizer_sizes optimizer = zk_optimizer_bytes(p->numerics, p->params.num_elements, num_ranks);
+  zk_optimizer_sizes optimizer = zk_optimizer_bytes(p->numerics, num_trained(p), num_ranks);
   add(plan, ZK_PLAN_ALWAYS, "master weights", optimizer.master, false, workers);
   add(plan, ZK_PLAN_ALWAYS, "optimiser state", optimizer.moments, false, workers);
   add(plan, ZK_PLAN_ALWAYS, "gradient exchange", exchange, false, workers);
   add(plan, ZK_PLAN_TRAINING, "gradient shard", optimizer.grad, false, workers);
   add(plan, ZK_PLAN_TRAINING, "gradients (tree of leaves)", tree_bytes(c, p, num_ranks) - exchange, false,
       "start more workers, or lower trainer.grad_leaves (which changes the bits)");
+}
+
+static void add_adapter(zk_plan *plan, const zk_policy *p) {
+  size_t weights, packed;
+  zk_adapter_bytes(p->device, p->numerics, &p->adapter.params, &weights, &packed);
+  add(plan, ZK_PLAN_ALWAYS, "adapter, packed too", weights + packed, false, "lower lora.rank (which changes the bits)");
 }
 
 // Bytes of one phase's rows.
@@ -191,6 +206,7 @@ void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int
   if (zk_config_is_off_policy(c))
     add(out, ZK_PLAN_ALWAYS, "weights of the sampler (rollout.numerics)",
         zk_policy_bytes(p->device, zk_config_sampler_numerics(c), &p->config, &p->params, p->num_positions), false, "leave out rollout.numerics");
+  add_adapter(out, p);
   if (kind == ZK_PLAN_TRAIN) add_training(out, c, p, num_ranks);
   add(out, ZK_PLAN_TRAINING, "trainer activations and scratch, full microbatch", activation_bytes(c, kind, p), true,
       "set trainer.recompute, or lower trainer.microbatch_tokens");
@@ -245,6 +261,8 @@ static zk_status open_shape(const zk_config *c, zk_comm *comm, zk_policy *shape)
   if (c->algorithm.kl.coef > 0) ZK_TRY(zk_reference_shape(c, &model, &reference));
   shape->config = model, shape->num_positions = zk_session_positions(&model);
   ZK_TRY(zk_params_create(&model, &shape->params));
+  shape->adapter.lora = zk_lora_of_config(c);
+  if (c->lora.rank > 0) ZK_TRY(zk_lora_params(&shape->adapter.lora, &model, &shape->adapter.params));
   ZK_TRY(zk_device_choose_open(c->device, zk_comm_local_rank(comm), zk_comm_local_size(comm), &shape->device));
   ZK_TRY(zk_device_require(shape->device, zk_config_sampler_numerics(c)));
   return zk_device_require(shape->device, c->numerics);
@@ -253,6 +271,7 @@ static zk_status open_shape(const zk_config *c, zk_comm *comm, zk_policy *shape)
 static void close_shape(zk_policy *shape) {
   zk_device_close(shape->device);
   zk_params_destroy(&shape->params);
+  zk_params_destroy(&shape->adapter.params);
 }
 
 static void make(const zk_config *c, zk_plan_kind kind, const zk_policy *shape, zk_comm *comm, zk_plan *out) {
@@ -262,8 +281,11 @@ static void make(const zk_config *c, zk_plan_kind kind, const zk_policy *shape, 
 }
 
 static void print(const zk_plan *plan, const zk_policy *shape, int num_ranks, FILE *out) {
-  fprintf(out, "# model: %s, %lld parameters\n# memory of one of %d worker%s, bytes\n", zk_model_architecture_name(shape->config.architecture),
-          (long long)shape->params.num_elements, num_ranks, num_ranks == 1 ? "" : "s");
+  fprintf(out, "# model: %s, %lld parameters%s\n", zk_model_architecture_name(shape->config.architecture), (long long)shape->params.num_elements,
+          shape->adapter.lora.rank > 0 ? ", frozen" : "");
+  if (shape->adapter.lora.rank > 0)
+    fprintf(out, "# adapter: LoRA of rank %d, %lld parameters\n", shape->adapter.lora.rank, (long long)shape->adapter.params.num_elements);
+  fprintf(out, "# memory of one of %d worker%s, bytes\n", num_ranks, num_ranks == 1 ? "" : "s");
   const char *const phases[] = {"", "; while sampling", "; while training"};
   for (int i = 0; i < plan->num_rows; i++)
     fprintf(out, "# %16zu  %s%s%s\n", plan->rows[i].bytes, plan->rows[i].what, plan->rows[i].is_most ? ", at most" : "",

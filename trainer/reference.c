@@ -11,6 +11,7 @@
 
 struct zk_reference {
   const zk_session *session;
+  bool shares_base; // the policy's frozen weights are its own too: all but the adapter is borrowed
   zk_policy policy;
   zk_gradient *gradient;
   uint64_t hash;
@@ -41,15 +42,24 @@ static zk_status check_tokenizer(const zk_session *s, const char *dir) {
   return st == ZK_OK ? ZK_OK : zk_status_context(st, "algorithm.kl.reference");
 }
 
-static zk_status load(zk_reference *r, const zk_model_config *shape, const char *dir) {
+// The run's first weights beside a frozen base are its first adapter.
+static zk_status open_adapter(zk_reference *r) {
+  r->shares_base = true;
+  r->policy = r->session->policy;
+  r->policy.adapter = (zk_adapter){0};
+  return zk_policy_add_adapter(&r->policy, &r->session->policy.adapter.lora);
+}
+
+static zk_status load(zk_reference *r, const zk_model_config *shape, const char *dir, bool is_named) {
   const zk_session *s = r->session;
   const zk_config *c = &s->config;
   zk_weight_source source;
-  ZK_TRY(zk_policy_open(s->device, c->numerics, shape, s->policy.num_positions, &r->policy));
-  ZK_TRY(zk_weight_source_open(dir, &r->policy.config, &r->policy.params, c->seed, &source));
-  zk_status st = zk_policy_fill(&r->policy, s->stream, &source);
+  if (c->lora.rank > 0 && !is_named) ZK_TRY(open_adapter(r));
+  else ZK_TRY(zk_policy_open(s->device, c->numerics, shape, s->policy.num_positions, &r->policy));
+  ZK_TRY(zk_weight_source_open(dir, &r->policy.config, zk_policy_trained(&r->policy).params, c->seed, &source));
+  zk_status st = r->shares_base ? zk_policy_fill_adapter(&r->policy, s->stream, &source) : zk_policy_fill(&r->policy, s->stream, &source);
   zk_weight_source_close(&source);
-  if (st == ZK_OK) st = zk_policy_hash(&r->policy, s->stream, 0, r->policy.params.num_elements, &r->hash);
+  if (st == ZK_OK) st = zk_policy_weights_hash(&r->policy, s->stream, &r->hash);
   const zk_gradient_options options = {c->rollout.temperature, 0, 1, c->trainer.microbatch_tokens, true};
   return st == ZK_OK ? zk_gradient_open(&r->policy, &options, &r->gradient) : st;
 }
@@ -64,7 +74,7 @@ zk_status zk_reference_open(const zk_session *s, const char *first_weights, zk_r
   if (st == ZK_OK && named[0]) st = check_tokenizer(s, named);
   if (r) r->session = s;
   st = zk_comm_agree(s->comm, st);
-  if (st == ZK_OK) st = zk_comm_agree(s->comm, load(r, &shape, named[0] ? named : first_weights));
+  if (st == ZK_OK) st = zk_comm_agree(s->comm, load(r, &shape, named[0] ? named : first_weights, named[0] != 0));
   if (st == ZK_OK) st = zk_comm_require_same_hash(s->comm, "the reference model's weights", r->hash, "give every host the same files");
   if (st != ZK_OK) {
     zk_reference_close(r);
@@ -79,7 +89,8 @@ zk_status zk_reference_open(const zk_session *s, const char *first_weights, zk_r
 void zk_reference_close(zk_reference *r) {
   if (!r) return;
   zk_gradient_close(r->gradient);
-  zk_policy_close(&r->policy);
+  if (r->shares_base) zk_adapter_close(r->policy.device, &r->policy.adapter);
+  else zk_policy_close(&r->policy);
   free(r);
 }
 

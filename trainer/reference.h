@@ -7,7 +7,8 @@
 
 typedef struct zk_reference zk_reference;
 
-// Opens what algorithm.kl.reference names, or the run's first weights: first_weights is then their folder ("": made from scratch). *out is NULL without a
+// Opens what algorithm.kl.reference names, or the run's first weights: first_weights is then their folder ("": made from scratch); where
+// an adapter is trained, its folder, and the base is the policy's own memory. *out is NULL without a
 // KL term. A folder of another tokenizer, another vocabulary or a shorter context is ZK_BAD_INPUT, before its weights are read. The caller closes it, before
 // the session. Collective.
 zk_status zk_reference_open(const zk_session *session, const char *first_weights, zk_reference **out);

@@ -132,12 +132,12 @@ static zk_status open_parts(rollout *r, const zk_config *c, zk_comm *comm) {
   ZK_TRY(zk_session_open(c, comm, NULL, &r->session));
   zk_session *s = &r->session;
   zk_engine_options o;
-  ZK_TRY(zk_reference_open(s, s->weights_dir, &r->reference));
+  ZK_TRY(zk_reference_open(s, zk_session_origin(s), &r->reference));
   ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_SAMPLE, false, &o));
   zk_gradient_options g = {c->rollout.temperature, c->rollout.top_k, c->rollout.top_p, c->trainer.microbatch_tokens, true};
   zk_status st = zk_engine_open(zk_session_sampler(s), &o, &r->engine);
   if (st == ZK_OK) st = zk_gradient_open(&s->policy, &g, &r->gradient);
-  if (st == ZK_OK) st = zk_policy_hash(&s->policy, s->stream, 0, s->policy.params.num_elements, &r->weights_hash);
+  if (st == ZK_OK) st = zk_policy_weights_hash(&s->policy, s->stream, &r->weights_hash);
   if (st == ZK_OK && r->dir) st = zk_run_folder_write_config(r->dir, &s->config);
   return zk_comm_agree(comm, st);
 }

@@ -65,7 +65,7 @@ static zk_status open_parts(zk_run *run, const zk_config *config, zk_comm *comm,
   bool rl = !strcmp(run->kind, "train");
   ZK_TRY(zk_updater_open(s, rl ? config->rollout.temperature : 1, rl ? config->rollout.top_k : 0, rl ? config->rollout.top_p : 1, &run->updater));
   zk_path first = zk_path_make("%s/checkpoints/step_000000", config->run.dir);
-  if (rl) ZK_TRY(open_reference(run, from < 0 ? s->weights_dir : first.s));
+  if (rl) ZK_TRY(open_reference(run, from < 0 ? zk_session_origin(s) : first.s));
   ZK_TRY(open_engine(run));
   if (from < 0) {
     run->step = -1;

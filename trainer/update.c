@@ -32,7 +32,7 @@ zk_status zk_updater_open_forward(zk_session *s, double temperature, int32_t top
 
 static zk_status open_tree(zk_updater *u) {
   const zk_session *s = u->session;
-  const zk_params *params = &s->policy.params;
+  const zk_params *params = zk_policy_trained(&s->policy).params;
   const int num = zk_stretches_num(params);
   u->stretches = calloc((size_t)num, sizeof *u->stretches);
   u->leaf_starts = calloc((size_t)zk_comm_size(s->comm) + 1, sizeof *u->leaf_starts);

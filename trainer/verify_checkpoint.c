@@ -51,7 +51,7 @@ static zk_status read_chain(const reading *r, int vector, int64_t at, int64_t n)
 static void compare_element(const reading *r, int vector, int64_t element, float stored, float mine) {
   static const char *const what[] = {"", " (exp_avg)", " (exp_avg_sq)"};
   if (zk_float_bits(stored) == zk_float_bits(mine) && mine == mine) return;
-  const zk_params *params = &r->a->session.policy.params;
+  const zk_params *params = r->a->updater.optimizer.trained.params;
   const zk_param *p = &params->params[zk_params_of_element(params, element)];
   zk_verify_differ(&r->a->here, ZK_VERIFY_CHECKPOINTS, vector, element,
                    "checkpoint step %" PRId64 ": %s element %" PRId64
@@ -68,14 +68,14 @@ static uint64_t working_bits(const reading *r, float master) {
 // This rank's shard of one vector.
 static zk_status walk_vector(reading *r, int vector) {
   const zk_optimizer *o = &r->a->updater.optimizer;
-  uint64_t first_index = (uint64_t)vector * (uint64_t)r->a->session.policy.params.num_elements;
+  const uint64_t index = o->trained.first_index, first_index = index + (uint64_t)vector * (index + (uint64_t)o->trained.params->num_elements);
   for (int64_t at = o->first, end = o->first + o->count; at < end; at += BLOCK) {
     int64_t n = end - at < BLOCK ? end - at : BLOCK;
     ZK_TRY(read_file(r, vector, at, n));
     if (r->has_chain) ZK_TRY(read_chain(r, vector, at, n));
     for (int64_t i = 0; i < n; i++) {
       r->sums[vector] += zk_mix64(zk_float_bits(r->file[i]), first_index + (uint64_t)(at + i));
-      if (vector == WEIGHTS) r->working += zk_mix64(working_bits(r, r->file[i]), (uint64_t)(at + i));
+      if (vector == WEIGHTS) r->working += zk_mix64(working_bits(r, r->file[i]), index + (uint64_t)(at + i));
       if (r->has_chain) compare_element(r, vector, at + i, r->file[i], r->chain[i]);
     }
   }
@@ -83,7 +83,7 @@ static zk_status walk_vector(reading *r, int vector) {
 }
 
 static zk_status open_files(reading *r, const char *dir) {
-  const zk_params *params = &r->a->session.policy.params;
+  const zk_params *params = r->a->updater.optimizer.trained.params;
   ZK_TRY(zk_model_reader_open(dir, params, &r->weights));
   zk_path path = zk_path_make("%s/optimizer.h5", dir);
   ZK_TRY(zk_optimizer_file_open(path.s, &r->moments));
@@ -147,7 +147,8 @@ zk_status zk_verify_checkpoint(zk_auditor *a, int64_t step, bool *usable) {
   if (st == ZK_OUT_OF_MEMORY) return zk_comm_agree(a->comm, st);
   uint64_t sums[] = {r.working, r.sums[WEIGHTS] + r.sums[EXP_AVG] + r.sums[EXP_AVG_SQ], st != ZK_OK};
   ZK_TRY(zk_comm_sum_u64(a->comm, sums, 3));
-  zk_verify_count(a->once, ZK_VERIFY_CHECKPOINTS, NUM_VECTORS * a->session.policy.params.num_elements);
+  sums[0] += a->updater.optimizer.trained.frozen_hash;
+  zk_verify_count(a->once, ZK_VERIFY_CHECKPOINTS, NUM_VECTORS * a->updater.optimizer.trained.params->num_elements);
   if (!sums[2]) check_hashes(&r, &state, sums, usable);
   return ZK_OK;
 }

@@ -96,11 +96,14 @@ static zk_status find_steps(zk_auditor *a) {
 static zk_status choose_model(zk_auditor *a, const zk_config *c, zk_path *dir) {
   *dir = (zk_path){""};
   bool has_origin = !c->model.path[0] || zk_file_is_directory(c->model.path);
+  if (!has_origin && c->lora.rank > 0)
+    return ZK_FAIL(ZK_BAD_INPUT, "model.path %s is not here: checkpoints of this run hold its adapter alone, and its base is nowhere else", c->model.path);
+  if (c->lora.path[0] && !zk_file_is_directory(c->lora.path)) has_origin = false;
   a->from_origin = a->start == 0 && has_origin && !a->options->num_sample;
   if (a->from_origin) return ZK_OK;
   if (a->start == 0 && !has_origin && zk_comm_rank(a->comm) == 0)
-    ZK_LOG(WARN, "verify", "model.path %s is not here: the weights before step 1 are taken from %s", c->model.path,
-           zk_run_dir_checkpoint_path(&a->dir, 0).s);
+    ZK_LOG(WARN, "verify", "%s %s is not here: the weights before step 1 are taken from %s", c->lora.path[0] ? "lora.path" : "model.path",
+           c->lora.path[0] ? c->lora.path : c->model.path, zk_run_dir_checkpoint_path(&a->dir, 0).s);
   *dir = zk_run_dir_checkpoint_path(&a->dir, a->start);
   if (!zk_auditor_has_checkpoint(a, a->start))
     return ZK_FAIL(ZK_BAD_INPUT, "%s: not a complete checkpoint, and there is no other to start from", dir->s);
@@ -116,7 +119,7 @@ static zk_status open_parts(zk_auditor *a, const zk_config *c, const char *model
   if (a->options->num_sample) ZK_TRY(zk_updater_open_forward(&a->session, temperature, top_k, top_p, &a->updater));
   else ZK_TRY(zk_updater_open(&a->session, temperature, top_k, top_p, &a->updater));
   // A sample of a run computes no update, and takes the reference's log-probabilities as they are.
-  if (rl && !a->options->num_sample) ZK_TRY(zk_reference_open(&a->session, a->from_origin ? a->session.weights_dir : first.s, &a->reference));
+  if (rl && !a->options->num_sample) ZK_TRY(zk_reference_open(&a->session, a->from_origin ? zk_session_origin(&a->session) : first.s, &a->reference));
   if (!rl && !a->options->replay) return ZK_OK;
   zk_engine_options o;
   if (!a->options->num_sample) ZK_TRY(zk_turns_open(&a->session, &a->turns)); // --sample has no gradients

@@ -48,11 +48,12 @@ static void differ(zk_auditor *a, int64_t step, const char *where, uint64_t stor
 static zk_status load(zk_auditor *a, int64_t step) {
   zk_path dir = zk_run_dir_checkpoint_path(&a->dir, step);
   const zk_policy *p = &a->session.policy;
+  const int64_t num_elements = zk_policy_trained(p).params->num_elements;
   zk_checkpoint_state state;
   uint64_t stored;
   a->step = ZK_VERIFY_UNKNOWN;
-  zk_verify_count(a->once, ZK_VERIFY_CHECKPOINTS, p->params.num_elements);
-  zk_verify_skip(a->once, ZK_VERIFY_CHECKPOINTS, 2 * p->params.num_elements, "checkpoint step %" PRId64 ": optimiser state is not part of a sample", step);
+  zk_verify_count(a->once, ZK_VERIFY_CHECKPOINTS, num_elements);
+  zk_verify_skip(a->once, ZK_VERIFY_CHECKPOINTS, 2 * num_elements, "checkpoint step %" PRId64 ": optimiser state is not part of a sample", step);
   zk_status st = zk_session_load_weights(&a->session, dir.s);
   if (st == ZK_OK) st = zk_comm_agree(a->comm, zk_checkpoint_read_state(dir.s, &state));
   if (st == ZK_OUT_OF_MEMORY || st == ZK_COMM) return st;
@@ -60,7 +61,7 @@ static zk_status load(zk_auditor *a, int64_t step) {
     zk_verify_differ(a->once, ZK_VERIFY_CHECKPOINTS, -1, 0, "checkpoint step %" PRId64 ": %s", step, zk_status_message());
     return ZK_OK;
   }
-  ZK_TRY(zk_policy_hash(p, a->session.stream, 0, p->params.num_elements, &a->weights_hash));
+  ZK_TRY(zk_policy_weights_hash(p, a->session.stream, &a->weights_hash));
   differ(a, step, "state.json", state.weights_hash);
   if (a->metrics && zk_metrics_get_hash(a->metrics, step, "weights/hash", &stored) == ZK_OK) differ(a, step, "metrics.jsonl", stored);
   a->step = step;

@@ -29,8 +29,9 @@ zk_status zk_cpu_vendor_lmhead_backward(zk_stream *stream, const zk_lmhead_backw
     const float *weight = call->packed + first * hidden;
     zk_openblas_sgemm(blas, false, true, rows, num, hidden, x, hidden, weight, hidden, 0.0f, dlogit, slab);
     ZK_ISA_CALL(isa, zk_lmhead_gradient_rows, call, (int32_t)first, (int32_t)num, dlogit, slab);
-    zk_openblas_sgemm(blas, true, false, num, hidden, rows, dlogit, slab, x, hidden, 1.0f,
-                      call->dweight + first * hidden, hidden);
+    if (call->dweight != NULL)
+      zk_openblas_sgemm(blas, true, false, num, hidden, rows, dlogit, slab, x, hidden, 1.0f,
+                        call->dweight + first * hidden, hidden);
     zk_openblas_sgemm(blas, false, false, rows, hidden, num, dlogit, slab, weight, hidden, first > 0 ? 1.0f : 0.0f, sum,
                       hidden);
   }

@@ -1,4 +1,4 @@
-// Block sums, additions and the search for what is not finite, on a CPU.
+// Block sums, additions, products with a number and the search for what is not finite, on a CPU.
 #include "kernels/backend.h"
 
 #include "kernels/cpu/parallel.h"
@@ -29,6 +29,19 @@ zk_status zk_cpu_add(zk_stream *stream, zk_numerics numerics, int64_t num_elemen
     if (numerics == ZK_F32)
       ZK_ISA_CALL(isa, zk_cpu_add, n, (const float *)a + i, (const float *)b + i, (float *)dst + i);
     else ZK_ISA_CALL(isa, zk_cpu_add_bf16, n, (const zk_bf16 *)a + i, (const zk_bf16 *)b + i, (zk_bf16 *)dst + i);
+  }
+  return ZK_OK;
+}
+
+zk_status zk_cpu_scale(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, float scale, void *dst) {
+  const zk_device *device = zk_stream_device(stream);
+  const zk_cpu_isa isa = zk_device_isa(device);
+  const int threads = zk_cpu_threads_for(device, num_elements);
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t i = 0; i < num_elements; i += ZK_CPU_GRAIN) {
+    const int64_t n = zk_cpu_min(ZK_CPU_GRAIN, num_elements - i);
+    if (numerics == ZK_F32) ZK_ISA_CALL(isa, zk_cpu_scale, n, (const float *)a + i, scale, (float *)dst + i);
+    else ZK_ISA_CALL(isa, zk_cpu_scale_bf16, n, (const zk_bf16 *)a + i, scale, (zk_bf16 *)dst + i);
   }
   return ZK_OK;
 }

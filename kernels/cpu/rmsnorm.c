@@ -83,6 +83,7 @@ zk_status zk_cpu_rmsnorm_backward(zk_stream *stream, const zk_rmsnorm_desc *desc
     else ZK_TRY(widen_weight(stream, width, weight, (num_blocks + 3 * threads) * width, &w, &block_sums));
     backward_blocks(device, desc, first, rows, threads, dy, x, w, rstd, addend, dx, block_sums,
                     block_sums + num_blocks * width);
+    if (dweight == NULL) continue;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t h = 0; h < width; h += COLUMNS_AT_A_TIME) {
       const int64_t n = zk_cpu_min(COLUMNS_AT_A_TIME, width - h);

@@ -40,6 +40,8 @@ ZK_ISA_DECLARE(void, zk_cpu_swiglu_backward_bf16,
                (int64_t n, const zk_bf16 *gate, const zk_bf16 *up, const zk_bf16 *dout, zk_bf16 *dgate, zk_bf16 *dup));
 ZK_ISA_DECLARE(void, zk_cpu_add, (int64_t n, const float *a, const float *b, float *dst));
 ZK_ISA_DECLARE(void, zk_cpu_add_bf16, (int64_t n, const zk_bf16 *a, const zk_bf16 *b, zk_bf16 *dst));
+ZK_ISA_DECLARE(void, zk_cpu_scale, (int64_t n, const float *a, float scale, float *dst));
+ZK_ISA_DECLARE(void, zk_cpu_scale_bf16, (int64_t n, const zk_bf16 *a, float scale, zk_bf16 *dst));
 ZK_ISA_DECLARE(void, zk_cpu_add_widened, (int64_t n, const zk_bf16 *x, float *sum)); // sum[i] += x[i]
 ZK_ISA_DECLARE(float, zk_cpu_sum_squares, (int64_t n, const float *x));              // one block
 ZK_ISA_DECLARE(int, zk_cpu_all_finite, (int64_t n, const float *x));

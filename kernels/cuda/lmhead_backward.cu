@@ -100,6 +100,7 @@ static zk_status add_to_dx(zk_stream *stream, const zk_lmhead_chunk *c, const vo
 }
 
 static zk_status add_to_dweight(zk_stream *stream, const zk_lmhead_chunk *c, int32_t first, int32_t num_ids) {
+  if (c->dweight == NULL) return ZK_OK;
   float *dweight = c->dweight + (int64_t)first * c->hidden;
   zk_cuda_gemm g = {};
   g.numerics = c->numerics, g.addend_as = g.c_as = ZK_F32;

@@ -134,7 +134,7 @@ static zk_status backward(zk_stream *stream, const zk_rmsnorm_desc *desc, const 
                           const T *x, const T *weight, const float *rstd, const T *addend, T *dx, float *dweight) {
   const int64_t rows = desc->num_rows * desc->rows_per_token;
   const int32_t width = desc->width;
-  for (int32_t c = 0; c < chunks->num_chunks; c++) {
+  for (int32_t c = 0; c < chunks->num_chunks && dweight != NULL; c++) {
     const int64_t first = (int64_t)chunks->row_start[c] * desc->rows_per_token;
     const int64_t end = (int64_t)chunks->row_start[c + 1] * desc->rows_per_token;
     if (first == end) continue;
@@ -219,9 +219,9 @@ template <int STEPS> static bool wants_row_blocks(zk_stream *stream, const zk_rm
 template <int STEPS>
 static zk_status backward_in_one(zk_stream *stream, const zk_chunks *chunks, int32_t rows_per_token, zk_rms_backward b, float *dweight) {
   const int32_t strips = (int32_t)zk_ceil_div(b.width, ZK_RMS_BACK_COLUMNS);
-  const bool row_blocks = wants_row_blocks<STEPS>(stream, b);
+  const bool row_blocks = dweight != NULL && wants_row_blocks<STEPS>(stream, b);
   bool rows_left = !row_blocks;
-  for (int32_t c = 0; c < chunks->num_chunks; c += ZK_SUMS_CHUNKS) {
+  for (int32_t c = 0; c < chunks->num_chunks && dweight != NULL; c += ZK_SUMS_CHUNKS) {
     b.groups = zk_sum_groups_of(chunks, c, rows_per_token, row_blocks ? (int64_t)ZK_GRAD_BLOCK_ROWS : (int64_t)ZK_RMS_BACK_GROUP);
     const int32_t num_groups = b.groups.first_group[b.groups.num_chunks];
     void *partials;

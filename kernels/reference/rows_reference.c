@@ -151,6 +151,10 @@ void zk_reference_add(int64_t n, const float *a, const float *b, float *dst) {
   for (int64_t i = 0; i < n; i++) dst[i] = a[i] + b[i];
 }
 
+void zk_reference_scale(int64_t n, const float *a, float scale, float *dst) {
+  for (int64_t i = 0; i < n; i++) dst[i] = a[i] * scale;
+}
+
 void zk_reference_sum_squares(int64_t n, const float *x, float *block_sums) {
   for (int64_t first = 0; first < n; first += 4096) {
     lanes sum = {0};

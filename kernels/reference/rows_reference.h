@@ -30,6 +30,7 @@ void zk_reference_swiglu_backward(int64_t n, const float *gate, const float *up,
                                   float *dup);
 
 void zk_reference_add(int64_t n, const float *a, const float *b, float *dst);
+void zk_reference_scale(int64_t n, const float *a, float scale, float *dst);
 void zk_reference_sum_squares(int64_t n, const float *x, float *block_sums);
 float zk_reference_tree(const float *values, int64_t n);
 void zk_reference_init_normal(uint64_t seed, int64_t first, int64_t n, double scale, float *out);

@@ -41,6 +41,15 @@ static zk_status add(golden *g, golden_kind kind, int64_t n) {
   return golden_elements_line(g, "sum", dst, n);
 }
 
+static zk_status scale(golden *g, golden_kind kind, int64_t n) {
+  void *a, *dst;
+  if (!golden_case(g, ZK_OP_SCALE, "%lld elements, %s", (long long)n, golden_kind_name(kind))) return ZK_OK;
+  ZK_TRY(golden_elements(g, kind, n, &a));
+  ZK_TRY(golden_zeros(g, golden_bytes(g, n), &dst));
+  ZK_TRY(zk_scale(g->stream, g->numerics, n, a, 1.0f / 3.0f, dst));
+  return golden_elements_line(g, "product", dst, n);
+}
+
 static zk_status sum_squares(golden *g, golden_kind kind, int64_t n) {
   const int64_t num_blocks = (n + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS;
   float *x, *sums;
@@ -100,6 +109,7 @@ zk_status golden_elementwise(golden *g) {
       ZK_TRY(swiglu(g, kind, sizes[i]));
       ZK_TRY(swiglu_backward(g, kind, sizes[i]));
       ZK_TRY(add(g, kind, sizes[i]));
+      ZK_TRY(scale(g, kind, sizes[i]));
       if (g->numerics == ZK_F32) ZK_TRY(sum_squares(g, kind, sizes[i]));
       ZK_TRY(adamw(g, kind, sizes[i]));
       ZK_TRY(weights_hash(g, kind, sizes[i]));

@@ -79,6 +79,11 @@ static void slices_at_any_address(void **state) {
     zk_reference_add(N, a + first, b + 3 - first, want);
     assert_bits_equal(got, want, N, "add from %d", first);
     free(got);
+    OK(zk_scale(stream, ZK_F32, N, a_d + first, 0.3f, out_d + first / 2));
+    got = download(out_d + first / 2, N);
+    zk_reference_scale(N, a + first, 0.3f, want);
+    assert_bits_equal(got, want, N, "scale from %d", first);
+    free(got);
     OK(zk_swiglu_forward(stream, ZK_F32, N, a_d + first, b_d + 3 - first, out_d + first / 2));
     got = download(out_d + first / 2, N);
     zk_reference_swiglu_forward(N, a + first, b + 3 - first, want);

@@ -200,6 +200,7 @@ static const char *another_value(const zk_config_key *key, char out[64]) {
     return "3145728";
   case ZK_CONFIG_LIST:
     if (strcmp(key->path, "command.components") == 0) return "[a, b]";
+    if (strcmp(key->path, "lora.target_modules") == 0) return "[q_proj, down_proj]";
     return strcmp(key->path, "task.rewards") == 0 ? "[task, \"exact=2\"]" : "[a, \"b: c\", \" \"]";
   case ZK_CONFIG_TEXT:
     return strcmp(key->path, "run.name") == 0          ? "other"
@@ -237,8 +238,9 @@ static const char *yaml_for(const zk_config_key *key, char out[1024]) {
                           : key->when == ZK_CONFIG_WHEN_KL         ? "kl: {coef: 0.5}"
                                                                    : "";
   const char *rollout = key->when == ZK_CONFIG_WHEN_OFF_POLICY ? "rollout: {numerics: vendor}\n" : "";
+  const char *lora = key->when == ZK_CONFIG_WHEN_LORA ? "lora: {rank: 4}\n" : "";
   bool path = strcmp(key->path, "model.path") == 0;
-  snprintf(out, 1024, "run: {name: a, steps: 3}\neval: {samples: 64}\ntask: {name: %s}\nalgorithm: {%s}\n%s%smodel: %s\n", task, algorithm, command, rollout,
+  snprintf(out, 1024, "run: {name: a, steps: 3}\neval: {samples: 64}\ntask: {name: %s}\nalgorithm: {%s}\n%s%s%smodel: %s\n", task, algorithm, command, rollout, lora,
            path ? "{path: m}" : "{init: {layers: 1, hidden: 48, heads: 6, intermediate: 8}}");
   return out;
 }

@@ -145,11 +145,15 @@ static void add_squares_hash(void **state) {
     float *a = random_floats(n, 1, 9), *b = random_floats(n, 2, 9), *want = FLOATS(n), *out = FLOATS(n);
     float *want_sums = FLOATS(blocks), *sums = FLOATS(blocks);
     zk_reference_add((int64_t)n, a, b, want);
+    float *want_scaled = FLOATS(n);
+    zk_reference_scale((int64_t)n, a, 0.3f, want_scaled);
     zk_reference_sum_squares((int64_t)n, a, want_sums);
     FOR_EACH_VARIANT(device, stream) {
       memcpy(out, a, n * sizeof *out);
       OK(zk_add(stream, ZK_F32, (int64_t)n, out, b, out));
       assert_bits_equal(out, want, n, "add, %s n %zu", zk_device_describe(device), n);
+      OK(zk_scale(stream, ZK_F32, (int64_t)n, a, 0.3f, out));
+      assert_bits_equal(out, want_scaled, n, "scale, %s n %zu", zk_device_describe(device), n);
       OK(zk_sum_squares(stream, (int64_t)n, a, sums));
       assert_bits_equal(sums, want_sums, blocks, "sum_squares, %s n %zu", zk_device_describe(device), n);
       uint64_t hash;
@@ -160,7 +164,7 @@ static void add_squares_hash(void **state) {
     }
     float total = zk_reference_tree(want_sums, (int64_t)blocks), tree = zk_reduce_tree(sums, (int64_t)blocks);
     assert_bits_equal(&tree, &total, 1, "tree of %zu", blocks);
-    free(a), free(b), free(want), free(out), free(want_sums), free(sums);
+    free(a), free(b), free(want), free(want_scaled), free(out), free(want_sums), free(sums);
   }
 }
 

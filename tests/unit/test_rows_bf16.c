@@ -147,6 +147,8 @@ static void elementwise(void **state) {
     zk_reference_swiglu_forward((int64_t)n, gate, up, out);
     zk_reference_swiglu_backward((int64_t)n, gate, up, dout, dgate, dup);
     zk_reference_add((int64_t)n, gate, up, sum);
+    float *scaled = malloc(n * 4 + 4);
+    zk_reference_scale((int64_t)n, gate, 0.3f, scaled);
     FOR_EACH_VARIANT(device, stream) {
       memcpy(a, up_s, bytes);
       OK(zk_swiglu_forward(stream, ZK_BF16, (int64_t)n, gate_s, a, a));
@@ -158,9 +160,12 @@ static void elementwise(void **state) {
       memcpy(a, gate_s, bytes);
       OK(zk_add(stream, ZK_BF16, (int64_t)n, a, up_s, a));
       assert_stored(a, sum, n, "add in place");
+      memcpy(a, gate_s, bytes);
+      OK(zk_scale(stream, ZK_BF16, (int64_t)n, a, 0.3f, a));
+      assert_stored(a, scaled, n, "scale in place");
     }
     free(gate_s), free(up_s), free(dout_s), free(gate), free(up), free(dout), free(out), free(dgate), free(dup),
-        free(sum);
+        free(sum), free(scaled);
     free(a), free(b);
   }
 }

@@ -83,6 +83,16 @@ void ZK_ISA_FN(zk_cpu_add_bf16)(int64_t n, const zk_bf16 *a, const zk_bf16 *b, z
   for (int64_t i = 0; i < n; i++) dst[i] = zk_float_to_bf16(zk_bf16_to_float(a[i]) + zk_bf16_to_float(b[i]));
 }
 
+void ZK_ISA_FN(zk_cpu_scale)(int64_t n, const float *a, float scale, float *dst) {
+  ZK_INDEPENDENT_LOOP
+  for (int64_t i = 0; i < n; i++) dst[i] = a[i] * scale;
+}
+
+void ZK_ISA_FN(zk_cpu_scale_bf16)(int64_t n, const zk_bf16 *a, float scale, zk_bf16 *dst) {
+  ZK_INDEPENDENT_LOOP
+  for (int64_t i = 0; i < n; i++) dst[i] = zk_float_to_bf16(zk_bf16_to_float(a[i]) * scale);
+}
+
 void ZK_ISA_FN(zk_cpu_add_widened)(int64_t n, const zk_bf16 *x, float *sum) {
   ZK_INDEPENDENT_LOOP
   for (int64_t i = 0; i < n; i++) sum[i] = sum[i] + zk_bf16_to_float(x[i]);

@@ -42,7 +42,7 @@ static zk_gemm logits_call(const zk_lmhead_backward_chunk *call, const plan *p, 
 // dW of a slice: its rows' chains over the chunk's tokens, added.
 static zk_gemm weight_call(const zk_lmhead_backward_chunk *call, const plan *p, const float *x_columns, int32_t first,
                            int32_t columns, const float *dlogits) {
-  float *dweight = call->dweight + (size_t)first * (size_t)call->hidden;
+  float *dweight = call->dweight ? call->dweight + (size_t)first * (size_t)call->hidden : NULL;
   return (zk_gemm){.m = columns,
                    .n = call->hidden,
                    .k = call->num_rows,
@@ -140,7 +140,7 @@ void ZK_ISA_FN(zk_lmhead_backward_run)(const zk_lmhead_backward_chunk *call, voi
     form_slice(call, &p, x_rows, first, num, slice, product);
     const zk_gemm dw = weight_call(call, &p, x_columns, first, num, slice),
                   dx = input_call(call, &p, first, num, slice, part);
-    ZK_ISA_FN(zk_gemm_run)(&dw, product);
+    if (call->dweight) ZK_ISA_FN(zk_gemm_run)(&dw, product);
     ZK_ISA_FN(zk_gemm_run)(&dx, product);
   }
 }

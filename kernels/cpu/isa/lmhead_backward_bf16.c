@@ -104,7 +104,7 @@ void ZK_ISA_FN(zk_lmhead_backward_bf16_run)(const zk_lmhead_backward_chunk *call
   for (int32_t first = 0; first < call->vocab; first += p.slice) {
     const int32_t num = (int32_t)min64(p.slice, call->vocab - first), end = first + num;
     form_slice(call, &p, first, num, slice, blocks);
-    add_weight(call, &p, first, num, slice);
+    if (call->dweight) add_weight(call, &p, first, num, slice);
     continue_input(call, &p, first, num, slice, part);
     if (end % ZK_VOCAB_CHUNK != 0 && end != call->vocab) continue;
     if (end <= ZK_VOCAB_CHUNK) memcpy(sum, part, num_x * sizeof *sum);
