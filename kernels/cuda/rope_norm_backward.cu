@@ -3,14 +3,25 @@
 // A row is a head of a token. Half a warp walks a block of 64 rows of a chunk, row after row: its thread t has columns 4 t .. 4 t + 3 of the
 // head's first half and their partners in the second, so that it turns them alone and its share of the weights' gradient is a chain of
 // its own. A block of threads has neighbouring blocks of rows (block_sums.cuh).
+//
+// Rows lie one behind the other, so the copy engine brings them, a few of both halves of a warp at a time, to a ring of the warp's own. Angles
+// are loaded a batch ahead where a batch's rows are all of one token.
 #include "kernels/backend.h"
 #include "kernels/cuda/arrivals.h"
 #include "kernels/cuda/block_sums.cuh"
 #include "kernels/cuda/rope_rows.cuh"
+#include "kernels/cuda/tma.cuh"
 #include "kernels/rope_cache.h"
 
-enum { DIM = 128, HALF = DIM / 2, PIECE = 4, ROW_THREADS = HALF / PIECE, THREADS = 256, BLOCKS = THREADS / ROW_THREADS, AHEAD = 4 };
-enum { GROUP = BLOCKS * ZK_GRAD_BLOCK_ROWS };
+enum { DIM = 128, HALF = DIM / 2, PIECE = 4, ROW_THREADS = HALF / PIECE, THREADS = 256, BLOCKS = THREADS / ROW_THREADS };
+enum { GROUP = BLOCKS * ZK_GRAD_BLOCK_ROWS, BATCH = 4, STAGES = 2 };
+static_assert(ZK_GRAD_BLOCK_ROWS == ROW_THREADS * BATCH, "a thread has the scales of a batch");
+
+// Rows of both halves of a warp.
+typedef struct {
+  zk_bf16 d[2][BATCH][DIM], x[2][BATCH][DIM];
+} stage;
+enum { SHARED = THREADS / 32 * STAGES * (int)(sizeof(stage) + sizeof(uint64_t)) };
 
 // Of q or of k.
 typedef struct {
@@ -37,6 +48,15 @@ struct columns {
 };
 static __device__ __forceinline__ piece load_piece(const zk_bf16 *p) {
   return {{*(const zk_words<PIECE / 2> *)p, *(const zk_words<PIECE / 2> *)(p + HALF)}};
+}
+static __device__ __forceinline__ void store_piece(zk_bf16 *p, const piece &x) {
+#pragma unroll
+  for (int h = 0; h < 2; h++)
+#ifdef ZK_SIMT
+    *(zk_words<PIECE / 2> *)(p + h * HALF) = x.half[h];
+#else // which the compiler would take apart
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(p + h * HALF), "r"(x.half[h].w[0]), "r"(x.half[h].w[1]) : "memory");
+#endif
 }
 static __device__ __forceinline__ columns widen(const piece &p) {
   columns c;
@@ -71,6 +91,11 @@ static __device__ __forceinline__ float lanes_sum(const columns &lane) {
 struct angles {
   float cosine[PIECE], sine[PIECE];
 };
+static __device__ __forceinline__ angles load_angles(const args &args, int32_t position, int column) {
+  const int64_t first = (int64_t)position * HALF + column;
+  const float4 cosine = *(const float4 *)(args.cos_table + first), sine = *(const float4 *)(args.sin_table + first);
+  return {{cosine.x, cosine.y, cosine.z, cosine.w}, {sine.x, sine.y, sine.z, sine.w}};
+}
 
 // One row, from the gradient after RoPE to the one before the norm; adds to the weights' gradient.
 static __device__ __forceinline__ piece walk_row(const piece &dy, const piece &x, float scale, const angles &angle, const columns &w, columns &dw) {
@@ -99,46 +124,106 @@ static __device__ __forceinline__ piece walk_row(const piece &dy, const piece &x
   return narrow(lane);
 }
 
+// A warp's ring. Where there is no copy engine its lanes copy.
+struct ring {
+  stage *stages;
+  uint64_t *full;
+  int64_t row; // of the first half's block; the second's is the next one
+  int count[2];
+
+  // row, count: of the thread's block.
+  __device__ __forceinline__ ring(char *shared, int64_t row_, int count_) {
+    const int warp = (int)threadIdx.x / 32;
+    row = __shfl_sync(0xffffffffu, row_, 0), count[0] = __shfl_sync(0xffffffffu, count_, 0), count[1] = __shfl_sync(0xffffffffu, count_, ROW_THREADS);
+    stages = (stage *)shared + warp * STAGES, full = (uint64_t *)((stage *)shared + THREADS / 32 * STAGES) + warp * STAGES;
+#ifndef ZK_SIMT
+    if (threadIdx.x % 32 == 0) {
+      for (int i = 0; i < STAGES; i++) zk_mbar_init(full + i, 1);
+      zk_mbar_init_done();
+    }
+    __syncwarp();
+#endif
+  }
+  __device__ __forceinline__ int rows_of(int half, int batch) const { return max(min(count[half] - batch * BATCH, (int)BATCH), 0); }
+  // All lanes call these; fetch when none of them reads what the stage held before.
+  __device__ __forceinline__ void fetch(const side &s, int batch) {
+    stage &to = stages[batch % STAGES];
+#ifdef ZK_SIMT
+    for (int half = 0; half < 2; half++)
+      for (int i = (int)threadIdx.x % 32; i < rows_of(half, batch) * DIM; i += 32) {
+        const int64_t at = (row + half * ZK_GRAD_BLOCK_ROWS + batch * BATCH) * DIM + i;
+        (&to.d[half][0][0])[i] = s.d[at], (&to.x[half][0][0])[i] = s.x[at];
+      }
+    __syncwarp();
+#else
+    if (threadIdx.x % 32 != 0) return;
+    const uint32_t bytes[2] = {(uint32_t)(rows_of(0, batch) * DIM * 2), (uint32_t)(rows_of(1, batch) * DIM * 2)};
+    zk_mbar_arrive_expect(full + batch % STAGES, 2 * (bytes[0] + bytes[1]));
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      if (bytes[half] == 0) continue;
+      const int64_t at = (row + half * ZK_GRAD_BLOCK_ROWS + batch * BATCH) * DIM;
+      zk_tma_load(to.d[half], s.d + at, bytes[half], full + batch % STAGES);
+      zk_tma_load(to.x[half], s.x + at, bytes[half], full + batch % STAGES);
+    }
+#endif
+  }
+  __device__ __forceinline__ void wait(int batch) {
+#ifndef ZK_SIMT
+    zk_mbar_wait(full + batch % STAGES, (uint32_t)(batch / STAGES) % 2);
+#endif
+  }
+};
+
 // A half warp's block of `count` rows, which may be 0; the sums of its columns. The halves of a warp go on together.
-static __device__ __forceinline__ void walk_block(const args &args, const side &s, int64_t row, int count, columns &dw) {
-  const int column = (int)threadIdx.x % ROW_THREADS * PIECE;
+static __device__ __forceinline__ void walk_block(const args &args, const side &s, int64_t row, int count, char *shared, columns &dw) {
+  const int lane = (int)threadIdx.x % 32, half = lane / ROW_THREADS, thread = lane % ROW_THREADS, column = thread * PIECE;
   const columns w = widen(load_piece(s.weight + column));
-  const int most = max(count, __shfl_xor_sync(0xffffffffu, count, ROW_THREADS));
-  int64_t token = row / s.heads, angle_of = -1;
-  int32_t head = (int32_t)(row % s.heads);
-  angles angle = {};
-  for (int i = 0; i < most; i += AHEAD) {
-    piece d[AHEAD], x[AHEAD];
-    float scale[AHEAD];
+  ring ring(shared, row, count);
+  const int batches = (max(ring.count[0], ring.count[1]) + BATCH - 1) / BATCH, whole = min(ring.count[0], ring.count[1]) / BATCH;
+  for (int i = 0; i < STAGES && i < batches; i++) ring.fetch(s, i);
+  float scales[BATCH]; // of the rows of batch `thread`
 #pragma unroll
-    for (int j = 0; j < AHEAD; j++) {
-      d[j] = x[j] = {}, scale[j] = 0.0f;
-      if (i + j < count) {
-        const int64_t at = (row + i + j) * DIM + column;
-        d[j] = load_piece(s.d + at), x[j] = load_piece(s.x + at), scale[j] = s.rstd[row + i + j];
-      }
-    }
+  for (int j = 0; j < BATCH; j++) scales[j] = thread * BATCH + j < count ? s.rstd[row + thread * BATCH + j] : 0.0f;
+  const bool one_token = s.heads % BATCH == 0; // for all rows of a batch
+  int32_t head = (int32_t)(row % s.heads), token = (int32_t)(row / s.heads); // of the next batch's first row
+  const int32_t last = count > 0 ? (int32_t)((row + count - 1) / s.heads) : 0;
+  auto next_position = [&]() {
+    for (head += BATCH; head >= s.heads; head -= s.heads) token++;
+    return args.positions[min(token, last)];
+  };
+  angles next = {};
+  if (count > 0) next = load_angles(args, args.positions[token], column);
+  int32_t position = next_position();
+  zk_bf16 *to = s.d + row * DIM + column;
+  for (int batch = 0; batch < batches; batch++) {
+    ring.wait(batch);
+    const stage &from = ring.stages[batch % STAGES];
+    angles angle = next;
+    if (one_token) next = load_angles(args, position, column), position = next_position();
+    const bool plain = batch < whole && one_token;
 #pragma unroll
-    for (int j = 0; j < AHEAD; j++) {
-      const bool there = i + j < count;
-      if (there && angle_of != token) {
-        const int64_t first = (int64_t)args.positions[token] * HALF + column;
-        const float4 cosine = *(const float4 *)(args.cos_table + first), sine = *(const float4 *)(args.sin_table + first);
-        angle = {{cosine.x, cosine.y, cosine.z, cosine.w}, {sine.x, sine.y, sine.z, sine.w}}, angle_of = token;
-      }
+    for (int j = 0; plain && j < BATCH; j++)
+      store_piece(to + j * DIM, walk_row(load_piece(&from.d[half][j][column]), load_piece(&from.x[half][j][column]),
+                                         __shfl_sync(0xffffffffu, scales[j], half * ROW_THREADS + batch), angle, w, dw));
+#pragma unroll 1
+    for (int j = 0; !plain && j < BATCH; j++) {
+      const bool there = batch * BATCH + j < count;
+      const float scale = __shfl_sync(0xffffffffu, j == 0 ? scales[0] : j == 1 ? scales[1] : j == 2 ? scales[2] : scales[3], half * ROW_THREADS + batch);
+      if (there && !one_token) angle = load_angles(args, args.positions[(row + batch * BATCH + j) / s.heads], column);
       columns sums = dw;
-      const piece dx = walk_row(d[j], x[j], scale[j], angle, w, sums);
-      if (!there) continue; // its threads took part in the warp's shuffles
-      dw = sums;
-      zk_bf16 *to = s.d + (row + i + j) * DIM + column;
-      *(zk_words<PIECE / 2> *)to = dx.half[0], *(zk_words<PIECE / 2> *)(to + HALF) = dx.half[1];
-      if (++head == s.heads) head = 0, token++;
+      const piece dx = walk_row(load_piece(&from.d[half][j][column]), load_piece(&from.x[half][j][column]), scale, angle, w, sums);
+      if (there) dw = sums, store_piece(to + j * DIM, dx);
     }
+    to += BATCH * DIM;
+    __syncwarp();
+    if (batch + STAGES < batches) ring.fetch(s, batch + STAGES);
   }
 }
 
 static __global__ void __launch_bounds__(THREADS, 3) rope_norm_backward_kernel(const __grid_constant__ args args) {
-  __shared__ float block_sum[BLOCKS][DIM];
+  ZK_DYNAMIC_SHARED(char, shared); // the warps' rings, then the blocks' sums
+  float(*block_sum)[DIM] = (float(*)[DIM])shared;
   const int32_t of_q = args.sides[0].groups.first_group[args.sides[0].groups.num_chunks];
   const bool is_q = (int32_t)blockIdx.x < of_q;
   const side &s = args.sides[is_q ? 0 : 1];
@@ -149,7 +234,8 @@ static __global__ void __launch_bounds__(THREADS, 3) rope_norm_backward_kernel(c
   zk_wait_for_previous();
   zk_let_next_start();
   columns dw = {};
-  walk_block(args, s, row, left < 0 ? 0 : left < ZK_GRAD_BLOCK_ROWS ? (int)left : ZK_GRAD_BLOCK_ROWS, dw);
+  walk_block(args, s, row, left < 0 ? 0 : left < ZK_GRAD_BLOCK_ROWS ? (int)left : ZK_GRAD_BLOCK_ROWS, shared, dw);
+  __syncthreads();
 #pragma unroll
   for (int i = 0; i < 2 * PIECE; i++) block_sum[block][i / PIECE * HALF + thread % ROW_THREADS * PIECE + i % PIECE] = dw.at[i / PIECE][i % PIECE];
   __syncthreads();
@@ -191,7 +277,7 @@ zk_status zk_cuda_rope_norm_backward_fused(zk_stream *stream, const zk_rope_cach
     if (of_q + of_k == 0) continue;
     ZK_TRY(zk_stream_scratch(stream, (size_t)(of_q + of_k) * DIM * sizeof(float), &partials));
     a.sides[0].sums.partials = (float *)partials, a.sides[1].sums.partials = (float *)partials + (int64_t)of_q * DIM;
-    ZK_LAUNCH_DEPENDENT(rope_norm_backward_kernel, (unsigned)(of_q + of_k), THREADS, 0, stream, a);
+    ZK_LAUNCH_DEPENDENT(rope_norm_backward_kernel, (unsigned)(of_q + of_k), THREADS, SHARED, stream, a);
   }
   return ZK_OK;
 }
