@@ -231,8 +231,12 @@ static zk_status backward_in_one(zk_stream *stream, const zk_chunks *chunks, int
 #ifndef ZK_SIMT
     if constexpr (STEPS >= 8) {
       if (row_blocks) {
-        ZK_LAUNCH_DEPENDENT(zk_rmsnorm_backward_ring_kernel<STEPS>, (unsigned)num_groups, ZK_RMS_RING_THREADS, zk_rms_ring_shared(b), stream, b,
-                            zk_rms_ring_places(b));
+        if (b.width == STEPS * ZK_LANES)
+          ZK_LAUNCH_DEPENDENT((zk_rmsnorm_backward_ring_kernel<STEPS, true>), (unsigned)num_groups, ZK_RMS_RING_THREADS, zk_rms_ring_shared(b), stream, b,
+                              zk_rms_ring_places(b));
+        else
+          ZK_LAUNCH_DEPENDENT((zk_rmsnorm_backward_ring_kernel<STEPS, false>), (unsigned)num_groups, ZK_RMS_RING_THREADS, zk_rms_ring_shared(b), stream, b,
+                              zk_rms_ring_places(b));
         ZK_LAUNCH_DEPENDENT(zk_rmsnorm_partials_kernel, (unsigned)strips, ZK_RMS_BACK_THREADS, 0, stream, b);
         continue;
       }

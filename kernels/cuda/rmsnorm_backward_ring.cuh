@@ -62,23 +62,33 @@ static __device__ __forceinline__ void zk_rms_ring_fill(const zk_rms_backward &b
   }
 }
 
-// Rows `warp`, warp + ZK_RMS_RING_ROW_WARPS, ...
-template <int STEPS>
+// Rows `warp`, warp + ZK_RMS_RING_ROW_WARPS, ... WHOLE: all STEPS of them, so that no branch keeps one step's reads behind the sums of the one
+// before. Registers hold a row of up to 16 steps, and of up to 8 the weights too.
+template <int STEPS, bool WHOLE>
 static __device__ __forceinline__ void zk_rms_ring_rows(const zk_rms_backward &b, zk_rms_ring ring, int64_t first, int count, int warp) {
+  constexpr bool KEEPS_ROW = WHOLE && STEPS <= 16, KEEPS_WEIGHT = WHOLE && STEPS <= 8;
   const int32_t column = (int32_t)(threadIdx.x % 32) * 4;
+  auto is_inside = [&](int s) { return WHOLE || s * ZK_LANES + column < b.width; };
+  auto piece = [&](const zk_bf16 *p, int s) { return *(const zk_rms_piece *)(p + s * ZK_LANES); };
+  zk_rms_piece kept_dy[KEEPS_ROW ? STEPS : 1], kept_x[KEEPS_ROW ? STEPS : 1], kept_weight[KEEPS_WEIGHT ? STEPS : 1];
+  const zk_bf16 *weight = b.weight + column;
+#pragma unroll
+  for (int s = 0; KEEPS_WEIGHT && s < STEPS; s++) kept_weight[s] = piece(weight, s);
   float next_scale = warp < count ? b.rstd[first + warp] : 0.0f;
   ring.skip(warp);
   for (int i = warp; i < count; i += ZK_RMS_RING_ROW_WARPS, ring.skip(ZK_RMS_RING_ROW_WARPS)) {
     const float scale = next_scale;
     if (i + ZK_RMS_RING_ROW_WARPS < count) next_scale = b.rstd[first + i + ZK_RMS_RING_ROW_WARPS];
-    const zk_bf16 *dy = ring.wait(b.width) + column, *x = dy + b.width, *weight = b.weight + column;
+    const zk_bf16 *dy = ring.wait(b.width) + column, *x = dy + b.width, *addend = x + b.width;
     float lane[4] = {};
 #pragma unroll
+    for (int s = 0; KEEPS_ROW && s < STEPS; s++) kept_dy[s] = piece(dy, s), kept_x[s] = piece(x, s);
+#pragma unroll
     for (int s = 0; s < STEPS; s++)
-      if (s * ZK_LANES + column < b.width) {
+      if (is_inside(s)) {
         float d[4], v[4], w[4];
-        zk_rms_widen(*(const zk_rms_piece *)(dy + s * ZK_LANES), d), zk_rms_widen(*(const zk_rms_piece *)(x + s * ZK_LANES), v);
-        zk_rms_widen(*(const zk_rms_piece *)(weight + s * ZK_LANES), w);
+        zk_rms_widen(KEEPS_ROW ? kept_dy[s] : piece(dy, s), d), zk_rms_widen(KEEPS_ROW ? kept_x[s] : piece(x, s), v);
+        zk_rms_widen(KEEPS_WEIGHT ? kept_weight[s] : piece(weight, s), w);
 #pragma unroll
         for (int e = 0; e < 4; e++) lane[e] = fmaf(d[e] * w[e], v[e], lane[e]);
       }
@@ -86,14 +96,14 @@ static __device__ __forceinline__ void zk_rms_ring_rows(const zk_rms_backward &b
     zk_bf16 *dx = b.dx + (first + i) * b.width + column;
 #pragma unroll
     for (int s = 0; s < STEPS; s++)
-      if (s * ZK_LANES + column < b.width) {
+      if (is_inside(s)) {
         float d[4], v[4], w[4];
-        zk_rms_widen(*(const zk_rms_piece *)(dy + s * ZK_LANES), d), zk_rms_widen(*(const zk_rms_piece *)(x + s * ZK_LANES), v);
-        zk_rms_widen(*(const zk_rms_piece *)(weight + s * ZK_LANES), w);
+        zk_rms_widen(KEEPS_ROW ? kept_dy[s] : piece(dy, s), d), zk_rms_widen(KEEPS_ROW ? kept_x[s] : piece(x, s), v);
+        zk_rms_widen(KEEPS_WEIGHT ? kept_weight[s] : piece(weight, s), w);
 #pragma unroll
         for (int e = 0; e < 4; e++) v[e] = fmaf(-k, v[e], (d[e] * w[e]) * scale);
         if (ring.arrays == 3) {
-          zk_rms_widen(*(const zk_rms_piece *)(x + b.width + s * ZK_LANES), d);
+          zk_rms_widen(piece(addend, s), d);
 #pragma unroll
           for (int e = 0; e < 4; e++) v[e] = v[e] + d[e];
         }
@@ -104,10 +114,11 @@ static __device__ __forceinline__ void zk_rms_ring_rows(const zk_rms_backward &b
 }
 
 // Thread t of the columns' has columns 4 t .. 4 t + 3 of every stretch of 4 x all of them.
-template <int STEPS>
+template <int STEPS, bool WHOLE>
 static __device__ __forceinline__ void zk_rms_ring_columns(const zk_rms_backward &b, zk_rms_ring ring, int64_t first, int count, int32_t group,
                                                            int thread) {
   constexpr int STRETCH = ZK_RMS_RING_COLUMN_WARPS * ZK_LANES, SETS = (STEPS * ZK_LANES + STRETCH - 1) / STRETCH;
+  constexpr bool FULL = WHOLE && SETS * STRETCH == STEPS * ZK_LANES;
   const int lane = thread % 32;
   float sum[SETS][4] = {}, scales[2];
   for (int h = 0; h < 2; h++) scales[h] = lane + 32 * h < count ? b.rstd[first + lane + 32 * h] : 0.0f;
@@ -117,7 +128,7 @@ static __device__ __forceinline__ void zk_rms_ring_columns(const zk_rms_backward
 #pragma unroll
     for (int set = 0; set < SETS; set++) {
       const int32_t column = set * STRETCH + 4 * thread;
-      if (column >= b.width) break;
+      if (!FULL && column >= b.width) break;
       float d[4], v[4];
       zk_rms_widen(*(const zk_rms_piece *)(dy + column), d), zk_rms_widen(*(const zk_rms_piece *)(dy + b.width + column), v);
 #pragma unroll
@@ -133,7 +144,7 @@ static __device__ __forceinline__ void zk_rms_ring_columns(const zk_rms_backward
   }
 }
 
-template <int STEPS>
+template <int STEPS, bool WHOLE>
 __global__ void __launch_bounds__(ZK_RMS_RING_THREADS, 2) zk_rmsnorm_backward_ring_kernel(const __grid_constant__ zk_rms_backward b, int places) {
   ZK_DYNAMIC_SHARED(char, shared);
   const int warp = (int)threadIdx.x / 32, arrays = b.addend != NULL ? 3 : 2;
@@ -150,9 +161,9 @@ __global__ void __launch_bounds__(ZK_RMS_RING_THREADS, 2) zk_rmsnorm_backward_ri
   __syncthreads();
   zk_wait_for_previous();
   zk_let_next_start();
-  if (warp < ZK_RMS_RING_ROW_WARPS) zk_rms_ring_rows<STEPS>(b, ring, first, count, warp);
+  if (warp < ZK_RMS_RING_ROW_WARPS) zk_rms_ring_rows<STEPS, WHOLE>(b, ring, first, count, warp);
   else if (warp < ZK_RMS_RING_ROW_WARPS + ZK_RMS_RING_COLUMN_WARPS)
-    zk_rms_ring_columns<STEPS>(b, ring, first, count, group, (int)threadIdx.x - 32 * ZK_RMS_RING_ROW_WARPS);
+    zk_rms_ring_columns<STEPS, WHOLE>(b, ring, first, count, group, (int)threadIdx.x - 32 * ZK_RMS_RING_ROW_WARPS);
   else if (threadIdx.x % 32 == 0) zk_rms_ring_fill(b, ring, first, count);
 }
 
