@@ -9,17 +9,21 @@
 struct zk_adamw_quick {
   zk_adamw_params q;
   float over_bias1, over_bias2; // 1 / bias, correctly rounded
+  bool usual;                   // the scalars are as in any run, so that the steps may hold
 };
-static inline zk_adamw_quick zk_adamw_quick_of(const zk_adamw_params &q) { return {q, 1.0f / q.bias1, 1.0f / q.bias2}; }
-
-// Whether the steps hold for such moments: |m| from 2^-60 on and v from 2^-100 on, both below 2^60; scalars as in any run.
-static __device__ __forceinline__ bool zk_adamw_is_quick(const zk_adamw_params &q, float m, float v) {
+static inline zk_adamw_quick zk_adamw_quick_of(const zk_adamw_params &q) {
 #ifdef ZK_SIMT // without the approximations that the steps begin with
-  return false;
+  const bool usual = false;
 #else
-  const uint32_t size = zk_float_bits(m) & 0x7fffffffu;
-  return size - 0x21800000u < 0x3c000000u && zk_float_bits(v) - 0x0d800000u < 0x50000000u && q.eps <= 1.0f && q.bias1 >= 0x1p-30f && q.bias2 >= 0x1p-30f;
+  const bool usual = q.eps <= 1.0f && q.bias1 >= 0x1p-30f && q.bias2 >= 0x1p-30f;
 #endif
+  return {q, 1.0f / q.bias1, 1.0f / q.bias2, usual};
+}
+
+// Whether the steps hold for such moments: |m| from 2^-60 on and v from 2^-100 on, both below 2^60. Without a branch.
+static __device__ __forceinline__ bool zk_adamw_is_quick(float m, float v) {
+  const uint32_t size = zk_float_bits(m) & 0x7fffffffu;
+  return (size - 0x21800000u < 0x3c000000u) & (zk_float_bits(v) - 0x0d800000u < 0x50000000u);
 }
 
 #ifndef ZK_SIMT
@@ -46,11 +50,11 @@ static __device__ __forceinline__ float zk_sqrt_quick(float x) {
 template <int N>
 static __device__ __forceinline__ void zk_adamw_elements(const zk_adamw_quick &a, const float (&grad)[N], float (&master)[N], float (&m)[N], float (&v)[N]) {
   const zk_adamw_params &q = a.q;
-  bool quick = true;
+  bool quick = a.usual;
 #pragma unroll
   for (int j = 0; j < N; j++) {
     zk_adamw_moments(q, grad[j], m[j], v[j]);
-    quick = quick && zk_adamw_is_quick(q, m[j], v[j]);
+    quick = quick & zk_adamw_is_quick(m[j], v[j]);
   }
   float direction[N];
 #ifndef ZK_SIMT
