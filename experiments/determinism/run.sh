@@ -33,7 +33,8 @@ field() { sed -n "s|.*\"$1\": \([^,}]*\).*|\1|p" <<<"$last"; } # a number of the
 split() { sed -n 's|.*"parting/split": "\(.*\)", "completion/hash".*|\1|p' <<<"$last" | sed 's/\\"/"/g'; }
 
 ask() { # MODEL NUMERICS: sets $last
-  local config=$runs/config.yaml code=0
+  local config=$runs/config.yaml code=0 file
+  file=$runs/$(tr -d ' ' <<<"$1")-$2
   cat >"$config" <<END
 seed: 1
 device: $device
@@ -44,10 +45,10 @@ rollout: {max_new_tokens: $tokens, prefill_chunk: 512}
 log: {progress: false}
 END
   "$zerokl" rollout --unique --greedy --prompt "$prompt" --sequences "$each" "${batches[@]/#/--batch=}" --min 16 --max $((tokens < 100 ? 60 : 260)) \
-    "$config" numerics="$2" >"$runs/$2.jsonl" 2>"$runs/$2.log" || code=$?
+    "$config" numerics="$2" >"$file.jsonl" 2>"$file.log" || code=$?
   # Exit code 1 is this experiment's finding (several completions where one was promised), not its failure to run.
-  [ $code -le 1 ] && [ "$(grep -c . "$runs/$2.jsonl")" = ${#batches[@]} ] || { tail -5 "$runs/$2.log" >&2; exit 2; }
-  last=$(tail -1 "$runs/$2.jsonl")
+  [ $code -le 1 ] && [ "$(grep -c . "$file.jsonl")" = ${#batches[@]} ] || { tail -5 "$file.log" >&2; exit 2; }
+  last=$(tail -1 "$file.jsonl")
 }
 
 total=$((each * ${#batches[@]}))

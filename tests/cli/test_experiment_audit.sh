@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# experiments/audit: alterations of an archive that a GPU made are found, digests made again; an auditor who looks elsewhere does not find them.
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+. "$ZK_SOURCE/tests/experiment.sh"
+shown audit "caught"
+echo ok
