@@ -25,7 +25,7 @@ zk_status zk_inspect(const char *path, const zk_inspect_options *options, json_t
 zk_status zk_inspect_trajectory(const char *path, const zk_inspect_options *options, json_t **out);
 zk_status zk_inspect_optimizer(const char *path, json_t **out);
 zk_status zk_inspect_safetensors(const char *path, json_t **out); // a file
-zk_status zk_inspect_model(const char *path, json_t **out);       // a folder with a config.json
+zk_status zk_inspect_model(const char *path, json_t **out);       // a folder with a config.json, or of an adapter
 zk_status zk_inspect_run(const char *path, json_t **out);
 
 #endif

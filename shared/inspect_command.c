@@ -20,7 +20,8 @@ static bool has_suffix(const char *path, const char *suffix) {
 
 static zk_status inspect_folder(const char *path, json_t **out) {
   if (zk_file_exists(zk_path_make("%s/config.yaml", path).s)) return zk_inspect_run(path, out);
-  if (zk_file_exists(zk_path_make("%s/config.json", path).s)) return zk_inspect_model(path, out);
+  if (zk_file_exists(zk_path_make("%s/config.json", path).s) || zk_file_exists(zk_path_make("%s/adapter_config.json", path).s))
+    return zk_inspect_model(path, out);
   return ZK_FAIL(ZK_BAD_INPUT, "%s: neither a run directory (config.yaml) nor a model folder (config.json)", path);
 }
 

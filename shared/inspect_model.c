@@ -1,6 +1,7 @@
 // A model folder, a checkpoint, a safetensors file or an optimizer.h5 for a person.
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "shared/file_util.h"
@@ -11,6 +12,8 @@
 #include "shared/run_dir.h"
 #include "shared/safetensors.h"
 #include "shared/tokenizer.h"
+
+#define MAX_CONFIG_BYTES ((size_t)1 << 20)
 
 static json_t *text_of(const char *s) { return zk_json_text_string(s, strlen(s)); }
 
@@ -105,18 +108,37 @@ static json_t *optimizer_object(const char *dir) {
   return object;
 }
 
+// What adapter_config.json says; NULL where there is none.
+static json_t *adapter_object(const char *dir) {
+  const zk_path path = zk_path_make("%s/adapter_config.json", dir);
+  static const char *const shown[] = {"r", "lora_alpha", "base_model_name_or_path", "target_modules"};
+  char *text;
+  size_t num_bytes;
+  if (!zk_file_exists(path.s)) return NULL;
+  if (zk_file_read(path.s, MAX_CONFIG_BYTES, &text, &num_bytes) != ZK_OK) return trouble();
+  json_t *root = json_loadb(text, num_bytes, JSON_REJECT_DUPLICATES, NULL), *object = json_object();
+  free(text);
+  for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
+    if (json_object_get(root, shown[i])) json_object_set(object, shown[i], json_object_get(root, shown[i]));
+  json_decref(root);
+  return object;
+}
+
 zk_status zk_inspect_model(const char *path, json_t **out) {
   zk_model_config config;
-  json_t *shape = zk_model_config_load(path, &config) == ZK_OK ? config_object(&config) : trouble(), *rows;
+  json_t *adapter = adapter_object(path), *rows;
+  const bool has_config = !adapter || zk_file_exists(zk_path_make("%s/config.json", path).s);
+  json_t *shape = !has_config ? NULL : zk_model_config_load(path, &config) == ZK_OK ? config_object(&config) : trouble();
   int64_t num_elements;
   bool checkpoint = zk_file_exists(zk_path_make("%s/optimizer.h5", path).s);
-  zk_status st = tensors(path, &rows, &num_elements);
+  zk_status st = tensors(adapter ? zk_path_make("%s/adapter_model.safetensors", path).s : path, &rows, &num_elements);
   if (st != ZK_OK) {
     json_decref(shape);
+    json_decref(adapter);
     return st;
   }
-  json_t *object = json_pack("{s:s, s:o, s:o, s:o*, s:o*, s:I, s:o}", "kind", checkpoint ? "checkpoint" : "model",
-                             "folder", text_of(path), "config", shape, "tokenizer", tokenizer_object(path), "optimizer",
+  json_t *object = json_pack("{s:s, s:o, s:o*, s:o*, s:o*, s:o*, s:I, s:o}", "kind", checkpoint ? "checkpoint" : adapter ? "adapter" : "model",
+                             "folder", text_of(path), "adapter", adapter, "config", shape, "tokenizer", tokenizer_object(path), "optimizer",
                              optimizer_object(path), "parameters", (json_int_t)num_elements, "tensors", rows);
   if (object && checkpoint) json_object_set_new(object, "complete", json_boolean(zk_checkpoint_is_complete(path)));
   return packed(path, object, out);

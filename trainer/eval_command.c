@@ -19,6 +19,7 @@ static zk_status print(const zk_session *s, const zk_evaluation *e, double secon
   zk_metrics_line_init(&line, STEP);
   zk_evaluation_put(e, &line);
   zk_metrics_put_string(&line, "model", c->model.path[0] ? c->model.path : "model.init");
+  if (c->lora.rank > 0) zk_metrics_put_string(&line, "adapter", c->lora.path[0] ? c->lora.path : "new");
   zk_metrics_put_string(&line, "task", zk_task_name(s->task));
   zk_metrics_put_hash(&line, "weights/hash", hash);
   zk_metrics_put_double(&line, "time/eval", seconds);

@@ -101,6 +101,8 @@ same adapter/adapter_config.json f32/checkpoints/step_000003/adapter_config.json
 train again env -- lora.path=adapter run.steps=1
 diff <(chain again | head -1) <(chain next | head -1) >/dev/null || fail "the exported adapter is another"
 expect 0 "$ZK" train tiny.yaml model.path=merged run.dir=plain run.steps=1 optimizer.lr=0.01
+expect 0 "$ZK" inspect adapter
+says 'lora_A.weight'
 expect 2 "$ZK" export runs/warm x1 --adapter
 tells 'has no adapter'
 
