@@ -20,14 +20,17 @@ SKIPPED = 77
 
 
 def read_measured(path):
-    values, rows = {}, {}
+    """Values, rows by table, and what is to be said of machine, versions and date where they are not those of this moment."""
+    values, rows, about = {}, {}, {}
     for line in path.read_text().splitlines():
         entry = json.loads(line)
         if "value" in entry:
             values[entry["value"]] = entry["is"]
+        elif "about" in entry:
+            about.update(entry["has"])
         else:
             rows.setdefault(entry["row"], []).append(entry["has"])
-    return values, rows
+    return values, rows, about
 
 
 def main():
@@ -48,7 +51,8 @@ def main():
     if args.skipped:
         result.update(skipped=args.skipped, get=args.get)
     else:
-        result["values"], result["rows"] = read_measured(args.measured)
+        result["values"], result["rows"], about = read_measured(args.measured)
+        result.update(about)
     args.folder.mkdir(parents=True, exist_ok=True)
     path = args.folder / f"{args.form}.json"
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")

@@ -4,7 +4,7 @@
 {"file": NAME, "title": TEXT, "kind": "lines", "rows": TABLE, "x": COLUMN, "y": COLUMN, "series": COLUMN, "low": COLUMN, "high": COLUMN}
 
 rows: the table's name (default rows); series (may be left out): a colour each, with a legend; low, high (may be left out): a band around a line;
-"log": true, a logarithmic axis of values; "x_label", "y_label", "subtitle": texts; "only": {COLUMN: VALUE}, of rows with that value alone.
+"log": true, a logarithmic axis of values; a label may have two lines, parted by \\n; "x_label", "y_label", "subtitle": texts; "only": {COLUMN: VALUE}, of rows with that value alone.
 """
 import math
 from xml.sax.saxutils import escape
@@ -95,7 +95,8 @@ def bars(about, rows, names):
         if width > 22:
             out.append(f'<text class="v" x="{x + width / 2:.1f}" y="{top - 5:.1f}" text-anchor="middle">{number(row[about["value"]])}</text>')
     for i, label in enumerate(labels):
-        out.append(f'<text x="{LEFT + slot * (i + 0.5):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{escape(label)}</text>')
+        for line, part in enumerate(label.split("\n")):
+            out.append(f'<text x="{LEFT + slot * (i + 0.5):.1f}" y="{HEIGHT - BOTTOM + 20 + 15 * line}" text-anchor="middle">{escape(part)}</text>')
     return out
 
 

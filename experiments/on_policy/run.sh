@@ -18,7 +18,7 @@ mkdir -p "$keep"
 case $form in
 cpu) seeds=1 keys+=(run.steps=120) ;;
 long) keys+=(run.steps=200) ;;
-gpu) jobs=9 keys+=(run.steps=500 eval.every=100 log.every=100 checkpoint.every=100 checkpoint.keep=1) ;; # small kernels: runs fill a GPU together
+gpu) keys+=(run.steps=150 eval.every=50 checkpoint.every=50 checkpoint.keep=1) ;;
 gpu_smollm2) jobs=1 config=experiments/smollm2/gpu.yaml keys+=(run.steps=500 checkpoint.keep=1 eval.every=100 algorithm.ratio=none algorithm.clip=none) ;;
 tiny) seeds=1 keys+=(task.min_length=1 task.max_length=2 task.heldout=100 rollout.prompts_per_step=16 optimizer.lr=2.0e-4 run.steps=10) ;;
 esac
