@@ -40,16 +40,22 @@ zk_status zk_adapter_folder_write(const char *dir, const zk_lora *lora, const ch
   return write_json(dir, "zerokl_base.json", json_pack("{s:s, s:s}", "numerics", zk_numerics_name(numerics), "weights/hash", hash));
 }
 
+static zk_status parse_json(const char *name, const char *text, size_t num_bytes, json_t **out) {
+  json_error_t error;
+  *out = json_loadb(text, num_bytes, JSON_REJECT_DUPLICATES, &error);
+  if (json_is_object(*out)) return ZK_OK;
+  const int line = *out ? 1 : error.line;
+  json_decref(*out);
+  return ZK_FAIL(ZK_BAD_INPUT, "%s: line %d: not a JSON object", name, line);
+}
+
 static zk_status read_json(const char *path, json_t **out) {
   char *text = NULL;
   size_t bytes = 0;
-  json_error_t error;
   ZK_TRY(zk_file_read(path, MAX_BYTES, &text, &bytes));
-  *out = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error);
+  const zk_status st = parse_json(path, text, bytes, out);
   free(text);
-  if (json_is_object(*out)) return ZK_OK;
-  json_decref(*out);
-  return ZK_FAIL(ZK_BAD_INPUT, "%s: line %d: not a JSON object", path, error.line);
+  return st;
 }
 
 // What a plain LoRA leaves at its default: absent, null, false, empty, or "none".
@@ -91,19 +97,28 @@ static zk_status check_number(const char *path, const json_t *root, const char *
   return ZK_FAIL(ZK_BAD_INPUT, "%s: %s is %g and %s is %d: set %s to it, or give another lora.path", path, name, json_number_value(value), key, wanted, key);
 }
 
-zk_status zk_adapter_folder_check(const char *dir, const zk_lora *lora) {
-  const zk_path path = zk_path_make("%s/adapter_config.json", dir);
+zk_status zk_adapter_config_check(const char *name, const char *text, size_t num_bytes, const zk_lora *lora) {
   json_t *root = NULL;
   uint32_t targets = 0;
   bool is_list = false;
-  ZK_TRY(read_json(path.s, &root));
-  zk_status st = check_plain(path.s, root);
-  if (st == ZK_OK) st = check_number(path.s, root, "r", "lora.rank", lora->rank);
-  if (st == ZK_OK) st = check_number(path.s, root, "lora_alpha", "lora.alpha", lora->alpha);
-  if (st == ZK_OK) st = read_targets(path.s, json_object_get(root, "target_modules"), &targets, &is_list);
+  ZK_TRY(parse_json(name, text, num_bytes, &root));
+  zk_status st = check_plain(name, root);
+  if (st == ZK_OK) st = check_number(name, root, "r", "lora.rank", lora->rank);
+  if (st == ZK_OK) st = check_number(name, root, "lora_alpha", "lora.alpha", lora->alpha);
+  if (st == ZK_OK) st = read_targets(name, json_object_get(root, "target_modules"), &targets, &is_list);
   if (st == ZK_OK && is_list && targets != lora->targets)
-    st = ZK_FAIL(ZK_BAD_INPUT, "%s: target_modules are not lora.target_modules: name the same layers there", path.s);
+    st = ZK_FAIL(ZK_BAD_INPUT, "%s: target_modules are not lora.target_modules: name the same layers there", name);
   json_decref(root);
+  return st;
+}
+
+zk_status zk_adapter_folder_check(const char *dir, const zk_lora *lora) {
+  const zk_path path = zk_path_make("%s/adapter_config.json", dir);
+  char *text = NULL;
+  size_t bytes = 0;
+  ZK_TRY(zk_file_read(path.s, MAX_BYTES, &text, &bytes));
+  const zk_status st = zk_adapter_config_check(path.s, text, bytes, lora);
+  free(text);
   return st;
 }
 

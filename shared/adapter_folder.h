@@ -11,6 +11,8 @@ zk_status zk_adapter_folder_write(const char *dir, const zk_lora *lora, const ch
 // Checks DIR/adapter_config.json against what is asked for: a plain LoRA of this rank, alpha and these target modules. Shapes are checked when the
 // weights are opened. ZK_BAD_INPUT, ZK_UNSUPPORTED and ZK_IO name the file and what differs.
 zk_status zk_adapter_folder_check(const char *dir, const zk_lora *lora);
+// The same of text[num_bytes], which `name` stands for in messages.
+zk_status zk_adapter_config_check(const char *name, const char *text, size_t num_bytes, const zk_lora *lora);
 // What DIR/zerokl_base.json says.
 zk_status zk_adapter_folder_read_base(const char *dir, zk_numerics *numerics, uint64_t *base_hash);
 // Checks DIR/zerokl_base.json, if there is one and its numerics are these: ZK_BAD_INPUT when the base's hash is another's.
