@@ -2,6 +2,7 @@
 //
 // A run that was killed has trajectories of steps behind its newest checkpoint. They are made again, to the same bits; but nobody promises that a program says the same
 // twice, or that who was late is late again.
+// All of this reads HDF5 files, which one thread of a process may do at a time: what a step leaves on disk (step_writer.h) has been waited for.
 #ifndef ZK_TRAINER_RECORDED_STEP_H
 #define ZK_TRAINER_RECORDED_STEP_H
 

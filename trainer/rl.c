@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "shared/clock.h"
+#include "shared/file.h"
 #include "shared/log.h"
 #include "shared/version.h"
 #include "shared/watch.h"
@@ -149,12 +150,20 @@ static zk_status put_evaluation(zk_run *run, int64_t step, uint64_t weights_hash
   return ZK_OK;
 }
 
+// What a program said in this step before is read from disk: not while the step before is written, since HDF5 serves one thread at a time.
+static zk_status settle_if_recorded(zk_run *run, int64_t step) {
+  uint64_t is_there = zk_task_asks(run->session.task) && run->dir && zk_file_exists(zk_run_dir_trajectory_path(run->dir, step).s);
+  ZK_TRY(zk_comm_max_u64(run->session.comm, &is_there, 1));
+  return is_there ? zk_run_settle(run) : ZK_OK;
+}
+
 static zk_status run_step(zk_run *run, int64_t step, step_state *x, zk_metrics_line *line) {
   const zk_config *c = &run->session.config;
   x->start_s = zk_clock_s();
   zk_watch_doing("sampling step %lld", (long long)step);
   ZK_TRY(zk_run_turn_to(run, ZK_SIDE_SAMPLER));
   const double awake = zk_clock_s();
+  ZK_TRY(settle_if_recorded(run, step));
   ZK_TRY(zk_rl_sample(&run->session, run->engine, run->dir, run->identity, step, run->weights_hash, &x->t, &x->collect, &x->num_tried));
   ZK_TRY(zk_comm_agree(run->session.comm, refuse(run, &x->t)));
   x->rollout_s = zk_clock_s() - awake;

@@ -25,6 +25,14 @@ expect 0 train run.name=one "${use[@]}" command.processes=1
 hashes own >own
 hashes one >one
 same own one
+# The examples: one is the task's own reward once more, the other has more to say.
+expect 0 train run.name=shell 'task.rewards=[command]' "command.run=sh $ZK_SOURCE/experiments/rewards/reward.sh"
+hashes shell >shell
+same own shell
+if command -v python3 >/dev/null; then
+  expect 0 train run.name=python 'task.rewards=[task, "command=0.1"]' 'command.components=[vowels]' "command.run=python3 $ZK_SOURCE/experiments/rewards/reward.py"
+  grep -q '"reward/command": 0\.[0-9]*[1-9].*"reward/vowels": [0-9.]*[1-9].*"command/errors": 0' runs/python/metrics.jsonl || fail "the example in Python gives nothing"
+fi
 grep -q '"reward/command": .*"reward/length": .*"command/errors": 0' runs/one/metrics.jsonl || fail "components are not logged"
 for n in 2 3; do
   expect 0 workers $n "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_000016 optimizer.lr=0.01 run.name=one "run.dir=runs/n$n" "${use[@]}" command.processes=5
@@ -83,6 +91,15 @@ expect 0 workers 2 "$ZK" train tiny.yaml model.path=runs/warm/checkpoints/step_0
   rollout.max_batch=3
 tells 'step 1: rewards and replies of command.run are those that runs/again/trajectories/step_000001.h5 holds'
 cmp -s <(hashes third) <(hashes again) || fail "a resume asked again"
+# Steps are read from disk while nothing is written there: many of them in a row, time and again.
+expect 0 train run.name=many run.steps=10 checkpoint.every=0 eval.every=0 "${use[@]}"
+for _ in 1 2 3; do
+  rm -rf runs/more && cp -r runs/many runs/more
+  rm -r runs/more/checkpoints/step_000010
+  sed -i '2,$d' runs/more/metrics.jsonl
+  expect 0 train run.name=many run.dir=runs/more run.steps=10 checkpoint.every=0 eval.every=0 "${use[@]}"
+  cmp -s <(hashes many) <(hashes more) || fail "a resume of ten steps gives other bits"
+done
 # But not where its completions are others than those on disk: rewards of one text must not train another.
 cp -r runs/third runs/stale
 "$TAMPER" flip runs/stale trajectories/step_000002.h5 sample/tokens 0 0
