@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$ZK_ROOT"
 
 zk_packages build test
+(zk_packages blas) || zk_say "no OpenBLAS: tests of numerics: vendor, and of experiments that compare with it, are skipped"
 zk_build -DZK_BUILD_TESTS=ON
 zk_mpi_environment
 

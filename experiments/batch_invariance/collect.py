@@ -30,20 +30,19 @@ def main():
             elements, differing = (sum(line[key] for line in lines) for key in ("elements", "differing"))
             if lines:
                 row[f"differ, {name}"] = f"{differing:,} of {elements:,}"
+                if "sampler" not in operation:  # which PyTorch has not: for the picture
+                    tell(row="by operation", has={"operation": operation, "arithmetic": name, "percent": round(100 * differing / elements, 2)})
             elif side == "pytorch":
                 row[f"differ, {name}"] = "not run"
         if not counted["pytorch"]:
             row.pop("differ, PyTorch", None)
         tell(row="rows", has=row)
+    if counted["pytorch"]:
+        tell(value="version of PyTorch", **{"is": counted["pytorch"][0]["version"]})
     for side, name in SIDES.items():
         if counted[side]:
             tell(value=f"elements compared, {name}", **{"is": sum(line["elements"] for line in counted[side])})
             tell(value=f"elements that differ, {name}", **{"is": sum(line["differing"] for line in counted[side])})
-        # For the picture: by the number of rows, over all operations and lengths.
-        for rows in sorted({line["rows"] for line in counted[side]}):
-            lines = [line for line in counted[side] if line["rows"] == rows]
-            percent = 100 * sum(line["differing"] for line in lines) / sum(line["elements"] for line in lines)
-            tell(row="by rows", has={"rows": rows, "arithmetic": name, "percent": round(percent, 4)})
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ def compare(operation, run, most_rows, length):
     for rows in (rows for rows in BATCHES if rows <= most_rows):
         batch, compared = run(0, rows), min(rows, ALONE)
         differing = sum(int((batch[row] != alone[row][0]).sum()) for row in range(compared))
-        print(json.dumps({"operation": operation, "numerics": "pytorch", "rows": rows, "length": length, "elements": compared * batch[0].numel(), "differing": differing}))
+        print(json.dumps({"operation": operation, "numerics": "pytorch", "rows": rows, "length": length, "elements": compared * batch[0].numel(), "differing": differing,
+                          "version": torch.__version__}))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@
 zk_experiment batch_invariance "$@"
 case $form in
 gpu) zk_needs_gpus 1; device=cuda ours=bf16 ;;
-*) device=cpu ours=f32; zk_library libopenblas.so.0 "numerics: vendor wants OpenBLAS, and it is not here" "install it: apt-get install libopenblas0" ;;
+*) device=cpu ours=f32; zk_needs_openblas ;;
 esac
 zk_program row_alone
 

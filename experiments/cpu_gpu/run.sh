@@ -6,7 +6,7 @@ zk_experiment cpu_gpu "$@"
 recorded=experiments/cpu_gpu/results/gpu.json
 if [ "$form" = gpu ]; then zk_needs_gpus 1
 else [ -s $recorded ] || zk_skip "there is no $recorded, which holds a GPU's chains" "run experiments/cpu_gpu/run.sh --gpu --record on a machine with a Hopper GPU"; fi
-if [ -n "$breaks" ]; then zk_library libopenblas.so.0 "--break wants OpenBLAS, and it is not here" "install it: apt-get install libopenblas0"; fi
+[ -z "$breaks" ] || zk_needs_openblas
 zk_program
 steps=$(of_form 8 8 2)
 export OMP_NUM_THREADS=1

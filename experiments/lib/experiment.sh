@@ -69,8 +69,12 @@ zk_needs_gpus() {
   found=$(zk_num_gpus)
   [ "$found" -ge "$1" ] || zk_skip "it wants $1 GPU$([ "$1" = 1 ] || echo s), and there are $found here" "run it on a machine with $1 Hopper GPU$([ "$1" = 1 ] || echo s)"
 }
-# zk_library FILE REASON WAY: not run where the loader cannot find a library.
-zk_library() { python3 -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2>/dev/null || zk_skip "$2" "$3"; }
+# zk_needs_openblas: what numerics vendor computes with on a CPU; installed where it can be, else not run.
+zk_has_openblas() { python3 -c 'import ctypes; ctypes.CDLL("libopenblas.so.0")' 2>/dev/null; }
+zk_needs_openblas() {
+  zk_has_openblas || (zk_packages blas) || true
+  zk_has_openblas || zk_skip "numerics: vendor wants OpenBLAS, and it is not here" "install it: apt-get install libopenblas0"
+}
 # zk_needs_model FOLDER WAY: not run where a model's folder is not there.
 zk_needs_model() { [ -s "$1/config.json" ] || zk_skip "there is no model in $1" "$2"; }
 

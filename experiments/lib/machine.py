@@ -23,7 +23,9 @@ def first(pattern, path):
 
 def gpus():
     lines = output("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader").splitlines()
-    return [dict(zip(("name", "driver", "memory"), (part.strip() for part in line.split(",")))) for line in lines]
+    cards = [dict(zip(("name", "driver", "memory"), (part.strip() for part in line.split(",")))) for line in lines]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return [cards[int(number)] for number in visible.split(",")] if re.fullmatch(r"\d+(,\d+)*", visible) and cards else cards
 
 
 def hardware(form):
