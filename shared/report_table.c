@@ -65,7 +65,7 @@ static void run_row(const zk_report_run *run, FILE *out) {
   fputs("</th>", out);
   cell(identity_value(run, "task.name", value), "", out);
   cell(identity_value(run, "algorithm.name", value), "", out);
-  cell(identity_value(run, "numerics", value), "", out);
+  cell(run->config ? zk_config_describe_numerics(run->config).s : identity_value(run, "numerics", value), "", out);
   if (run->config && last <= run->config->run.steps) snprintf(text, sizeof text, "%lld of %d", (long long)(last < 0 ? 0 : last), run->config->run.steps);
   else snprintf(text, sizeof text, "%lld", (long long)(last < 0 ? 0 : last));
   cell(text, "num", out);

@@ -75,10 +75,13 @@ def frame(about, y):
 def legend(names):
     if names == [""]:
         return []
-    out, x = [], LEFT
+    out, x, y = [], LEFT, 59
     for i, name in enumerate(names):
-        out.append(f'<rect x="{x:.0f}" y="59" width="12" height="12" rx="2" fill="{COLORS[i % len(COLORS)]}"/><text class="v" x="{x + 17:.0f}" y="70">{escape(name)}</text>')
-        x += 34 + 7.4 * len(name)
+        width = 34 + 7.4 * len(name)
+        if x + width > WIDTH:
+            x, y = LEFT, y + 17
+        out.append(f'<rect x="{x:.0f}" y="{y}" width="12" height="12" rx="2" fill="{COLORS[i % len(COLORS)]}"/><text class="v" x="{x + 17:.0f}" y="{y + 11}">{escape(name)}</text>')
+        x += width
     return out
 
 

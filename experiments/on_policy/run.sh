@@ -48,7 +48,7 @@ train() {
   local dir=$keep/$1-$2 seed=$2 code=0 left=$((${ZK_SECONDS:-540} - SECONDS + zk_begun))
   shift 2
   case $form in gpu | gpu_smollm2) ;; *) left=100000 ;; esac
-  [ $left -gt 15 ] || return 0
+  [ $left -gt 15 ] && ! grep -qs ': step .* done in ' "$dir.log" || return 0
   timeout --signal=TERM --kill-after=60 "$left" "$zerokl" train "$config" model.path="$model" run.dir="$dir" seed="$seed" "${keys[@]}" "$@" >"$dir.log" 2>&1 || code=$?
   case $code in 0 | 3 | 124) ;; *) tail -3 "$dir.log" >&2; echo "error: $dir: exit code $code" >&2; touch "$runs/failed" ;; esac
 }

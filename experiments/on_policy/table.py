@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """What the arms came to: table.py RUNS MEASURED.jsonl "NAME NAME..." "SEED SEED..." adds rows, curves and values. Prints what is left to do where runs are
-not finished, and adds nothing.
+not finished, and adds nothing; with ZK_PARTIAL set it tells of those arms whose runs are all finished.
 
 RUNS has the run directories NAME-SEED and, of some arms, NAME.verify, an audit's output.
 """
+import os
 import pathlib
 import statistics
 import sys
@@ -80,9 +81,12 @@ def main():
     folder, path, names, seeds = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(), sys.argv[4].split()
     runs = {name: [folder / f"{name}-{seed}" for seed in seeds] for name in names}
     every = [run for name in names for run in runs[name]]
-    if unfinished := [run.name for run in every if not is_finished(run)]:
+    if os.environ.get("ZK_PARTIAL"):
+        names = [name for name in names if all(is_finished(run) for run in runs[name])]
+    elif unfinished := [run.name for run in every if not is_finished(run)]:
         print(f"{len(every) - len(unfinished)} of {len(every)} runs are finished, {unfinished[0]} and {len(unfinished) - 1} more are not")
         return
+    write(path, [("value", "runs that are finished", sum(len(runs[name]) for name in names)), ("value", "runs", len(every))])
     for name in names:
         told = [one(run) for run in runs[name]]
         write(path, [("row", "rows", row(name, runs[name][0], told)), *values(name, told, folder)])

@@ -24,6 +24,8 @@ sed -n 's|.*"mismatch/max_abs": \([^,}]*\).*|\1|p' runs/half/metrics.jsonl | awk
 
 expect 0 "$ZK" inspect runs/half/trajectories/step_000001.h5
 says 'f32, sampled in bf16'
+expect 0 "$ZK" report runs/half runs/equal
+grep -qF ">f32, sampled in bf16<" report/index.html || fail "the report's table does not say it"
 expect 0 "$ZK" verify runs/half --replay --json=audit.json
 says 'off-policy (f32, sampled in bf16; rollout.numerics)'
 ! grep -q '^logits_hash' out || fail "the audit compares logits that differ by design"
