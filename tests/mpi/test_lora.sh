@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # label: slow
-# LoRA end to end: one chain of hashes for any number of workers, an audit that samples and updates again, resuming, the emulated GPU, exports, and what is
-# refused before anything is sampled.
+# LoRA end to end: one chain of hashes for any number of workers, an audit that samples and updates again, resuming, exports, and what is refused
+# before anything is sampled.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
-SIMT=$ZK_BUILD/zerokl_simt
 chain() { sed -n 's|.*"weights/hash": "\([0-9a-f]*\)", "state/hash": "\([0-9a-f]*\)".*|\1 \2|p' "$1/metrics.jsonl"; (cd "$1/trajectories" && sha256sum ./*.h5); }
 alike() { diff <(chain "$1") <(chain "$2") >err || fail "$3: $1 and $2 have other bits"; }
 tiny_config warm.yaml warm 16
@@ -82,16 +81,6 @@ expect 0 "$ZK" verify kl
 train next env -- lora.path=f32/checkpoints/step_000003 run.steps=1
 [ "$(chain next | sed -n '1s/ .*//p')" = "$(chain f32 | sed -n '4s/ .*//p')" ] || fail "lora.path does not start from the adapter"
 expect 0 "$ZK" verify next
-
-# On the emulated GPU, and begun there and continued here.
-if [ -x "$SIMT" ]; then
-  # shellcheck disable=SC2086
-  {
-    expect 0 "$SIMT" train tiny.yaml $lora run.dir=gpu numerics=bf16 device=cuda run.steps=1
-    train gpu env -- $bf16
-  }
-  alike bf16 gpu "the emulated GPU"
-fi
 
 # Exports: the model that base and adapter are together, and the adapter; both are started from.
 expect 0 "$ZK" export f32 merged
