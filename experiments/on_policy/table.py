@@ -20,7 +20,7 @@ ARMS = {  # what a person reads
     "amplified": "amplified",
     "amplified-corrected": "amplified, TIS",
 }
-COLUMNS = {"reward": "reward/exact", "kl": "mismatch/kl_k3", "gradient": "policy/grad_norm", "entropy": "policy/entropy"}
+COLUMNS = {"reward": "reward/mean", "kl": "mismatch/kl_k3", "gradient": "policy/grad_norm", "entropy": "policy/entropy"}
 
 
 def config(run):
@@ -36,7 +36,7 @@ def one(run):
     lines = metrics(run)
     steps = lines[1:]
     tenth = max(1, len(steps) // 10)
-    tenths = [mean([line["reward/exact"] for line in steps[i:i + tenth]]) for i in range(0, len(steps) - tenth + 1, tenth)]
+    tenths = [mean([line["reward/mean"] for line in steps[i:i + tenth]]) for i in range(0, len(steps) - tenth + 1, tenth)]
     series = lambda key: [line[key] for line in steps]
     gradients = series("policy/grad_norm")
     return {"differ": sum(series("mismatch/tokens")), "tokens": sum(series("tokens/generated")), "kl": mean(series("mismatch/kl_k3")),
