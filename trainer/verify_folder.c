@@ -1,9 +1,10 @@
-// A checkpoint is a model folder that others load: its config and its tokenizer must be the run's too.
+// A checkpoint is a folder that others load: its config, an adapter's too, and its tokenizer must be the run's.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "shared/adapter_folder.h"
 #include "trainer/verify_impl.h"
 
 static void differ(zk_auditor *a, int64_t step, const char *file, const char *how) {
@@ -34,6 +35,13 @@ static zk_status check_config(zk_auditor *a, int64_t step, const char *dir) {
   if (st == ZK_OK) {
     compare_file(a, step, ours.s, dir, "config.json");
     compare_file(a, step, ours.s, dir, "generation_config.json");
+  }
+  const zk_policy *p = &a->session.policy;
+  if (st == ZK_OK && p->adapter.lora.rank)
+    st = zk_adapter_folder_write(ours.s, &p->adapter.lora, a->session.config.model.path, p->numerics, p->frozen_hash);
+  if (st == ZK_OK && p->adapter.lora.rank) {
+    compare_file(a, step, ours.s, dir, "adapter_config.json");
+    compare_file(a, step, ours.s, dir, "zerokl_base.json");
   }
   zk_status removed = zk_file_remove_tree(ours.s);
   return st == ZK_OK ? removed : st;

@@ -63,6 +63,12 @@ cp -r f32 x
 "$TAMPER" reseal x
 expect 1 "$ZK" verify x
 says 'layers.1.mlp.up_proj.lora_A.weight element 17: '
+sed -i 's/"lora_alpha": 6/"lora_alpha": 7/' f32/checkpoints/step_000002/adapter_config.json
+"$TAMPER" reseal f32
+expect 1 "$ZK" verify f32
+says 'adapter_config.json is not the model'
+sed -i 's/"lora_alpha": 7/"lora_alpha": 6/' f32/checkpoints/step_000002/adapter_config.json
+"$TAMPER" reseal f32
 # A sampler and a trainer that do not add the factors alike are found out.
 for fault in sampler:linear trainer:scale; do
   code=0
