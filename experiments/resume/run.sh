@@ -18,9 +18,10 @@ from=model.path=$runs/warm/checkpoints/step_000060
 
 job=
 trap '[ -z "$job" ] || kill -9 "$job" 2>/dev/null || true' EXIT
+children() { cat "/proc/$1"/task/*/children 2>/dev/null; } # of a process: their ids
 # kill_run RUN STEP WORKERS: starts or resumes RUN and kills a worker soon after that step's trajectory is there
 kill_run() {
-  local dir=$1 file worker=''
+  local dir=$1 file parent workers
   file=$dir/trajectories/step_$(printf %06d "$2").h5
   zk_mpirun "$3" "${train[@]}" "$from" run.dir="$dir" >>"$dir.log" 2>&1 &
   job=$!
@@ -29,8 +30,9 @@ kill_run() {
     sleep 0.01
   done
   sleep 0.0$((RANDOM % 10))
-  worker=$(pgrep -P "$(pgrep -P $job | head -1)" | tail -1)
-  [ -z "$worker" ] || kill -9 "$worker" 2>/dev/null || true
+  read -r parent _ <<<"$(children $job)" # mpirun
+  read -ra workers <<<"$([ -z "$parent" ] || children "$parent")"
+  [ ${#workers[@]} = 0 ] || kill -9 "${workers[-1]}" 2>/dev/null || true
   wait $job 2>/dev/null && zk_say "step $2: it had ended before it was killed" || killed=$((killed + 1))
   job=
   there=$(find "$dir/trajectories" -name '*.h5' | wc -l)
