@@ -2,8 +2,10 @@
 #include "kernels/backend.h"
 
 float zk_reduce_tree(float *values, int64_t n) {
-  for (int64_t step = 1; step < n; step *= 2)
-    for (int64_t i = 0; i + step < n; i += 2 * step) values[i] = values[i] + values[i + step];
+  for (; n > 1; n = n / 2 + n % 2) { // a level's nodes close up, so that all of them are read one behind the other
+    for (int64_t i = 0; i < n / 2; i++) values[i] = values[2 * i] + values[2 * i + 1];
+    if (n % 2) values[n / 2] = values[n - 1];
+  }
   return n > 0 ? values[0] : 0.0f;
 }
 

@@ -59,6 +59,9 @@ zk_status zk_optimizer_open(zk_policy *policy, zk_comm *comm, zk_optimizer *out)
   ZK_TRY(zk_comm_device_open(comm, policy->device, &out->link));
   ZK_TRY(zk_device_alloc(policy->device, bytes, "optimiser state", (void **)&out->m));
   ZK_TRY(zk_device_alloc(policy->device, bytes, "optimiser state", (void **)&out->v));
+  const size_t sums_bytes = (bytes / sizeof(float) / ZK_BLOCK_ELEMENTS + 1) * sizeof(float);
+  ZK_TRY(zk_device_alloc(policy->device, sums_bytes, "norm blocks", (void **)&out->block_sums));
+  ZK_TRY(zk_host_alloc(policy->device, sums_bytes, "norm blocks", (void **)&out->host_sums));
   return zk_side_alloc(policy->device, ZK_SIDE_TRAINER, bytes, "gradient shard", (void **)&out->grad);
 }
 
@@ -69,6 +72,8 @@ void zk_optimizer_close(zk_optimizer *o) {
   zk_device_free(o->policy->device, o->m);
   zk_device_free(o->policy->device, o->v);
   zk_device_free(o->policy->device, o->grad);
+  zk_device_free(o->policy->device, o->block_sums);
+  zk_host_free(o->policy->device, o->host_sums);
   free(o->starts);
   free(o->fixed);
   memset(o, 0, sizeof *o);
@@ -86,19 +91,20 @@ zk_status zk_optimizer_fill_master(zk_optimizer *o, zk_stream *stream, const zk_
 
 // The tree over all 4,096-element blocks of the flat vector: blocks are computed by their owners and gathered in order.
 static zk_status global_norm(const zk_optimizer *o, zk_stream *stream, float *norm) {
-  int64_t blocks = (o->count + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS;
-  size_t bytes = (size_t)blocks * sizeof(float), *offsets = NULL;
-  float *sums = NULL, *host = malloc(bytes + 1);
+  const size_t bytes = (size_t)((o->count + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS) * sizeof(float);
+  size_t *offsets = NULL;
   void *all = NULL;
-  zk_status st = host ? zk_device_alloc(o->policy->device, bytes + 1, "norm blocks", (void **)&sums) : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the norm");
-  if (st == ZK_OK && blocks) st = zk_sum_squares(stream, o->count, o->grad, sums);
-  if (st == ZK_OK && blocks) st = zk_copy_to_host(stream, host, sums, bytes);
+  zk_status st = ZK_OK;
+  if (bytes) st = zk_sum_squares(stream, o->count, o->grad, o->block_sums);
+  if (st == ZK_OK && bytes) st = zk_copy_to_host(stream, o->host_sums, o->block_sums, bytes);
   if (st == ZK_OK) st = zk_stream_wait(stream);
   st = zk_comm_agree(o->comm, st);
-  if (st == ZK_OK) st = zk_comm_all_gather(o->comm, host, bytes, &all, &offsets);
+  if (zk_comm_size(o->comm) == 1) { // while the device waits: not even a copy
+    if (st == ZK_OK) *norm = sqrtf(zk_reduce_tree(o->host_sums, (int64_t)(bytes / sizeof(float))));
+    return st;
+  }
+  if (st == ZK_OK) st = zk_comm_all_gather(o->comm, o->host_sums, bytes, &all, &offsets);
   if (st == ZK_OK) *norm = sqrtf(zk_reduce_tree(all, (int64_t)(offsets[zk_comm_size(o->comm)] / sizeof(float))));
-  zk_device_free(o->policy->device, sums);
-  free(host);
   free(all);
   free(offsets);
   return st;
