@@ -39,6 +39,7 @@ extern "C" {
   X(linear_parts_fused)                                                                                                \
   X(linear_swiglu_fused)                                                                                               \
   X(linear_parts_weight_fused)                                                                                         \
+  X(linear_parts_input_fused)                                                                                          \
   X(linear_backward_input)                                                                                             \
   X(linear_backward_weight)                                                                                            \
   X(rmsnorm_forward)                                                                                                   \

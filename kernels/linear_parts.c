@@ -78,10 +78,13 @@ static zk_linear_desc back_desc(const zk_linear_back_parts *p, int32_t i) {
 zk_status zk_linear_parts_backward(zk_stream *stream, const zk_linear_back_parts *p, const zk_chunks *chunks, const void *x, void *dx) {
   bool done = false;
   ZK_TRY(zk_chunks_validate(chunks, p->num_rows));
+  if (!zk_stream_is_faulty(stream, ZK_OP_LINEAR_BACKWARD_INPUT)) ZK_TRY(stream->device->kernels->linear_parts_input_fused(stream, p, dx, &done));
   for (int32_t i = 0; i < p->num_parts; i++) {
     const zk_linear_desc desc = back_desc(p, i);
-    ZK_TRY(zk_linear_backward_input(stream, &desc, p->parts[i].dy, p->parts[i].weight, i > 0 ? dx : NULL, dx));
+    if (done) zk_stream_count(stream, ZK_OP_LINEAR_BACKWARD_INPUT);
+    else ZK_TRY(zk_linear_backward_input(stream, &desc, p->parts[i].dy, p->parts[i].weight, i > 0 ? dx : NULL, dx));
   }
+  done = false;
   if (!zk_stream_is_faulty(stream, ZK_OP_LINEAR_BACKWARD_WEIGHT))
     ZK_TRY(stream->device->kernels->linear_parts_weight_fused(stream, p, chunks, x, &done));
   for (int32_t i = 0; i < p->num_parts; i++) {

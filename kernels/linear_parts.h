@@ -66,8 +66,9 @@ zk_status zk_linear_parts_backward(zk_stream *stream, const zk_linear_back_parts
 
 // For kernels/ only: all of it by one kernel of the device, or *done false and nothing queued.
 zk_status zk_linear_parts_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, bool *done);
-// (of zk_linear_parts_backward: the weights' gradients)
+// (of zk_linear_parts_backward: the weights' gradients, and dx)
 zk_status zk_linear_parts_weight_fused(zk_stream *stream, const zk_linear_back_parts *parts, const zk_chunks *chunks, const void *x, bool *done);
+zk_status zk_linear_parts_input_fused(zk_stream *stream, const zk_linear_back_parts *parts, void *dx, bool *done);
 zk_status zk_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *parts, const void *x, void *out, bool *done);
 
 #ifdef __cplusplus

@@ -72,6 +72,12 @@ zk_status zk_cpu_linear_swiglu_fused(zk_stream *stream, const zk_linear_parts *p
   return ZK_OK;
 }
 
+zk_status zk_cpu_linear_parts_input_fused(zk_stream *stream, const zk_linear_back_parts *parts, void *dx, bool *done) {
+  (void)stream, (void)parts, (void)dx;
+  *done = false;
+  return ZK_OK;
+}
+
 zk_status zk_cpu_linear_parts_weight_fused(zk_stream *stream, const zk_linear_back_parts *parts, const zk_chunks *chunks, const void *x, bool *done) {
   (void)stream, (void)parts, (void)chunks, (void)x;
   *done = false;

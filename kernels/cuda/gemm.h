@@ -48,9 +48,11 @@ typedef struct {
   X(BF16_WGMMA_96, "bf16_wgmma_96", ZK_BF16)   /* 128 x 96 */                                                          \
   X(BF16_WGMMA_128, "bf16_wgmma_128", ZK_BF16) /* 128 x 128 */                                                         \
   X(BF16_WGMMA_192, "bf16_wgmma_192", ZK_BF16) /* 128 x 192 */                                                         \
+  X(BF16_WGMMA_256, "bf16_wgmma_256", ZK_BF16) /* 128 x 256 */                                                         \
   X(BF16_WGMMA_TURNS, "bf16_wgmma_turns", ZK_BF16) /* 128 x 128, two tiles by turns */          \
   X(BF16_WGMMA_SUMS, "bf16_wgmma_sums", ZK_BF16) /* weight gradients of several chunks and layers, 128 x 128 */        \
-  X(BF16_WGMMA_SUMS_192, "bf16_wgmma_sums_192", ZK_BF16) /* 128 x 192 */
+  X(BF16_WGMMA_SUMS_192, "bf16_wgmma_sums_192", ZK_BF16) /* 128 x 192 */                                               \
+  X(BF16_WGMMA_SUMS_256, "bf16_wgmma_sums_256", ZK_BF16) /* 128 x 256 */
 
 typedef enum {
 #define X(name, text, numerics) ZK_CUDA_GEMM_##name,

@@ -1,8 +1,8 @@
 // The kernel of gemm_gradients.h: that of gemm_wgmma.cuh with both operands outer, whose tiles are of several parts, one below the other.
 //
-// A consumer has 64 rows of a tile twice in its registers: the chain of a chunk, and the sums so far, which come from memory while the first
-// chunk's chain is under way and go back behind the last one. So memory has each sum once for several chunks, and a launch has long chains
-// and few ends of tiles.
+// A consumer has 64 rows of a tile twice: the chain of a chunk, in registers, and the sums so far, in registers as far as there are any, which
+// come from memory with the first chunk and go back with the last one. So memory has each sum once for several chunks, and a launch has long
+// chains and few ends of tiles. A wide tile is what a multiprocessor reads least for.
 #include "kernels/cuda/gemm_gradients.h"
 
 #include "kernels/backend.h"
@@ -19,7 +19,11 @@ zk_status zk_cuda_gemm_gradients(zk_stream *stream, const zk_linear_back_parts *
 #include "kernels/cuda/gemm_wgmma_store.cuh"
 
 enum { MOST_CHUNKS = 4 };
-template <int N> using core_of = zk_gemm_wgmma_core<zk_gemm_wgmma_shape<128, N, 2, 1, false, false, true, true>, 0>;
+// Of a tile's N columns those whose sums stay in registers, and the others, whose sums of both consumers' 64 rows are in shared memory.
+template <int N> struct kept {
+  static constexpr int COLUMNS = N <= 192 ? N : 128, OTHERS = N - COLUMNS, SHARED = OTHERS * 64 * (int)sizeof(float);
+};
+template <int N> using core_of = zk_gemm_wgmma_core<zk_gemm_wgmma_shape<128, N, 2, 1, false, false, true, true>, 2 * kept<N>::SHARED>;
 
 struct gradient_args {
   CUtensorMap a[ZK_LINEAR_MOST_PARTS][MOST_CHUNKS], b[MOST_CHUNKS];
@@ -42,29 +46,56 @@ struct gradient_tile {
   }
 };
 
-// A consumer's sums, as the accumulators lie: between memory and registers. Rows and pairs of columns outside are left out.
+// A consumer's sums, four of neighbouring accumulators at a time: 2 columns of a row and of the one 8 below. Rows and pairs of columns outside
+// are left out of memory.
 template <int N> struct gradient_sums {
-  float at[N / 2];
+  float at[kept<N>::COLUMNS / 2];
+  float4 *others; // [OTHERS / 8][128], this thread's
+  float *memory;  // the thread's first
+  int64_t below;  // from there to the row 8 below
+  int columns;    // inside, from there on
+  bool inside[2]; // the rows
 
-  template <class Visit> static __device__ __forceinline__ void visit(const gradient_args &args, const gradient_tile &tile, int row, Visit visit) {
-    const int columns = args.columns - tile.column;
+  __device__ __forceinline__ gradient_sums(const gradient_args &args, const gradient_tile &tile, int row, char *shared) {
+    others = (float4 *)shared + threadIdx.x % 128;
+    memory = args.dweight[tile.part] + (int64_t)row * args.columns + tile.column + zk_gemm_wgmma_own_column();
+    below = (int64_t)8 * args.columns, columns = args.columns - tile.column;
+    for (int h = 0; h < 2; h++) inside[h] = row + 8 * h < args.rows[tile.part];
+  }
+  __device__ __forceinline__ float4 load(int j) const {
+    float4 s = {};
+    if (8 * j >= columns) return s;
+    if (inside[0]) *(float2 *)&s.x = *(const float2 *)(memory + 8 * j);
+    if (inside[1]) *(float2 *)&s.z = *(const float2 *)(memory + below + 8 * j);
+    return s;
+  }
+  __device__ __forceinline__ void store(int j, float4 s) const {
+    if (8 * j >= columns) return;
+    if (inside[0]) *(float2 *)(memory + 8 * j) = make_float2(s.x, s.y);
+    if (inside[1]) *(float2 *)(memory + below + 8 * j) = make_float2(s.z, s.w);
+  }
+  __device__ __forceinline__ void begin(bool are_zero) {
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-      float *p = args.dweight[tile.part] + (int64_t)(row + 8 * h) * args.columns + tile.column + zk_gemm_wgmma_own_column();
-      if (row + 8 * h < args.rows[tile.part])
-#pragma unroll
-        for (int j = 0; j < N / 8; j++)
-          if (8 * j < columns) visit(4 * j + 2 * h, (float2 *)(p + 8 * j));
+    for (int j = 0; j < kept<N>::COLUMNS / 8; j++) {
+      const float4 s = are_zero ? float4{} : load(j);
+      at[4 * j] = s.x, at[4 * j + 1] = s.y, at[4 * j + 2] = s.z, at[4 * j + 3] = s.w;
     }
   }
-  __device__ __forceinline__ void load(const gradient_args &args, const gradient_tile &tile, int row) {
-    visit(args, tile, row, [&](int e, const float2 *p) {
-      const float2 pair = *p;
-      at[e] = pair.x, at[e + 1] = pair.y;
-    });
-  }
-  __device__ __forceinline__ void store(const gradient_args &args, const gradient_tile &tile, int row) {
-    visit(args, tile, row, [&](int e, float2 *p) { *p = make_float2(at[e], at[e + 1]); });
+  // Adds a chunk's chains; sums in shared memory come from memory with the first chunk, and all go there with the last.
+  __device__ __forceinline__ void add(const float (&d)[N / 2], bool are_zero, bool is_first, bool is_last) {
+#pragma unroll
+    for (int e = 0; e < kept<N>::COLUMNS / 2; e++) at[e] = at[e] + d[e];
+#pragma unroll
+    for (int i = 0; i < kept<N>::OTHERS / 8; i++) {
+      const int j = kept<N>::COLUMNS / 8 + i;
+      float4 s = !is_first ? others[128 * i] : are_zero ? float4{} : load(j);
+      s = make_float4(s.x + d[4 * j], s.y + d[4 * j + 1], s.z + d[4 * j + 2], s.w + d[4 * j + 3]);
+      if (is_last) store(j, s);
+      else others[128 * i] = s;
+    }
+    if (!is_last) return;
+#pragma unroll
+    for (int j = 0; j < kept<N>::COLUMNS / 8; j++) store(j, make_float4(at[4 * j], at[4 * j + 1], at[4 * j + 2], at[4 * j + 3]));
   }
 };
 
@@ -96,16 +127,14 @@ static __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(core_of<N>::T
     for (int t = cluster; t < args.tiles.count(); t += clusters) {
       const gradient_tile tile = gradient_tile::at<core_type>(args, t, core.rank);
       const int row = tile.row + me * 64 + zk_gemm_wgmma_own_row();
-      gradient_sums<N> sums = {};
-      if (!args.first) sums.load(args, tile, row);
+      gradient_sums<N> sums(args, tile, row, core.store + me * kept<N>::SHARED);
+      sums.begin(args.first);
       for (int chunk = 0; chunk < args.num_chunks; chunk++) {
         typename core_type::Sums d;
         core.multiply(d, me, args.slices[chunk]);
         core.finish();
-#pragma unroll
-        for (int e = 0; e < N / 2; e++) sums.at[e] = sums.at[e] + d[0][e];
+        sums.add(d[0], args.first, chunk == 0, chunk + 1 == args.num_chunks);
       }
-      sums.store(args, tile, row);
     }
   }
   zk_cluster_sync(); // no block leaves while another may still write to it
@@ -125,9 +154,11 @@ static zk_cuda_gemm product(const zk_linear_back_parts *p, int part, int64_t fir
 
 // What a tile of so many columns costs, relative, and rounds of as many as there are pairs of multiprocessors.
 typedef struct {
+  zk_cuda_gemm_variant variant;
   int columns, round;
 } tile_cost;
-static const tile_cost tile_costs[] = {{128, 131}, {192, 192}};
+static const tile_cost tile_costs[] = {
+    {ZK_CUDA_GEMM_BF16_WGMMA_SUMS, 128, 131}, {ZK_CUDA_GEMM_BF16_WGMMA_SUMS_192, 192, 192}, {ZK_CUDA_GEMM_BF16_WGMMA_SUMS_256, 256, 250}};
 
 static int64_t cost_of(const zk_linear_back_parts *p, const tile_cost *c, int pairs) {
   int64_t rows = 0;
@@ -165,7 +196,11 @@ template <int N> static zk_status launch(zk_stream *stream, const zk_linear_back
     gradient_args args = {};
     args.first = p->first && chunk == 0;
     ZK_TRY(describe<N>(p, chunks, &chunk, x, &args));
-    if (args.num_chunks == 0 && !args.first) continue; // without a chunk the sums are 0
+    if (args.num_chunks == 0) {
+      for (int i = 0; args.first && i < p->num_parts; i++)
+        ZK_TRY(zk_fill_zero(stream, p->parts[i].dweight, (size_t)p->parts[i].out_features * (size_t)p->in_features * sizeof(float)));
+      continue;
+    }
     const int pairs = zk_cuda_num_sms(zk_stream_device(stream)) / core_type::CLUSTER, tiles = args.tiles.rows * args.tiles.columns;
     ZK_LAUNCH_DEPENDENT(gemm_gradients_kernel<N>, (unsigned)((tiles < pairs ? tiles : pairs) * core_type::CLUSTER), core_type::THREADS, core_type::SHARED,
                         stream, args);
@@ -175,14 +210,18 @@ template <int N> static zk_status launch(zk_stream *stream, const zk_linear_back
 
 zk_status zk_cuda_gemm_gradients(zk_stream *stream, const zk_linear_back_parts *p, const zk_chunks *chunks, const void *x, bool *done) {
   const int pairs = zk_cuda_num_sms(zk_stream_device(stream)) / 2;
-  const bool narrow = cost_of(p, &tile_costs[0], pairs) <= cost_of(p, &tile_costs[1], pairs);
+  int64_t least = INT64_MAX;
+  zk_cuda_gemm_variant preferred = ZK_CUDA_NUM_GEMM;
+  for (const tile_cost &c : tile_costs)
+    if (const int64_t cost = cost_of(p, &c, pairs); cost < least) least = cost, preferred = c.variant;
   zk_cuda_gemm g[ZK_LINEAR_MOST_PARTS];
   *done = false;
   if (p->numerics != ZK_BF16 || p->num_rows == 0) return ZK_OK;
   for (int i = 0; i < p->num_parts; i++) g[i] = product(p, i, 0, p->num_rows, x);
-  const zk_cuda_gemm_variant variant = zk_cuda_gemm_choose_sums(g, p->num_parts, narrow ? ZK_CUDA_GEMM_BF16_WGMMA_SUMS : ZK_CUDA_GEMM_BF16_WGMMA_SUMS_192);
+  const zk_cuda_gemm_variant variant = zk_cuda_gemm_choose_sums(g, p->num_parts, preferred);
   *done = variant != ZK_CUDA_NUM_GEMM;
   if (!*done) return ZK_OK;
-  return variant == ZK_CUDA_GEMM_BF16_WGMMA_SUMS ? launch<128>(stream, p, chunks, x) : launch<192>(stream, p, chunks, x);
+  if (variant == ZK_CUDA_GEMM_BF16_WGMMA_SUMS) return launch<128>(stream, p, chunks, x);
+  return variant == ZK_CUDA_GEMM_BF16_WGMMA_SUMS_192 ? launch<192>(stream, p, chunks, x) : launch<256>(stream, p, chunks, x);
 }
 #endif

@@ -22,7 +22,8 @@ zk_status zk_cuda_gemm_wgmma_swiglu(zk_stream *stream, zk_cuda_gemm_variant vari
 bool zk_cuda_gemm_wgmma_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) {
   return zk_gemm_wgmma_fits(g) && zk_gemm_wgmma_stores(g) &&
          (!g->b_outer || variant == ZK_CUDA_GEMM_BF16_WGMMA_TURNS ||
-          (g->a_outer && variant == ZK_CUDA_GEMM_BF16_WGMMA_192));
+          variant == (g->a_outer ? ZK_CUDA_GEMM_BF16_WGMMA_192 : ZK_CUDA_GEMM_BF16_WGMMA_256)) &&
+         !(g->c_as == ZK_F32 && variant == ZK_CUDA_GEMM_BF16_WGMMA_256);
 }
 
 template <class Shape> static zk_status launch(zk_stream *stream, const zk_cuda_gemm *g, int num_parts) {
@@ -57,6 +58,7 @@ typedef zk_gemm_wgmma_shape<64, 128, 2, 1> shape_64;
 template <bool HALVES> using shape_96 = zk_gemm_wgmma_shape<128, 96, 2, 1, false, HALVES>;
 template <bool HALVES> using shape_128 = zk_gemm_wgmma_shape<128, 128, 2, 1, false, HALVES>;
 template <bool OUTER> using shape_192 = zk_gemm_wgmma_shape<128, 192, 2, 1, false, false, OUTER, OUTER>;
+template <bool B_OUTER> using shape_256 = zk_gemm_wgmma_shape<128, 256, 2, 1, false, false, false, B_OUTER>;
 template <bool HALVES, bool A_OUTER = false, bool B_OUTER = false>
 using shape_turns = zk_gemm_wgmma_shape<128, 128, 2, 1, true, HALVES, A_OUTER, B_OUTER>;
 
@@ -72,6 +74,8 @@ zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, co
     return launch<shape_128<false>>(stream, g, num_parts);
   case ZK_CUDA_GEMM_BF16_WGMMA_192:
     return g->b_outer ? launch<shape_192<true>>(stream, g, 1) : launch<shape_192<false>>(stream, g, num_parts);
+  case ZK_CUDA_GEMM_BF16_WGMMA_256:
+    return g->b_outer ? launch<shape_256<true>>(stream, g, 1) : launch<shape_256<false>>(stream, g, num_parts);
   default: // by turns
     if (g->a_outer) return launch<shape_turns<false, true, true>>(stream, g, 1);
     return g->b_outer ? launch<shape_turns<false, false, true>>(stream, g, 1)

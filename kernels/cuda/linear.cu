@@ -4,6 +4,7 @@
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/gemm_gradients.h"
+#include "kernels/cuda/gemm_inputs.h"
 
 // A GPU reads weights as they are.
 size_t zk_cuda_linear_packed_bytes(const zk_device *device, zk_numerics numerics, int32_t in_features,
@@ -75,6 +76,17 @@ static zk_cuda_gemm backward_input(const zk_linear_desc *desc, const void *dy, c
 zk_status zk_cuda_linear_backward_input(zk_stream *stream, const zk_linear_desc *desc, const void *dy,
                                         const void *weight, const void *addend, void *dx) {
   return zk_cuda_gemm_run(stream, backward_input(desc, dy, weight, addend, dx));
+}
+
+zk_status zk_cuda_linear_parts_input_fused(zk_stream *stream, const zk_linear_back_parts *p, void *dx, bool *done) {
+  zk_cuda_gemm g[ZK_LINEAR_MOST_PARTS];
+  *done = false;
+  if (p->numerics != ZK_BF16) return ZK_OK;
+  for (int32_t i = 0; i < p->num_parts; i++) {
+    const zk_linear_desc desc = {p->numerics, p->num_rows, p->in_features, p->parts[i].out_features};
+    g[i] = backward_input(&desc, p->parts[i].dy, p->parts[i].weight, i > 0 ? dx : NULL, dx);
+  }
+  return zk_cuda_gemm_inputs(stream, g, p->num_parts, done);
 }
 
 enum { BIAS_COLUMNS = 32, BIAS_THREADS = 512, MAX_BLOCKS = ZK_CHUNK_TOKENS / ZK_GRAD_BLOCK_ROWS };

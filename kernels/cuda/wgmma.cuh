@@ -81,6 +81,9 @@ static __device__ __forceinline__ void zk_wgmma_replace(uint32_t (&a)[N], const 
 #define ZK_WGMMA_P64                                                                                                   \
   ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, "   \
   "%86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define ZK_WGMMA_P96                                                                                                   \
+  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, "   \
+  "%115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 
 // d = accumulate ? d + A B : A B, which is a chain's first step, from +0. zk_wgmma: both operands in shared memory;
 // zk_wgmma_ra: A in registers. Q0 .. Q6 are the names of the operands behind the accumulators.
@@ -122,6 +125,9 @@ ZK_WGMMA_SHAPE(128, ZK_WGMMA_P0 ZK_WGMMA_P32 ZK_WGMMA_P48, "%64", "%65", "%66", 
 ZK_WGMMA_SHAPE(192, ZK_WGMMA_P0 ZK_WGMMA_P32 ZK_WGMMA_P48 ZK_WGMMA_P64, "%96", "%97", "%98", "%99", "%100", "%101",
                "%102", ZK_WGMMA_D16(0), ZK_WGMMA_D16(16), ZK_WGMMA_D16(32), ZK_WGMMA_D16(48), ZK_WGMMA_D16(64),
                ZK_WGMMA_D16(80))
+ZK_WGMMA_SHAPE(256, ZK_WGMMA_P0 ZK_WGMMA_P32 ZK_WGMMA_P48 ZK_WGMMA_P64 ZK_WGMMA_P96, "%128", "%129", "%130", "%131",
+               "%132", "%133", "%134", ZK_WGMMA_D16(0), ZK_WGMMA_D16(16), ZK_WGMMA_D16(32), ZK_WGMMA_D16(48),
+               ZK_WGMMA_D16(64), ZK_WGMMA_D16(80), ZK_WGMMA_D16(96), ZK_WGMMA_D16(112))
 
 template <bool A_OUTER, bool B_OUTER, int REGISTERS>
 static __device__ __forceinline__ void zk_wgmma(float (&d)[REGISTERS], uint64_t a, uint64_t b, int accumulate) {
