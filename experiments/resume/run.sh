@@ -11,7 +11,7 @@ if [ "$form" = gpu ]; then
 fi
 zk_program
 export OMP_NUM_THREADS=1
-steps=$(of_form 40 40 12)
+steps=$(of_form 40 60 20)
 quietly "$runs/warm.log" "$zerokl" sft experiments/lib/warm.yaml run.dir="$runs/warm" "${keys[@]}"
 train=("$zerokl" train experiments/lib/run.yaml "${keys[@]}" run.steps="$steps" checkpoint.keep=0)
 from=model.path=$runs/warm/checkpoints/step_000060
