@@ -31,7 +31,7 @@ arms=("equal numerics=$trainer ${breaks:+$other}" "mismatched numerics=$trainer 
 # Beside them: both sides in a library's arithmetic; a larger mismatch.
 case $form in
 cpu | long)
-  if ldconfig -p | grep -q libopenblas; then arms+=("library numerics=vendor")
+  if python3 -c 'import ctypes; ctypes.CDLL("libopenblas.so.0")' 2>/dev/null; then arms+=("library numerics=vendor")
   else zk_say "no OpenBLAS here (libopenblas0): the arm that uses it is left out"; fi ;;
 gpu_smollm2) arms+=("amplified numerics=f32 rollout.numerics=bf16" "amplified-corrected numerics=f32 rollout.numerics=bf16 $weights") ;;
 esac

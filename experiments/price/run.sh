@@ -13,6 +13,7 @@ python=${ZK_PYTHON:-python3}
 # ---- a GPU: experiments/bench measures, piece by piece
 if [ "$form" = gpu ]; then
   if [ -z "${ZK_RESULTS:-}" ]; then
+    mkdir -p "$runs/bench"
     # What fails or finds no time is left out of its results, and table.py says that something is missing.
     "$python" experiments/bench/targets.py "$runs/bench" --seconds "${ZK_SECONDS:-480}" --only 0.6B,8B,train-0.6B,train-1.7B,train-4B,train-torch,train-torch4B >&2 || true
     ZK_RESULTS=$(find "$runs/bench" -name '*.json' -printf '%p ')
