@@ -19,6 +19,10 @@ for name in "${names[@]}"; do
   grep -q "^$name ${form}[ _]" experiments/lib/all.txt || zk_die "experiments/lib/all.txt has no $name --$form"
 done
 
+if [ -z "${ZK_BUILD:-}" ]; then # outside of the experiments' limits
+  zk_packages build
+  zk_build -DZK_BUILD_TESTS=OFF
+fi
 logs=${ZK_RUNS:-runs}/experiments/logs
 mkdir -p "$logs"
 passed=0 failed=0 skipped=0 table='' begun=$SECONDS
