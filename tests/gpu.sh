@@ -11,7 +11,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../experiments/lib/packages.sh
 . "$here/../experiments/lib/packages.sh"
 
-order="check check_fault bad_input chain_f32 chain_qwen3 bf16_audit vendor vendor_wide cross schedule unique soak precision logits memcheck racecheck synccheck initcheck"
+order="check check_fault bad_input chain_f32 chain_qwen3 algorithms bf16_audit vendor vendor_wide cross schedule unique soak precision logits memcheck racecheck synccheck initcheck"
 logs=${ZK_GPU_LOGS:-$(mktemp -d)}
 mkdir -p "$logs"
 
