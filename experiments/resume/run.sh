@@ -43,7 +43,7 @@ quietly "$runs/quiet.log" "${train[@]}" "$from" run.dir="$runs/quiet"
 zk_row run "nothing happens" "all hashes and files" "$(chain_hash "$runs/quiet")" "weights/hash at the end" "$(last_hash "$runs/quiet")"
 killed=0
 round=0
-for plan in "1 $((steps / 8))" "2 $((steps / 4))" $([ "$form" = tiny ] || echo "3" "4"); do
+for plan in "1 $((steps / 8))" "2 $((steps / 4))" $(of_form "3 4" 3 ""); do
   case $plan in 3) plan="3 $((steps / 3))" ;; 4) plan="2 $((steps / 2))" ;; esac
   read -r workers first <<<"$plan"
   round=$((round + 1)) run=$runs/killed$round
