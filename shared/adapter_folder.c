@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "shared/file_util.h"
 
@@ -64,15 +65,28 @@ static bool is_nothing(const json_t *value) {
   return !value || json_is_null(value) || json_is_false(value) || ((json_is_object(value) || json_is_array(value)) && json_object_size(value) + json_array_size(value) == 0);
 }
 
+// First values that PEFT takes out of the base, which it changes again whenever it loads such a folder: the factors do not fit the base as it is.
+static const char *find_changed_base(const json_t *root) {
+  static const char *const prefixes[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
+  const char *init = json_string_value(json_object_get(root, "init_lora_weights"));
+  for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes && init; i++)
+    if (!strncasecmp(init, prefixes[i], strlen(prefixes[i]))) return init;
+  return NULL;
+}
+
 static zk_status check_plain(const char *path, const json_t *root) {
   static const char *const refused[] = {"use_dora", "use_rslora", "use_bdlora", "use_qalora", "fan_in_fan_out", "lora_bias", "bias", "rank_pattern", "alpha_pattern",
-                                        "modules_to_save", "layers_to_transform", "layer_replication", "trainable_token_indices", "target_parameters"};
+                                        "modules_to_save", "layers_to_transform", "layer_replication", "trainable_token_indices", "target_parameters",
+                                        "alora_invocation_tokens", "arrow_config", "kasa_config"};
   const char *type = json_string_value(json_object_get(root, "peft_type"));
   if (!type || strcmp(type, "LORA")) return ZK_FAIL(ZK_UNSUPPORTED, "%s: peft_type is %s; LORA is what can be loaded", path, type ? type : "not given");
   for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
     if (!is_nothing(json_object_get(root, refused[i])))
       return ZK_FAIL(ZK_UNSUPPORTED, "%s: %s is set; a plain LoRA, without it, is what can be loaded", path, refused[i]);
-  return ZK_OK;
+  const char *init = find_changed_base(root);
+  if (!init) return ZK_OK;
+  return ZK_FAIL(ZK_UNSUPPORTED, "%s: init_lora_weights is %.32s, beside which the base has other weights: save it with PEFT's path_initial_model_for_weight_conversion, "
+                 "which makes a plain LoRA of it", path, init);
 }
 
 // The targets that a list names; *is_list false where PEFT has a pattern instead (the tensors then say which they are).

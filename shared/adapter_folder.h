@@ -8,8 +8,8 @@
 // Writes DIR/adapter_config.json and DIR/zerokl_base.json. base: the base's folder or name, "" where there is none (a model from scratch).
 // base_hash: of its working weights in `numerics`.
 zk_status zk_adapter_folder_write(const char *dir, const zk_lora *lora, const char *base, zk_numerics numerics, uint64_t base_hash);
-// Checks DIR/adapter_config.json against what is asked for: a plain LoRA of this rank, alpha and these target modules. Shapes are checked when the
-// weights are opened. ZK_BAD_INPUT, ZK_UNSUPPORTED and ZK_IO name the file and what differs.
+// Checks DIR/adapter_config.json against what is asked for: a plain LoRA of this rank, alpha and these target modules, beside the base as it is (PiSSA,
+// OLoRA and others of PEFT's first values change the base). Shapes are checked when the weights are opened. ZK_BAD_INPUT, ZK_UNSUPPORTED and ZK_IO name the file and what differs.
 zk_status zk_adapter_folder_check(const char *dir, const zk_lora *lora);
 // The same of text[num_bytes], which `name` stands for in messages.
 zk_status zk_adapter_config_check(const char *name, const char *text, size_t num_bytes, const zk_lora *lora);

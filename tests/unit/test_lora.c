@@ -258,17 +258,45 @@ static void other_adapters_are_refused(void **state) {
   assert_int_equal(zk_weight_source_open(adapter_dir(0).s, &config, &params, 0, &source), ZK_BAD_INPUT);
   assert_non_null(strstr(zk_status_message(), "fits another base"));
   zk_params_destroy(&params);
-  static const char *const texts[] = {"{\"peft_type\": \"LOHA\"}", "{\"peft_type\": \"LORA\", \"use_dora\": true, \"r\": 4}",
-                                      "{\"peft_type\": \"LORA\", \"rank_pattern\": {\"q_proj\": 2}}", "{\"peft_type\": \"LORA\", \"r\": \"4\"}",
-                                      "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 6, \"target_modules\": [\"lm_head\"]}", "[]", "{"};
-  char dir[64];
-  make_dir(dir);
-  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-    OK(zk_file_write(zk_path_make("%s/adapter_config.json", dir).s, texts[i], strlen(texts[i])));
-    assert_int_not_equal(zk_adapter_folder_check(dir, &adapters[0].lora), ZK_OK);
+}
+
+// A config that is PEFT's but for one key, which is named; all that PEFT writes beside it is accepted.
+static void other_configs_are_refused(void **state) {
+  static const struct {
+    const char *text, *named; // named NULL: accepted
+  } cases[] = {{"\"lora_dropout\": 0.1", NULL}, {"\"init_lora_weights\": \"gaussian\"", NULL}, {"\"init_lora_weights\": true", NULL},
+               {"\"rank_pattern\": {}", NULL},
+               {"\"use_dora\": true", "use_dora"},
+               {"\"use_rslora\": true", "use_rslora"},
+               {"\"bias\": \"all\"", "bias"},
+               {"\"rank_pattern\": {\"q_proj\": 2}", "rank_pattern"},
+               {"\"modules_to_save\": [\"lm_head\"]", "modules_to_save"},
+               {"\"alora_invocation_tokens\": [3]", "alora_invocation_tokens"},
+               {"\"arrow_config\": {\"top_k\": 3}", "arrow_config"},
+               {"\"kasa_config\": {\"beta\": 0.1}", "kasa_config"},
+               {"\"init_lora_weights\": \"pissa_niter_4\"", "pissa_niter_4"},
+               {"\"init_lora_weights\": \"olora\"", "olora"},
+               {"\"init_lora_weights\": \"OLoRA\"", "OLoRA"},
+               {"\"init_lora_weights\": \"corda\"", "corda"},
+               {"\"init_lora_weights\": \"loftq\"", "loftq"},
+               {"\"init_lora_weights\": \"lora_ga\"", "lora_ga"}};
+  static const char *const whole[] = {"{\"peft_type\": \"LOHA\", \"r\": 4, \"lora_alpha\": 6}", "{\"peft_type\": \"LORA\", \"r\": \"4\", \"lora_alpha\": 6}",
+                                      "{\"peft_type\": \"LORA\", \"r\": 4}", "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 6, \"target_modules\": [\"lm_head\"]}",
+                                      "[]", "{"};
+  char text[256];
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    snprintf(text, sizeof text, "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 6, \"target_modules\": \"all-linear\", %s}", cases[i].text);
+    const zk_status st = zk_adapter_config_check("adapter_config.json", text, strlen(text), &adapters[0].lora);
+    if (cases[i].named == NULL) OK(st);
+    else {
+      assert_int_equal(st, ZK_UNSUPPORTED);
+      assert_non_null(strstr(zk_status_message(), cases[i].named));
+    }
+  }
+  for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+    assert_int_not_equal(zk_adapter_config_check("adapter_config.json", whole[i], strlen(whole[i]), &adapters[0].lora), ZK_OK);
     assert_non_null(strstr(zk_status_message(), "adapter_config.json"));
   }
-  OK(zk_file_remove_tree(dir));
 }
 
 // Merged weights are the adapter for everyone else: log-probabilities within 1e-4, and not the factored pass's bits, so that a sampler of merged
@@ -311,6 +339,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(peft_gives_the_same),       cmocka_unit_test(a_new_adapter_has_the_bases_bits), cmocka_unit_test(first_values),
       cmocka_unit_test(folders_are_pefts),         cmocka_unit_test(other_adapters_are_refused),       cmocka_unit_test(merged_is_near_and_not_the_same),
+      cmocka_unit_test(other_configs_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
