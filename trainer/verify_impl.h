@@ -117,8 +117,8 @@ void zk_verify_metrics(zk_auditor *a, int64_t step, const zk_verify_metric *valu
 // `step`. *usable: what it holds hashes to what metrics.jsonl says of the step (to what state.json says, when there are
 // no metrics). Collective.
 zk_status zk_verify_checkpoint(zk_auditor *a, int64_t step, bool *usable);
-// ---- verify_folder.c: what a checkpoint's folder says besides its values: the model's config and its tokenizer. Rank
-// 0 alone looks.
+// ---- verify_folder.c: what a checkpoint's folder says besides its values: the model's config, the adapter's and its
+// base, and the tokenizer. Rank 0 alone looks.
 zk_status zk_verify_folder(zk_auditor *a, int64_t step);
 // Goes on from a checkpoint: its weights and optimiser state become the chain's. *loaded is false when they cannot be.
 // Collective.

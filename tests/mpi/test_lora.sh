@@ -39,6 +39,19 @@ done
 # shellcheck disable=SC2086
 train bf16-2 workers 2 -- $bf16
 alike bf16 bf16-2 "2 workers, bf16"
+# The adapter above is one block of 4,096 weights, which one worker owns. One of three, a rank that no tile divides, is cut into shards, and of less than
+# one some workers own nothing; begun by three workers, continued by two.
+sharded() {
+  local name=$1
+  shift
+  train "$name" env -- run.steps=2 "$@"
+  train "$name-3" workers 3 -- run.steps=1 "$@"
+  train "$name-3" workers 2 -- run.steps=2 "$@"
+  alike "$name" "$name-3" "shards of $*"
+  expect 0 workers 3 "$ZK" verify "$name-3"
+}
+sharded three lora.rank=12
+sharded less lora.rank=1 lora.target_modules=[q_proj]
 train other env -- lora.alpha=7 # negative control
 diff <(chain f32) <(chain other) >/dev/null && fail "another alpha, the same run"
 
@@ -49,12 +62,10 @@ alike f32 stopped "stopped and resumed in another schedule"
 
 # The frozen base: the plan has optimiser state and gradients of the adapter alone, and a checkpoint holds nothing else.
 # shellcheck disable=SC2086
-{
-  expect 0 "$ZK" train tiny.yaml $lora --dry-run
-  with=$(sed -n 's/^# *\([0-9]*\)  optimiser state$/\1/p' out)
-  expect 0 "$ZK" train tiny.yaml $whole --dry-run
-}
-[ "$with" -lt "$(sed -n 's/^# *\([0-9]*\)  optimiser state$/\1/p' out)" ] || fail "the plan does not know that the base is frozen"
+expect 0 "$ZK" train tiny.yaml $lora --dry-run
+row() { sed -n "s/^# *\([0-9]*\)  $1$/\1/p" out; }
+n=$(sed -n 's/^# adapter: LoRA of rank 4, \([0-9]*\) parameters$/\1/p' out)
+[ "$n" -gt 0 ] && [ "$(row 'optimiser state')" = $((8 * n)) ] && [ "$(row 'gradient shard')" = $((4 * n)) ] || fail "the plan has other state than that of $n factors"
 [ ! -e f32/checkpoints/step_000003/model.safetensors ] || fail "a checkpoint holds the base"
 
 # A flipped bit of a factor is found and named.
@@ -63,12 +74,17 @@ cp -r f32 x
 "$TAMPER" reseal x
 expect 1 "$ZK" verify x
 says 'layers.1.mlp.up_proj.lora_A.weight element 17: '
-sed -i 's/"lora_alpha": 6/"lora_alpha": 7/' f32/checkpoints/step_000002/adapter_config.json
-"$TAMPER" reseal f32
-expect 1 "$ZK" verify f32
-says 'adapter_config.json is not the model'
-sed -i 's/"lora_alpha": 7/"lora_alpha": 6/' f32/checkpoints/step_000002/adapter_config.json
-"$TAMPER" reseal f32
+# So is a checkpoint that others would load as another adapter: scaled otherwise, or for another base.
+altered() {
+  cp -r f32 "$1"
+  sed -i "$3" "$1/checkpoints/step_000002/$2"
+  cmp -s "f32/checkpoints/step_000002/$2" "$1/checkpoints/step_000002/$2" && fail "$2 was not altered"
+  "$TAMPER" reseal "$1"
+  expect 1 "$ZK" verify "$1"
+  says "$2 is not the model"
+}
+altered scaled adapter_config.json 's/"lora_alpha": 6/"lora_alpha": 12/'
+altered based zerokl_base.json 's/"f32"/"bf16"/'
 # A sampler and a trainer that do not add the factors alike are found out.
 for fault in sampler:linear trainer:scale; do
   code=0
@@ -82,6 +98,7 @@ done
 # The divergence from the run's first weights is from the base: 0 at first, then not.
 train kl workers 2 -- algorithm.kl.coef=0.1
 [ "$(sed -n 's|.*"policy/kl_reference": \([0-9.e-]*\).*|\1|p' kl/metrics.jsonl | head -1)" = 0.0 ] || fail "the first divergence is not 0"
+[ "$(sed -n 's|.*"policy/kl_reference": \([0-9.e-]*\).*|\1|p' kl/metrics.jsonl | grep -vxc 0.0)" = 2 ] || fail "some later divergence is 0: the reference follows the adapter"
 expect 0 "$ZK" verify kl
 # And a run of an adapter starts where another ended.
 train next env -- lora.path=f32/checkpoints/step_000003 run.steps=1
