@@ -40,7 +40,7 @@ typedef struct {
   const void *q_raw, *k_raw;      // [T,Hq,D], [T,Hkv,D] before the norms
   const float *rstd_q, *rstd_k;   // as the forward pass gave them
   void *dq, *dk;                  // in place
-  float *dq_weight, *dk_weight;   // [D], += ...; NULL: not wanted
+  float *dq_weight, *dk_weight;   // [D], += ...
 } zk_rope_norm_gradients;
 zk_status zk_rope_norm_backward(zk_stream *stream, const zk_rope_cache_desc *desc, int64_t num_rows, const zk_chunks *chunks,
                                 const zk_rope_norm_gradients *gradients);

@@ -17,8 +17,7 @@ zk_status zk_rope_norm_backward(zk_stream *stream, const zk_rope_cache_desc *des
                                 const zk_rope_norm_gradients *gradients) {
   bool done = false;
   ZK_TRY(zk_chunks_validate(chunks, num_rows));
-  const bool frozen = desc->q_weight != NULL && gradients->dq_weight == NULL; // norms whose gradients are not wanted
-  if (!frozen && !zk_stream_is_faulty(stream, ZK_OP_RMSNORM_BACKWARD) && !zk_stream_is_faulty(stream, ZK_OP_ROPE_BACKWARD))
+  if (!zk_stream_is_faulty(stream, ZK_OP_RMSNORM_BACKWARD) && !zk_stream_is_faulty(stream, ZK_OP_ROPE_BACKWARD))
     ZK_TRY(stream->device->kernels->rope_norm_backward_fused(stream, desc, chunks, gradients, &done));
   if (!done) return one_by_one(stream, desc, num_rows, chunks, gradients);
   for (int i = 0; i < 2; i++) {

@@ -36,7 +36,8 @@ static size_t place(const zk_policy *p, int64_t capacity, bool keep, void *memor
   l.gate = take(&a, inner), l.up = take(&a, inner), l.act = keep ? take(&a, inner) : l.gate;
   l.q_raw = l.q, l.k_raw = l.k, l.y = l.x;
   const size_t factor = t * (size_t)p->adapter.lora.rank * e;
-  for (int i = 0; i < ZK_LORA_NUM_TARGETS && factor; i++) l.lora[i] = keep || i == 0 ? take(&a, factor) : l.lora[0];
+  static const size_t inputs[] = {3, 1, 2, 1}; // targets of each
+  for (int i = 0; i < 4 && factor; i++) l.lora[i] = keep || i == 0 ? take(&a, inputs[i] * factor) : l.lora[0];
   if (keep) {
     l.y = take(&a, hidden);
     l.rstd1 = take(&a, row), l.rstd2 = take(&a, row);
@@ -82,19 +83,52 @@ static zk_status norm(const zk_policy *p, zk_stream *s, zk_param_kind kind, int 
   return zk_rmsnorm_forward(s, &desc, x, zk_policy_weight(p, kind, layer), y, rstd);
 }
 
-// y += what the factors of a target add for x: three operations, whatever device, batch and side.
-static zk_status adapt(const zk_policy *p, zk_stream *s, zk_lora_target target, int layer, int64_t rows, const void *x, const zk_layer_activations *l,
-                       void *y) {
+void *zk_layer_scaled_factors(const zk_policy *p, const zk_layer_activations *l, zk_lora_target target, int64_t rows) {
+  static const struct {
+    int input;
+    zk_lora_target first; // of that input
+  } places[ZK_LORA_NUM_TARGETS] = {{0, ZK_LORA_Q}, {0, ZK_LORA_Q}, {0, ZK_LORA_Q}, {1, ZK_LORA_O}, {2, ZK_LORA_GATE}, {2, ZK_LORA_GATE}, {3, ZK_LORA_DOWN}};
+  size_t before = 0;
+  for (zk_lora_target t = places[target].first; t < target; t++) before += zk_adapter_has(&p->adapter, t);
+  return (char *)l->lora[places[target].input] + before * (size_t)rows * (size_t)p->adapter.lora.rank * zk_numerics_bytes(p->numerics);
+}
+
+// A layer and where its output lies.
+typedef struct {
+  zk_lora_target target;
+  void *y;
+} adapted;
+
+static zk_linear_part factor_a(const zk_policy *p, zk_lora_target target, int layer, void *t) {
   const zk_adapter *a = &p->adapter;
-  const zk_param_kind kind_a = (zk_param_kind)(ZK_PARAM_LORA_A + target), kind_b = (zk_param_kind)(ZK_PARAM_LORA_B + target);
-  const int32_t rank = a->lora.rank;
-  if (!zk_adapter_has(a, target)) return ZK_OK;
-  const zk_param *w = &p->params.params[zk_params_index(&p->params, zk_lora_target_weight(target), layer)];
-  const zk_linear_desc down = {p->numerics, rows, (int32_t)w->cols, rank}, up = {p->numerics, rows, rank, (int32_t)w->rows};
-  void *t = l->lora[target];
-  ZK_TRY(zk_linear_forward(s, &down, x, zk_adapter_weight(a, p->numerics, kind_a, layer), zk_adapter_packed(a, kind_a, layer), NULL, NULL, t));
-  if (a->scaling != 1) ZK_TRY(zk_scale(s, p->numerics, rows * rank, t, a->scaling, t));
-  return zk_linear_forward(s, &up, t, zk_adapter_weight(a, p->numerics, kind_b, layer), zk_adapter_packed(a, kind_b, layer), NULL, y, y);
+  const zk_param_kind kind = (zk_param_kind)(ZK_PARAM_LORA_A + target);
+  return (zk_linear_part){a->lora.rank, zk_adapter_weight(a, p->numerics, kind, layer), zk_adapter_packed(a, kind, layer), NULL, t};
+}
+
+// y = s B^T + y.
+static zk_status add_factors(const zk_policy *p, zk_stream *s, const adapted *to, int layer, int64_t rows, const void *scaled) {
+  const zk_adapter *a = &p->adapter;
+  const zk_param_kind kind = (zk_param_kind)(ZK_PARAM_LORA_B + to->target);
+  const zk_param *w = &p->params.params[zk_params_index(&p->params, zk_lora_target_weight(to->target), layer)];
+  const zk_linear_desc desc = {p->numerics, rows, a->lora.rank, (int32_t)w->rows};
+  return zk_linear_forward(s, &desc, scaled, zk_adapter_weight(a, p->numerics, kind, layer), zk_adapter_packed(a, kind, layer), NULL, to->y, to->y);
+}
+
+// What the factors of layers of one input x, of `in` features, add to their outputs: the same operations for whatever device, batch and side.
+static zk_status adapt(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_layer_activations *l, const void *x, int32_t in, int num,
+                       const adapted *layers) {
+  const zk_adapter *a = &p->adapter;
+  zk_linear_parts parts = {.numerics = p->numerics, .num_rows = rows, .in_features = in};
+  for (int i = 0; i < num; i++)
+    if (zk_adapter_has(a, layers[i].target))
+      parts.parts[parts.num_parts++] = factor_a(p, layers[i].target, layer, zk_layer_scaled_factors(p, l, layers[i].target, rows));
+  if (parts.num_parts == 0) return ZK_OK;
+  ZK_TRY(zk_linear_parts_forward(s, &parts, x));
+  void *t = parts.parts[0].y;
+  if (a->scaling != 1) ZK_TRY(zk_scale(s, p->numerics, rows * a->lora.rank * parts.num_parts, t, a->scaling, t));
+  for (int i = 0; i < num; i++)
+    if (zk_adapter_has(a, layers[i].target)) ZK_TRY(add_factors(p, s, &layers[i], layer, rows, zk_layer_scaled_factors(p, l, layers[i].target, rows)));
+  return ZK_OK;
 }
 
 // A layer that keeps its activations keeps the norms' outputs, gate and up: there the norms are operations of their own.
@@ -111,16 +145,13 @@ static zk_status qkv(const zk_policy *p, zk_stream *s, int layer, int64_t rows, 
   ZK_TRY(norm(p, s, ZK_PARAM_ATTN_NORM, layer, rows, 1, p->config.hidden, l->x, l->h1, l->rstd1));
   parts.norm = (zk_linear_norm){0};
   ZK_TRY(zk_linear_parts_forward(s, &parts, l->h1));
-  ZK_TRY(adapt(p, s, ZK_LORA_Q, layer, rows, l->h1, l, l->q_raw));
-  ZK_TRY(adapt(p, s, ZK_LORA_K, layer, rows, l->h1, l, l->k_raw));
-  return adapt(p, s, ZK_LORA_V, layer, rows, l->h1, l, l->v);
+  return adapt(p, s, layer, rows, l, l->h1, p->config.hidden, 3, (adapted[]){{ZK_LORA_Q, l->q_raw}, {ZK_LORA_K, l->k_raw}, {ZK_LORA_V, l->v}});
 }
 
 // Gate and up are whole before SwiGLU takes them.
 static zk_status gate_up_adapted(const zk_policy *p, zk_stream *s, int layer, int64_t rows, const zk_linear_parts *parts, const zk_layer_activations *l) {
   ZK_TRY(zk_linear_parts_forward(s, parts, l->h2));
-  ZK_TRY(adapt(p, s, ZK_LORA_GATE, layer, rows, l->h2, l, l->gate));
-  ZK_TRY(adapt(p, s, ZK_LORA_UP, layer, rows, l->h2, l, l->up));
+  ZK_TRY(adapt(p, s, layer, rows, l, l->h2, p->config.hidden, 2, (adapted[]){{ZK_LORA_GATE, l->gate}, {ZK_LORA_UP, l->up}}));
   return zk_swiglu_forward(s, p->numerics, rows * p->config.intermediate, l->gate, l->up, l->act);
 }
 
@@ -154,10 +185,10 @@ zk_status zk_decoder_layer_forward(const zk_policy *p, zk_stream *s, int layer, 
   ZK_TRY(qkv(p, s, layer, t, l));
   ZK_TRY(attend(p, s, layer, &attn, batch, l, k_cache, v_cache));
   ZK_TRY(linear(p, s, ZK_PARAM_O_W, layer, t, l->a, l->x, l->y));
-  ZK_TRY(adapt(p, s, ZK_LORA_O, layer, t, l->a, l, l->y));
+  ZK_TRY(adapt(p, s, layer, t, l, l->a, p->config.num_heads * p->config.head_dim, 1, &(adapted){ZK_LORA_O, l->y}));
   ZK_TRY(gate_up(p, s, layer, t, l));
   ZK_TRY(linear(p, s, ZK_PARAM_DOWN, layer, t, l->act, l->y, x_out));
-  return adapt(p, s, ZK_LORA_DOWN, layer, t, l->act, l, x_out);
+  return adapt(p, s, layer, t, l, l->act, p->config.intermediate, 1, &(adapted){ZK_LORA_DOWN, x_out});
 }
 
 static zk_resident_layer_memory layer_memory(const zk_policy *p, int l, void *k_cache, void *v_cache) {

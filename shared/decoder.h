@@ -27,13 +27,16 @@ typedef struct zk_layer_activations {
   void *h2;               // [T, H]
   float *rstd2;           // [T]
   void *gate, *up, *act;  // [T, I]
-  void *lora[ZK_LORA_NUM_TARGETS]; // [T, rank] s of each target of an adapter; NULL without
+  void *lora[4];          // of an adapter, for each input of its targets (h1, a, h2, act): zk_layer_scaled_factors; NULL without
 } zk_layer_activations;
 
 // Bytes of one layer's activations. keep: for a backward pass (lse, rstd and raw values have their own memory, y is apart from x).
 size_t zk_layer_activations_bytes(const zk_policy *policy, int64_t capacity, bool keep);
 // Lays the activations out in `memory` (that many bytes). Without `keep`, y is x: the residual stream is updated in place.
 void zk_layer_activations_place(const zk_policy *policy, int64_t capacity, bool keep, void *memory, zk_layer_activations *out);
+
+// s [rows, rank] of a target of an adapter, in a step of so many rows: those of one input lie side by side, so that one call scales them.
+void *zk_layer_scaled_factors(const zk_policy *policy, const zk_layer_activations *acts, zk_lora_target target, int64_t rows);
 
 // The rows of one step besides what attention needs of them.
 typedef struct {

@@ -14,8 +14,9 @@ static size_t place(const zk_policy *p, int64_t capacity, char *base, zk_layer_g
   const size_t q = t * (size_t)c->num_heads * (size_t)c->head_dim, kv = t * (size_t)c->num_kv_heads * (size_t)c->head_dim;
   const size_t inner = t * (size_t)c->intermediate;
   zk_layer_gradients g;
-  void **const members[] = {&g.dh, &g.dq, &g.dk, &g.dv, &g.da, &g.dgate, &g.dup, &g.dact, &g.dlora};
-  const size_t sizes[] = {t * (size_t)c->hidden, q, kv, kv, q, inner, inner, inner, t * (size_t)p->adapter.lora.rank};
+  void **const members[] = {&g.dh, &g.dq, &g.dk, &g.dv, &g.da, &g.dgate, &g.dup, &g.dact, &g.dlora, &g.unwanted};
+  const size_t sizes[] = {t * (size_t)c->hidden, q, kv, kv, q, inner, inner, inner, t * (size_t)p->adapter.lora.rank,
+                          p->adapter.lora.rank ? 2 * (size_t)c->head_dim * sizeof(float) : 0};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     *members[i] = base ? base + used : NULL;
     used += (sizes[i] + 63) & ~(size_t)63;
@@ -64,7 +65,8 @@ static zk_status heads_backward(const pass *b, const zk_attention_desc *attn, co
   const bool norms = p->config.qk_norm;
   const zk_rope_cache_desc desc = {*attn, norms ? zk_policy_weight(p, ZK_PARAM_Q_NORM, b->layer) : NULL,
                                    norms ? zk_policy_weight(p, ZK_PARAM_K_NORM, b->layer) : NULL, p->config.rms_eps, positions, p->cos_table, p->sin_table};
-  const zk_rope_norm_gradients g = {l->q_raw, l->k_raw, l->rstd_q, l->rstd_k, w->dq, w->dk, grad_of(b, ZK_PARAM_Q_NORM), grad_of(b, ZK_PARAM_K_NORM)};
+  zk_rope_norm_gradients g = {l->q_raw, l->k_raw, l->rstd_q, l->rstd_k, w->dq, w->dk, grad_of(b, ZK_PARAM_Q_NORM), grad_of(b, ZK_PARAM_K_NORM)};
+  if (p->adapter.lora.rank) g.dq_weight = w->unwanted, g.dk_weight = g.dq_weight + p->config.head_dim;
   return zk_rope_norm_backward(b->s, &desc, b->rows, b->chunks, &g);
 }
 
@@ -89,7 +91,8 @@ static zk_status frozen_backward(const pass *b, int32_t in, int num, const zk_li
   for (int i = 0; i < num; i++) {
     const zk_linear_desc desc = {b->p->numerics, b->rows, in, layers[i].out_features};
     ZK_TRY(zk_linear_backward_input(b->s, &desc, layers[i].dy, layers[i].weight, i > 0 ? dx : NULL, dx));
-    ZK_TRY(adapter_backward(b, targets[i], in, layers[i].out_features, layers[i].dy, x, l->lora[targets[i]], w->dlora, dx));
+    ZK_TRY(adapter_backward(b, targets[i], in, layers[i].out_features, layers[i].dy, x,
+                            zk_layer_scaled_factors(b->p, l, targets[i], b->rows), w->dlora, dx));
   }
   return ZK_OK;
 }
