@@ -56,14 +56,16 @@ static __global__ void __launch_bounds__(ZK_FUSED_THREADS, 1)
   }
 }
 
-// dq of a step's rows: their sum, as the scoring warpgroup's threads held it.
+// dq of a step's rows: their sum, as the scoring warpgroup's threads held it. The last steps come first, whose sums are
+// still in the cache.
 template <int D> static __global__ void __launch_bounds__(FINISH_THREADS) finish(zk_fused f) {
-  const int t = (int)threadIdx.x, c = t % 4, step = (int)blockIdx.x % 2, head = (int)blockIdx.y;
+  const int t = (int)threadIdx.x, c = t % 4, place = (int)(gridDim.y - 1 - blockIdx.y), step = place % 2,
+            head = (int)blockIdx.x;
   zk_attn_block b;
-  if (!zk_attn_find(f.at, (int)blockIdx.x / 2, 1, ZK_FUSED_KEYS, false, &b)) return;
+  if (!zk_attn_find(f.at, place / 2, 1, ZK_FUSED_KEYS, false, &b)) return;
   const int32_t row = b.begin + step * ZK_FUSED_ROWS + t / 32 * 16 + t % 32 / 4;
-  const size_t place = ((size_t)head * (size_t)f.num_tiles * 2 + (size_t)blockIdx.x) * (ZK_FUSED_ROWS * D);
-  const float4 *from = (const float4 *)(f.dq_sums + place) + t;
+  const size_t sums = ((size_t)head * (size_t)f.num_tiles * 2 + (size_t)place) * (ZK_FUSED_ROWS * D);
+  const float4 *from = (const float4 *)(f.dq_sums + sums) + t;
   for (int r = 0; r < D / 8; r += 4, from += 4 * FINISH_THREADS) {
     uint32_t x[2][4]; // of rows `row` and 8 further: columns 8 (r + k) + 2 c and the next
 #pragma unroll
@@ -159,7 +161,7 @@ static zk_status launch(zk_stream *stream, const zk_attn &a, int32_t num_rows, i
   const int32_t units = num_tiles * a.num_heads, sms = zk_cuda_num_sms(zk_stream_device(stream));
   ZK_LAUNCH((backward<D>), (unsigned)(units < sms ? units : sms), ZK_FUSED_THREADS, sizeof(zk_fused_shared<D>), stream,
             f, m);
-  ZK_LAUNCH((finish<D>), dim3((unsigned)(2 * num_tiles), (unsigned)a.num_heads), FINISH_THREADS, 0, stream, f);
+  ZK_LAUNCH((finish<D>), dim3((unsigned)a.num_heads, (unsigned)(2 * num_tiles)), FINISH_THREADS, 0, stream, f);
   return ZK_OK;
 }
 

@@ -6,11 +6,12 @@
 //   dQ = dS K        over the tile's 128 keys from +0, while the exponentials of the next step's S are computed
 // and dQ is handed on. P and dS are bf16; the summing warpgroups and dQ read them.
 //
-// A warp that queues products waits while the queue is full, and what follows in its program waits with it: so halves of
-// P and dS are stored between halves of a product. And dQ is computed in halves of its columns: with all of its
-// accumulators beside those of S the compiler has too few registers left to compute exponentials side by side, and one
-// after the other they take three times as long. Each half of the exponentials reads lse anew: a volatile load stays
-// behind the products that are queued before it, which else the compiler would queue when all exponentials are done.
+// A warp that queues products waits while the queue is full, and what follows in its program waits with it: so P and dS
+// are stored between the steps of a product, 32 keys at a time. S is waited for before dQ is queued, as its weights can
+// then begin. And dQ is computed in halves of its columns: with all of its accumulators beside those of S the compiler
+// has too few registers left to compute exponentials side by side, and one after the other they take three times as
+// long. Each half of the exponentials reads lse anew: a volatile load stays behind the products that are queued before
+// it, which else the compiler would queue when all exponentials are done.
 //
 // Thread t of the warpgroup holds of S, with g = t % 32 / 4 and c = t % 4 * 2, of rows 16 (t / 32) + g and + 8 the keys
 // 8 j + c and the next: wgmma.cuh.
@@ -41,31 +42,21 @@ static __device__ __forceinline__ void zk_fused_clear(zk_bf16 *a, zk_bf16 *b, in
   zk_barrier(2, 128);
 }
 
-// rows of a step by the tile's keys, over D: x = rows keys^T; one half of its products, over D / 2.
-template <int D, int HALF>
-static __device__ __forceinline__ void zk_fused_scores(float (&x)[64], const zk_bf16 *rows, const zk_bf16 *keys) {
-  const uint64_t a = zk_wgmma_inner(rows), b = zk_wgmma_inner(keys);
-  if (HALF == 0) zk_wgmma_begin();
-#pragma unroll
-  for (int k = HALF * (D / 32); k < (HALF + 1) * (D / 32); ++k)
-    zk_wgmma<false, false>(x, a + (uint64_t)((k / 4 * (ZK_FUSED_ROWS * 128) + k % 4 * 32) >> 4),
-                           b + (uint64_t)((k / 4 * (ZK_FUSED_KEYS * 128) + k % 4 * 32) >> 4), k > 0);
-  if (HALF == 1) zk_wgmma_commit();
+// 16 of D's products of a step's rows by the tile's keys: x = rows keys^T.
+static __device__ __forceinline__ void zk_fused_scores(float (&x)[64], const zk_bf16 *rows, const zk_bf16 *keys,
+                                                       int k) {
+  zk_wgmma<false, false>(x, zk_wgmma_inner(rows) + (uint64_t)((k / 4 * (ZK_FUSED_ROWS * 128) + k % 4 * 32) >> 4),
+                         zk_wgmma_inner(keys) + (uint64_t)((k / 4 * (ZK_FUSED_KEYS * 128) + k % 4 * 32) >> 4), k > 0);
 }
 
-// A warp's 16 rows by half of the tile's keys, rounded, to that half of P or dS: swizzled as wgmma reads them.
-template <int HALF>
-static __device__ __forceinline__ void zk_fused_place(zk_bf16 (*to)[ZK_FUSED_ROWS * 64], const float (&x)[64], int warp,
-                                                      int lane) {
+// A warp's 16 rows by 16 of the tile's keys, rounded, to their place in P or dS: swizzled as wgmma reads them.
+static __device__ __forceinline__ void zk_fused_place(zk_bf16 (*to)[ZK_FUSED_ROWS * 64], const float (&x)[64], int k,
+                                                      int warp, int lane) {
   const int row = warp * 16 + lane % 16;
+  uint32_t y[4];
 #pragma unroll
-  for (int k = 0; k < 4; ++k) { // keys 16 k ..
-    uint32_t y[4];
-#pragma unroll
-    for (int e = 0; e < 4; ++e) y[e] = zk_pack_bf16(x[32 * HALF + 8 * k + 2 * e], x[32 * HALF + 8 * k + 2 * e + 1]);
-    zk_store_matrices(to[HALF] + row * 64 + ((2 * k + lane / 16) ^ (row % 8)) * 8, y);
-  }
-  if (HALF == 1) zk_fence_async();
+  for (int e = 0; e < 4; ++e) y[e] = zk_pack_bf16(x[8 * k + 2 * e], x[8 * k + 2 * e + 1]);
+  zk_store_matrices(to[k / 4] + row * 64 + ((2 * (k % 4) + lane / 16) ^ (row % 8)) * 8, y);
 }
 
 // What one thread of the warpgroup has of a unit.
@@ -85,8 +76,21 @@ template <int D> struct zk_fused_scoring {
     if (!here) zk_mbar_wait(&shared->rows_full[stage], parity_of(i));
     if (left < ZK_FUSED_ROWS) zk_fused_clear<D>(shared->q[stage][0], shared->dout[stage][0], left, ZK_FUSED_ROWS);
   }
-  template <int HALF> __device__ __forceinline__ void queue_s(int i) {
-    zk_fused_scores<D, HALF>(s, shared->q[stage_of(i)][0], shared->k[0]);
+  // x = rows keys^T is queued while y goes to shared memory; or the latter alone.
+  template <bool QUEUE>
+  __device__ __forceinline__ void queue_and_place(float (&x)[64], const zk_bf16 *rows, const zk_bf16 *keys,
+                                                  zk_bf16 (*to)[ZK_FUSED_ROWS * 64], const float (&y)[64]) {
+    if (QUEUE) zk_wgmma_begin();
+#pragma unroll
+    for (int k = 0; k < 8; k += 2) {
+#pragma unroll
+      for (int j = k; j < k + 2; ++j)
+        if (QUEUE && j < D / 16) zk_fused_scores(x, rows, keys, j);
+#pragma unroll
+      for (int j = k; j < k + 2; ++j) zk_fused_place(to, y, j, warp, lane);
+    }
+    if (QUEUE) zk_wgmma_commit();
+    zk_fence_async();
   }
   // Half of step i's S to weights.
   template <int HALF> __device__ __forceinline__ void weigh(int i) {
@@ -94,6 +98,8 @@ template <int D> struct zk_fused_scoring {
     const float lse[2] = {of[0], of[8]};
 #pragma unroll
     for (int e = 32 * HALF; e < 32 * HALF + 32; ++e) s[e] = zk_fused_exp2(fmaf(s[e], f.c, -lse[e / 2 % 2]));
+#pragma unroll
+    for (int e = 32 * HALF; e < 32 * HALF + 32; ++e) asm volatile("" : "+f"(s[e])::"memory");
   }
   // Zeros for pairs of step i that are not visible.
   __device__ __forceinline__ void hide(int i, float (&x)[64]) {
@@ -127,15 +133,12 @@ template <int D> struct zk_fused_scoring {
 
   // Step i, whose weights stand; with MORE, up to the weights of the next.
   template <bool MORE> __device__ __forceinline__ void one_step(int i) {
-    const int stage = stage_of(i);
+    const int stage = __shfl_sync(0xffffffffu, stage_of(i), 0); // the same in all lanes, for the compiler too
     const uint32_t before = (uint32_t)stage ^ 1; // parity of the step before, of what each step uses
     float dp[64], left[D / 4], right[D / 4];
     const float *deltas = shared->lse_delta[stage] + ZK_FUSED_ROWS + my_row, delta[2] = {deltas[0], deltas[8]};
     zk_mbar_wait(&shared->p_empty, before);
-    zk_fused_scores<D, 0>(dp, shared->dout[stage][0], shared->v[0]);
-    zk_fused_place<0>(shared->p, s, warp, lane);
-    zk_fused_scores<D, 1>(dp, shared->dout[stage][0], shared->v[0]);
-    zk_fused_place<1>(shared->p, s, warp, lane);
+    queue_and_place<true>(dp, shared->dout[stage][0], shared->v[0], shared->p, s);
     __syncwarp();
     if (lane == 0) zk_mbar_arrive(&shared->p_full);
     // A look ahead: a wait for what has come long since takes time, too.
@@ -149,27 +152,24 @@ template <int D> struct zk_fused_scoring {
     for (int e = 0; e < 64; ++e) dp[e] = s[e] * (dp[e] - delta[e / 2 % 2]);
     hide(i, dp);
     zk_mbar_wait(&shared->ds_empty, before);
-    if constexpr (MORE) begin(i + 1, next_here), queue_s<0>(i + 1);
-    zk_fused_place<0>(shared->ds, dp, warp, lane);
-    if constexpr (MORE) queue_s<1>(i + 1);
-    zk_fused_place<1>(shared->ds, dp, warp, lane);
+    if constexpr (MORE) begin(i + 1, next_here);
+    queue_and_place<MORE>(s, shared->q[stage ^ 1][0], shared->k[0], shared->ds, dp);
     zk_barrier(2, 128);
     if (lane == 0) zk_mbar_arrive(&shared->ds_full);
 
-    queue_dq<0>(left);
     if constexpr (MORE) {
-      zk_wgmma_wait<1>();
-      zk_wgmma_settle(s);
-      weigh<0>(i + 1);
+      zk_wgmma_wait<0>();
       zk_wgmma_settle(s);
     }
+    queue_dq<0>(left);
+    if constexpr (MORE) weigh<0>(i + 1);
     if (!dq_free) zk_mbar_wait(&shared->dq_empty[stage], parity_of(i) ^ 1);
     zk_wgmma_wait<0>();
     zk_wgmma_settle(left);
     queue_dq<1>(right);
+    if constexpr (MORE) weigh<1>(i + 1);
     store_dq<0>(stage, left);
     if constexpr (MORE) {
-      weigh<1>(i + 1);
       hide(i + 1, s);
       zk_wgmma_settle(s);
     }
@@ -193,7 +193,10 @@ static __device__ __forceinline__ void zk_fused_score(const zk_fused &f, const z
   if (u.num_rows - u.key < ZK_FUSED_KEYS)
     zk_fused_clear<D>(shared->k[0], shared->v[0], u.num_rows - u.key, ZK_FUSED_KEYS);
   x.begin(0, false);
-  x.template queue_s<0>(0), x.template queue_s<1>(0);
+  zk_wgmma_begin();
+#pragma unroll
+  for (int k = 0; k < D / 16; ++k) zk_fused_scores(x.s, shared->q[x.stage_of(0)][0], shared->k[0], k);
+  zk_wgmma_commit();
   zk_wgmma_wait<0>();
   zk_wgmma_settle(x.s);
   x.template weigh<0>(0), x.template weigh<1>(0);
