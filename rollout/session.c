@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "kernels/check.h"
+#include "shared/adapter_base_name.h"
 #include "shared/adapter_folder.h"
 #include "shared/comm_same.h"
 #include "shared/device_choice.h"
@@ -96,12 +97,23 @@ static void tell_numerics(const zk_session *s) {
            zk_numerics_name(sampler), zk_numerics_name(c->numerics));
 }
 
+// Of an adapter whose folder has no hash of its base a name is all there is to compare.
+static void tell_base(const zk_session *s) {
+  const char *dir = s->adapter_dir, *model = s->config.model.path;
+  const zk_path name = zk_adapter_base_name(dir);
+  if (zk_comm_rank(s->comm) != 0 || !name.s[0] || zk_file_exists(zk_path_make("%s/zerokl_base.json", dir).s)) return;
+  if (!zk_adapter_base_is_named(name.s, model))
+    ZK_LOG(WARN, "session", "lora.path: %s was trained on %s, and model.path is %s: beside other weights than its own an adapter of the right shape is noise", dir, name.s,
+           model[0] ? model : "empty");
+}
+
 // What the adapter's folder says, and its tensors' shapes; before anything large is read.
 static zk_status check_adapter(const zk_session *s, const zk_model_config *model) {
   const zk_lora lora = zk_lora_of_config(&s->config);
   zk_params params = {0};
   zk_weight_source source = {0};
   if (!has_adapter(s) || !s->adapter_dir[0]) return ZK_OK;
+  tell_base(s);
   zk_status st = zk_adapter_folder_check(s->adapter_dir, &lora);
   if (st == ZK_OK) st = zk_lora_params(&lora, model, &params);
   if (st == ZK_OK) st = zk_weight_source_open(s->adapter_dir, model, &params, 0, &source);

@@ -130,6 +130,8 @@ zk_status zk_adapter_folder_check(const char *dir, const zk_lora *lora) {
   const zk_path path = zk_path_make("%s/adapter_config.json", dir);
   char *text = NULL;
   size_t bytes = 0;
+  if (!zk_file_exists(path.s))
+    return ZK_FAIL(ZK_BAD_INPUT, "%s: is no adapter's folder, there is no adapter_config.json: give a checkpoint of a run with lora.rank, or a folder that PEFT wrote", dir);
   ZK_TRY(zk_file_read(path.s, MAX_BYTES, &text, &bytes));
   const zk_status st = zk_adapter_config_check(path.s, text, bytes, lora);
   free(text);

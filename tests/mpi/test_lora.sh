@@ -136,4 +136,15 @@ expect 0 "$ZK" sft warm.yaml model.init.hidden=64 run.dir=wide run.steps=1
 refused 'the adapter fits another base' lora.path=adapter model.path=wide/checkpoints/step_000001
 refused 'holds an adapter and no model' model.path=f32/checkpoints/step_000003
 refused 'holds an adapter and no model' model.path=adapter
+refused 'is no adapter' lora.path=runs/warm/checkpoints/step_000016
+# Where a folder has no hash of its base, as PEFT's, a name is compared, and said.
+cp -r adapter named
+rm named/zerokl_base.json
+sed -i 's|step_000016|another-8B|' named/adapter_config.json
+train named1 env -- lora.path=named run.steps=1
+tells 'was trained on runs/warm/checkpoints/another-8B, and model.path is'
+sed -i 's|another-8B|step_000016|' named/adapter_config.json
+train named2 env -- lora.path=named run.steps=1
+grep -q 'was trained on' err && fail "a base of the same name is told of"
+alike named1 named2 "a name"
 echo "LoRA: all as it should be"

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "shared/adapter_base_name.h"
 #include "shared/adapter_folder.h"
 #include "shared/adapter_merge.h"
 #include "shared/file_util.h"
@@ -299,6 +300,31 @@ static void other_configs_are_refused(void **state) {
   }
 }
 
+static void a_base_is_known_by_its_name(void **state) {
+  static const struct {
+    const char *name, *dir;
+    bool same;
+  } cases[] = {{"Qwen/Qwen3-8B", "/models/Qwen3-8B", true},
+               {"Qwen3-8B", "Qwen3-8B/", true},
+               {"/a/Qwen3-8B//", "/b/Qwen3-8B", true},
+               {"Qwen/Qwen3-8B", "/hub/models--Qwen--Qwen3-8B/snapshots/0a1b", true},
+               {"Qwen/Qwen3-8B", "/models/Qwen3-8B-Base", false},
+               {"Qwen/Qwen3-8B-Base", "/models/Qwen3-8B", false},
+               {"Qwen3-8B", "/models/MyQwen3-8B", false},
+               {"Qwen3-8B", "--Qwen3-8B", false},
+               {"Qwen3-8B", "", false},
+               {"", "/models", false},
+               {"///", "///", false}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    if (zk_adapter_base_is_named(cases[i].name, cases[i].dir) != cases[i].same) fail_msg("%s in %s", cases[i].name, cases[i].dir);
+  for (int i = 0; i < NUM_ADAPTERS; i++) {
+    const zk_path name = zk_adapter_base_name(adapter_dir(i).s);
+    assert_string_equal(name.s, adapters[i].name);
+    assert_true(zk_adapter_base_is_named(name.s, model_dir(i).s));
+  }
+  assert_string_equal(zk_adapter_base_name(model_dir(0).s).s, "");
+}
+
 // Merged weights are the adapter for everyone else: log-probabilities within 1e-4, and not the factored pass's bits, so that a sampler of merged
 // weights would be found out.
 static void merged_is_near_and_not_the_same(void **state) {
@@ -340,6 +366,7 @@ int main(void) {
       cmocka_unit_test(peft_gives_the_same),       cmocka_unit_test(a_new_adapter_has_the_bases_bits), cmocka_unit_test(first_values),
       cmocka_unit_test(folders_are_pefts),         cmocka_unit_test(other_adapters_are_refused),       cmocka_unit_test(merged_is_near_and_not_the_same),
       cmocka_unit_test(other_configs_are_refused),
+      cmocka_unit_test(a_base_is_known_by_its_name),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
