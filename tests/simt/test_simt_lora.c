@@ -25,7 +25,7 @@ typedef struct {
 } model;
 
 static void make(model *m, zk_device_kind kind, zk_numerics numerics) {
-  const zk_lora lora = {4, 6, (1u << ZK_LORA_NUM_TARGETS) - 1};
+  const zk_lora lora = {3, 7, (1u << ZK_LORA_NUM_TARGETS) - 1}; // a rank that no tile and no aligned load divides
   zk_model_config c = zk_model_config_default(ZK_MODEL_QWEN3);
   c.num_layers = 2, c.hidden = 32, c.num_heads = 2, c.num_kv_heads = 1, c.head_dim = 16, c.intermediate = 48, c.vocab = VOCAB;
   c.max_position = 128, c.tie_embeddings = 1;
