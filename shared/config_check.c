@@ -161,6 +161,11 @@ static bool bad_minibatches(const zk_config *c) {
   return c->algorithm.minibatches > (int64_t)c->rollout.prompts_per_step * c->rollout.samples_per_prompt;
 }
 
+// A token that was sampled within the filter may lie outside of it once the weights have changed, and its log-probability is -inf then.
+static bool bad_filter(const zk_config *c) {
+  return (c->rollout.top_k > 0 || c->rollout.top_p < 1) && (c->algorithm.epochs > 1 || c->algorithm.minibatches > 1);
+}
+
 static const struct {
   const char *path; // the key to blame
   bool (*is_bad)(const zk_config *cfg);
@@ -188,6 +193,8 @@ static const struct {
     {"algorithm.clip", bad_clip, "there is nothing to clip with algorithm.ratio: none: set it to none too, or choose a ratio"},
     {"algorithm.overlong.buffer", bad_buffer, "greater than rollout.max_new_tokens"},
     {"algorithm.minibatches", bad_minibatches, "more than the step has samples (rollout.prompts_per_step x samples_per_prompt)"},
+    {"algorithm.minibatches", bad_filter, "with rollout.top_k or top_p a step is one update: a sampled token may leave the filter with the first, and has "
+     "probability 0 then. Set epochs and minibatches to 1, or top_k to 0 and top_p to 1"},
 };
 
 static zk_status check_rules(const zk_config_reader *r) {

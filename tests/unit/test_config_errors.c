@@ -194,6 +194,12 @@ static void keys_against_each_other(void **state) {
        "c.yaml:4:1: algorithm.clip: there is nothing to clip with algorithm.ratio: none: set it to none too, or choose a ratio"},
       {RUN MODEL TASK "algorithm: {name: ppo}\nrollout: {prompts_per_step: 1, samples_per_prompt: 3}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:4:1: algorithm.minibatches: more than the step has samples (rollout.prompts_per_step x samples_per_prompt)"},
+      {RUN MODEL TASK "algorithm: {minibatches: 2}\nrollout: {top_k: 20}\n", NULL, ZK_BAD_INPUT,
+       "c.yaml:4:13: algorithm.minibatches: with rollout.top_k or top_p a step is one update: a sampled token may leave the filter with the first, and has "
+       "probability 0 then. Set epochs and minibatches to 1, or top_k to 0 and top_p to 1"},
+      {RUN MODEL TASK "algorithm: {epochs: 2}\nrollout: {top_p: 0.9}\n", NULL, ZK_BAD_INPUT,
+       "c.yaml:4:1: algorithm.minibatches: with rollout.top_k or top_p a step is one update: a sampled token may leave the filter with the first, and has "
+       "probability 0 then. Set epochs and minibatches to 1, or top_k to 0 and top_p to 1"},
       {RUN TASK "model: {init: {layers: 1, hidden: 48, heads: 6, kv_heads: 4, intermediate: 8}}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:3:49: model.init.kv_heads: does not divide model.init.heads"},
       {RUN TASK "model: {init: {layers: 1, hidden: 50, heads: 6, intermediate: 8}}\n", NULL, ZK_BAD_INPUT,
