@@ -1,7 +1,7 @@
 // Block sums, additions, products with a number and the search for what is not finite, on a CPU.
 #include "kernels/backend.h"
 
-#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/math.h"
 
@@ -20,29 +20,12 @@ zk_status zk_cpu_sum_squares(zk_stream *stream, int64_t num_elements, const floa
 
 zk_status zk_cpu_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, const void *b,
                      void *dst) {
-  const zk_device *device = zk_stream_device(stream);
-  const zk_cpu_isa isa = zk_device_isa(device);
-  const int threads = zk_cpu_threads_for(device, num_elements);
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t i = 0; i < num_elements; i += ZK_CPU_GRAIN) {
-    const int64_t n = zk_cpu_min(ZK_CPU_GRAIN, num_elements - i);
-    if (numerics == ZK_F32)
-      ZK_ISA_CALL(isa, zk_cpu_add, n, (const float *)a + i, (const float *)b + i, (float *)dst + i);
-    else ZK_ISA_CALL(isa, zk_cpu_add_bf16, n, (const zk_bf16 *)a + i, (const zk_bf16 *)b + i, (zk_bf16 *)dst + i);
-  }
+  ZK_CPU_ELEMENTWISE(stream, numerics, num_elements, zk_cpu_add, (const element *)a + i, (const element *)b + i, (element *)dst + i);
   return ZK_OK;
 }
 
 zk_status zk_cpu_scale(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, float scale, void *dst) {
-  const zk_device *device = zk_stream_device(stream);
-  const zk_cpu_isa isa = zk_device_isa(device);
-  const int threads = zk_cpu_threads_for(device, num_elements);
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t i = 0; i < num_elements; i += ZK_CPU_GRAIN) {
-    const int64_t n = zk_cpu_min(ZK_CPU_GRAIN, num_elements - i);
-    if (numerics == ZK_F32) ZK_ISA_CALL(isa, zk_cpu_scale, n, (const float *)a + i, scale, (float *)dst + i);
-    else ZK_ISA_CALL(isa, zk_cpu_scale_bf16, n, (const zk_bf16 *)a + i, scale, (zk_bf16 *)dst + i);
-  }
+  ZK_CPU_ELEMENTWISE(stream, numerics, num_elements, zk_cpu_scale, (const element *)a + i, scale, (element *)dst + i);
   return ZK_OK;
 }
 

@@ -1,46 +1,15 @@
 // The engine on the emulated GPU: decode steps from recorded graphs, padded, queued before their tokens are known to the host, against the
 // same requests on the CPU. The emulated stream works as late as it may, so whoever reads or writes too early is found out.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "rollout/engine.h"
-#include "shared/model.h"
-
-#define OK(call)                                                                                                       \
-  do {                                                                                                                 \
-    if ((call) != ZK_OK) fail_msg("%s: %s", #call, zk_status_message());                                               \
-  } while (0)
+#include "tests/unit/engine_fixture.h"
 
 enum { GROUPS = 3, SAMPLES = 3, TIMES = 3, NUM = GROUPS * SAMPLES, MAX_NEW = 14, VOCAB = 48, LAST = VOCAB - 1 };
 
-typedef struct {
-  zk_device *device;
-  zk_stream *stream;
-  zk_policy policy;
-} model;
-
-static void make(model *m, zk_device_kind kind, zk_numerics numerics) {
+static void make(test_model *m, zk_device_kind kind, zk_numerics numerics) {
   zk_model_config c = zk_model_config_default(ZK_MODEL_QWEN3);
   c.num_layers = 1, c.hidden = 32, c.num_heads = 2, c.num_kv_heads = 1, c.head_dim = 16, c.intermediate = 32, c.vocab = VOCAB;
   c.max_position = 640, c.tie_embeddings = 0;
-  OK(zk_device_open(kind, 0, &m->device));
-  OK(zk_stream_open(m->device, ZK_SIDE_NONE, &m->stream));
-  OK(zk_policy_open(m->device, numerics, &c, c.max_position, &m->policy));
-  float *flat = malloc((size_t)m->policy.params.num_elements * sizeof *flat);
-  zk_model_init(&c, &m->policy.params, 11, 0.2, flat);
-  OK(zk_policy_set_weights(&m->policy, m->stream, flat));
-  free(flat);
-}
-
-static void close_model(model *m) {
-  zk_policy_close(&m->policy);
-  zk_stream_close(m->stream);
-  zk_device_close(m->device);
+  test_model_open_on(m, kind, numerics, &c);
+  test_model_give(m, test_model_weights(m, 11, 0.2));
 }
 
 static zk_engine_options options(void) {
@@ -59,7 +28,7 @@ static void submit(zk_engine *e) {
 
 // All completions. Sampling for a second time, after the engine was at rest, replays the first time's graphs, which find the cache at its address; a third
 // time with other options must not.
-static zk_engine_stats run(const model *m, const zk_engine_options *o, zk_completion out[TIMES * NUM]) {
+static zk_engine_stats run(const test_model *m, const zk_engine_options *o, zk_completion out[TIMES * NUM]) {
   zk_engine *e;
   zk_engine_stats stats;
   OK(zk_engine_open(&m->policy, o, &e));
@@ -80,24 +49,16 @@ static zk_engine_stats run(const model *m, const zk_engine_options *o, zk_comple
   return stats;
 }
 
-static int equal(const zk_completion *a, const zk_completion *b) {
-  for (int i = 0; i < TIMES * NUM; i++) {
-    const size_t n = (size_t)a[i].num_tokens;
-    if (a[i].num_tokens != b[i].num_tokens || a[i].finish != b[i].finish || memcmp(a[i].tokens, b[i].tokens, 4 * n) ||
-        memcmp(a[i].logprob, b[i].logprob, 4 * n) || memcmp(a[i].logits_hash, b[i].logits_hash, 8 * n))
-      return 0;
-  }
-  return 1;
-}
-
-static void free_all(zk_completion *c) {
-  for (int i = 0; i < TIMES * NUM; i++) zk_completion_free(&c[i]);
+static bool equal(const zk_completion *a, const zk_completion *b) {
+  for (int i = 0; i < TIMES * NUM; i++)
+    if (!same_completion(&a[i], &b[i])) return false;
+  return true;
 }
 
 static void graphs_and_steps_ahead_change_no_bit(void **state) {
   (void)state;
   for (int numerics = 0; numerics < 2; numerics++) {
-    model cpu, gpu;
+    test_model cpu, gpu;
     make(&cpu, ZK_DEVICE_CPU, numerics ? ZK_BF16 : ZK_F32);
     make(&gpu, ZK_DEVICE_CUDA, numerics ? ZK_BF16 : ZK_F32);
     zk_engine_options o = options();
@@ -114,23 +75,23 @@ static void graphs_and_steps_ahead_change_no_bit(void **state) {
       const zk_engine_stats stats = run(&gpu, &x, got);
       if (!equal(want, got)) fail_msg("numerics %d, way %d differs", numerics, way);
       replayed += stats.graph_steps, thrown += stats.thrown_rows, preemptions += stats.preemptions;
-      free_all(got);
+      free_completions(got, TIMES * NUM);
     }
     assert_true(replayed > 0 && thrown > 0 && preemptions > 0);
     o.seed++; // negative control: another seed gives other completions
     (void)run(&gpu, &o, got);
     assert_false(equal(want, got));
-    free_all(got);
-    free_all(want);
-    close_model(&cpu);
-    close_model(&gpu);
+    free_completions(got, TIMES * NUM);
+    free_completions(want, TIMES * NUM);
+    test_model_close(&cpu);
+    test_model_close(&gpu);
   }
 }
 
 enum { PROMPT = 505, WIDE = 9 }; // rows of a step, from which on all page tables hold the longest sequence
 
 // Samples of one long prompt, all at once, `times` times under the same names; the last time's are out[num_samples].
-static zk_engine_stats grow(const model *m, zk_engine_options o, int32_t second_token, int32_t num_samples, int times, zk_completion *out) {
+static zk_engine_stats grow(const test_model *m, zk_engine_options o, int32_t second_token, int32_t num_samples, int times, zk_completion *out) {
   int32_t prompt[PROMPT];
   for (int i = 0; i < PROMPT; i++) prompt[i] = i * i % 5;
   prompt[1] = second_token;
@@ -166,7 +127,7 @@ static void sequences_grow_out_of_their_graph(void **state) {
               {1, 0, 2, 1, 2}, {2, 0, 2, 1, 2},                                   // guesses, which the first time gives
               {1, 0, 0, 2, 1}};                                                   // another prompt: a negative control
   const int num_ways = sizeof ways / sizeof *ways;
-  model cpu, gpu;
+  test_model cpu, gpu;
   zk_completion want[WIDE], got[WIDE];
   make(&cpu, ZK_DEVICE_CPU, ZK_BF16);
   make(&gpu, ZK_DEVICE_CUDA, ZK_BF16);
@@ -186,9 +147,9 @@ static void sequences_grow_out_of_their_graph(void **state) {
       zk_completion_free(&got[i]);
     }
   }
-  for (int i = 0; i < WIDE; i++) zk_completion_free(&want[i]);
-  close_model(&cpu);
-  close_model(&gpu);
+  free_completions(want, WIDE);
+  test_model_close(&cpu);
+  test_model_close(&gpu);
 }
 
 int main(void) {

@@ -1,57 +1,29 @@
 // An adapter on the emulated GPU: completions from recorded graphs and queued ahead, log-probabilities and the gradients of all factors have the CPU's bits.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/unit/engine_fixture.h"
 
-#include <cmocka.h>
-
-#include "rollout/engine.h"
-#include "shared/model.h"
 #include "trainer/gradient.h"
-
-#define OK(call)                                                                                                       \
-  do {                                                                                                                 \
-    if ((call) != ZK_OK) fail_msg("%s: %s", #call, zk_status_message());                                               \
-  } while (0)
 
 enum { SAMPLES = 3, PROMPT = 5, MAX_NEW = 6, VOCAB = 48, SEQS = 2, LENGTH = 40, TARGETS = SEQS * (LENGTH - 1) };
 
-typedef struct {
-  zk_device *device;
-  zk_stream *stream;
-  zk_policy policy;
-} model;
-
-static void make(model *m, zk_device_kind kind, zk_numerics numerics) {
+static void make(test_model *m, zk_device_kind kind, zk_numerics numerics) {
   const zk_lora lora = {3, 7, (1u << ZK_LORA_NUM_TARGETS) - 1}; // a rank that no tile and no aligned load divides
   zk_model_config c = zk_model_config_default(ZK_MODEL_QWEN3);
   c.num_layers = 2, c.hidden = 32, c.num_heads = 2, c.num_kv_heads = 1, c.head_dim = 16, c.intermediate = 48, c.vocab = VOCAB;
   c.max_position = 128, c.tie_embeddings = 1;
-  OK(zk_device_open(kind, 0, &m->device));
-  OK(zk_stream_open(m->device, ZK_SIDE_NONE, &m->stream));
-  OK(zk_policy_open(m->device, numerics, &c, c.max_position, &m->policy));
+  test_model_open_on(m, kind, numerics, &c);
   OK(zk_policy_add_adapter(&m->policy, &lora));
   const size_t base = (size_t)m->policy.params.num_elements, n = (size_t)m->policy.adapter.params.num_elements;
-  float *flat = malloc(base * sizeof *flat), *factors = malloc(n * sizeof *factors);
+  float *flat = test_model_weights(m, 11, 0.2), *factors = malloc(n * sizeof *factors);
   void *rounded = malloc(n * sizeof *factors);
-  zk_model_init(&c, &m->policy.params, 11, 0.2, flat);
-  OK(zk_policy_set_weights(&m->policy, m->stream, flat));
   for (size_t i = 0; i < n; i++) factors[i] = flat[(7 * i) % (base / 2)]; // B too
+  test_model_give(m, flat);
   zk_weights_round(numerics, factors, (int64_t)n, rounded);
   OK(zk_copy_to_device(m->stream, m->policy.adapter.weights, rounded, n * zk_numerics_bytes(numerics)));
   OK(zk_policy_changed(&m->policy, m->stream));
-  free(flat), free(factors), free(rounded);
+  free(factors), free(rounded);
 }
 
-static void close_model(model *m) {
-  zk_policy_close(&m->policy);
-  zk_stream_close(m->stream);
-  zk_device_close(m->device);
-}
-
-static void sample(const model *m, bool ahead, zk_completion out[SAMPLES]) {
+static void sample(const test_model *m, bool ahead, zk_completion out[SAMPLES]) {
   const zk_engine_options o = {.seed = 5, .temperature = 1, .top_p = 1, .max_new_tokens = MAX_NEW, .ignore_eos = true, .want_logits_hash = true, .max_batch = 7,
                                .page_tokens = 16, .prefill_chunk = 32, .max_sequence = 64, .kv_bytes = 1 << 18, .steps_ahead = ahead};
   const int32_t prompt[PROMPT] = {3, 1, 4, 1, 5};
@@ -61,7 +33,10 @@ static void sample(const model *m, bool ahead, zk_completion out[SAMPLES]) {
   OK(zk_engine_submit(e, &(zk_request){.step = 1, .prompt = prompt, .num_prompt = PROMPT, .num_samples = SAMPLES}));
   while (zk_engine_num_open(e)) {
     OK(zk_engine_step(e));
-    while (zk_engine_take(e, &c)) out[c.sample] = c;
+    while (zk_engine_take(e, &c)) {
+      assert_int_equal(c.num_tokens, MAX_NEW);
+      out[c.sample] = c;
+    }
   }
   zk_engine_close(e);
 }
@@ -73,7 +48,7 @@ static zk_status slopes(void *context, int64_t seq, int64_t n, const float *logp
 }
 
 // Log-probabilities of two fixed sequences, and the factors' gradient behind them; the caller frees.
-static float *train(const model *m) {
+static float *train(const test_model *m) {
   static int64_t offsets[] = {0, LENGTH, 2 * LENGTH}, targets[] = {0, LENGTH - 1, TARGETS};
   static int32_t first[] = {1, 1}, tokens[SEQS * LENGTH];
   for (int i = 0; i < SEQS * LENGTH; i++) tokens[i] = i * 31 % VOCAB;
@@ -93,20 +68,14 @@ static float *train(const model *m) {
 
 static bool same_completions(const zk_completion *a, const zk_completion *b) {
   bool same = true;
-  for (int i = 0; i < SAMPLES; i++)
-    same &= a[i].num_tokens == MAX_NEW && b[i].num_tokens == MAX_NEW && !memcmp(a[i].tokens, b[i].tokens, MAX_NEW * sizeof *a->tokens) &&
-            !memcmp(a[i].logprob, b[i].logprob, MAX_NEW * sizeof *a->logprob) && !memcmp(a[i].logits_hash, b[i].logits_hash, MAX_NEW * sizeof *a->logits_hash);
+  for (int i = 0; i < SAMPLES; i++) same &= same_completion(&a[i], &b[i]);
   return same;
-}
-
-static void free_all(zk_completion *c) {
-  for (int i = 0; i < SAMPLES; i++) zk_completion_free(&c[i]);
 }
 
 static void an_adapter_has_the_cpus_bits(void **state) {
   (void)state;
   for (int numerics = 0; numerics < 2; numerics++) {
-    model cpu, gpu;
+    test_model cpu, gpu;
     make(&cpu, ZK_DEVICE_CPU, numerics ? ZK_BF16 : ZK_F32);
     make(&gpu, ZK_DEVICE_CUDA, numerics ? ZK_BF16 : ZK_F32);
     zk_completion want[SAMPLES], got[SAMPLES];
@@ -114,7 +83,7 @@ static void an_adapter_has_the_cpus_bits(void **state) {
     for (int ahead = 0; ahead < 2; ahead++) {
       sample(&gpu, ahead, got);
       assert_true(same_completions(got, want));
-      free_all(got);
+      free_completions(got, SAMPLES);
     }
     const size_t bytes = (TARGETS + (size_t)cpu.policy.adapter.params.num_elements) * sizeof(float);
     float *a = train(&cpu), *b = train(&gpu);
@@ -126,8 +95,8 @@ static void an_adapter_has_the_cpus_bits(void **state) {
     b = train(&gpu);
     assert_int_not_equal(memcmp(a, b, TARGETS * sizeof *a), 0);
     free(a), free(b);
-    free_all(got), free_all(want);
-    close_model(&cpu), close_model(&gpu);
+    free_completions(got, SAMPLES), free_completions(want, SAMPLES);
+    test_model_close(&cpu), test_model_close(&gpu);
   }
 }
 
