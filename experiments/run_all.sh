@@ -4,6 +4,7 @@
 #   experiments/run_all.sh --cpu|--gpu|--gpus|--long [--record] [NAME...]     NAME: of these folders alone, so that --gpu can be made in pieces
 # lib/all.txt is the list, with each one's limit in seconds. Output of each: runs/experiments/logs/NAME-FORM.log. ZK_BUILD, ZK_RUNS as in run.sh.
 . "$(dirname "${BASH_SOURCE[0]}")/lib/packages.sh"
+zk_help "$@"
 cd "$ZK_ROOT" || exit 2
 form='' names=() options=()
 for argument; do

@@ -10,10 +10,9 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../experiments/lib/packages.sh
 . "$here/../experiments/lib/packages.sh"
+zk_help "$@"
 
 order="check check_fault bad_input chain_f32 chain_qwen3 algorithms bf16_audit vendor vendor_wide cross schedule unique soak precision logits memcheck racecheck synccheck initcheck"
-logs=${ZK_GPU_LOGS:-$(mktemp -d)}
-mkdir -p "$logs"
 
 # All tests in a good order; a script that the order forgets comes last.
 all_tests() {
@@ -33,6 +32,8 @@ if [ $# -gt 0 ]; then tests=("$@"); else mapfile -t tests < <(all_tests); fi
 for name in "${tests[@]}"; do
   [ -f "$here/gpu/$name.sh" ] || zk_die "no test \"$name\"; there are: $(all_tests | tr '\n' ' ')"
 done
+logs=${ZK_GPU_LOGS:-$(mktemp -d)}
+mkdir -p "$logs"
 if [ -z "${ZK_BUILD:-}" ]; then
   zk_packages build test
   zk_build -DZK_CUDA=ON -DZK_BUILD_TESTS=ON # the faulty program is one of the tests

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, runs every test that needs no GPU. Last line: "N passed, N failed"; exit 0 only if all passed.
-#   ZK_QUICK=1 leaves the tests labelled slow out. Arguments go to ctest: tests/run.sh -R tokenizer
+#   tests/run.sh                # all of them
+#   tests/run.sh -R tokenizer   # those with this in their names; -E, -L, -LE and the like are ctest's, too
+#   ZK_QUICK=1 leaves the tests labelled slow out
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../experiments/lib/packages.sh"
+zk_help "$@"
+zk_ctest_options "$@"
 cd "$ZK_ROOT"
 
 zk_packages build test

@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # Builds with the address and undefined-behaviour sanitizers and runs the tests in that build; a finding or a leak of ours fails its test.
-# Last line: "N passed, N failed"; exit 0 only if all passed. Arguments go to ctest: tests/sanitize.sh -L mpi
-#   ZK_QUICK=1 leaves the tests labelled slow out.
+# Last line: "N passed, N failed"; exit 0 only if all passed.
+#   tests/sanitize.sh           # all of them
+#   tests/sanitize.sh -L mpi    # those with this label; -R, -E, -LE and the like are ctest's, too
+#   ZK_QUICK=1 leaves the tests labelled slow out
 set -euo pipefail
 # shellcheck source=../experiments/lib/packages.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../experiments/lib/packages.sh"
+zk_help "$@"
+zk_ctest_options "$@"
 cd "$ZK_ROOT"
 zk_packages build test
 cmake --preset sanitize >/dev/null

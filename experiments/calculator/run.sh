@@ -4,6 +4,7 @@
 #   ZK_RUNS=DIR puts the run directories elsewhere (default: runs/ in the repository)
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/packages.sh"
+zk_help "$@"
 cd "$ZK_ROOT"
 here=experiments/calculator
 runs=${ZK_RUNS:-runs}

@@ -7,7 +7,7 @@
 zk_lib=$ZK_ROOT/experiments/lib
 
 zk_usage() {
-  cat >&2 <<END
+  cat <<END
 Usage: experiments/$zk_name/run.sh [FORM] [--break] [--record]
   FORM      ${zk_forms[*]} (default --cpu)
   --break   breaks the claim on purpose: the check must fail, and exit code 1 says that it did
@@ -15,7 +15,6 @@ Usage: experiments/$zk_name/run.sh [FORM] [--break] [--record]
 ZK_BUILD=DIR takes DIR/zerokl in place of building one; ZK_RUNS=DIR puts runs elsewhere than runs/.
 Exit codes: 0 every check passed, 1 one failed, 2 it could not be run, 77 not run: the last line says what is missing and how to get it.
 END
-  exit 2
 }
 
 # zk_experiment NAME ARGUMENT...: reads the arguments; goes to the repository's root; makes $runs, a fresh folder for its runs.
@@ -29,9 +28,10 @@ zk_experiment() {
   mapfile -t zk_forms < <(sed -n 's/^  "\([a-z0-9_]*\)": {.*/--\1/p' "$here/expected.json")
   for argument; do
     case $argument in
+    -h | --help) zk_usage; exit 0 ;;
     --break) breaks=yes ;;
     --record) zk_record=yes ;;
-    *) case " ${zk_forms[*]} " in *" $argument "*) form=${argument#--} ;; *) zk_usage ;; esac ;;
+    *) case " ${zk_forms[*]} " in *" $argument "*) form=${argument#--} ;; *) zk_usage >&2; exit 2 ;; esac ;;
     esac
   done
   [ -z "$breaks$zk_record" ] || [ "$breaks$zk_record" = yes ] || zk_die "--break is never recorded"

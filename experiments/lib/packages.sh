@@ -7,6 +7,14 @@ ZK_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 zk_say() { printf '==> %s\n' "$*" >&2; }
 zk_die() { printf 'error: %s\n' "$*" >&2; exit 2; }
 
+# zk_help ARGUMENT...: where --help or -h is among a script's arguments, prints the comment that the script begins with and ends it.
+zk_help() {
+  local argument
+  for argument; do
+    case $argument in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[1]}"; exit 0 ;; esac
+  done
+}
+
 # One row a package: set, Debian and Ubuntu name, probe. A probe that succeeds means "here already", wherever it came from.
 #   cmd NAME: a program; pc NAME: a pkg-config module; sh COMMAND: anything
 zk_package_table() {
@@ -104,6 +112,24 @@ zk_mpirun() {
   zk_mpi_environment
   [ "$ranks" -le "$(zk_cores)" ] || oversubscribe=(--oversubscribe)
   mpirun -n "$ranks" --bind-to none "${oversubscribe[@]}" "$@"
+}
+
+# zk_ctest_options ARGUMENT...: leaves the script with exit code 2 unless these are options of ctest that choose or show tests. ctest itself ignores
+# what it does not know, and would run all tests.
+zk_ctest_options() {
+  local option
+  while [ $# -gt 0 ]; do
+    option=$1
+    shift
+    case $option in
+      -R | -E | -L | -LE | -I | -j | --timeout | --repeat)
+        [ $# -gt 0 ] || zk_die "$option wants a value"
+        shift ;;
+      -V | -VV | -N | --rerun-failed | --stop-on-failure | --schedule-random | --print-labels) ;;
+      -*) zk_die "unknown option $option; of ctest's there are -R, -E, -L, -LE, -I, -j, --timeout and --repeat with a value, -V, -VV, -N, --rerun-failed, --stop-on-failure, --schedule-random, --print-labels" ;;
+      *) zk_die "\"$option\" is no option: to run the tests with it in their names, -R $option" ;;
+    esac
+  done
 }
 
 # zk_ctest BUILD [ctest options...]: runs the tests of a build folder, then prints "N passed, N failed". True only if all passed.

@@ -3,6 +3,7 @@
 # or more. Run run.sh first: it makes the warmed-up model.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/packages.sh"
+zk_help "$@"
 cd "$ZK_ROOT"
 runs=${ZK_RUNS:-runs}
 warm=$(ls -d "$runs"/quickstart-sft/checkpoints/step_* 2>/dev/null | tail -1)

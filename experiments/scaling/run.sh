@@ -7,6 +7,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../lib/packages.sh
 . "$here/../lib/packages.sh"
+zk_help "$@"
 # shellcheck source=../bench/shapes.sh
 . "$here/../bench/shapes.sh"
 cd "$ZK_ROOT"

@@ -9,6 +9,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../lib/packages.sh
 . "$here/../lib/packages.sh"
+zk_help "$@"
 cd "$ZK_ROOT"
 
 model=${1:-models/SmolLM2-135M-Instruct}

@@ -4,6 +4,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../lib/packages.sh
 . "$here/../lib/packages.sh"
+zk_help "$@"
 cd "$ZK_ROOT"
 exported=models/SmolLM2-135M-Instruct-grpo
 

@@ -8,6 +8,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=../lib/packages.sh
 . "$here/../lib/packages.sh"
+zk_help "$@"
 
 cache=${ZK_CACHE:-$here/.venv}
 model=$ZK_ROOT/models/SmolLM2-135M-Instruct

@@ -3,8 +3,10 @@
 set -euo pipefail
 # shellcheck source=../../experiments/lib/packages.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../experiments/lib/packages.sh"
+zk_help "$@"
 cd "$ZK_ROOT"
 seconds=${1:-60}
+case $seconds in '' | *[!0-9]*) zk_die "\"$seconds\" is no number of seconds" ;; esac
 shift $(($# > 0))
 zk_packages build fuzz
 cmake --preset fuzz >/dev/null
