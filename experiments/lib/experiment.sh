@@ -78,8 +78,8 @@ zk_needs_openblas() {
 # zk_needs_model FOLDER WAY: not run where a model's folder is not there.
 zk_needs_model() { [ -s "$1/config.json" ] || zk_skip "there is no model in $1" "$2"; }
 
-zk_json() {  # a number or true/false as it is, else a string
-  if [[ $1 =~ ^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$ ]] || [ "$1" = true ] || [ "$1" = false ]; then printf '%s' "$1"
+zk_json() {  # a number or true/false as it is, else a string; a hash is one, of whatever digits
+  if [[ ! $1 =~ ^[0-9a-f]{16}$ && $1 =~ ^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$ ]] || [ "$1" = true ] || [ "$1" = false ]; then printf '%s' "$1"
   else printf '"%s"' "$(sed 's/[\\"]/\\&/g' <<<"$1")"; fi
 }
 # zk_value NAME VALUE: one measured thing, which expected.json may check. The last one counts.

@@ -65,6 +65,8 @@ wrong 'n is 4, expected: at most 3' "n 4"
 wrong 'n is none, expected: at least 2' "n none"
 wrong 'hash is 01234567890123ff, expected: other than "control"' "hash 01234567890123ff" "again 01234567890123ff"
 wrong 'hash is 0123456789012345, expected: the same as "again"' "again 1"
+values "${good[@]}" "hash 314e418168681234" "control 314e418168681235" "again 314e418168681234" # which would be infinite as numbers
+expect 0 experiments/trial/run.sh
 values "${good[@]:1}"
 expect 1 experiments/trial/run.sh
 tells 'a b is not measured, expected: 1'
