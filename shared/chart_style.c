@@ -13,7 +13,7 @@ static const char *const palette[ZK_CHART_NUM_COLORS][2] = {
     {"#6a4cc0", "#b7a3ff"}, // violet
     {"#6b747d", "#98a2ad"}, // grey
     {"#7d4a26", "#cf9f78"}, // brown
-    {"#0a7d80", "#62d6d6"}, // teal
+    {"#252b31", "#eef1f4"}, // ink
 };
 
 static void write_palette(FILE *out, int dark) {

@@ -10,7 +10,7 @@ import math
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 380, 74, 22, 82, 56
-COLORS = ["#0069b4", "#d1520a", "#00866b", "#b03f8f", "#8f7000", "#3a97cf", "#6a4cc0", "#6b747d", "#7d4a26", "#0a7d80"]  # of zerokl report
+COLORS = ["#0069b4", "#d1520a", "#00866b", "#b03f8f", "#8f7000", "#3a97cf", "#6a4cc0", "#6b747d", "#7d4a26", "#252b31"]  # of zerokl report
 STYLE = ("text{font:13px system-ui,-apple-system,'Segoe UI',Roboto,Ubuntu,'DejaVu Sans',sans-serif;fill:#57606a}"
          ".t{font-size:17px;font-weight:600;fill:#1b2027}.v{fill:#1b2027}.g{stroke:#e6eaee}.a{stroke:#b4bcc4}.l{fill:none;stroke-width:2.2;stroke-linejoin:round}")
 
@@ -89,11 +89,12 @@ def bars(about, rows, names):
     labels = list(dict.fromkeys(str(row[about["label"]]) for row in rows))
     y = Axis([row[about["value"]] for row in rows], HEIGHT - BOTTOM, TOP, about.get("log", False), zero=True)
     out, slot = frame(about, y) + legend(names), (WIDTH - LEFT - RIGHT) / len(labels)
-    width = min(56.0, 0.8 * slot / len(names))
+    alone = len(labels) == len(rows)  # one bar a label stands above it, whichever series it is of
+    width = min(56.0, 0.8 * slot / (1 if alone else len(names)))
     for row in rows:
         series = names.index(str(row.get(about.get("series"), "")))
         middle = LEFT + slot * (labels.index(str(row[about["label"]])) + 0.5)
-        x, top = middle + (series - len(names) / 2) * width, y.at(row[about["value"]])
+        x, top = middle - width / 2 if alone else middle + (series - len(names) / 2) * width, y.at(row[about["value"]])
         out.append(f'<rect x="{x + 1:.1f}" y="{top:.1f}" width="{width - 2:.1f}" height="{max(0.0, HEIGHT - BOTTOM - top):.1f}" fill="{COLORS[series % len(COLORS)]}"/>')
         if width > 22:
             out.append(f'<text class="v" x="{x + width / 2:.1f}" y="{top - 5:.1f}" text-anchor="middle">{number(row[about["value"]])}</text>')
