@@ -29,7 +29,7 @@ def spread(values, digits=3):
 def rows(name, runs, num, columns):
     steps = [metrics(run)[1:] for run in runs]
     out = []
-    for first in range(0, min(len(lines) for lines in steps), num):
+    for first in range(0, max(1, min(len(lines) for lines in steps) - num + 1), num):  # fewer steps at the end have no point of their own
         row = {"name": name, "step": mean([line["step"] for line in steps[0][first:first + num]])}
         for column, key in columns.items():
             means = [mean([line[key] for line in lines[first:first + num]]) for lines in steps]
