@@ -98,25 +98,23 @@ static void tell_numerics(const zk_session *s) {
 }
 
 // Of an adapter whose folder has no hash of its base a name is all there is to compare.
-static void tell_base(const zk_session *s) {
-  const char *dir = s->adapter_dir, *model = s->config.model.path;
+static void tell_base(const char *dir, const char *model) {
   const zk_path name = zk_adapter_base_name(dir);
-  if (zk_comm_rank(s->comm) != 0 || !name.s[0] || zk_file_exists(zk_path_make("%s/zerokl_base.json", dir).s)) return;
+  if (!name.s[0] || zk_file_exists(zk_path_make("%s/zerokl_base.json", dir).s)) return;
   if (!zk_adapter_base_is_named(name.s, model))
     ZK_LOG(WARN, "session", "lora.path: %s was trained on %s, and model.path is %s: beside other weights than its own an adapter of the right shape is noise", dir, name.s,
            model[0] ? model : "empty");
 }
 
-// What the adapter's folder says, and its tensors' shapes; before anything large is read.
-static zk_status check_adapter(const zk_session *s, const zk_model_config *model) {
-  const zk_lora lora = zk_lora_of_config(&s->config);
+zk_status zk_session_check_adapter(const zk_config *config, zk_comm *comm, const char *dir, const zk_model_config *model) {
+  const zk_lora lora = zk_lora_of_config(config);
   zk_params params = {0};
   zk_weight_source source = {0};
-  if (!has_adapter(s) || !s->adapter_dir[0]) return ZK_OK;
-  tell_base(s);
-  zk_status st = zk_adapter_folder_check(s->adapter_dir, &lora);
+  if (lora.rank == 0 || !dir[0]) return ZK_OK;
+  if (zk_comm_rank(comm) == 0) tell_base(dir, config->model.path);
+  zk_status st = zk_adapter_folder_check(dir, &lora);
   if (st == ZK_OK) st = zk_lora_params(&lora, model, &params);
-  if (st == ZK_OK) st = zk_weight_source_open(s->adapter_dir, model, &params, 0, &source);
+  if (st == ZK_OK) st = zk_weight_source_open(dir, model, &params, 0, &source);
   zk_weight_source_close(&source);
   zk_params_destroy(&params);
   return st;
@@ -172,7 +170,7 @@ static zk_status open_local(zk_session *s, const char *model_dir, bool with_task
   *model = from_init ? init_config(c) : zk_model_config_default(ZK_MODEL_LLAMA);
   if (!from_init) ZK_TRY(zk_model_load_config(s->model_dir, model));
   ZK_TRY(zk_model_config_check(model));
-  ZK_TRY(check_adapter(s, model));
+  ZK_TRY(zk_session_check_adapter(c, s->comm, s->adapter_dir, model));
   if (with_task) ZK_TRY(open_task(s, model));
   return open_device(s, shared_cores);
 }

@@ -39,6 +39,9 @@ void zk_session_close(zk_session *session);
 // The model that config asks for, before anything is loaded; how many positions a policy of it tabulates.
 zk_status zk_session_model_config(const zk_config *config, zk_model_config *out);
 int32_t zk_session_positions(const zk_model_config *model);
+// Whether the adapter in `dir` is what lora.* ask for beside such a model: what its folder says and the shapes of its tensors, no values. Nothing to check
+// without lora.rank, or where dir is "". On rank 0 it warns of a base of another name. ZK_BAD_INPUT, ZK_UNSUPPORTED and ZK_IO name the file. Not collective.
+zk_status zk_session_check_adapter(const zk_config *config, zk_comm *comm, const char *dir, const zk_model_config *model);
 // The policy that samples. Borrowed.
 const zk_policy *zk_session_sampler(const zk_session *session);
 // The engine options that the config asks for, for the session's tokens.

@@ -302,6 +302,7 @@ zk_status zk_plan_print(const zk_config *c, zk_plan_kind kind, zk_comm *comm, FI
   zk_policy shape;
   zk_plan plan;
   zk_status st = open_shape(c, comm, &shape);
+  if (st == ZK_OK) st = zk_session_check_adapter(c, comm, c->lora.path, &shape.config);
   if (st == ZK_OK) {
     make(c, kind, &shape, comm, &plan);
     print(&plan, &shape, zk_comm_size(comm), out);

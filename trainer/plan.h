@@ -39,7 +39,8 @@ void zk_plan_make(const zk_config *config, zk_plan_kind kind, const zk_policy *s
 zk_status zk_plan_fits(const zk_plan *plan, bool with_bounds, const char *device);
 
 // Prints the resolved config (YAML) and, as comments after it, bytes by purpose for one of num_ranks workers. Reads the model's
-// config.json, allocates no device memory. ZK_OUT_OF_MEMORY when the plan does not fit what is free, after printing it.
+// config.json and checks the adapter that lora.path names, as a run would; allocates no device memory. ZK_OUT_OF_MEMORY when the plan does not fit what is
+// free, after printing it.
 zk_status zk_plan_print(const zk_config *config, zk_plan_kind kind, zk_comm *comm, FILE *out);
 // The same check at the start of a run, with one line of talk. (On a CPU, where free memory is an estimate, upper bounds do not count.) Collective.
 zk_status zk_plan_check(const zk_config *config, zk_plan_kind kind, zk_comm *comm);
