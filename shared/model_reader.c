@@ -117,8 +117,15 @@ static zk_status match_all(zk_model_reader *r, const char *dir) {
 
 // ---- the interface
 
+static zk_status open_adapter(const char *dir, zk_safetensors **out) {
+  if (!has_file(dir, "adapter_model.safetensors") && has_file(dir, "adapter_model.bin"))
+    return ZK_FAIL(ZK_UNSUPPORTED, "%s: the adapter is in adapter_model.bin, PEFT's old pickle format, which is not read: load it with PEFT and save it with "
+                   "model.save_pretrained(FOLDER, safe_serialization=True)", dir);
+  return zk_safetensors_open(zk_path_make("%s/adapter_model.safetensors", dir).s, out);
+}
+
 static zk_status open_file(const char *dir, const zk_params *params, zk_safetensors **out) {
-  if (zk_params_is_adapter(params)) return zk_safetensors_open(zk_path_make("%s/adapter_model.safetensors", dir).s, out);
+  if (zk_params_is_adapter(params)) return open_adapter(dir, out);
   if (has_file(dir, "adapter_model.safetensors") && !has_file(dir, "model.safetensors") && !has_file(dir, "model.safetensors.index.json"))
     return fail_adapter(dir);
   return zk_safetensors_open(dir, out);

@@ -144,6 +144,10 @@ refused 'the adapter fits another base' lora.path=adapter model.path=wide/checkp
 refused 'holds an adapter and no model' model.path=f32/checkpoints/step_000003
 refused 'holds an adapter and no model' model.path=adapter
 refused 'is no adapter' lora.path=runs/warm/checkpoints/step_000016
+mkdir pickled && cp adapter/adapter_config.json pickled
+refused 'adapter_model.safetensors: ' lora.path=pickled
+touch pickled/adapter_model.bin
+refused 'save_pretrained(FOLDER, safe_serialization=True)' lora.path=pickled
 # Where a folder has no hash of its base, as PEFT's, a name is compared, and said.
 cp -r adapter named
 rm named/zerokl_base.json
