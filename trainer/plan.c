@@ -44,9 +44,10 @@ static reference_bytes reference_of(const zk_config *c, zk_plan_kind kind, const
   reference_bytes bytes = {0, 0};
   zk_policy shape = {.device = policy->device, .numerics = policy->numerics, .num_positions = policy->num_positions};
   if (kind == ZK_PLAN_EVALUATE || c->algorithm.kl.coef == 0 || zk_reference_shape(c, &policy->config, &shape.config) != ZK_OK) return bytes;
-  if (policy->adapter.lora.rank > 0 && !c->algorithm.kl.reference[0]) { // its own adapter, and the policy's base
-    size_t packed;
-    zk_adapter_bytes(policy->device, policy->numerics, &policy->adapter.params, &bytes.weights, &packed);
+  const zk_reference_kind reference = zk_reference_kind_of(c);
+  if (reference != ZK_REFERENCE_MODEL) { // beside the policy's base
+    size_t packed = 0;
+    if (reference == ZK_REFERENCE_ADAPTER) zk_adapter_bytes(policy->device, policy->numerics, &policy->adapter.params, &bytes.weights, &packed);
     bytes.weights += packed;
     bytes.activations = activation_bytes(c, ZK_PLAN_SAMPLE, policy);
     return bytes;

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "shared/comm_same.h"
 #include "shared/log.h"
@@ -42,23 +43,35 @@ static zk_status check_tokenizer(const zk_session *s, const char *dir) {
   return st == ZK_OK ? ZK_OK : zk_status_context(st, "algorithm.kl.reference");
 }
 
-// The run's first weights beside a frozen base are its first adapter.
-static zk_status open_adapter(zk_reference *r) {
-  r->shares_base = true;
-  r->policy = r->session->policy;
-  r->policy.adapter = (zk_adapter){0};
-  return zk_policy_add_adapter(&r->policy, &r->session->policy.adapter.lora);
+static bool same_folder(const char *a, const char *b) {
+  struct stat x, y;
+  return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-static zk_status load(zk_reference *r, const zk_model_config *shape, const char *dir, bool is_named) {
+zk_reference_kind zk_reference_kind_of(const zk_config *c) {
+  if (c->lora.rank == 0) return ZK_REFERENCE_MODEL;
+  if (!c->algorithm.kl.reference[0]) return ZK_REFERENCE_ADAPTER;
+  return same_folder(c->algorithm.kl.reference, c->model.path) ? ZK_REFERENCE_BASE : ZK_REFERENCE_MODEL;
+}
+
+static zk_status fill(zk_reference *r, const char *dir) {
   const zk_session *s = r->session;
-  const zk_config *c = &s->config;
   zk_weight_source source;
-  if (c->lora.rank > 0 && !is_named) ZK_TRY(open_adapter(r));
-  else ZK_TRY(zk_policy_open(s->device, c->numerics, shape, s->policy.num_positions, &r->policy));
-  ZK_TRY(zk_weight_source_open(dir, &r->policy.config, zk_policy_trained(&r->policy).params, c->seed, &source));
+  ZK_TRY(zk_weight_source_open(dir, &r->policy.config, zk_policy_trained(&r->policy).params, s->config.seed, &source));
   zk_status st = r->shares_base ? zk_policy_fill_adapter(&r->policy, s->stream, &source) : zk_policy_fill(&r->policy, s->stream, &source);
   zk_weight_source_close(&source);
+  return st;
+}
+
+static zk_status load(zk_reference *r, const zk_model_config *shape, const char *dir) {
+  const zk_session *s = r->session;
+  const zk_config *c = &s->config;
+  const zk_reference_kind kind = zk_reference_kind_of(c);
+  r->shares_base = kind != ZK_REFERENCE_MODEL;
+  if (r->shares_base) r->policy = s->policy, r->policy.adapter = (zk_adapter){0};
+  else ZK_TRY(zk_policy_open(s->device, c->numerics, shape, s->policy.num_positions, &r->policy));
+  if (kind == ZK_REFERENCE_ADAPTER) ZK_TRY(zk_policy_add_adapter(&r->policy, &s->policy.adapter.lora));
+  zk_status st = kind == ZK_REFERENCE_BASE ? ZK_OK : fill(r, dir);
   if (st == ZK_OK) st = zk_policy_weights_hash(&r->policy, s->stream, &r->hash);
   const zk_gradient_options options = {c->rollout.temperature, 0, 1, c->trainer.microbatch_tokens, true};
   return st == ZK_OK ? zk_gradient_open(&r->policy, &options, &r->gradient) : st;
@@ -74,7 +87,7 @@ zk_status zk_reference_open(const zk_session *s, const char *first_weights, zk_r
   if (st == ZK_OK && named[0]) st = check_tokenizer(s, named);
   if (r) r->session = s;
   st = zk_comm_agree(s->comm, st);
-  if (st == ZK_OK) st = zk_comm_agree(s->comm, load(r, &shape, named[0] ? named : first_weights, named[0] != 0));
+  if (st == ZK_OK) st = zk_comm_agree(s->comm, load(r, &shape, named[0] ? named : first_weights));
   if (st == ZK_OK) st = zk_comm_require_same_hash(s->comm, "the reference model's weights", r->hash, "give every host the same files");
   if (st != ZK_OK) {
     zk_reference_close(r);

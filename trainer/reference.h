@@ -7,9 +7,13 @@
 
 typedef struct zk_reference zk_reference;
 
+// What it has in memory of its own: a whole model; beside a frozen base, which is the policy's, an adapter (the run's first weights); nothing, where
+// algorithm.kl.reference is the base's own folder.
+typedef enum { ZK_REFERENCE_MODEL, ZK_REFERENCE_ADAPTER, ZK_REFERENCE_BASE } zk_reference_kind;
+zk_reference_kind zk_reference_kind_of(const zk_config *config);
+
 // Opens what algorithm.kl.reference names, or the run's first weights: first_weights is then their folder ("": made from scratch); where
-// an adapter is trained, its folder, and the base is the policy's own memory. *out is NULL without a
-// KL term. A folder of another tokenizer, another vocabulary or a shorter context is ZK_BAD_INPUT, before its weights are read. The caller closes it, before
+// an adapter is trained, its folder. *out is NULL without a KL term. A folder of another tokenizer, another vocabulary or a shorter context is ZK_BAD_INPUT, before its weights are read. The caller closes it, before
 // the session. Collective.
 zk_status zk_reference_open(const zk_session *session, const char *first_weights, zk_reference **out);
 void zk_reference_close(zk_reference *reference); // NULL is fine

@@ -100,6 +100,20 @@ train kl workers 2 -- algorithm.kl.coef=0.1
 [ "$(sed -n 's|.*"policy/kl_reference": \([0-9.e-]*\).*|\1|p' kl/metrics.jsonl | head -1)" = 0.0 ] || fail "the first divergence is not 0"
 [ "$(sed -n 's|.*"policy/kl_reference": \([0-9.e-]*\).*|\1|p' kl/metrics.jsonl | grep -vxc 0.0)" = 2 ] || fail "some later divergence is 0: the reference follows the adapter"
 expect 0 "$ZK" verify kl
+# The base's own folder as reference is the base that is loaded already: the first divergence is 0 here too, and all is as with a copy of the folder.
+base=runs/warm/checkpoints/step_000016
+cp -r $base copied
+for reference in $base copied; do
+  # shellcheck disable=SC2086
+  expect 0 "$ZK" train tiny.yaml $lora algorithm.kl.coef=0.1 algorithm.kl.reference=$reference --dry-run
+  n=$(row 'reference model')
+  [ "$reference:$((${n:-0} > 0))" = copied:1 ] || [ "$reference:${n:-0}" = $base:0 ] || fail "$reference: the plan has $n bytes of a reference"
+  train "kl-${reference##*/}" env -- algorithm.kl.coef=0.1 algorithm.kl.reference="$reference"
+  sed 's|.*"policy/kl_reference": \([^,]*\),.*"weights/hash": \("[0-9a-f]*"\).*|\1 \2|' "kl-${reference##*/}/metrics.jsonl" >"said-${reference##*/}"
+done
+same said-step_000016 said-copied
+diff <(chain kl | cut -d ' ' -f 1 | head -4) <(chain kl-copied | cut -d ' ' -f 1 | head -4) >err || fail "the base is another reference than a new adapter beside it"
+expect 0 "$ZK" verify kl-step_000016
 # And a run of an adapter starts where another ended.
 train next env -- lora.path=f32/checkpoints/step_000003 run.steps=1
 [ "$(chain next | sed -n '1s/ .*//p')" = "$(chain f32 | sed -n '4s/ .*//p')" ] || fail "lora.path does not start from the adapter"
