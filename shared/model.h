@@ -40,7 +40,7 @@ typedef struct zk_model_writer zk_model_writer;
 // Begins a complete folder in DIR (made when missing): config files (unless config is NULL) and, unless tokenizer_dir is
 // NULL, the tokenizer files of tokenizer_dir. Of an adapter's table the weights are adapter_model.safetensors, and
 // shared/adapter_folder.h writes what says so. dtype: ZK_DTYPE_F32 or ZK_DTYPE_BF16. max_shard_bytes: ZK_MODEL_MAX_SHARD_BYTES, smaller in
-// tests. One process writes; the weights may be appended block by block in global element order. Deterministic bytes.
+// tests; an adapter is one file however large it is, as whoever loads one expects. One process writes; the weights may be appended block by block in global element order. Deterministic bytes.
 zk_status zk_model_writer_open(const char *dir, const zk_model_config *config, const zk_params *params, zk_dtype dtype,
                                int64_t max_shard_bytes, const char *tokenizer_dir, zk_model_writer **out);
 zk_status zk_model_writer_append(zk_model_writer *writer, const float *values, int64_t count);

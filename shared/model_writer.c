@@ -28,7 +28,8 @@ static zk_status begin(zk_model_writer *w, const char *dir, const zk_model_confi
   if (config) ZK_TRY(zk_model_config_save(dir, config, dtype == ZK_DTYPE_F32 ? "float32" : "bfloat16"));
   zk_safetensors_entry *entries = entries_of(params);
   if (!entries) return ZK_FAIL(ZK_OUT_OF_MEMORY, "%s: out of memory", dir);
-  zk_status st = zk_safetensors_writer_open_as(dir, zk_params_is_adapter(params) ? "adapter_model" : "model", entries, params->num_params, dtype, max_shard_bytes, &w->file);
+  const bool is_adapter = zk_params_is_adapter(params);
+  zk_status st = zk_safetensors_writer_open_as(dir, is_adapter ? "adapter_model" : "model", entries, params->num_params, dtype, is_adapter ? 0 : max_shard_bytes, &w->file);
   free(entries);
   return st;
 }

@@ -216,7 +216,7 @@ static void folders_are_pefts(void **state) {
     OK(zk_weight_source_open(adapter_dir(i).s, &config, &params, 0, &source));
     OK(zk_weight_source_read(&source, 0, params.num_elements, flat));
     OK(zk_adapter_folder_write(dir, &adapters[i].lora, adapters[i].name, ZK_F32, 42));
-    OK(zk_model_writer_open(dir, NULL, &params, ZK_DTYPE_F32, 0, NULL, &writer));
+    OK(zk_model_writer_open(dir, NULL, &params, ZK_DTYPE_F32, 64, NULL, &writer)); // a model would be in many files
     OK(zk_model_writer_append(writer, flat, params.num_elements));
     OK(zk_model_writer_close(writer));
     OK(zk_adapter_folder_check(dir, &adapters[i].lora));
