@@ -123,6 +123,7 @@ zk_status zk_completion_set_split(const zk_completion_set *s, int32_t position, 
   }
   if (out && shown < num) fprintf(out, " and %d more", num - shown);
   if (out && fclose(out) && st == ZK_OK) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a split");
+  if (st != ZK_OK) free(*out_text), *out_text = NULL;
   free(parts);
   return st;
 }

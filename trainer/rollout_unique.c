@@ -119,7 +119,7 @@ static zk_status run_all(experiment *x, const zk_engine_options *o, const zk_rol
     x->batch = options->num_batches ? options->batches[b] : usual_batches[b];
     st = run(x, o);
   }
-  if (st == ZK_OK && x->set.num_unique > 1 && x->session->config.numerics != ZK_VENDOR)
+  if (st == ZK_OK && x->set.num_unique > 1 && zk_config_sampler_numerics(&x->session->config) != ZK_VENDOR)
     st = ZK_FAIL(ZK_MISMATCH, "one prompt under one name has %d different completions at temperature %g; run `zerokl check` on this machine",
                  x->set.num_unique, x->temperature);
   zk_completion_set_free(&x->set);

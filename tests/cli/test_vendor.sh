@@ -30,6 +30,9 @@ done
 # shellcheck disable=SC2086
 expect 0 "$ZK" rollout tiny.yaml $vendor model.path=runs/warm/checkpoints/step_000016 run.dir=sampled rollout.top_k=5
 says '"mismatch/max_abs": '
+# Of one prompt's completions that differ it says how many, also where the sampler alone is a vendor's.
+expect 0 "$ZK" rollout --unique --greedy --sequences 40 --batch 1 --batch 40 --min 8 --max 20 tiny.yaml device=cpu rollout.numerics=vendor model.init.hidden=64 \
+  model.init.intermediate=128
 
 # Equal or not, the audit says what that is worth; a changed record is found either way.
 code=0
