@@ -161,10 +161,12 @@ static bool bad_minibatches(const zk_config *c) {
   return c->algorithm.minibatches > (int64_t)c->rollout.prompts_per_step * c->rollout.samples_per_prompt;
 }
 
+static bool has_filter(const zk_config *c) { return c->rollout.top_k > 0 || c->rollout.top_p < 1; }
 // A token that was sampled within the filter may lie outside of it once the weights have changed, and its log-probability is -inf then.
-static bool bad_filter(const zk_config *c) {
-  return (c->rollout.top_k > 0 || c->rollout.top_p < 1) && (c->algorithm.epochs > 1 || c->algorithm.minibatches > 1);
-}
+static bool bad_filter(const zk_config *c) { return has_filter(c) && (c->algorithm.epochs > 1 || c->algorithm.minibatches > 1); }
+// So may one at the filter's edge, where the trainer's logits are not the sampler's.
+static bool bad_filter_control(const zk_config *c) { return has_filter(c) && zk_config_is_off_policy(c); }
+static bool bad_filter_vendor(const zk_config *c) { return has_filter(c) && c->numerics == ZK_VENDOR; }
 
 static const struct {
   const char *path; // the key to blame
@@ -195,6 +197,10 @@ static const struct {
     {"algorithm.minibatches", bad_minibatches, "more than the step has samples (rollout.prompts_per_step x samples_per_prompt)"},
     {"algorithm.minibatches", bad_filter, "with rollout.top_k or top_p a step is one update: a sampled token may leave the filter with the first, and has "
      "probability 0 then. Set epochs and minibatches to 1, or top_k to 0 and top_p to 1"},
+    {"rollout.numerics", bad_filter_control, "with rollout.top_k or top_p the sampler draws tokens that have probability 0 for a trainer in other numerics. Set top_k to 0 "
+     "and top_p to 1, or leave the key out"},
+    {"numerics", bad_filter_vendor, "in vendor, sampler and trainer differ, and with rollout.top_k or top_p tokens are drawn that have probability 0 for the trainer. Set top_k to 0 "
+     "and top_p to 1, or choose other numerics"},
 };
 
 static zk_status check_rules(const zk_config_reader *r) {

@@ -28,7 +28,7 @@ for key in tokens max_abs kl_k1 kl_k3; do
   [ "$(grep -c "\"mismatch/$key\": " runs/tiny/metrics.jsonl)" = 3 ] || fail "mismatch/$key is not in every step"
 done
 # shellcheck disable=SC2086
-expect 0 "$ZK" rollout tiny.yaml $vendor model.path=runs/warm/checkpoints/step_000016 run.dir=sampled rollout.top_k=5
+expect 0 "$ZK" rollout tiny.yaml $vendor model.path=runs/warm/checkpoints/step_000016 run.dir=sampled
 says '"mismatch/max_abs": '
 # Of one prompt's completions that differ it says how many, also where the sampler alone is a vendor's.
 expect 0 "$ZK" rollout --unique --greedy --sequences 40 --batch 1 --batch 40 --min 8 --max 20 tiny.yaml device=cpu rollout.numerics=vendor model.init.hidden=64 \

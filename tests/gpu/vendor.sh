@@ -29,7 +29,7 @@ near() {
 near policy/loss 1
 near policy/grad_norm 1 # later steps drift apart, as they must
 
-expect 0 "$ZK" train some.yaml numerics=vendor device=cuda run.dir=rl rollout.top_k=20
+expect 0 "$ZK" train some.yaml numerics=vendor device=cuda run.dir=rl
 tells 'stops nothing'
 [ "$(grep -c '"mismatch/kl_k3": ' rl/metrics.jsonl)" = 3 ] || fail "not all of its 3 steps are there"
 grep -o '"mismatch/[a-z_0-9]*": [^,]*' rl/metrics.jsonl

@@ -200,6 +200,12 @@ static void keys_against_each_other(void **state) {
       {RUN MODEL TASK "algorithm: {epochs: 2}\nrollout: {top_p: 0.9}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:4:1: algorithm.minibatches: with rollout.top_k or top_p a step is one update: a sampled token may leave the filter with the first, and has "
        "probability 0 then. Set epochs and minibatches to 1, or top_k to 0 and top_p to 1"},
+      {RUN MODEL TASK "rollout: {top_k: 20, numerics: bf16}\n", NULL, ZK_BAD_INPUT,
+       "c.yaml:4:22: rollout.numerics: with rollout.top_k or top_p the sampler draws tokens that have probability 0 for a trainer in other numerics. Set top_k to 0 "
+       "and top_p to 1, or leave the key out"},
+      {RUN MODEL TASK "numerics: vendor\nrollout: {top_p: 0.9}\n", NULL, ZK_BAD_INPUT,
+       "c.yaml:4:1: numerics: in vendor, sampler and trainer differ, and with rollout.top_k or top_p tokens are drawn that have probability 0 for the trainer. Set top_k to "
+       "0 and top_p to 1, or choose other numerics"},
       {RUN TASK "model: {init: {layers: 1, hidden: 48, heads: 6, kv_heads: 4, intermediate: 8}}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:3:49: model.init.kv_heads: does not divide model.init.heads"},
       {RUN TASK "model: {init: {layers: 1, hidden: 50, heads: 6, intermediate: 8}}\n", NULL, ZK_BAD_INPUT,
