@@ -6,6 +6,7 @@
 #   --break    the same with rewards permuted among samples, so that they say nothing: the check must fail
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/experiment.sh"
+zk_help "$@"
 cd "$ZK_ROOT"
 here=experiments/quickstart runs=${ZK_RUNS:-runs} form=cpu keys=() warm_config=configs/quickstart-sft.yaml
 if [ $# = 0 ]; then

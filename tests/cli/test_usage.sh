@@ -6,7 +6,7 @@
 mkdir bin
 for tool in bash cat dirname sed sort tr; do ln -s "$(command -v $tool)" bin/$tool; done
 bare() { PATH=$ZK_TMP/bin bash "$@"; }
-scripts=("$ZK_SOURCE"/tests/{run,sanitize,gpu,fuzz/run}.sh "$ZK_SOURCE"/experiments/run_all.sh "$ZK_SOURCE"/experiments/smollm2/run.sh
+scripts=("$ZK_SOURCE"/tests/{run,sanitize,gpu,fuzz/run}.sh "$ZK_SOURCE"/experiments/run_all.sh "$ZK_SOURCE"/experiments/{quickstart,smollm2}/run.sh
   "$ZK_SOURCE"/experiments/{calculator,scaling,qwen3-8b,bench}/run.sh "$ZK_SOURCE"/experiments/smollm2/{setup,gpu}.sh)
 for script in "${scripts[@]}"; do
   for option in --help -h; do
@@ -35,6 +35,7 @@ refused 'no test "nothing"' tests/gpu.sh nothing
 refused '"soon" is no number of seconds' tests/fuzz/run.sh soon
 refused 'experiments/run_all.sh --cpu|--gpu|--gpus|--long' experiments/run_all.sh --cpus
 refused 'Usage: experiments/world_size/run.sh' experiments/world_size/run.sh --gpu
+refused 'Usage: experiments/quickstart/run.sh' experiments/quickstart/run.sh --gpu
 
 # What they do know is passed: here it ends for want of everything.
 expect 2 bare "$ZK_SOURCE/tests/run.sh" -L cli -R 'a|b' -V -j 3
