@@ -1,31 +1,47 @@
 #!/usr/bin/env bash
 # What exact bits cost: our numerics against `vendor` in the same engine and against every rival that runs here, sampling and training apart, small batches and
 # large, with published prices beside them. Measure on a machine that has nothing else to do.
-# --gpu goes on where an earlier call stopped; ZK_RESULTS="FILE.json... FILE.jsonl..." takes what experiments/bench measured instead of measuring.
+# --gpu goes on where an earlier call stopped, and samples on one GPU while it trains on another where there are two; ZK_RESULTS="FILE.json... FILE.jsonl..."
+# takes what experiments/bench measured instead of measuring.
 # --break: our side computes a model of 32 times the layers.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/experiment.sh"
 zk_experiment price "$@"
 python=${ZK_PYTHON:-python3}
 [ "$form" != gpu ] || [ -n "${ZK_RESULTS:-}" ] || zk_needs_gpus 1
-[ "$form" = gpu ] || zk_library libopenblas.so.0 "there is no OpenBLAS here" "apt-get install libopenblas0"
+[ "$form" = gpu ] || zk_needs_openblas
 [ -n "${ZK_RESULTS:-}" ] || zk_program
 
 # ---- a GPU: experiments/bench measures, piece by piece
 if [ "$form" = gpu ]; then
   if [ -z "${ZK_RESULTS:-}" ]; then
-    mkdir -p "$runs/bench"
-    # What fails or finds no time is left out of its results, and table.py says that something is missing.
-    "$python" experiments/bench/targets.py "$runs/bench" --seconds "${ZK_SECONDS:-480}" --only 0.6B,8B,train-0.6B,train-1.7B,train-4B,train-torch,train-torch4B >&2 || true
-    ZK_RESULTS=$(find "$runs/bench" -name '*.json' -printf '%p ')
-    for sequences in 1 8; do
-      for numerics in bf16 vendor; do
-        bash experiments/bench/generation.sh 0.6B shared $numerics --sequences $sequences | sed "s|^{|{\"piece\": \"0.6B-$sequences-$numerics\", |" >>"$runs/small.jsonl"
+    sampling=0.6B-bf16,0.6B-vendor,0.6B-graph,0.6B-compiled,8B training=train-0.6B,train-1.7B,train-4B,train-torch,train-torch4B
+    # targets FOLDER SECONDS PIECE,...: what fails or finds no time is left out of its results, and table.py says that something is missing.
+    targets() { "$python" experiments/bench/targets.py "$1" --seconds "$2" --only "$3" >&2 || true; }
+    small() {
+      for sequences in 1 8; do
+        for numerics in bf16 vendor; do
+          bash experiments/bench/generation.sh 0.6B shared $numerics --sequences $sequences | sed "s|^{|{\"piece\": \"0.6B-$sequences-$numerics\", |" >>"$runs/small.jsonl"
+        done
       done
-    done
+    }
+    seconds=${ZK_SECONDS:-480}
+    IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES:-0,1}"
+    if [ "$(zk_num_gpus)" -ge 2 ]; then # each half has a GPU of its own
+      CUDA_VISIBLE_DEVICES=${gpus[1]} targets "$runs/half" "$seconds" $training &
+      CUDA_VISIBLE_DEVICES=${gpus[0]} targets "$runs/half" "$seconds" $sampling
+      CUDA_VISIBLE_DEVICES=${gpus[0]} small
+      wait
+      seconds=0
+    else
+      small
+    fi
+    mkdir -p "$runs/bench"
+    targets "$runs/bench" "$seconds" $sampling,$training
+    ZK_RESULTS=$(find "$runs/bench" -name '*.json' -printf '%p ')
     ZK_RESULTS+=$runs/small.jsonl
   fi
   read -ra files <<<"$ZK_RESULTS"
-  left=$(python3 "$here/table.py" gpu "$runs/measured.jsonl" "${files[@]}")
+  left=$(python3 "$here/table.py" gpu "$runs/measured.jsonl" "${zerokl:--}" "${files[@]}")
   [ -z "$left" ] || zk_skip "$left" "the same command goes on"
   zk_finish
 fi

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What exact bits cost: rows and values for a results file. A price is our time over that of the fastest other one: 1.05 is 5% more.
 
-table.py gpu MEASURED.jsonl RESULTS...: from results files of experiments/bench (.json) and lines of generation (.jsonl).
+table.py gpu MEASURED.jsonl ZEROKL RESULTS...: from results files of experiments/bench (.json) and lines of generation (.jsonl) that this program made here; -: that
+  were kept, so that machine and date are theirs.
 table.py cpu MEASURED.jsonl RUNS: from RUNS/rates.jsonl, RUNS/135M.json and RUNS/torch.json.
 Prints what is missing where nothing can be told, and adds nothing.
 """
@@ -10,6 +11,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
+import machine  # noqa: E402
 from curves import write  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -65,14 +67,20 @@ def bars(rows, published=()):
     return [("row", "bars", one) for one in own + [{"what": line["short"], "price": line["price"], "whose": "published"} for line in published]]
 
 
-def about(result):
-    """Of the machine that made a results file of experiments/bench, for the result's own description."""
-    gpu, rivals = result["gpu"], result.get("rivals") or {}
+def about(zerokl, results, lines):
+    """What a result says of machine and versions: of this one, or of that which made the kept files."""
+    rivals = [line["torch"] for line in lines + [line for result in results for line in result.get("training") or []] if "torch" in line]
+    libraries = f"{results[0]['library']}; PyTorch {rivals[0] if rivals else 'not there'}"
+    if zerokl != "-":
+        made = machine.versions(zerokl)
+        return {"versions": {**made, "libraries": f"{made['libraries']}; {libraries}"}}
+    gpu = results[0]["gpu"]
+    commit = results[0]["commit"] + (f" (training: {results[1]['commit']})" if len(results) > 1 else "")
     return {"machine": {"cpu": "", "cores": 0, "gpus": [{"name": gpu["name"], "driver": gpu["driver_version"], "memory": gpu["memory.total"]}]},
-            "versions": {"zerokl": f"commit {result['commit']}", "libraries": f"{result['library']}; PyTorch {rivals.get('torch', 'not there')}"}, "date": result["date"]}
+            "versions": {"zerokl": f"commit {commit}", "libraries": libraries}, "date": results[0]["date"]}
 
 
-def gpu(path, files):
+def gpu(path, zerokl, files):
     results = [json.loads(pathlib.Path(name).read_text()) for name in files if name.endswith(".json")]
     lines = [line for result in results for line in result.get("generation") or []]
     for name in files:
@@ -83,12 +91,9 @@ def gpu(path, files):
         print("not every piece of experiments/bench is measured")
         return
     large, small = [one for one in sampled if one["batch"].startswith("256")], [one for one in sampled if not one["batch"].startswith("256")]
-    told = about(results[0])
-    if len(results) > 1:
-        told["versions"]["zerokl"] += f" (training: {results[1]['commit']})"
     published = json.loads((HERE / "published.json").read_text())
     others = [("row", "published", {key: value for key, value in line.items() if key != "short"}) for line in published]
-    write(path, [("about", "", told)] + [("row", "rows", one) for one in sampled + trained] + others + bars(large + trained, published) + worst(large, "price of sampling, large batch") +
+    write(path, [("about", "", about(zerokl, results, lines))] + [("row", "rows", one) for one in sampled + trained] + others + bars(large + trained, published) + worst(large, "price of sampling, large batch") +
           worst(small, "price of sampling, small batch") + worst(trained, "price of training") +
           worst(large, "price of sampling against vendor", "price against vendor") + worst(trained, "price of training against vendor", "price against vendor"))
 
@@ -115,7 +120,7 @@ def cpu(path, folder):
 def main():
     form, path, files = sys.argv[1], sys.argv[2], sys.argv[3:]
     if form == "gpu":
-        gpu(path, files)
+        gpu(path, files[0], files[1:])
     else:
         cpu(path, pathlib.Path(files[0]))
 
