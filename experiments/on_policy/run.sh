@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # RL three ways, all else equal: sampler and trainer of other arithmetic and no correction; the same with truncated importance weights (TIS); bits equal.
+# Several runs at a time: one a core, or ZK_JOBS (3) on each GPU, which models as small as these leave idle between launches.
 # --gpu and --gpu_smollm2 go on where an earlier call stopped: ZK_SECONDS (540) is what one call may take, ZK_MODEL the folder of SmolLM2-135M-Instruct.
 # --break: the arm whose bits are equal gets the other sampler too.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/experiment.sh"
 zk_experiment on_policy "$@"
-smollm=${ZK_MODEL:-models/SmolLM2-135M-Instruct} seeds="1 2 3" jobs=2 device=cpu keep=$runs config=$here/run.yaml keys=(log.progress=false)
+smollm=${ZK_MODEL:-models/SmolLM2-135M-Instruct} seeds="1 2 3" device=cpu keep=$runs config=$here/run.yaml keys=(log.progress=false) cores=$(zk_cores)
 case $form in
 gpu | gpu_smollm2)
   zk_needs_gpus 1
   [ "$form" = gpu ] || zk_needs_model "$smollm" "experiments/smollm2/setup.sh makes it"
-  keep=${ZK_RUNS:-runs}/experiments/on_policy/kept-$form device=cuda ;;
+  keep=${ZK_RUNS:-runs}/experiments/on_policy/kept-$form${breaks:+-broken} device=cuda ;;
 esac
 keys+=("device=$device")
 zk_program
@@ -18,12 +19,12 @@ mkdir -p "$keep"
 case $form in
 cpu) seeds=1 keys+=(run.steps=120) ;;
 long) keys+=(run.steps=200) ;;
-gpu) keys+=(run.steps=150 eval.every=50 checkpoint.every=50 checkpoint.keep=1) ;;
-gpu_smollm2) jobs=1 config=experiments/smollm2/gpu.yaml keys+=(run.steps=500 checkpoint.keep=1 eval.every=100 algorithm.ratio=none algorithm.clip=none) ;;
+gpu) keys+=(run.steps=200 eval.every=50) ;;
+gpu_smollm2) config=experiments/smollm2/gpu.yaml keys+=(run.steps=500 checkpoint.every=0 eval.every=100 algorithm.ratio=none algorithm.clip=none) ;;
 tiny) seeds=1 keys+=(task.min_length=1 task.max_length=2 task.heldout=100 rollout.prompts_per_step=16 optimizer.lr=2.0e-4 run.steps=10) ;;
 esac
 
-# What the arms differ in: a name, and keys. The trainer's numerics are the same in all three.
+# What the arms differ in: a name, and keys. The trainer's numerics are the same in these.
 trainer=f32 sampler=bf16
 case $form in gpu | gpu_smollm2) trainer=bf16 sampler=vendor ;; esac
 other=rollout.numerics=$sampler weights="algorithm.importance.mode=truncate algorithm.importance.cap=2"
@@ -33,7 +34,7 @@ case $form in
 cpu | long)
   if python3 -c 'import ctypes; ctypes.CDLL("libopenblas.so.0")' 2>/dev/null; then arms+=("library numerics=vendor")
   else zk_say "no OpenBLAS here (libopenblas0): the arm that uses it is left out"; fi ;;
-gpu_smollm2) arms+=("amplified numerics=f32 rollout.numerics=bf16" "amplified-corrected numerics=f32 rollout.numerics=bf16 $weights") ;;
+gpu_smollm2) arms+=("amplified numerics=$trainer rollout.numerics=f32" "amplified-corrected numerics=$trainer rollout.numerics=f32 $weights") ;;
 esac
 
 warm() {
@@ -49,29 +50,51 @@ train() {
   shift 2
   case $form in gpu | gpu_smollm2) ;; *) left=100000 ;; esac
   [ $left -gt 15 ] && ! grep -qs ': step .* done in ' "$dir.log" || return 0
+  zk_say "${dir##*/}"
   timeout --signal=TERM --kill-after=60 "$left" "$zerokl" train "$config" model.path="$model" run.dir="$dir" seed="$seed" "${keys[@]}" "$@" >"$dir.log" 2>&1 || code=$?
   case $code in 0 | 3 | 124) ;; *) tail -3 "$dir.log" >&2; echo "error: $dir: exit code $code" >&2; touch "$runs/failed" ;; esac
 }
 
+# places: a line for each run that may go on at a time, with the GPU that it has.
+places() {
+  local num=$cores gpus=''
+  if [ $device = cuda ]; then
+    num=${ZK_JOBS:-3} gpus=${CUDA_VISIBLE_DEVICES:-$(nvidia-smi --query-gpu=index --format=csv,noheader)}
+  fi
+  for ((; num > 0; num--)); do echo "${gpus//,/$'\n'}"; done
+}
+# at_place COMMAND...: waits for a place, and lets the command run there while the script goes on
+at_place() {
+  local place
+  read -r place <&"$free"
+  {
+    [ -z "$place" ] || export CUDA_VISIBLE_DEVICES=$place
+    "$@"
+    echo "$place" >&"$free"
+  } &
+}
+audit() {
+  zk_say "verify $1"
+  "$zerokl" verify "$keep/$1-1" --steps "1:$(of_form 20 20 10)" >"$keep/$1.verify" 2>&1 || true
+}
+
 warm
+mkfifo "$runs/places"
+exec {free}<>"$runs/places"
+places >&"$free"
 for arm in "${arms[@]}"; do
   read -ra words <<<"$arm"
-  for seed in $seeds; do
-    while [ "$(jobs -rp | wc -l)" -ge $jobs ]; do wait -n; done
-    zk_say "${words[0]}, seed $seed"
-    train "${words[0]}" "$seed" "${words[@]:1}" &
-  done
+  for seed in $seeds; do at_place train "${words[0]}" "$seed" "${words[@]:1}"; done
 done
 wait
 [ ! -e "$runs/failed" ] || exit 2
 
 # Each side of each kind of run can be computed again, and the audit says which of them is off-policy.
-if [ "$form" != gpu_smollm2 ]; then
-  for name in equal mismatched; do
-    zk_say "verify $name"
-    "$zerokl" verify "$keep/$name-1" --steps "1:$(of_form 20 20 10)" >"$keep/$name.verify" 2>&1 || true
-  done
-fi
+for name in equal mismatched; do
+  grep -qs ': step .* done in ' "$keep/$name-1.log" && [ ! -s "$keep/$name.verify" ] || continue
+  at_place audit "$name"
+done
+wait
 names=$(for arm in "${arms[@]}"; do echo "${arm%% *}"; done)
 left=$(python3 "$here/table.py" "$keep" "$runs/measured.jsonl" "$names" "$seeds")
 [ -z "$left" ] || zk_skip "$left" "the same command goes on"
