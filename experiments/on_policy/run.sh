@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # RL three ways, all else equal: sampler and trainer of other arithmetic and no correction; the same with truncated importance weights (TIS); bits equal.
 # Several runs at a time: one a core, or ZK_JOBS (3) on each GPU, which models as small as these leave idle between launches.
-# --gpu and --gpu_smollm2 go on where an earlier call stopped: ZK_SECONDS (540) is what one call may take, ZK_MODEL the folder of SmolLM2-135M-Instruct.
+# Forms on GPUs go on where an earlier call stopped: ZK_SECONDS (540) is what one call may take, ZK_MODEL the folder of SmolLM2-135M-Instruct.
 # --break: the arm whose bits are equal gets the other sampler too.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/experiment.sh"
 zk_experiment on_policy "$@"
 smollm=${ZK_MODEL:-models/SmolLM2-135M-Instruct} seeds="1 2 3" device=cpu keep=$runs config=$here/run.yaml keys=(log.progress=false) cores=$(zk_cores)
 case $form in
-gpu | gpu_smollm2)
+gpu*)
   zk_needs_gpus 1
   [ "$form" = gpu ] || zk_needs_model "$smollm" "experiments/smollm2/setup.sh makes it"
-  keep=${ZK_RUNS:-runs}/experiments/on_policy/kept-$form${breaks:+-broken} device=cuda ;;
+  # gpu_amplified compares with runs of gpu_smollm2, and takes those that are there
+  keep=${ZK_RUNS:-runs}/experiments/on_policy/kept-$([ "$form" = gpu ] && echo gpu || echo smollm2)${breaks:+-broken} device=cuda ;;
 esac
 keys+=("device=$device")
 zk_program
@@ -20,27 +21,28 @@ case $form in
 cpu) seeds=1 keys+=(run.steps=120) ;;
 long) keys+=(run.steps=200) ;;
 gpu) keys+=(run.steps=200 eval.every=50) ;;
-gpu_smollm2) config=experiments/smollm2/gpu.yaml keys+=(run.steps=500 checkpoint.every=0 eval.every=100 algorithm.ratio=none algorithm.clip=none) ;;
+gpu_smollm2 | gpu_amplified) config=experiments/smollm2/gpu.yaml keys+=(run.steps=500 checkpoint.every=0 eval.every=100 algorithm.ratio=none algorithm.clip=none) ;;
 tiny) seeds=1 keys+=(task.min_length=1 task.max_length=2 task.heldout=100 rollout.prompts_per_step=16 optimizer.lr=2.0e-4 run.steps=10) ;;
 esac
 
 # What the arms differ in: a name, and keys. The trainer's numerics are the same in these.
 trainer=f32 sampler=bf16
-case $form in gpu | gpu_smollm2) trainer=bf16 sampler=vendor ;; esac
+case $form in gpu*) trainer=bf16 sampler=vendor ;; esac
+[ "$form" != gpu_amplified ] || sampler=f32
 other=rollout.numerics=$sampler weights="algorithm.importance.mode=truncate algorithm.importance.cap=2"
 arms=("equal numerics=$trainer ${breaks:+$other}" "mismatched numerics=$trainer $other" "corrected numerics=$trainer $other $weights")
-# Beside them: both sides in a library's arithmetic; a larger mismatch.
+# Beside them: both sides in a library's arithmetic. A sampler further from the trainer has arms with names of its own.
 case $form in
 cpu | long)
   if python3 -c 'import ctypes; ctypes.CDLL("libopenblas.so.0")' 2>/dev/null; then arms+=("library numerics=vendor")
   else zk_say "no OpenBLAS here (libopenblas0): the arm that uses it is left out"; fi ;;
-gpu_smollm2) arms+=("amplified numerics=$trainer rollout.numerics=f32" "amplified-corrected numerics=$trainer rollout.numerics=f32 $weights") ;;
+gpu_amplified) arms=("${arms[0]}" "${arms[1]/mismatched/amplified}" "${arms[2]/corrected/amplified-corrected}") ;;
 esac
 
 warm() {
   local config=configs/quickstart-sft.yaml
   [ "$form" != tiny ] || config=experiments/lib/warm.yaml
-  [ "$form" = gpu_smollm2 ] && { model=$smollm; return; }
+  case $form in gpu_*) model=$smollm; return ;; esac
   [ -d "$keep/warm/checkpoints" ] || quietly "$keep/warm.log" "$zerokl" sft "$config" run.dir="$keep/warm" log.progress=false device=$device
   model=$(printf '%s\n' "$keep"/warm/checkpoints/step_* | tail -1)
 }
@@ -48,7 +50,7 @@ warm() {
 train() {
   local dir=$keep/$1-$2 seed=$2 code=0 left=$((${ZK_SECONDS:-540} - SECONDS + zk_begun))
   shift 2
-  case $form in gpu | gpu_smollm2) ;; *) left=100000 ;; esac
+  case $form in gpu*) ;; *) left=100000 ;; esac
   [ $left -gt 15 ] && ! grep -qs ': step .* done in ' "$dir.log" || return 0
   zk_say "${dir##*/}"
   timeout --signal=TERM --kill-after=60 "$left" "$zerokl" train "$config" model.path="$model" run.dir="$dir" seed="$seed" "${keys[@]}" "$@" >"$dir.log" 2>&1 || code=$?
