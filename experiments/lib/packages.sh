@@ -138,7 +138,8 @@ zk_ctest() {
   shift
   local junit=$ZK_ROOT/$build/junit.xml
   rm -f "$junit"
-  ctest --test-dir "$build" --output-on-failure --output-junit "$junit" -j "$(zk_cores)" "$@" || status=$?
+  # One more at a time than there are cores: a test that starts workers or kills them waits for a good part of its time.
+  ctest --test-dir "$build" --output-on-failure --output-junit "$junit" -j "$(($(zk_cores) + 1))" "$@" || status=$?
   [ -s "$junit" ] || zk_die "ctest left no summary (exit code $status)"
   # ctest's own summary: <testsuite name=... tests="9" failures="1" disabled="0" skipped="0" ...>
   attribute() { sed -n "s/^[[:space:]]*$1=\"\([0-9]*\)\".*/\1/p" "$junit" | head -1; }
