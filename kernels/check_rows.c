@@ -36,24 +36,30 @@ zk_status zk_check_embedding(zk_check *check) {
   return ZK_OK;
 }
 
+static zk_status embedding_backward_case(zk_check *check, zk_check_data data, bool apart) {
+  const int32_t width = 129, vocab = data % 2 == 0 ? 5 : 300; // many tokens a row, or few
+  const int64_t rows = check->quick ? 300 : 3000, n = rows * width;
+  const zk_embedding_desc desc = {check->numerics, rows, width, vocab, apart};
+  zk_check_case(check, "rows %lld, vocabulary %d, %s%s", (long long)rows, vocab, zk_check_data_name(data), apart ? ", apart" : "");
+  float *dx, *want;
+  void *dx_d, *dtable;
+  int32_t *tokens, *tokens_d;
+  ZK_TRY(zk_check_elements(check, data, n, &dx));
+  ZK_TRY(zk_check_integers(check, vocab, rows, &tokens));
+  ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, (int64_t)vocab * width, &want));
+  ZK_TRY(zk_check_upload_elements(check, dx, n, &dx_d));
+  ZK_TRY(zk_check_upload(check, tokens, (size_t)rows * sizeof *tokens, (void **)&tokens_d));
+  ZK_TRY(zk_check_upload(check, want, FLOAT_BYTES(vocab * width), &dtable));
+  ZK_TRY(zk_embedding_backward(check->stream, &desc, tokens_d, dx_d, dtable));
+  if (apart) zk_reference_embedding_backward_apart(rows, width, vocab, tokens, dx, want);
+  else zk_reference_embedding_backward(rows, width, tokens, dx, want);
+  return zk_check_compare(check, "dtable", dtable, want, (int64_t)vocab * width);
+}
+
 zk_status zk_check_embedding_backward(zk_check *check) {
   for (int data = 0; data < ZK_CHECK_NUM_DATA; data++) {
-    const int32_t width = 129, vocab = data % 2 == 0 ? 5 : 300; // many tokens a row, or few
-    const int64_t rows = check->quick ? 300 : 3000, n = rows * width;
-    const zk_embedding_desc desc = {check->numerics, rows, width, vocab};
-    zk_check_case(check, "rows %lld, vocabulary %d, %s", (long long)rows, vocab, zk_check_data_name(data));
-    float *dx, *want;
-    void *dx_d, *dtable;
-    int32_t *tokens, *tokens_d;
-    ZK_TRY(zk_check_elements(check, data, n, &dx));
-    ZK_TRY(zk_check_integers(check, vocab, rows, &tokens));
-    ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, (int64_t)vocab * width, &want));
-    ZK_TRY(zk_check_upload_elements(check, dx, n, &dx_d));
-    ZK_TRY(zk_check_upload(check, tokens, (size_t)rows * sizeof *tokens, (void **)&tokens_d));
-    ZK_TRY(zk_check_upload(check, want, FLOAT_BYTES(vocab * width), &dtable));
-    ZK_TRY(zk_embedding_backward(check->stream, &desc, tokens_d, dx_d, dtable));
-    zk_reference_embedding_backward(rows, width, tokens, dx, want);
-    ZK_TRY(zk_check_compare(check, "dtable", dtable, want, (int64_t)vocab * width));
+    ZK_TRY(embedding_backward_case(check, (zk_check_data)data, false));
+    ZK_TRY(embedding_backward_case(check, (zk_check_data)data, true));
   }
   return ZK_OK;
 }

@@ -1,5 +1,7 @@
 // Token embedding. Forward copies rows. Backward adds each token's gradient row to its embedding row in token order:
 // dtable[token[t]][h] += dx[t][h], t ascending over the leaf, one rounded addition each.
+// Apart: a row's gradients are summed by themselves, t ascending from +0, and dtable's row is that sum more, one rounded addition; rows of no
+// token stay.
 // bf16: the table and dx are bf16, dtable is f32; dx is widened.
 #ifndef ZK_KERNELS_EMBEDDING_H
 #define ZK_KERNELS_EMBEDDING_H
@@ -15,6 +17,7 @@ typedef struct {
   int64_t num_rows; // tokens, T
   int32_t width;    // H
   int32_t vocab;    // V
+  bool apart;       // backward, above
 } zk_embedding_desc;
 
 // x[T,H] = table[V,H][tokens[T]]. Token ids outside [0,V) are ZK_BAD_INPUT naming the row.

@@ -37,7 +37,7 @@ struct zk_gradient {
   zk_stream *stream;
   zk_phases *phases;
   buffers b;
-  float *embed_grad; // [V, H], only for a tied head
+  float *embed_grad; // [V, H], for a tied head whose leaf has several passes
 };
 
 // Whether embedding and head are trained, in one tensor.
@@ -306,7 +306,7 @@ static zk_status tell(const zk_gradient *g, const zk_gradient_listener *listener
 
 // Which of a leaf's backward passes it is.
 typedef struct {
-  bool first;
+  bool first, alone;
   const zk_gradient_listener *listener; // of the last; NULL in the others
 } which_pass;
 
@@ -325,8 +325,10 @@ static zk_status backward(zk_gradient *g, const zk_sequences *s, const zk_microb
                                      pass.first, grad));
     ZK_TRY(tell(g, pass.listener, l));
   }
-  zk_embedding_desc embed = {p->numerics, m->num_rows, p->config.hidden, p->config.vocab};
-  float *dtable = is_tied(p) ? g->embed_grad : grad_of(p, ZK_PARAM_EMBED, grad);
+  // A tied head's gradient, then the embedding's added to it: here, or once all passes have added to the embedding's.
+  const bool waits = is_tied(p) && !pass.alone;
+  zk_embedding_desc embed = {p->numerics, m->num_rows, p->config.hidden, p->config.vocab, .apart = is_tied(p) && pass.alone};
+  float *dtable = waits ? g->embed_grad : grad_of(p, ZK_PARAM_EMBED, grad);
   return dtable == NULL ? ZK_OK : zk_embedding_backward(g->stream, &embed, b->tokens, b->dx, dtable);
 }
 
@@ -392,7 +394,7 @@ static zk_status run_microbatch(zk_gradient *g, const zk_sequences *s, const zk_
   return zk_stream_wait(g->stream);
 }
 
-// A tied head's gradient, then the embedding's added to it: one addition an element, once a leaf.
+// The gradient of a tied embedding, of several passes, is added to the head's: one addition an element, once a leaf.
 static zk_status join_tied(zk_gradient *g, float *grad) {
   const zk_param *embed = &g->policy->params.params[zk_params_index(&g->policy->params, ZK_PARAM_EMBED, 0)];
   float *head = grad + embed->first;
@@ -422,25 +424,32 @@ static zk_status begin_gradient(zk_gradient *g, bool is_set, float *grad) {
   return zk_fill_zero(g->stream, grad + from, (size_t)(params->num_elements - from) * sizeof *grad);
 }
 
+// The same of a tied embedding's of several passes.
+static zk_status begin_embedding(zk_gradient *g) {
+  const zk_policy *p = g->policy;
+  const size_t bytes = (size_t)p->config.vocab * (size_t)p->config.hidden * sizeof(float);
+  if (!g->embed_grad) ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_TRAINER, bytes, "embedding gradient", (void **)&g->embed_grad));
+  return zk_fill_zero(g->stream, g->embed_grad, bytes);
+}
+
 zk_status zk_gradient_leaf(zk_gradient *g, const zk_sequences *s, int64_t first, int64_t last, zk_loss_fn loss, void *context, float *grad,
                            const zk_gradient_outputs *out, const zk_gradient_listener *listener) {
   const zk_policy *p = g->policy;
-  size_t embed_bytes = (size_t)p->config.vocab * (size_t)p->config.hidden * sizeof(float);
-  if (is_tied(p) && !g->embed_grad) ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_TRAINER, embed_bytes, "embedding gradient", (void **)&g->embed_grad));
-  if (is_tied(p)) ZK_TRY(zk_fill_zero(g->stream, g->embed_grad, embed_bytes));
   zk_microbatch_plan plan;
   float *host = NULL;
   int32_t first_pass = -1, last_pass = -1;
   zk_status st = zk_microbatch_plan_create(s, first, last, g->options.microbatch_tokens, &plan);
   if (st == ZK_OK) find_trained(&plan, &first_pass, &last_pass);
+  const bool joins = is_tied(p) && first_pass < last_pass;
   if (st == ZK_OK) st = begin_gradient(g, first_pass >= 0, grad);
+  if (st == ZK_OK && joins) st = begin_embedding(g);
   if (st == ZK_OK && plan.num) st = reserve(g, plan.max_rows, plan.max_targets, plan.max_seqs, longest_of(s, first, last), true);
   size_t n = (size_t)plan.max_targets + 1;
   if (st == ZK_OK && !(host = malloc(3 * n * sizeof *host))) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n);
   for (int32_t i = 0; i < plan.num && st == ZK_OK; i++)
     st = run_microbatch(g, s, &plan.microbatches[i], loss, context, grad, host, host + n, host + 2 * n, out,
-                        (which_pass){i == first_pass, i == last_pass ? listener : NULL});
-  if (st == ZK_OK && is_tied(p)) st = join_tied(g, grad);
+                        (which_pass){i == first_pass, first_pass == last_pass, i == last_pass ? listener : NULL});
+  if (st == ZK_OK && joins) st = join_tied(g, grad);
   if (st == ZK_OK) st = zk_phases_end(g->phases);
   if (st == ZK_OK && listener) st = listener->tell(listener->context, zk_stretches_num(zk_policy_trained(p).params));
   if (st == ZK_OK) st = zk_stream_wait(g->stream);

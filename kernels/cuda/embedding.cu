@@ -40,17 +40,19 @@ __global__ void embedding_forward_kernel(int32_t width, int32_t vocab, const int
 }
 
 // dtable [vocab, width] += dx [T, width]: blockIdx.x is a place in `keys` [T] (token_order.cuh), blockIdx.y counts N *
-// THREADS columns.
+// THREADS columns. apart: the sum of dx, then += it.
 template <typename T>
 __global__ void embedding_backward_kernel(int64_t num_rows, int32_t width, const unsigned long long *keys, const T *dx,
-                                          float *dtable) {
+                                          bool apart, float *dtable) {
   const int64_t first = blockIdx.x;
   const unsigned long long token = keys[first] >> 32;
   if (token == ZK_NO_TOKEN >> 32 || (first > 0 && keys[first - 1] >> 32 == token)) return;
   const int32_t h = (blockIdx.y * THREADS + threadIdx.x) * N;
   if (h >= width) return;
   float *row = dtable + (int64_t)token * width;
-  zk_values<N> sum = zk_load_values<N>(row, h, width);
+  const zk_values<N> before = zk_load_values<N>(row, h, width);
+  zk_values<N> sum = before;
+  for (int j = 0; apart && j < N; j++) sum.at[j] = 0.0f;
   int count = AHEAD;
   for (int64_t at = first; count == AHEAD; at += AHEAD) {
     zk_values<N> ahead[AHEAD];
@@ -66,6 +68,7 @@ __global__ void embedding_backward_kernel(int64_t num_rows, int32_t width, const
       if (i < count)
         for (int j = 0; j < N; j++) sum.at[j] = sum.at[j] + ahead[i].at[j];
   }
+  for (int j = 0; apart && j < N; j++) sum.at[j] = before.at[j] + sum.at[j];
   zk_store_values(row, h, width, sum);
 }
 
@@ -92,7 +95,7 @@ static zk_status backward(zk_stream *stream, const zk_embedding_desc *desc, cons
   ZK_TRY(zk_cuda_token_order(stream, desc->num_rows, desc->vocab, tokens, &keys));
   const dim3 grid((unsigned)desc->num_rows, (unsigned)zk_ceil_div(desc->width, N * THREADS));
   ZK_LAUNCH(embedding_backward_kernel<T>, grid, THREADS, 0, stream, desc->num_rows, desc->width, keys, (const T *)dx,
-            dtable);
+            desc->apart, dtable);
   return ZK_OK;
 }
 

@@ -13,6 +13,8 @@ void zk_reference_embedding_forward(int64_t num_rows, int64_t width, const int32
                                     float *x);
 void zk_reference_embedding_backward(int64_t num_rows, int64_t width, const int32_t *tokens, const float *dx,
                                      float *dtable);
+void zk_reference_embedding_backward_apart(int64_t num_rows, int64_t width, int64_t vocab, const int32_t *tokens,
+                                           const float *dx, float *dtable);
 
 void zk_reference_rmsnorm_forward(int64_t rows, int64_t width, float eps, const float *x, const float *weight, float *y,
                                   float *rstd);

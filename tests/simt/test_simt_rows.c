@@ -34,7 +34,9 @@ static void gradients_are_added_in_token_order(void **state) {
     memcpy(reversed_dx + t * WIDTH, dx + (ROWS - 1 - t) * WIDTH, WIDTH * sizeof *dx);
   }
   float *other = malloc(VOCAB * WIDTH * sizeof *other);
+  float *before = malloc(VOCAB * WIDTH * sizeof *before);
   memcpy(other, want, VOCAB * WIDTH * sizeof *other);
+  memcpy(before, want, VOCAB * WIDTH * sizeof *before);
   void *tokens_d = upload(tokens, sizeof tokens), *dx_d = upload(dx, ROWS * WIDTH * sizeof *dx);
   float *dtable = upload(want, VOCAB * WIDTH * sizeof *want);
   OK(zk_embedding_backward(stream, &desc, tokens_d, dx_d, dtable));
@@ -43,8 +45,15 @@ static void gradients_are_added_in_token_order(void **state) {
   zk_reference_embedding_backward(ROWS, WIDTH, reversed, reversed_dx, other);
   assert_bits_equal(got, want, VOCAB * WIDTH, "dtable");
   assert_memory_not_equal(got, other, VOCAB * WIDTH * sizeof *got); // the same sums in another order
+  const zk_embedding_desc apart = {ZK_F32, ROWS, WIDTH, VOCAB, true};
+  OK(zk_copy_to_device(stream, dtable, before, VOCAB * WIDTH * sizeof *before));
+  OK(zk_embedding_backward(stream, &apart, tokens_d, dx_d, dtable));
+  float *got_apart = download(dtable, VOCAB * WIDTH);
+  zk_reference_embedding_backward_apart(ROWS, WIDTH, VOCAB, tokens, dx, before);
+  assert_bits_equal(got_apart, before, VOCAB * WIDTH, "dtable, apart");
+  assert_memory_not_equal(got_apart, want, VOCAB * WIDTH * sizeof *got);
   zk_device_free(device, tokens_d), zk_device_free(device, dx_d), zk_device_free(device, dtable);
-  free(dx), free(want), free(other), free(got);
+  free(dx), free(want), free(other), free(before), free(got), free(got_apart);
 }
 
 static void a_bad_token_is_named(void **state) {

@@ -210,10 +210,12 @@ static void embedding_both_ways(void **state) {
   float *table = random_floats(table_size, 1, 5), *dx = random_floats(n, 2, 9), *want = FLOATS(n), *x = FLOATS(n);
   int32_t tokens[300];
   for (int t = 0; t < 300; t++) tokens[t] = t < 100 ? 7 : t % vocab; // one row gets many
-  const zk_embedding_desc desc = {ZK_F32, rows, width, vocab};
+  const zk_embedding_desc desc = {ZK_F32, rows, width, vocab}, apart = {ZK_F32, rows, width, vocab, true};
   zk_reference_embedding_forward(rows, width, tokens, table, want);
   float *want_table = copy_floats(table, table_size);
   zk_reference_embedding_backward(rows, width, tokens, dx, want_table);
+  float *want_apart = copy_floats(table, table_size);
+  zk_reference_embedding_backward_apart(rows, width, vocab, tokens, dx, want_apart);
   FOR_EACH_VARIANT(device, stream) {
     OK(zk_embedding_forward(stream, &desc, tokens, table, x));
     assert_bits_equal(x, want, n, "%s", zk_device_describe(device));
@@ -221,13 +223,18 @@ static void embedding_both_ways(void **state) {
     OK(zk_embedding_backward(stream, &desc, tokens, dx, dtable));
     assert_bits_equal(dtable, want_table, table_size, "backward, %s", zk_device_describe(device));
     free(dtable);
+    float *apart_table = copy_floats(table, table_size);
+    OK(zk_embedding_backward(stream, &apart, tokens, dx, apart_table));
+    assert_bits_equal(apart_table, want_apart, table_size, "backward apart, %s", zk_device_describe(device));
+    assert_memory_not_equal(apart_table, want_table, table_size * sizeof *table); // the same sums in another order
+    free(apart_table);
   }
   tokens[123] = vocab;
   assert_int_equal(zk_embedding_forward(stream, &desc, tokens, table, x), ZK_BAD_INPUT);
   assert_non_null(strstr(zk_status_message(), "row 123"));
   tokens[123] = -1;
   assert_int_equal(zk_embedding_backward(stream, &desc, tokens, dx, table), ZK_BAD_INPUT);
-  free(table), free(dx), free(want), free(x), free(want_table);
+  free(table), free(dx), free(want), free(x), free(want_table), free(want_apart);
 }
 
 static void not_finite_is_found_and_named(void **state) {
