@@ -45,6 +45,7 @@ zk_status zk_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc, cons
   if (dentropy != NULL && fwd->entropy == NULL) return ZK_FAIL(ZK_INTERNAL, "lm head: the gradient of entropies needs the forward's entropy");
   ZK_TRY(zk_chunks_validate(chunks, desc->num_rows));
   zk_stream_count(stream, ZK_OP_LMHEAD_BACKWARD);
+  if (desc->first && dweight != NULL) ZK_TRY(zk_fill_zero(stream, dweight, (size_t)desc->vocab * (size_t)desc->hidden * sizeof *dweight));
   ZK_TRY(stream->device->kernels->lmhead_backward(stream, desc, chunks, x, weight, packed, target, fwd, dlogprob, dentropy, dx, dweight));
   return zk_stream_fault(stream, ZK_OP_LMHEAD_BACKWARD, desc->numerics, dx, (size_t)desc->num_rows * (size_t)desc->hidden);
 }

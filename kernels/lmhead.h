@@ -49,6 +49,7 @@ typedef struct {
   double temperature; // 0 = greedy
   int32_t top_k;      // 0 = off
   double top_p;       // 1 = off
+  bool first;         // backward: dweight is as good as 0, whatever is there: += sets it
 } zk_lmhead_desc;
 
 // What names a row's random numbers, arrays [T] in device memory.

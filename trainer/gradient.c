@@ -277,11 +277,12 @@ static float *grad_of(const zk_policy *p, zk_param_kind kind, float *grad) {
 }
 
 // The head's part of the backward pass leaves the gradient of the last layer's output in b->dx. Of known targets the head's forward pass is part of it.
-static zk_status head_backward(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, bool want_hash, float *grad) {
+static zk_status head_backward(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, bool want_hash, bool first, float *grad) {
   const zk_policy *p = g->policy;
   buffers *b = &g->b;
   zk_chunks chunks = {m->num_chunks, m->target_start};
   zk_lmhead_desc desc = zk_decoder_lmhead_desc(p, m->num_targets, g->options.temperature, g->options.top_k, g->options.top_p);
+  desc.first = first;
   zk_lmhead_out fwd = head_out(g, s->known && want_hash);
   const void *weight = zk_policy_weight(p, ZK_PARAM_LM_HEAD, 0), *packed = zk_policy_packed(p, ZK_PARAM_LM_HEAD, 0);
   float *dhead = grad_of(p, ZK_PARAM_LM_HEAD, grad);
@@ -315,7 +316,7 @@ static zk_status backward(zk_gradient *g, const zk_sequences *s, const zk_microb
   buffers *b = &g->b;
   zk_decoder_batch batch = batch_of(g, m);
   zk_chunks chunks = {m->num_chunks, m->row_start};
-  ZK_TRY(head_backward(g, s, m, want_hash, grad));
+  ZK_TRY(head_backward(g, s, m, want_hash, pass.first, grad));
   ZK_TRY(tell(g, pass.listener, p->config.num_layers));
   ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_BACKWARD));
   int last = p->config.num_layers - 1;
@@ -411,13 +412,18 @@ static void find_trained(const zk_microbatch_plan *plan, int32_t *first, int32_t
     }
 }
 
+// Whether the first of a leaf's backward passes sets the gradient.
+static bool is_set_first(const zk_policy *p, zk_param_kind kind) {
+  return zk_decoder_layer_sets(kind) || kind == (p->config.tie_embeddings ? ZK_PARAM_EMBED : ZK_PARAM_LM_HEAD);
+}
+
 // A leaf's gradient before its backward passes: 0 but where the first of them sets it.
 static zk_status begin_gradient(zk_gradient *g, bool is_set, float *grad) {
   const zk_params *params = zk_policy_trained(g->policy).params;
   int64_t from = 0;
   for (int i = 0; i < params->num_params && is_set; i++) {
     const zk_param *p = &params->params[i];
-    if (!zk_decoder_layer_sets(p->kind)) continue;
+    if (!is_set_first(g->policy, p->kind)) continue;
     ZK_TRY(zk_fill_zero(g->stream, grad + from, (size_t)(p->first - from) * sizeof *grad));
     from = p->first + p->num_elements;
   }

@@ -6,7 +6,7 @@
 //         a filter,    logits of a block of rows are stored; filter kernel: where the kept prefix ends;
 //         or vendor:   read kernel: the same partials
 //         both:        merge kernel: a row's partials, tiles ascending, into what was asked for
-// backward:            per token chunk and slab of ids, some 4,096: dlogit kernel, to a slab [rows][ids]; of it two products make
+// backward:            per group of token chunks and slab of ids: dlogit kernel, to a slab [rows][ids]; of it two products make
 //                      dx's parts and dW
 // both, lse known:     the same, by a dlogit kernel that leaves the tiles' partials too; then the merge kernel
 #ifndef ZK_KERNELS_CUDA_LMHEAD_CUH

@@ -1,18 +1,30 @@
-// LM head backward: per token chunk and per 4,096 ids, logits are formed again and turned into their gradients in
-// registers, stored as a slab [rows][ids], and used by two products at once.
+// LM head backward: per group of token chunks and per slab of ids, logits are formed again and turned into their gradients in
+// registers, stored as [rows][ids], and used by two products. Rows of a group are one to all but the weights' gradient, whose sums
+// of chunks stay where their tile is formed (gemm_gradients.h): so memory has each of them once a group.
 #include "kernels/backend.h"
 #include "kernels/cuda/gemm_bf16.cuh"
 #include "kernels/cuda/gemm_f32.cuh"
+#include "kernels/cuda/gemm_gradients.h"
 #include "kernels/cuda/lmhead_backward.cuh"
 
 enum { SIMPLE_THREADS = 256 }; // of vendor's two kernels
+enum { MOST_CHUNKS = 4 };      // of a group
 
 static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
 
-static int64_t longest(const zk_chunks *chunks) {
+// Chunks [first, end) of a call, one or as many as a group has.
+typedef struct {
+  int32_t first, end;
+} chunk_group;
+static chunk_group group_at(const zk_lmhead_desc *desc, const zk_chunks *chunks, int32_t first) {
+  const int32_t most = first + (desc->numerics == ZK_BF16 ? MOST_CHUNKS : 1);
+  return (chunk_group){first, most < chunks->num_chunks ? most : chunks->num_chunks};
+}
+
+static int64_t most_rows(const zk_lmhead_desc *desc, const zk_chunks *chunks) {
   int64_t rows = 0;
-  for (int32_t i = 0; i < chunks->num_chunks; i++) {
-    const int64_t n = chunks->row_start[i + 1] - chunks->row_start[i];
+  for (chunk_group g = group_at(desc, chunks, 0); g.first < g.end; g = group_at(desc, chunks, g.end)) {
+    const int64_t n = chunks->row_start[g.end] - chunks->row_start[g.first];
     rows = n > rows ? n : rows;
   }
   return rows;
@@ -99,17 +111,28 @@ static zk_status add_to_dx(zk_stream *stream, const zk_lmhead_chunk *c, const vo
   return zk_cuda_gemm_run(stream, g);
 }
 
+// Of ids [first, first + num_ids), chunk by chunk.
 static zk_status add_to_dweight(zk_stream *stream, const zk_lmhead_chunk *c, int32_t first, int32_t num_ids) {
   if (c->dweight == NULL) return ZK_OK;
   float *dweight = c->dweight + (int64_t)first * c->hidden;
-  zk_cuda_gemm g = {};
-  g.numerics = c->numerics, g.addend_as = g.c_as = ZK_F32;
-  g.m = num_ids, g.n = c->hidden, g.k = c->num_rows;
-  g.a = c->dlogit, g.lda = c->slab, g.a_outer = true;
-  g.b = c->x, g.ldb = c->hidden, g.b_outer = true;
-  g.addend = dweight, g.ldaddend = c->hidden;
-  g.c = dweight, g.ldc = c->hidden;
-  return zk_cuda_gemm_run(stream, g);
+  const zk_linear_back_parts sums = {c->numerics, c->num_rows, c->hidden, 1, {{num_ids, c->dlogit, NULL, dweight, NULL}}, c->sets};
+  bool done = false;
+  if (c->slab == num_ids) ZK_TRY(zk_cuda_gemm_gradients(stream, &sums, &c->chunks, c->x, &done));
+  if (done) return ZK_OK;
+  if (c->sets) ZK_TRY(zk_fill_zero(stream, dweight, (size_t)num_ids * (size_t)c->hidden * sizeof *dweight));
+  const int64_t element = (int64_t)zk_numerics_bytes(c->numerics);
+  for (int32_t i = 0; i < c->chunks.num_chunks; i++) {
+    const int64_t row = c->chunks.row_start[i];
+    zk_cuda_gemm g = {};
+    g.numerics = c->numerics, g.addend_as = g.c_as = ZK_F32;
+    g.m = num_ids, g.n = c->hidden, g.k = c->chunks.row_start[i + 1] - row;
+    g.a = (const char *)c->dlogit + row * c->slab * element, g.lda = c->slab, g.a_outer = true;
+    g.b = (const char *)c->x + row * c->hidden * element, g.ldb = c->hidden, g.b_outer = true;
+    g.addend = dweight, g.ldaddend = c->hidden;
+    g.c = dweight, g.ldc = c->hidden;
+    if (g.k > 0) ZK_TRY(zk_cuda_gemm_run(stream, g));
+  }
+  return ZK_OK;
 }
 
 static zk_status run_chunk_vendor(zk_stream *stream, const zk_lmhead_chunk *c) {
@@ -126,29 +149,31 @@ static zk_status run_chunk_vendor(zk_stream *stream, const zk_lmhead_chunk *c) {
   return ZK_OK;
 }
 
-// block: NULL, or what the forward pass wants of the chunk's rows.
+// block: NULL, or what the forward pass wants of the group's rows.
 template <class Core, class T>
-static zk_status run_chunk(zk_stream *stream, const zk_lmhead_chunk *c, const zk_lmhead_block *block) {
-  for (int32_t first = 0; first < c->vocab; first += c->slab) {
-    const int32_t num_ids = c->vocab - first < c->slab ? c->vocab - first : c->slab;
-    ZK_TRY((form_dlogits<Core, T>(stream, c, first, num_ids, block)));
-    const bool at_once = c->numerics == ZK_BF16 && zk_lmhead_dx_fits(c);
-    if (at_once) ZK_TRY(zk_lmhead_dx(stream, c, first, num_ids));
+static zk_status run_group(zk_stream *stream, const zk_lmhead_chunk *group, const zk_lmhead_block *block) {
+  for (int32_t first = 0; first < group->vocab; first += group->slab) {
+    const int32_t num_ids = group->vocab - first < group->slab ? group->vocab - first : group->slab;
+    zk_lmhead_chunk c = *group;
+    c.slab = (num_ids + 7) / 8 * 8;
+    ZK_TRY((form_dlogits<Core, T>(stream, &c, first, num_ids, block)));
+    const bool at_once = c.numerics == ZK_BF16 && zk_lmhead_dx_fits(&c);
+    if (at_once) ZK_TRY(zk_lmhead_dx(stream, &c, first, num_ids));
     for (int32_t id = first; !at_once && id < first + num_ids; id += ZK_VOCAB_CHUNK) {
       const int32_t left = first + num_ids - id, num = left < ZK_VOCAB_CHUNK ? left : ZK_VOCAB_CHUNK;
-      zk_lmhead_chunk part = *c;
-      part.dlogit = (T *)c->dlogit + (id - first);
-      ZK_TRY(add_to_dx(stream, &part, (const T *)c->weight + (int64_t)id * c->hidden, id == 0, id + num == c->vocab, num));
+      zk_lmhead_chunk part = c;
+      part.dlogit = (T *)c.dlogit + (id - first);
+      ZK_TRY(add_to_dx(stream, &part, (const T *)c.weight + (int64_t)id * c.hidden, id == 0, id + num == c.vocab, num));
     }
-    ZK_TRY(add_to_dweight(stream, c, first, num_ids));
+    ZK_TRY(add_to_dweight(stream, &c, first, num_ids));
   }
   return ZK_OK;
 }
 
-// Ids of a slab. Large products want many tiles: up to four cuts of the vocabulary, as long as a slab and `other` bytes take no more than a
-// sixteenth of what all logits would.
+// Ids of a slab. Large products want many tiles: up to four cuts of the vocabulary, as long as a slab and `other` bytes take no more than an
+// eighth of what all logits would.
 static int32_t slab_ids(const zk_lmhead_desc *desc, size_t rows, size_t other) {
-  enum { MOST_CUTS = 4, SHARE = 16 };
+  enum { MOST_CUTS = 4, SHARE = 8 };
   const size_t all = (size_t)desc->num_rows * (size_t)desc->vocab * sizeof(float), cut = rows * ZK_VOCAB_CHUNK * zk_numerics_bytes(desc->numerics);
   size_t cuts = all / SHARE > other && cut > 0 ? (all / SHARE - other) / cut : 1;
   cuts = desc->numerics != ZK_BF16 || cuts < 1 ? 1 : cuts > MOST_CUTS ? MOST_CUTS : cuts;
@@ -156,10 +181,10 @@ static int32_t slab_ids(const zk_lmhead_desc *desc, size_t rows, size_t other) {
   return desc->vocab < most ? (desc->vocab + 7) / 8 * 8 : most;
 }
 
-// What all chunks share, and room for the longest: a slab of gradients, dx's parts, vendor's logits, and `more` bytes.
-static zk_status open_chunks(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *weight,
+// What all groups share, and room for the longest: a slab of gradients, dx's parts, vendor's logits, and `more` bytes.
+static zk_status open_groups(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *weight,
                              float *dweight, size_t more, zk_lmhead_chunk *c, void **rest) {
-  const size_t rows = (size_t)longest(chunks), element = zk_numerics_bytes(desc->numerics);
+  const size_t rows = (size_t)most_rows(desc, chunks), element = zk_numerics_bytes(desc->numerics);
   *c = (zk_lmhead_chunk){};
   c->numerics = desc->numerics, c->hidden = desc->hidden, c->vocab = desc->vocab;
   c->dist = zk_lmhead_make_dist(desc);
@@ -177,12 +202,14 @@ static zk_status open_chunks(zk_stream *stream, const zk_lmhead_desc *desc, cons
   return ZK_OK;
 }
 
-// Chunk `i` of what open_chunks made; false: it has no rows.
-static bool take_chunk(const zk_chunks *chunks, int32_t i, const void *x, const int32_t *target, const zk_lmhead_out *fwd,
-                       const float *dlogprob, const float *dentropy, void *dx, zk_lmhead_chunk *c) {
-  const int64_t row = chunks->row_start[i];
+// A group's rows, of what open_groups made; false: it has none. starts: room for where its chunks begin.
+static bool take_group(const zk_chunks *chunks, chunk_group group, const void *x, const int32_t *target, const zk_lmhead_out *fwd,
+                       const float *dlogprob, const float *dentropy, void *dx, int32_t starts[MOST_CHUNKS + 1], zk_lmhead_chunk *c) {
+  const int64_t row = chunks->row_start[group.first];
   const size_t before = (size_t)row * (size_t)c->hidden * zk_numerics_bytes(c->numerics);
-  c->num_rows = chunks->row_start[i + 1] - row, c->first_row = row;
+  for (int32_t i = group.first; i <= group.end; i++) starts[i - group.first] = chunks->row_start[i] - (int32_t)row;
+  c->chunks = {group.end - group.first, starts};
+  c->num_rows = starts[group.end - group.first], c->first_row = row;
   c->x = (const char *)x + before, c->dx = (char *)dx + before;
   if (c->numerics == ZK_F32) c->sum = (float *)c->dx;
   c->target = target + row, c->lse = fwd->lse + row, c->dlogprob = dlogprob + row;
@@ -196,18 +223,19 @@ zk_status zk_cuda_lmhead_backward(zk_stream *stream, const zk_lmhead_desc *desc,
                                   const zk_lmhead_out *fwd, const float *dlogprob, const float *dentropy, void *dx, float *dweight) {
   (void)packed;
   zk_lmhead_chunk c;
+  int32_t starts[MOST_CHUNKS + 1];
   void *rest;
-  ZK_TRY(open_chunks(stream, desc, chunks, weight, dweight, 0, &c, &rest));
-  for (int32_t i = 0; i < chunks->num_chunks; i++) {
-    if (!take_chunk(chunks, i, x, target, fwd, dlogprob, dentropy, dx, &c)) continue;
+  ZK_TRY(open_groups(stream, desc, chunks, weight, dweight, 0, &c, &rest));
+  for (chunk_group g = group_at(desc, chunks, 0); g.first < g.end; g = group_at(desc, chunks, g.end)) {
+    if (!take_group(chunks, g, x, target, fwd, dlogprob, dentropy, dx, starts, &c)) continue;
     if (c.numerics == ZK_VENDOR) ZK_TRY(run_chunk_vendor(stream, &c));
-    else if (c.numerics == ZK_F32) ZK_TRY((run_chunk<zk_gemm_f32_tile<false, false>, float>(stream, &c, NULL)));
-    else ZK_TRY((run_chunk<zk_gemm_bf16_tile<false, false>, zk_bf16>(stream, &c, NULL)));
+    else if (c.numerics == ZK_F32) ZK_TRY((run_group<zk_gemm_f32_tile<false, false>, float>(stream, &c, NULL)));
+    else ZK_TRY((run_group<zk_gemm_bf16_tile<false, false>, zk_bf16>(stream, &c, NULL)));
   }
   return ZK_OK;
 }
 
-// The block that a chunk's forward pass is; its partials lie in `room`.
+// The block that a group's forward pass is; its partials lie in `room`.
 static zk_lmhead_block block_of(const zk_lmhead_chunk *c, const zk_lmhead_out *out, void *room) {
   zk_lmhead_block b = {};
   b.numerics = c->numerics, b.num_rows = c->num_rows, b.first_row = c->first_row;
@@ -228,7 +256,7 @@ static zk_lmhead_block block_of(const zk_lmhead_chunk *c, const zk_lmhead_out *o
 static size_t block_bytes(const zk_lmhead_desc *desc, const zk_chunks *chunks, const zk_lmhead_out *out) {
   const size_t tiles = (size_t)zk_ceil_div(desc->vocab, ZK_VOCAB_TILE);
   const size_t tile = sizeof(zk_lmhead_sum) + (out->logits_hash != NULL ? sizeof(unsigned long long) : 0) + sizeof(float);
-  return (size_t)longest(chunks) * (tiles * tile + sizeof(float));
+  return (size_t)most_rows(desc, chunks) * (tiles * tile + sizeof(float));
 }
 
 zk_status zk_cuda_lmhead_loss_fused(zk_stream *stream, const zk_lmhead_desc *desc, const zk_chunks *chunks, const void *x,
@@ -236,17 +264,20 @@ zk_status zk_cuda_lmhead_loss_fused(zk_stream *stream, const zk_lmhead_desc *des
                                     const zk_lmhead_out *out, void *dx, float *dweight, bool *done) {
   const zk_lmhead_out known = {.lse = (float *)lse};
   zk_lmhead_chunk c;
+  int32_t starts[MOST_CHUNKS + 1];
   void *room;
-  *done = desc->numerics == ZK_BF16 && !zk_lmhead_make_dist(desc).filtered;
+  *done = desc->numerics == ZK_BF16 && desc->num_rows > 0 && !zk_lmhead_make_dist(desc).filtered;
   if (!*done) return ZK_OK;
-  ZK_TRY(open_chunks(stream, desc, chunks, weight, dweight, block_bytes(desc, chunks, out), &c, &room));
-  for (int32_t i = 0; i < chunks->num_chunks; i++) {
-    if (!take_chunk(chunks, i, x, target, &known, dlogprob, NULL, dx, &c)) continue;
-    const zk_cuda_gemm g = logits_product(&c, 0, c.slab); // all chunks are alike
+  ZK_TRY(open_groups(stream, desc, chunks, weight, dweight, block_bytes(desc, chunks, out), &c, &room));
+  c.sets = desc->first;
+  for (chunk_group group = group_at(desc, chunks, 0); group.first < group.end; group = group_at(desc, chunks, group.end)) {
+    if (!take_group(chunks, group, x, target, &known, dlogprob, NULL, dx, starts, &c)) continue;
+    const zk_cuda_gemm g = logits_product(&c, 0, c.slab); // all groups are alike
     if (!(*done = zk_lmhead_gradients_fit(&c, &g))) return ZK_OK;
     const zk_lmhead_block block = block_of(&c, out, room);
-    ZK_TRY((run_chunk<zk_gemm_bf16_tile<false, false>, zk_bf16>(stream, &c, &block)));
+    ZK_TRY((run_group<zk_gemm_bf16_tile<false, false>, zk_bf16>(stream, &c, &block)));
     ZK_TRY(zk_lmhead_merge(stream, &block));
+    c.sets = false;
   }
   return ZK_OK;
 }

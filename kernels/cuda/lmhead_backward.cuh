@@ -1,13 +1,14 @@
-// LM head backward: what its kernels know of a chunk of tokens, and a logit's gradient.
+// LM head backward: what its kernels know of a group of chunks of tokens, and a logit's gradient.
 #ifndef ZK_KERNELS_CUDA_LMHEAD_BACKWARD_CUH
 #define ZK_KERNELS_CUDA_LMHEAD_BACKWARD_CUH
 
 #include "kernels/cuda/lmhead_tile.cuh"
 
-// One token chunk; every array begins with its first row.
+// A group of token chunks; every array begins with its first row.
 typedef struct {
   zk_numerics numerics;
   int64_t num_rows, first_row; // first_row: only for messages
+  zk_chunks chunks;            // the group's own; host memory
   int32_t hidden, vocab;
   const void *x, *weight;
   zk_lmhead_dist dist;
@@ -15,10 +16,11 @@ typedef struct {
   const float *lse, *kept_logit, *dlogprob;
   const float *entropy, *dentropy; // NULL: the loss does not depend on entropies
   void *dlogit; // [rows][slab]
-  int32_t slab; // ids in a full slab
+  int32_t slab; // ids in a slab's row
   float *sum;   // [rows][hidden]: dx's parts so far, when dx itself cannot hold them in f32
   void *dx;
   float *dweight;
+  bool sets;    // dweight is as good as 0
   float *logits; // [rows][slab], vendor
 } zk_lmhead_chunk;
 
