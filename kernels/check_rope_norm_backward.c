@@ -91,6 +91,6 @@ static zk_status run_case(zk_check *check, const shape *s, zk_check_data data) {
 
 zk_status zk_check_rope_norm_backward(zk_check *check) {
   for (int i = 0; i < (check->quick ? 1 : NUM(shapes)); i++)
-    for (int data = 0; data < (i < 3 ? ZK_CHECK_NUM_DATA : 2); data++) ZK_TRY(run_case(check, &shapes[i], (zk_check_data)data));
+    for (int data = 0; data < (i < 3 && !check->quick ? ZK_CHECK_NUM_DATA : 2); data++) ZK_TRY(run_case(check, &shapes[i], (zk_check_data)data));
   return ZK_OK;
 }

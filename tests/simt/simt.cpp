@@ -298,6 +298,44 @@ unsigned __ballot_sync(unsigned mask, int predicate) {
   return ballot;
 }
 
+// 16 bf16 of a row or a column, taken apart for zk_tc_step's arithmetic (kernels/tensor_core.h).
+struct apart {
+  zk_bf16 bits[ZK_TC_STEP];
+  int32_t significand[ZK_TC_STEP], exponent[ZK_TC_STEP], sign[ZK_TC_STEP]; // sign: 0 or -1
+  bool special;                                                           // an infinity or a NaN is among them
+  void set(int i, uint32_t word) {
+    bits[i].bits = (uint16_t)word;
+    significand[i] = zk_tc_significand(word & 0xffffu);
+    exponent[i] = zk_tc_exponent(word & 0xffffu);
+    sign[i] = -(int32_t)(word >> 15 & 1);
+    special |= (word & 0x7f80u) == 0x7f80u;
+  }
+};
+
+// zk_tc_step without a branch for each product: magnitudes below 2^27 fit words of 32 bits, and so does the sum of 16 of them.
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+__attribute__((target_clones("avx2", "default"), optimize("O3")))
+#endif
+static float step_apart(const apart &a, const apart &b, float acc) {
+  const uint32_t acc_bits = zk_float_bits(acc), acc_field = acc_bits >> 23 & 255u;
+  if (a.special || b.special || acc_field == 255u) return zk_tc_step(a.bits, b.bits, acc);
+  const int64_t acc_significand = (acc_bits & 0x7fffffu) | (acc_field != 0 ? 0x800000u : 0u);
+  const int32_t acc_exponent = (int32_t)(acc_field == 0 ? 1u : acc_field) - 127;
+  int32_t products[ZK_TC_STEP], exponents[ZK_TC_STEP], largest = acc_significand != 0 ? acc_exponent : ZK_TC_LEAST_EXPONENT, sum = 0;
+  for (int i = 0; i < ZK_TC_STEP; i++) {
+    products[i] = a.significand[i] * b.significand[i];
+    exponents[i] = products[i] != 0 ? a.exponent[i] + b.exponent[i] : ZK_TC_LEAST_EXPONENT;
+    largest = exponents[i] > largest ? exponents[i] : largest;
+  }
+  for (int i = 0; i < ZK_TC_STEP; i++) {
+    const int32_t below = largest - exponents[i], sign = a.sign[i] ^ b.sign[i];
+    const uint32_t term = ((uint32_t)products[i] << (ZK_TC_FRACTION_BITS - 14)) >> (below < 31 ? below : 31);
+    sum += ((int32_t)term ^ sign) - sign;
+  }
+  const int64_t of_acc = acc_significand != 0 ? zk_tc_shift(acc_significand, ZK_TC_FRACTION_BITS - 23 - (largest - acc_exponent)) : 0;
+  return zk_tc_truncate(sum + (acc_bits >> 31 ? -of_acc : of_acc), largest - ZK_TC_FRACTION_BITS);
+}
+
 void zk_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]) {
   uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
   const void *all;
@@ -309,14 +347,15 @@ void zk_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]) {
     return word;
   };
   const unsigned g = zk_simt_lane() / 4, t = zk_simt_lane() % 4;
-  for (unsigned q = 0; q < 4; q++) {
-    const unsigned column = 2 * t + (q & 1), upper = q >> 1; // row g or g + 8
-    zk_bf16 row[16], col[16];
-    for (unsigned k = 0; k < 16; k++) {
-      const unsigned half = k / 8, pair = k % 8 / 2, shift = k % 2 * 16;
-      row[k].bits = (uint16_t)(reg(4 * g + pair, (int)(upper + 2 * half)) >> shift);
-      col[k].bits = (uint16_t)(reg(4 * column + pair, (int)(4 + half)) >> shift);
+  apart rows[2], columns[2]; // rows g and g + 8, columns 2t and 2t + 1
+  for (unsigned i = 0; i < 2; i++) {
+    rows[i].special = columns[i].special = false;
+    for (unsigned k = 0; k < 16; k += 2) {
+      const unsigned half = k / 8, pair = k % 8 / 2;
+      const uint32_t of_row = reg(4 * g + pair, (int)(i + 2 * half)), of_column = reg(4 * (2 * t + i) + pair, (int)(4 + half));
+      rows[i].set((int)k, of_row & 0xffffu), rows[i].set((int)k + 1, of_row >> 16);
+      columns[i].set((int)k, of_column & 0xffffu), columns[i].set((int)k + 1, of_column >> 16);
     }
-    d[q] = zk_tc_step(row, col, d[q]);
   }
+  for (unsigned q = 0; q < 4; q++) d[q] = step_apart(rows[q >> 1], columns[q & 1], d[q]);
 }
