@@ -259,15 +259,15 @@ zk_status zk_comm_agree(zk_comm *c, zk_status local) {
   return ZK_FAIL((zk_status)verdict.status, "rank %d on %s: %s", root, verdict.host, verdict.text);
 }
 
-// Gathers the sizes, and has memory for the bytes on all ranks or on none; *offsets is of `size + 1` elements.
-static zk_status gather_sizes(zk_comm *c, size_t bytes, size_t **offsets, void **out) {
+// Gathers the sizes, and has memory for them and, where this rank `receives`, for the bytes: on all ranks or on none. *offsets is of `size + 1` elements.
+static zk_status gather_sizes(zk_comm *c, size_t bytes, bool receives, size_t **offsets, void **out) {
   uint64_t mine = bytes;
   size_t total = 0;
   COLLECTIVE("gather", 0, MPI_Iallgather(&mine, 1, MPI_UINT64_T, c->sizes, 1, MPI_UINT64_T, c->world, request));
   for (int r = 0; r < c->size; r++) total += c->sizes[r];
   *offsets = calloc((size_t)c->size + 1, sizeof **offsets);
-  *out = malloc(total + 1);
-  zk_status st = *offsets && *out ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to gather %zu bytes", total);
+  *out = receives ? malloc(total + 1) : NULL;
+  zk_status st = *offsets && (*out || !receives) ? ZK_OK : ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory to gather %zu bytes", total);
   st = zk_comm_agree(c, st); // or the others would wait for this one's part
   for (int r = 0; r < c->size && st == ZK_OK; r++) (*offsets)[r + 1] = (*offsets)[r] + c->sizes[r];
   if (st == ZK_OK) return ZK_OK;
@@ -298,7 +298,7 @@ zk_status zk_comm_all_gather(zk_comm *c, const void *data, size_t bytes, void **
   if (offsets) *offsets = NULL;
   if (!c->uses_mpi) return alone(data, bytes, out, offsets);
   size_t *starts = NULL;
-  zk_status st = gather_sizes(c, bytes, &starts, out);
+  zk_status st = gather_sizes(c, bytes, true, &starts, out);
   if (st == ZK_OK && bytes) memcpy((char *)*out + starts[c->rank], data, bytes);
   if (st == ZK_OK && starts[c->size] <= BUCKET_BYTES) st = gather_at_once(c, *out, starts);
   else // too much for one message: a broadcast a rank
@@ -313,7 +313,7 @@ zk_status zk_comm_gather(zk_comm *c, int root, const void *data, size_t bytes, v
   if (offsets) *offsets = NULL;
   if (!c->uses_mpi) return alone(data, bytes, out, offsets);
   size_t *starts = NULL;
-  ZK_TRY(gather_sizes(c, bytes, &starts, out));
+  ZK_TRY(gather_sizes(c, bytes, c->rank == root, &starts, out));
   zk_status st = ZK_OK;
   for (int r = 0; r < c->size && st == ZK_OK; r++) {
     size_t total = starts[r + 1] - starts[r];
@@ -329,10 +329,6 @@ zk_status zk_comm_gather(zk_comm *c, int root, const void *data, size_t bytes, v
       else continue;
       st = code == MPI_SUCCESS ? wait_request(&request, "gather", (size_t)n) : fail_mpi(code, "gather");
     }
-  }
-  if (c->rank != root) {
-    free(*out);
-    *out = NULL;
   }
   if (offsets && c->rank == root) *offsets = starts;
   else free(starts);

@@ -116,7 +116,7 @@ static bool bad_hidden(const zk_config *c) {
 static bool bad_head_dim(const zk_config *c) {
   int dim =
       from_init(c) && c->model.init.head_dim == 0 ? c->model.init.hidden / c->model.init.heads : c->model.init.head_dim;
-  return dim % 2 != 0;
+  return dim % 8 != 0;
 }
 static bool bad_kv_heads(const zk_config *c) {
   return from_init(c) && c->model.init.kv_heads > 0 && c->model.init.heads % c->model.init.kv_heads != 0;
@@ -175,7 +175,7 @@ static const struct {
 } rules[] = {
     {"run.name", bad_name, "letters, digits, . _ - only, and no . first"},
     {"model.init.hidden", bad_hidden, "not a multiple of model.init.heads: change one, or give model.init.head_dim"},
-    {"model.init.head_dim", bad_head_dim, "must be even, as rotary embeddings turn pairs (0: hidden / heads)"},
+    {"model.init.head_dim", bad_head_dim, "must be a multiple of 8, the elements that a kernel reads at once (0: hidden / heads)"},
     {"model.init.kv_heads", bad_kv_heads, "does not divide model.init.heads"},
     {"lora.target_modules", bad_targets, "some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, each once"},
     {"task.path", bad_jsonl, "task.name: jsonl needs a file of training items"},

@@ -101,7 +101,7 @@ const zk_config_key zk_config_keys[] = {
   INT(model.init.heads, IDENTITY, REQUIRED, 1, 1024, "query heads", WHEN(INIT)),
   INT(model.init.kv_heads, IDENTITY, "0", 0, 1024,
     "key and value heads, a divisor of heads; 0: as many as heads", WHEN(INIT)),
-  INT(model.init.head_dim, IDENTITY, "0", 0, 4096, "width of a head, even; 0: hidden / heads", WHEN(INIT)),
+  INT(model.init.head_dim, IDENTITY, "0", 0, 4096, "width of a head, a multiple of 8; 0: hidden / heads", WHEN(INIT)),
   INT(model.init.intermediate, IDENTITY, REQUIRED, 1, 1 << 19, "width of the SwiGLU", WHEN(INIT)),
   INT(model.init.vocab, IDENTITY, "0", 0, 1 << 24,
     "rows of the embedding; 0: as many as the byte tokenizer has ids", WHEN(INIT)),

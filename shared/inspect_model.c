@@ -116,8 +116,11 @@ static json_t *adapter_object(const char *dir) {
   size_t num_bytes;
   if (!zk_file_exists(path.s)) return NULL;
   if (zk_file_read(path.s, MAX_CONFIG_BYTES, &text, &num_bytes) != ZK_OK) return trouble();
-  json_t *root = json_loadb(text, num_bytes, JSON_REJECT_DUPLICATES, NULL), *object = json_object();
+  json_error_t where;
+  json_t *root = json_loadb(text, num_bytes, JSON_REJECT_DUPLICATES, &where);
   free(text);
+  if (!root) return json_pack("{s:o}", "error", json_sprintf("%s:%d:%d: %s", path.s, where.line, where.column, where.text));
+  json_t *object = json_object();
   for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
     if (json_object_get(root, shown[i])) json_object_set(object, shown[i], json_object_get(root, shown[i]));
   json_decref(root);

@@ -76,8 +76,9 @@ zk_status zk_model_folder_make(const char *dir, zk_model_fill *fill, void *arg) 
   zk_status st = fill(arg, aside.s);
   if (st == ZK_OK && rename(aside.s, to.s) != 0) st = ZK_FAIL(ZK_IO, "%s: %s", to.s, strerror(errno));
   if (st == ZK_OK) return ZK_OK;
-  char message[2048]; // removing the folder may fail too: the first error is the one to tell
-  snprintf(message, sizeof message, "%s", zk_status_message());
+  zk_status_record first; // removing the folder may fail too: the first error is the one to tell
+  zk_status_save(&first);
   if (zk_file_remove_tree(aside.s) != ZK_OK) ZK_LOG(WARN, "model", "%s could not be removed", aside.s);
-  return ZK_FAIL(st, "%s", message);
+  zk_status_restore(&first);
+  return st;
 }

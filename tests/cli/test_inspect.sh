@@ -49,6 +49,12 @@ expect '"token_texts"'; expect '"trainer_logprob"'; expect '"group": 1'
 expect 'model.embed_tokens.weight'; expect 'parameters'
 "$zerokl" inspect run/checkpoints/step_000002/optimizer.h5 >out
 expect 'exp_avg_sq'
+# An adapter whose adapter_config.json was cut off: where, and its tensors all the same.
+mkdir adapter
+cp run/checkpoints/step_000002/model.safetensors adapter/adapter_model.safetensors
+printf '{"r": 4,\n "lora_alpha"' >adapter/adapter_config.json
+"$zerokl" inspect adapter >out
+expect 'kind adapter'; expect 'adapter_config.json:2:'; expect 'model.embed_tokens.weight'
 
 code() { # expected exit code, then the command
   local want=$1 got=0; shift

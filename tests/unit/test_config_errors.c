@@ -211,7 +211,7 @@ static void keys_against_each_other(void **state) {
       {RUN TASK "model: {init: {layers: 1, hidden: 50, heads: 6, intermediate: 8}}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:3:27: model.init.hidden: not a multiple of model.init.heads: change one, or give model.init.head_dim"},
       {RUN TASK "model: {init: {layers: 1, hidden: 54, heads: 6, intermediate: 8}}\n", NULL, ZK_BAD_INPUT,
-       "c.yaml:3:9: model.init.head_dim: must be even, as rotary embeddings turn pairs (0: hidden / heads)"},
+       "c.yaml:3:9: model.init.head_dim: must be a multiple of 8, the elements that a kernel reads at once (0: hidden / heads)"},
       {RUN MODEL "task: {name: reverse, min_length: 9}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:3:23: task.min_length: greater than task.max_length"},
       {RUN MODEL "task: {name: reverse, rewards: [command]}\n", NULL, ZK_BAD_INPUT,
