@@ -48,6 +48,7 @@ def main():
     path = folder / "measured.jsonl"
     write(path, [("row", "rows", row(name, told[name])) for name in names] + [("value", name, value) for name, value in values.items()])
     for name in names:
+        write(path, [("row", "runs", {"name": name, "seed": int(seed), "after": run["after"], "weights/hash": run["hash"]}) for seed, run in zip(seeds, told[name])])
         write(path, [("row", "curves", one_row) for one_row in rows(name, runs[name], 4, {"reward": "reward/exact"})])
 
 

@@ -12,7 +12,7 @@ Usage: experiments/$zk_name/run.sh [FORM] [--break] [--record]
   FORM      ${zk_forms[*]} (default --cpu)
   --break   breaks the claim on purpose: the check must fail, and exit code 1 says that it did
   --record  keeps what was measured in experiments/$zk_name/results/ and makes the tables of the READMEs anew
-ZK_BUILD=DIR takes DIR/zerokl in place of building one; ZK_RUNS=DIR puts runs elsewhere than runs/.
+ZK_BUILD=DIR takes DIR/zerokl in place of building one; ZK_RUNS=DIR puts runs elsewhere than runs/; ZK_CORES=N is how many cores it may fill.
 Exit codes: 0 every check passed, 1 one failed, 2 it could not be run, 77 not run: the last line says what is missing and how to get it.
 END
 }
@@ -105,6 +105,33 @@ zk_end() {
   python3 "$zk_lib/finish.py" "$zk_name" "$form" "$runs/measured.jsonl" "$out" --seconds $((SECONDS - zk_begun)) ${zerokl:+--zerokl "$zerokl"} \
     ${zk_record:+--record} "$@" || code=$?
   exit $code
+}
+
+# ---- several runs at a time
+
+# zk_places NUM [GPU...]: so many commands may go on at a time, in all or on each of these GPUs.
+zk_places() {
+  local num=$1
+  shift
+  [ $# -gt 0 ] || set -- ''
+  mkfifo "$runs/places"
+  exec {zk_free}<>"$runs/places"
+  for ((; num > 0; num--)); do printf '%s\n' "$@"; done >&"$zk_free"
+}
+# zk_at_place COMMAND...: waits for a place, and lets the command run there, with its GPU, while the script goes on.
+zk_at_place() {
+  local place
+  read -r place <&"$zk_free"
+  {
+    [ -z "$place" ] || export CUDA_VISIBLE_DEVICES=$place
+    ("$@") || touch "$runs/failed"
+    echo "$place" >&"$zk_free"
+  } &
+}
+# zk_wait: until all of them are done. Leaves with exit code 2 if one failed.
+zk_wait() {
+  wait
+  [ ! -e "$runs/failed" ] || exit 2
 }
 
 # ---- what several experiments read from runs

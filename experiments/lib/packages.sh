@@ -81,8 +81,8 @@ zk_packages() {
   [ ${#missing[@]} -eq 0 ] || zk_die "still not found after installing: ${missing[*]}"
 }
 
-# Cores this process may use: a container's or taskset's share, not the machine's.
-zk_cores() { nproc; }
+# Cores this process may use: ZK_CORES, or a container's or taskset's share, not the machine's. (nproc alone prints OMP_NUM_THREADS where that is set.)
+zk_cores() { echo "${ZK_CORES:-$(env -u OMP_NUM_THREADS nproc)}"; }
 
 # zk_build [cmake options...]: configures (preset release) and builds build/zerokl, and whatever else; with ZK_TARGETS these targets alone.
 zk_build() {

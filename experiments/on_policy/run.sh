@@ -5,7 +5,7 @@
 # --break: the arm whose bits are equal gets the other sampler too.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/experiment.sh"
 zk_experiment on_policy "$@"
-smollm=${ZK_MODEL:-models/SmolLM2-135M-Instruct} seeds="1 2 3" device=cpu keep=$runs config=$here/run.yaml keys=(log.progress=false) cores=$(zk_cores)
+smollm=${ZK_MODEL:-models/SmolLM2-135M-Instruct} seeds="1 2 3" device=cpu keep=$runs config=$here/run.yaml keys=(log.progress=false)
 case $form in
 gpu*)
   zk_needs_gpus 1
@@ -54,49 +54,31 @@ train() {
   [ $left -gt 15 ] && ! grep -qs ': step .* done in ' "$dir.log" || return 0
   zk_say "${dir##*/}"
   timeout --signal=TERM --kill-after=60 "$left" "$zerokl" train "$config" model.path="$model" run.dir="$dir" seed="$seed" "${keys[@]}" "$@" >"$dir.log" 2>&1 || code=$?
-  case $code in 0 | 3 | 124) ;; *) tail -3 "$dir.log" >&2; echo "error: $dir: exit code $code" >&2; touch "$runs/failed" ;; esac
+  case $code in 0 | 3 | 124) ;; *) tail -3 "$dir.log" >&2; zk_die "$dir: exit code $code" ;; esac
 }
 
-# places: a line for each run that may go on at a time, with the GPU that it has.
-places() {
-  local num=$cores gpus=''
-  if [ $device = cuda ]; then
-    num=${ZK_JOBS:-3} gpus=${CUDA_VISIBLE_DEVICES:-$(nvidia-smi --query-gpu=index --format=csv,noheader)}
-  fi
-  for ((; num > 0; num--)); do echo "${gpus//,/$'\n'}"; done
-}
-# at_place COMMAND...: waits for a place, and lets the command run there while the script goes on
-at_place() {
-  local place
-  read -r place <&"$free"
-  {
-    [ -z "$place" ] || export CUDA_VISIBLE_DEVICES=$place
-    "$@"
-    echo "$place" >&"$free"
-  } &
-}
 audit() {
   zk_say "verify $1"
   "$zerokl" verify "$keep/$1-1" --steps "1:$(of_form 20 20 10)" >"$keep/$1.verify" 2>&1 || true
 }
 
 warm
-mkfifo "$runs/places"
-exec {free}<>"$runs/places"
-places >&"$free"
+if [ $device = cuda ]; then
+  gpus=${CUDA_VISIBLE_DEVICES:-$(nvidia-smi --query-gpu=index --format=csv,noheader)}
+  zk_places "${ZK_JOBS:-3}" ${gpus//,/ }
+else zk_places "$(zk_cores)"; fi
 for arm in "${arms[@]}"; do
   read -ra words <<<"$arm"
-  for seed in $seeds; do at_place train "${words[0]}" "$seed" "${words[@]:1}"; done
+  for seed in $seeds; do zk_at_place train "${words[0]}" "$seed" "${words[@]:1}"; done
 done
-wait
-[ ! -e "$runs/failed" ] || exit 2
+zk_wait
 
 # Each side of each kind of run can be computed again, and the audit says which of them is off-policy.
 for name in equal mismatched; do
   grep -qs ': step .* done in ' "$keep/$name-1.log" && [ ! -s "$keep/$name.verify" ] || continue
-  at_place audit "$name"
+  zk_at_place audit "$name"
 done
-wait
+zk_wait
 names=$(for arm in "${arms[@]}"; do echo "${arm%% *}"; done)
 left=$(python3 "$here/table.py" "$keep" "$runs/measured.jsonl" "$names" "$seeds")
 [ -z "$left" ] || zk_skip "$left" "the same command goes on"

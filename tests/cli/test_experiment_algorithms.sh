@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# experiments/algorithms: accuracy rises, bits are equal, runs verify; rewards that say nothing are seen.
+# experiments/algorithms: accuracy rises, bits are equal, runs verify; from rewards that say nothing no run learns.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 . "$ZK_SOURCE/tests/experiment.sh"
 shown algorithms "runs that learned"
+tells "runs that learned is 0, "
 echo ok
