@@ -22,6 +22,7 @@ static uint64_t differing(exponential *const by_isa[3], const float *x) {
   for (zk_cpu_isa isa = ZK_CPU_AVX2; isa <= ZK_CPU_AVX512; ++isa) {
     if (!zk_cpu_isa_available(isa)) continue;
     by_isa[isa](EXP_BLOCK, x, y);
+    if (memcmp(want, y, sizeof y) == 0) continue;
     for (int i = 0; i < EXP_BLOCK; ++i) bad += !same(want[i], y[i]);
   }
   return bad;

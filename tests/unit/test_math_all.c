@@ -29,6 +29,7 @@ static void run_block(const math_function *f, uint32_t block, outcome *out) {
     for (int isa = ZK_CPU_AVX2; isa <= ZK_CPU_AVX512; isa++) {
       if (!zk_cpu_isa_available((zk_cpu_isa)isa)) continue;
       f->by_isa[isa](2048, x, z);
+      if (memcmp(y, z, sizeof y) == 0) continue;
       for (uint32_t i = 0; i < 2048; i++)
         if (!same(y[i], z[i])) out->num_bad++, out->bad_input = first + i * STRIDE;
     }
