@@ -88,7 +88,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int) {
 
 // ---- fibers
 
-enum { MAX_THREADS = 1024, STACK_BYTES = 128 << 10, SLOT_BYTES = 32 };
+// Stacks are a little longer than a power of two, so that the frames of a block's fibers do not fall on the same few sets of the caches.
+enum { MAX_THREADS = 1024, STACK_BYTES = (128 << 10) + 17 * 64, SLOT_BYTES = 32 };
 typedef enum { READY, AT_WARP, AT_BLOCK, DONE } fiber_state;
 
 struct fiber {
@@ -97,10 +98,27 @@ struct fiber {
   fiber_state state;
   unsigned mask;   // of the exchange it waits in
   unsigned parity; // which of the two slots its next exchange uses
+  unsigned num_mma; // tensor-core steps so far
+};
+
+// 16 bf16 of a row or a column, taken apart for zk_tc_step's arithmetic (kernels/tensor_core.h).
+struct apart {
+  zk_bf16 bits[ZK_TC_STEP];
+  int32_t significand[ZK_TC_STEP], exponent[ZK_TC_STEP], sign[ZK_TC_STEP]; // sign: 0 or -1
+  bool special;                                                           // an infinity or a NaN is among them
+  void set(int i, uint32_t word) {
+    bits[i].bits = (uint16_t)word;
+    significand[i] = zk_tc_significand(word & 0xffffu);
+    exponent[i] = zk_tc_exponent(word & 0xffffu);
+    sign[i] = -(int32_t)(word >> 15 & 1);
+    special |= (word & 0x7f80u) == 0x7f80u;
+  }
 };
 
 struct warp {
   alignas(16) char slot[2][32][SLOT_BYTES];
+  unsigned num_mma; // tensor-core steps whose operands have been taken apart; these are the last one's
+  apart rows[16], columns[8];
 };
 
 struct worker { // one OS thread's block
@@ -140,10 +158,18 @@ zk_simt_switch:
 .size zk_simt_switch, .-zk_simt_switch
 )");
 
+// To the next fiber of the warp that can go on, else to the scheduler.
 static void leave(fiber_state state) {
-  fiber *f = &here->fibers[here->current];
+  worker *w = here;
+  fiber *f = &w->fibers[w->current];
   f->state = state;
-  zk_simt_switch(&f->stack_pointer, here->scheduler);
+  const int end = min(w->current / 32 * 32 + 32, w->num_fibers);
+  int next = w->current + 1;
+  while (next < end && w->fibers[next].state != READY) next++;
+  if (next == end) return zk_simt_switch(&f->stack_pointer, w->scheduler);
+  w->current = next;
+  zk_simt_here = &w->fibers[next].place;
+  zk_simt_switch(&f->stack_pointer, w->fibers[next].stack_pointer);
 }
 
 static void fiber_main(void) {
@@ -160,6 +186,7 @@ static void start(worker *w, int i) {
   f->stack_pointer = top;
   f->state = READY;
   f->parity = 0;
+  f->num_mma = 0;
 }
 
 static void run(worker *w, int i) {
@@ -195,6 +222,7 @@ static void run_warp(worker *w, int first, int last) {
 
 static void run_block(worker *w) {
   for (int i = 0; i < w->num_fibers; i++) start(w, i);
+  for (int i = 0; i < w->num_fibers; i += 32) w->warps[i / 32].num_mma = 0;
   w->votes = w->vote_count = 0;
   for (;;) {
     int done = 0, at_block = 0;
@@ -298,20 +326,6 @@ unsigned __ballot_sync(unsigned mask, int predicate) {
   return ballot;
 }
 
-// 16 bf16 of a row or a column, taken apart for zk_tc_step's arithmetic (kernels/tensor_core.h).
-struct apart {
-  zk_bf16 bits[ZK_TC_STEP];
-  int32_t significand[ZK_TC_STEP], exponent[ZK_TC_STEP], sign[ZK_TC_STEP]; // sign: 0 or -1
-  bool special;                                                           // an infinity or a NaN is among them
-  void set(int i, uint32_t word) {
-    bits[i].bits = (uint16_t)word;
-    significand[i] = zk_tc_significand(word & 0xffffu);
-    exponent[i] = zk_tc_exponent(word & 0xffffu);
-    sign[i] = -(int32_t)(word >> 15 & 1);
-    special |= (word & 0x7f80u) == 0x7f80u;
-  }
-};
-
 // zk_tc_step without a branch for each product: magnitudes below 2^27 fit words of 32 bits, and so does the sum of 16 of them.
 #if defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
 __attribute__((target_clones("avx2", "default"), optimize("O3")))
@@ -336,26 +350,35 @@ static float step_apart(const apart &a, const apart &b, float acc) {
   return zk_tc_truncate(sum + (acc_bits >> 31 ? -of_acc : of_acc), largest - ZK_TC_FRACTION_BITS);
 }
 
+// The operands of a step, of which each lane gave its registers.
+static void take_apart(warp *group, const void *all, size_t stride) {
+  const auto reg = [&](unsigned lane, unsigned i) {
+    uint32_t word;
+    memcpy(&word, static_cast<const char *>(all) + lane * stride + 4 * i, 4);
+    return word;
+  };
+  const auto set = [](apart *to, unsigned k, uint32_t word) { to->set((int)k, word & 0xffffu), to->set((int)k + 1, word >> 16); };
+  for (unsigned i = 0; i < 16; i++) {
+    group->rows[i].special = false;
+    for (unsigned k = 0; k < 16; k += 2) set(&group->rows[i], k, reg(4 * (i % 8) + k % 8 / 2, i / 8 + 2 * (k / 8)));
+  }
+  for (unsigned i = 0; i < 8; i++) {
+    group->columns[i].special = false;
+    for (unsigned k = 0; k < 16; k += 2) set(&group->columns[i], k, reg(4 * i + k % 8 / 2, 4 + k / 8));
+  }
+}
+
 void zk_mma_bf16(float d[4], const uint32_t a[4], const uint32_t b[2]) {
   uint32_t mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
   const void *all;
   size_t stride;
   zk_simt_warp_exchange(0xffffffffu, mine, sizeof mine, &all, &stride);
-  const auto reg = [&](unsigned lane, int i) {
-    uint32_t word;
-    memcpy(&word, static_cast<const char *>(all) + lane * stride + 4 * i, 4);
-    return word;
-  };
-  const unsigned g = zk_simt_lane() / 4, t = zk_simt_lane() % 4;
-  apart rows[2], columns[2]; // rows g and g + 8, columns 2t and 2t + 1
-  for (unsigned i = 0; i < 2; i++) {
-    rows[i].special = columns[i].special = false;
-    for (unsigned k = 0; k < 16; k += 2) {
-      const unsigned half = k / 8, pair = k % 8 / 2;
-      const uint32_t of_row = reg(4 * g + pair, (int)(i + 2 * half)), of_column = reg(4 * (2 * t + i) + pair, (int)(4 + half));
-      rows[i].set((int)k, of_row & 0xffffu), rows[i].set((int)k + 1, of_row >> 16);
-      columns[i].set((int)k, of_column & 0xffffu), columns[i].set((int)k + 1, of_column >> 16);
-    }
+  worker *w = here;
+  warp *group = &w->warps[w->current / 32];
+  if (++w->fibers[w->current].num_mma != group->num_mma) { // the first lane to go on: none has come to the next step yet
+    take_apart(group, all, stride);
+    group->num_mma++;
   }
-  for (unsigned q = 0; q < 4; q++) d[q] = step_apart(rows[q >> 1], columns[q & 1], d[q]);
+  const unsigned g = zk_simt_lane() / 4, t = zk_simt_lane() % 4; // rows g and g + 8, columns 2t and 2t + 1
+  for (unsigned q = 0; q < 4; q++) d[q] = step_apart(group->rows[g + 8 * (q >> 1)], group->columns[2 * t + (q & 1)], d[q]);
 }
