@@ -60,10 +60,23 @@ zk_status zk_check_upload(zk_check *check, const void *host, size_t bytes, void 
 }
 
 // Four random words for element i of the buffer that `seed` stands for.
-static void draw(uint32_t seed, int64_t i, uint32_t r[4]) {
+static inline __attribute__((always_inline)) void draw(uint32_t seed, int64_t i, uint32_t r[4]) {
   const uint32_t ctr[4] = {(uint32_t)ZK_RNG_TEST << 24, (uint32_t)i, (uint32_t)((uint64_t)i >> 32), seed},
                  key[2] = {0x7a6b, 0x6c};
   zk_philox4x32(ctr, key, r);
+}
+
+// The same of elements first .. first + DRAWS: word w of the i-th at r[w][i].
+enum { DRAWS = 64 };
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+__attribute__((target_clones("avx2", "default"), optimize("O3"))) // integers: no rounding to change
+#endif
+static void draw_many(uint32_t seed, int64_t first, uint32_t r[4][DRAWS]) {
+  for (int i = 0; i < DRAWS; i++) {
+    uint32_t word[4];
+    draw(seed, first + i, word);
+    r[0][i] = word[0], r[1][i] = word[1], r[2][i] = word[2], r[3][i] = word[3];
+  }
 }
 
 // One element from two random words. `previous` is the element before it, `ulp` the stored type's at 1.
@@ -89,16 +102,17 @@ static float element(zk_check_data data, uint32_t bits, uint32_t choice, float p
 static zk_status fill(zk_check *check, zk_check_data data, zk_numerics numerics, int64_t n, float **out) {
   ZK_TRY(zk_check_host(check, (size_t)n * sizeof(float), (void **)out));
   const uint32_t seed = check->seed++;
+  const float ulp = numerics == ZK_F32 ? 0x1p-23f : 0x1p-7f;
 #pragma omp parallel for schedule(static) if (n > 65536)
-  for (int64_t i = 0; i < n; i += 2) { // pairs: the second of one may be made from the first
-    uint32_t r[4];
+  for (int64_t first = 0; first < n; first += 2 * DRAWS) { // pairs: the second of one may be made from the first
+    uint32_t r[4][DRAWS];
     float previous = 1.0f;
-    draw(seed, i / 2, r);
-    for (int64_t j = i; j < i + 2 && j < n; j++) {
-      previous =
-          element(data, r[2 * (j - i)], r[2 * (j - i) + 1], previous, numerics == ZK_F32 ? 0x1p-23f : 0x1p-7f, j);
+    draw_many(seed, first / 2, r);
+    for (int64_t i = first; i < first + 2 * DRAWS && i < n; i++) {
+      const int64_t pair = (i - first) / 2, word = i % 2 * 2;
+      previous = element(data, r[word][pair], r[word + 1][pair], i % 2 == 0 ? 1.0f : previous, ulp, i);
       if (numerics != ZK_F32) previous = zk_bf16_to_float(zk_float_to_bf16(previous));
-      (*out)[j] = previous;
+      (*out)[i] = previous;
     }
   }
   return ZK_OK;

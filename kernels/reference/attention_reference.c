@@ -112,9 +112,15 @@ static void weight_and_dscore(const zk_attention_reference *r, const float *q, c
                               const float *dout, const float *lse, int32_t t, int32_t h, int32_t j, float *w, float *ds) {
   const int32_t dim = r->head_dim, kv_head = h / (r->num_heads / r->num_kv_heads);
   const int64_t row = (int64_t)t * r->num_heads + h;
-  const float score = dot(dim, q + row * dim, key_row(r, k, j, kv_head)) * r->scale;
-  const float delta = dot(dim, dout + row * dim, out + row * dim);
-  const float dp = dot(dim, dout + row * dim, key_row(r, v, j, kv_head));
+  const float *q_row = q + row * dim, *dout_row = dout + row * dim, *out_row = out + row * dim;
+  const float *k_row = key_row(r, k, j, kv_head), *v_row = key_row(r, v, j, kv_head);
+  float score = 0.0f, delta = 0.0f, dp = 0.0f; // three sums side by side, each in its own order
+  for (int32_t d = 0; d < dim; ++d) {
+    score = fmaf(q_row[d], k_row[d], score);
+    delta = fmaf(dout_row[d], out_row[d], delta);
+    dp = fmaf(dout_row[d], v_row[d], dp);
+  }
+  score = score * r->scale;
   *w = zk_expf(score - lse[row]);
   const float centred = dp - delta;
   const float dweighted = *w * centred;

@@ -50,14 +50,17 @@ void zk_reference_embedding_backward(int64_t num_rows, int64_t width, const int3
 }
 
 void zk_reference_embedding_backward_apart(int64_t num_rows, int64_t width, int64_t vocab, const int32_t *tokens, const float *dx, float *dtable) {
-  for (int64_t v = 0; v < vocab; v++)
-    for (int64_t h = 0; h < width; h++) {
+  for (int64_t v = 0; v < vocab; v++) {
+    int64_t first = 0, end = num_rows; // the rows that have v lie between
+    while (first < end && tokens[first] != v) first++;
+    while (first < end && tokens[end - 1] != v) end--;
+    for (int64_t h = 0; h < width && first < end; h++) {
       float sum = 0.0f;
-      int any = 0;
-      for (int64_t t = 0; t < num_rows; t++)
-        if (tokens[t] == v) sum += dx[t * width + h], any = 1;
-      if (any) dtable[v * width + h] += sum;
+      for (int64_t t = first; t < end; t++)
+        if (tokens[t] == v) sum += dx[t * width + h];
+      dtable[v * width + h] += sum;
     }
+  }
 }
 
 void zk_reference_rmsnorm_forward(int64_t rows, int64_t width, float eps, const float *x, const float *weight, float *y,
