@@ -60,6 +60,7 @@ extern "C" {
   X(swiglu_forward)                                                                                                    \
   X(swiglu_backward)                                                                                                   \
   X(sum_squares)                                                                                                       \
+  X(sum_tree)                                                                                                          \
   X(add)                                                                                                               \
   X(scale)                                                                                                             \
   X(add_tree)                                                                                                          \
@@ -100,6 +101,7 @@ typedef struct zk_backend {
   zk_status (*copy)(zk_stream *stream, void *dst, const void *src,
                     size_t bytes); // any of the two sides may be host memory
   zk_status (*fill)(zk_stream *stream, void *dst, unsigned char byte, size_t bytes);
+  zk_status (*zero_each)(zk_stream *stream, void *dst, size_t bytes, size_t pitch, int64_t num); // as zk_fill_zero_each; NULL: `fill` of each
   zk_status (*wait)(zk_stream *stream);
   zk_status (*load_vendor)(const zk_device *device); // finds the library of `numerics: vendor`; ZK_UNSUPPORTED says what to install
   zk_status (*stream_open)(zk_stream *stream); // fills `state`; may be NULL

@@ -115,11 +115,29 @@ zk_status zk_check_init_normal(zk_check *check) {
   return ZK_OK;
 }
 
+// Of as many values as large gradients have blocks.
+static zk_status check_sum_tree(zk_check *check) {
+  static const int64_t counts[] = {145511, 4095, 4096, 4097, 8192, 12289};
+  for (int i = 0; i < (check->quick ? 1 : (int)(sizeof counts / sizeof counts[0])); i++) {
+    const int64_t n = counts[i];
+    float *x, *x_d, *tree_d;
+    zk_check_case(check, "tree of %lld", (long long)n);
+    ZK_TRY(zk_check_floats(check, ZK_CHECK_NORMAL, n, &x));
+    for (int64_t j = 0; j < n; j++) x[j] = x[j] * x[j];
+    ZK_TRY(zk_check_upload(check, x, FLOAT_BYTES(n), (void **)&x_d));
+    ZK_TRY(zk_check_device(check, FLOAT_BYTES(1), (void **)&tree_d));
+    ZK_TRY(zk_sum_tree(check->stream, n, x_d, tree_d));
+    const float want = zk_reference_tree(x, n);
+    ZK_TRY(zk_check_compare(check, "tree", tree_d, &want, 1));
+  }
+  return ZK_OK;
+}
+
 zk_status zk_check_sum_squares(zk_check *check) {
   for (int data = 0; data < ZK_CHECK_NUM_DATA; data++)
     for (int l = 0; l < num_lengths(check); l++) {
       const int64_t n = lengths[l], num_blocks = (n + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS;
-      float *x, *want, *x_d, *sums_d, *sums;
+      float *x, *want, *x_d, *sums_d, *sums, *tree_d;
       begin(check, n, data);
       ZK_TRY(zk_check_floats(check, data, n, &x));
       ZK_TRY(zk_check_host(check, FLOAT_BYTES(num_blocks), (void **)&want));
@@ -133,8 +151,11 @@ zk_status zk_check_sum_squares(zk_check *check) {
       ZK_TRY(zk_stream_wait(check->stream));
       const float tree = zk_reduce_tree(sums, num_blocks), want_tree = zk_reference_tree(want, num_blocks);
       zk_check_compare_u64(check, "tree", zk_float_bits(tree), zk_float_bits(want_tree));
+      ZK_TRY(zk_check_device(check, FLOAT_BYTES(1), (void **)&tree_d));
+      ZK_TRY(zk_sum_tree(check->stream, num_blocks, sums_d, tree_d));
+      ZK_TRY(zk_check_compare(check, "tree on the device", tree_d, &want_tree, 1));
     }
-  return ZK_OK;
+  return check_sum_tree(check);
 }
 
 zk_status zk_check_adamw(zk_check *check) {

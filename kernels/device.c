@@ -219,6 +219,13 @@ zk_status zk_fill_zero(zk_stream *stream, void *device_dst, size_t bytes) {
   return stream->device->backend->fill(stream, device_dst, 0, bytes);
 }
 
+zk_status zk_fill_zero_each(zk_stream *stream, void *device_dst, size_t bytes, size_t pitch, int64_t num) {
+  const zk_backend *backend = stream->device->backend;
+  if (backend->zero_each) return backend->zero_each(stream, device_dst, bytes, pitch, num);
+  for (int64_t i = 0; i < num; i++) ZK_TRY(backend->fill(stream, (char *)device_dst + (size_t)i * pitch, 0, bytes));
+  return ZK_OK;
+}
+
 zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out) {
   if (bytes > stream->scratch_bytes) {
     *out = NULL;

@@ -15,6 +15,10 @@ zk_status zk_sum_squares(zk_stream *stream, int64_t num_elements, const float *x
   return zk_stream_fault(stream, ZK_OP_SUM_SQUARES, ZK_F32, block_sums, (size_t)((num_elements + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS));
 }
 
+zk_status zk_sum_tree(zk_stream *stream, int64_t n, float *values, float *sum) {
+  return stream->device->kernels->sum_tree(stream, n, values, sum);
+}
+
 zk_status zk_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, const void *b, void *dst) {
   zk_stream_count(stream, ZK_OP_ADD);
   ZK_TRY(stream->device->kernels->add(stream, numerics, num_elements, a, b, dst));

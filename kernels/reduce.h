@@ -24,6 +24,9 @@ float zk_reduce_tree(float *values, int64_t n);
 // be short. x: device, block_sums: device [ceil(n / 4096)] fp32. The global norm is the tree over all blocks of the flat vector.
 zk_status zk_sum_squares(zk_stream *stream, int64_t num_elements, const float *x, float *block_sums);
 
+// *sum = zk_reduce_tree(n values), of which none is -0; the values are lost. Both: device memory.
+zk_status zk_sum_tree(zk_stream *stream, int64_t n, float *values, float *sum);
+
 // dst[i] = a[i] + b[i], one rounding (bf16: of the f32 sum, once more to bf16). dst may be a or b. The node of every gradient tree.
 zk_status zk_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, const void *b, void *dst);
 // dst[i] = a[i] * scale, one rounding (bf16: of the f32 product, once more to bf16). dst may be a. An adapter's alpha / rank

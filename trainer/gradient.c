@@ -12,11 +12,17 @@
 
 #define PAGE_TOKENS ZK_ATTN_TILE // the trainer's own cache: one page a tile
 
+// A microbatch's targets on the host, page-locked, so that copies hold up nobody. [targets] each.
+typedef struct {
+  uint64_t *logits_hash; // the first: the others lie behind it
+  float *logprob, *lse, *entropy, *dlogprob, *known_lse;
+} host_targets;
+
 // Device memory of all microbatches up to a size; rebuilt larger when one does not fit.
 typedef struct {
   int64_t rows, targets, seqs, pages, max_pages;
   bool backward;
-  int32_t *host, *ints; // tokens, positions, row starts, first positions, page table, target rows, targets, targets of rows
+  int32_t *host, *ints; // page-locked and device: tokens, positions, row starts, first positions, page table, target rows, targets, targets of rows
   size_t num_ints;
   int32_t *tokens, *positions, *seq_row_start, *seq_first_pos, *page_table, *target_rows, *targets_dev;
   int32_t *target_of_row; // [rows] the target that a row predicts; num_targets where it predicts none
@@ -29,6 +35,7 @@ typedef struct {
   int32_t *kept_id;
   uint64_t *logits_hash;
   zk_layer_gradients work;
+  host_targets at_host;
 } buffers;
 
 struct zk_gradient {
@@ -73,11 +80,21 @@ static void free_buffers(zk_gradient *g) {
   zk_device *d = g->policy->device;
   void *const memory[] = {g->b.ints, g->b.layers_memory, g->b.inputs_memory, g->b.work_memory, g->b.head_memory, g->b.cache_memory};
   for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) zk_device_free(d, memory[i]);
-  free(g->b.host);
+  zk_host_free(d, g->b.host);
+  zk_host_free(d, g->b.at_host.logits_hash);
   free(g->b.layers);
   free(g->b.k_cache);
   free(g->b.v_cache);
   memset(&g->b, 0, sizeof g->b);
+}
+
+static zk_status allocate_host(zk_gradient *g) {
+  host_targets *h = &g->b.at_host;
+  const size_t n = (size_t)g->b.targets;
+  ZK_TRY(zk_host_alloc(g->policy->device, n * (sizeof *h->logits_hash + 5 * sizeof *h->logprob), "microbatch targets", (void **)&h->logits_hash));
+  h->logprob = (float *)(h->logits_hash + n);
+  h->lse = h->logprob + n, h->entropy = h->lse + n, h->dlogprob = h->entropy + n, h->known_lse = h->dlogprob + n;
+  return ZK_OK;
 }
 
 static zk_status allocate_ints(zk_gradient *g) {
@@ -87,8 +104,7 @@ static zk_status allocate_ints(zk_gradient *g) {
   int32_t **const members[] = {&b->tokens,     &b->positions,   &b->seq_row_start, &b->seq_first_pos,
                                &b->page_table, &b->target_rows, &b->targets_dev,   &b->target_of_row};
   for (size_t i = 0; i < sizeof num / sizeof *num; i++) b->num_ints += num[i];
-  b->host = calloc(b->num_ints, sizeof *b->host);
-  if (!b->host) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for a microbatch of %zu tokens", rows);
+  ZK_TRY(zk_host_alloc(g->policy->device, b->num_ints * sizeof(int32_t), "microbatch arrays", (void **)&b->host));
   ZK_TRY(zk_device_alloc(g->policy->device, b->num_ints * sizeof(int32_t), "microbatch arrays", (void **)&b->ints));
   int32_t *at = b->ints;
   for (size_t i = 0; i < sizeof num / sizeof *num; i++) {
@@ -149,6 +165,7 @@ static zk_status reserve(zk_gradient *g, int64_t rows, int64_t targets, int64_t 
   b->v_cache = calloc(layers, sizeof *b->v_cache);
   if (!b->layers || !b->k_cache || !b->v_cache) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the trainer's tables");
   ZK_TRY(allocate_ints(g));
+  ZK_TRY(allocate_host(g));
   ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_TRAINER, s.layers, "trainer activations", &b->layers_memory));
   ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_TRAINER, s.inputs, "trainer activations", &b->inputs_memory));
   ZK_TRY(zk_side_alloc(p->device, ZK_SIDE_TRAINER, s.cache, "trainer keys and values", &b->cache_memory));
@@ -259,14 +276,22 @@ static zk_status forward(zk_gradient *g, const zk_microbatch *m, bool want_hash)
                            b->targets_dev, &out);
 }
 
-// Brings what the caller wants of the microbatch's targets to the host; `first` is the index of its first target.
-static zk_status fetch(zk_gradient *g, const zk_microbatch *m, int64_t first, const zk_gradient_outputs *out) {
-  size_t n = (size_t)m->num_targets;
-  if (out->logprob) ZK_TRY(zk_copy_to_host(g->stream, out->logprob + first, g->b.logprob, n * sizeof(float)));
-  if (out->lse) ZK_TRY(zk_copy_to_host(g->stream, out->lse + first, g->b.lse, n * sizeof(float)));
-  if (out->entropy) ZK_TRY(zk_copy_to_host(g->stream, out->entropy + first, g->b.entropy, n * sizeof(float)));
-  if (out->logits_hash) ZK_TRY(zk_copy_to_host(g->stream, out->logits_hash + first, g->b.logits_hash, n * sizeof(uint64_t)));
-  return zk_stream_wait(g->stream);
+// Brings what the caller wants of the microbatch's targets to the host; `first` is the index of its first target. `also`: log-probabilities and entropies in
+// any case, to b->at_host.
+static zk_status fetch(zk_gradient *g, const zk_microbatch *m, int64_t first, const zk_gradient_outputs *out, bool also) {
+  const size_t n = (size_t)m->num_targets;
+  const buffers *b = &g->b;
+  const host_targets *h = &b->at_host;
+  if (out->logprob || also) ZK_TRY(zk_copy_to_host(g->stream, h->logprob, b->logprob, n * sizeof(float)));
+  if (out->lse) ZK_TRY(zk_copy_to_host(g->stream, h->lse, b->lse, n * sizeof(float)));
+  if (out->entropy || also) ZK_TRY(zk_copy_to_host(g->stream, h->entropy, b->entropy, n * sizeof(float)));
+  if (out->logits_hash) ZK_TRY(zk_copy_to_host(g->stream, h->logits_hash, b->logits_hash, n * sizeof(uint64_t)));
+  ZK_TRY(zk_stream_wait(g->stream));
+  if (out->logprob) memcpy(out->logprob + first, h->logprob, n * sizeof(float));
+  if (out->lse) memcpy(out->lse + first, h->lse, n * sizeof(float));
+  if (out->entropy) memcpy(out->entropy + first, h->entropy, n * sizeof(float));
+  if (out->logits_hash) memcpy(out->logits_hash + first, h->logits_hash, n * sizeof(uint64_t));
+  return ZK_OK;
 }
 
 // Where the gradient of a tensor above or below the layers lies; NULL where it is frozen.
@@ -348,16 +373,17 @@ zk_status zk_gradient_forward(zk_gradient *g, const zk_sequences *s, int64_t fir
     const zk_microbatch *m = &plan.microbatches[i];
     st = pack(g, s, m);
     if (st == ZK_OK) st = forward(g, m, out->logits_hash != NULL);
-    if (st == ZK_OK) st = fetch(g, m, s->target_offsets[m->first_seq], out);
+    if (st == ZK_OK) st = fetch(g, m, s->target_offsets[m->first_seq], out, false);
   }
   if (st == ZK_OK) st = zk_phases_end(g->phases);
   zk_microbatch_plan_destroy(&plan);
   return st;
 }
 
-// dLoss/dlogprob of a microbatch's targets, to the host and the device, and dLoss/d entropy, if any, to the device.
+// dLoss/dlogprob of a microbatch's targets, and dLoss/d entropy, if any, to the device.
 static zk_status slopes(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, zk_loss_fn loss, void *context, const float *logprob,
-                        const float *entropy, float *dlogprob) {
+                        const float *entropy) {
+  float *dlogprob = g->b.at_host.dlogprob;
   for (int64_t i = m->first_seq, at = 0; i < m->last_seq; i++) {
     int64_t n = s->target_offsets[i + 1] - s->target_offsets[i];
     ZK_TRY(loss(context, i, n, logprob + at, entropy ? entropy + at : NULL, dlogprob + at));
@@ -369,27 +395,30 @@ static zk_status slopes(zk_gradient *g, const zk_sequences *s, const zk_microbat
 }
 
 // The same bits as below, of targets whose log-probabilities are known beforehand: so is the loss, and the head has one pass.
-static zk_status run_known(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, zk_loss_fn loss, void *context, float *grad, float *dlogprob,
+static zk_status run_known(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, zk_loss_fn loss, void *context, float *grad,
                            const zk_gradient_outputs *out, which_pass pass) {
   const int64_t first = s->target_offsets[m->first_seq];
   const size_t bytes = (size_t)m->num_targets * sizeof(float);
+  zk_gradient_outputs found = *out;
+  found.lse = s->known->found_lse;
   ZK_TRY(forward_layers(g, m));
-  ZK_TRY(slopes(g, s, m, loss, context, s->known->logprob + first, NULL, dlogprob)); // while the layers run
-  ZK_TRY(zk_copy_to_device(g->stream, g->b.known_lse, s->known->lse + first, bytes));
+  ZK_TRY(slopes(g, s, m, loss, context, s->known->logprob + first, NULL)); // while the layers run
+  memcpy(g->b.at_host.known_lse, s->known->lse + first, bytes);
+  ZK_TRY(zk_copy_to_device(g->stream, g->b.known_lse, g->b.at_host.known_lse, bytes));
   if (m->num_targets) ZK_TRY(backward(g, s, m, out->logits_hash != NULL, grad, pass));
-  ZK_TRY(zk_copy_to_host(g->stream, s->known->found_lse + first, g->b.lse, bytes));
-  return fetch(g, m, first, out);
+  ZK_TRY(fetch(g, m, first, &found, false));
+  if (out->lse) memcpy(out->lse + first, found.lse + first, bytes);
+  return ZK_OK;
 }
 
-// Forward, loss, backward of one microbatch. logprob, entropy, dlogprob: host [max_targets].
+// Forward, loss, backward of one microbatch.
 static zk_status run_microbatch(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, zk_loss_fn loss, void *context, float *grad,
-                                float *logprob, float *entropy, float *dlogprob, const zk_gradient_outputs *out, which_pass pass) {
+                                const zk_gradient_outputs *out, which_pass pass) {
   ZK_TRY(pack(g, s, m));
-  if (s->known) return run_known(g, s, m, loss, context, grad, dlogprob, out, pass);
+  if (s->known) return run_known(g, s, m, loss, context, grad, out, pass);
   ZK_TRY(forward(g, m, out->logits_hash != NULL));
-  ZK_TRY(fetch(g, m, 0, &(zk_gradient_outputs){.logprob = logprob, .entropy = entropy}));
-  ZK_TRY(fetch(g, m, s->target_offsets[m->first_seq], out));
-  ZK_TRY(slopes(g, s, m, loss, context, logprob, entropy, dlogprob));
+  ZK_TRY(fetch(g, m, s->target_offsets[m->first_seq], out, true));
+  ZK_TRY(slopes(g, s, m, loss, context, g->b.at_host.logprob, g->b.at_host.entropy));
   if (!m->num_targets) return ZK_OK;
   ZK_TRY(backward(g, s, m, false, grad, pass));
   return zk_stream_wait(g->stream);
@@ -417,17 +446,22 @@ static bool is_set_first(const zk_policy *p, zk_param_kind kind) {
   return zk_decoder_layer_sets(kind) || kind == (p->config.tie_embeddings ? ZK_PARAM_EMBED : ZK_PARAM_LM_HEAD);
 }
 
-// A leaf's gradient before its backward passes: 0 but where the first of them sets it.
+static bool is_above_layers(zk_param_kind kind) { return kind == ZK_PARAM_EMBED || kind == ZK_PARAM_FINAL_NORM || kind == ZK_PARAM_LM_HEAD; }
+
+// A leaf's gradient before its backward passes: 0 but where the first of them sets it. Layers lie side by side and are alike: a launch a kind of tensor.
 static zk_status begin_gradient(zk_gradient *g, bool is_set, float *grad) {
   const zk_params *params = zk_policy_trained(g->policy).params;
-  int64_t from = 0;
-  for (int i = 0; i < params->num_params && is_set; i++) {
+  if (!is_set || zk_params_is_adapter(params)) return zk_fill_zero(g->stream, grad, (size_t)params->num_elements * sizeof *grad);
+  int64_t layer = 0; // its elements
+  for (int i = 0; i < params->num_params; i++)
+    if (params->params[i].layer == 0 && !is_above_layers(params->params[i].kind)) layer += params->params[i].num_elements;
+  for (int i = 0; i < params->num_params; i++) {
     const zk_param *p = &params->params[i];
-    if (!is_set_first(g->policy, p->kind)) continue;
-    ZK_TRY(zk_fill_zero(g->stream, grad + from, (size_t)(p->first - from) * sizeof *grad));
-    from = p->first + p->num_elements;
+    if (is_set_first(g->policy, p->kind) || p->layer > 0) continue;
+    ZK_TRY(zk_fill_zero_each(g->stream, grad + p->first, (size_t)p->num_elements * sizeof *grad, (size_t)layer * sizeof *grad,
+                             is_above_layers(p->kind) ? 1 : params->num_layers));
   }
-  return zk_fill_zero(g->stream, grad + from, (size_t)(params->num_elements - from) * sizeof *grad);
+  return ZK_OK;
 }
 
 // The same of a tied embedding's of several passes.
@@ -442,7 +476,6 @@ zk_status zk_gradient_leaf(zk_gradient *g, const zk_sequences *s, int64_t first,
                            const zk_gradient_outputs *out, const zk_gradient_listener *listener) {
   const zk_policy *p = g->policy;
   zk_microbatch_plan plan;
-  float *host = NULL;
   int32_t first_pass = -1, last_pass = -1;
   zk_status st = zk_microbatch_plan_create(s, first, last, g->options.microbatch_tokens, &plan);
   if (st == ZK_OK) find_trained(&plan, &first_pass, &last_pass);
@@ -450,16 +483,13 @@ zk_status zk_gradient_leaf(zk_gradient *g, const zk_sequences *s, int64_t first,
   if (st == ZK_OK) st = begin_gradient(g, first_pass >= 0, grad);
   if (st == ZK_OK && joins) st = begin_embedding(g);
   if (st == ZK_OK && plan.num) st = reserve(g, plan.max_rows, plan.max_targets, plan.max_seqs, longest_of(s, first, last), true);
-  size_t n = (size_t)plan.max_targets + 1;
-  if (st == ZK_OK && !(host = malloc(3 * n * sizeof *host))) st = ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for %zu tokens", n);
   for (int32_t i = 0; i < plan.num && st == ZK_OK; i++)
-    st = run_microbatch(g, s, &plan.microbatches[i], loss, context, grad, host, host + n, host + 2 * n, out,
+    st = run_microbatch(g, s, &plan.microbatches[i], loss, context, grad, out,
                         (which_pass){i == first_pass, first_pass == last_pass, i == last_pass ? listener : NULL});
   if (st == ZK_OK && joins) st = join_tied(g, grad);
   if (st == ZK_OK) st = zk_phases_end(g->phases);
   if (st == ZK_OK && listener) st = listener->tell(listener->context, zk_stretches_num(zk_policy_trained(p).params));
   if (st == ZK_OK) st = zk_stream_wait(g->stream);
-  free(host);
   zk_microbatch_plan_destroy(&plan);
   return st;
 }

@@ -59,7 +59,7 @@ zk_status zk_optimizer_open(zk_policy *policy, zk_comm *comm, zk_optimizer *out)
   ZK_TRY(zk_comm_device_open(comm, policy->device, &out->link));
   ZK_TRY(zk_device_alloc(policy->device, bytes, "optimiser state", (void **)&out->m));
   ZK_TRY(zk_device_alloc(policy->device, bytes, "optimiser state", (void **)&out->v));
-  const size_t sums_bytes = (bytes / sizeof(float) / ZK_BLOCK_ELEMENTS + 1) * sizeof(float);
+  const size_t sums_bytes = (bytes / sizeof(float) / ZK_BLOCK_ELEMENTS + 2) * sizeof(float); // and their sum
   ZK_TRY(zk_device_alloc(policy->device, sums_bytes, "norm blocks", (void **)&out->block_sums));
   ZK_TRY(zk_host_alloc(policy->device, sums_bytes, "norm blocks", (void **)&out->host_sums));
   return zk_side_alloc(policy->device, ZK_SIDE_TRAINER, bytes, "gradient shard", (void **)&out->grad);
@@ -89,18 +89,21 @@ zk_status zk_optimizer_fill_master(zk_optimizer *o, zk_stream *stream, const zk_
   return o->policy->numerics == ZK_F32 ? ZK_OK : zk_weight_source_copy(source, stream, ZK_F32, o->first, o->count, o->master);
 }
 
-// The tree over all 4,096-element blocks of the flat vector: blocks are computed by their owners and gathered in order.
+// The tree over all 4,096-element blocks of the flat vector: blocks are computed by their owners and gathered in order. Alone, a rank has its device make
+// the tree: the host would read many values while the device waits.
 static zk_status global_norm(const zk_optimizer *o, zk_stream *stream, float *norm) {
-  const size_t bytes = (size_t)((o->count + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS) * sizeof(float);
+  const int64_t blocks = (o->count + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS;
+  const bool is_alone = zk_comm_size(o->comm) == 1;
+  const size_t bytes = (size_t)(is_alone ? 1 : blocks) * sizeof(float);
   size_t *offsets = NULL;
   void *all = NULL;
-  zk_status st = ZK_OK;
-  if (bytes) st = zk_sum_squares(stream, o->count, o->grad, o->block_sums);
-  if (st == ZK_OK && bytes) st = zk_copy_to_host(stream, o->host_sums, o->block_sums, bytes);
+  zk_status st = blocks ? zk_sum_squares(stream, o->count, o->grad, o->block_sums) : ZK_OK;
+  if (st == ZK_OK && is_alone) st = zk_sum_tree(stream, blocks, o->block_sums, o->block_sums + blocks);
+  if (st == ZK_OK) st = zk_copy_to_host(stream, o->host_sums, o->block_sums + (is_alone ? blocks : 0), bytes);
   if (st == ZK_OK) st = zk_stream_wait(stream);
   st = zk_comm_agree(o->comm, st);
-  if (zk_comm_size(o->comm) == 1) { // while the device waits: not even a copy
-    if (st == ZK_OK) *norm = sqrtf(zk_reduce_tree(o->host_sums, (int64_t)(bytes / sizeof(float))));
+  if (is_alone) {
+    if (st == ZK_OK) *norm = sqrtf(o->host_sums[0]);
     return st;
   }
   if (st == ZK_OK) st = zk_comm_all_gather(o->comm, o->host_sums, bytes, &all, &offsets);

@@ -25,7 +25,7 @@ typedef struct zk_optimizer {
   int64_t step;          // updates done
   float *master;         // device [count]: memory of its own, or (f32) the shard of trained.weights
   float *m, *v, *grad;   // device [count]
-  float *block_sums, *host_sums; // of the gradient's squares: device, host [blocks of 4,096 of the shard]
+  float *block_sums, *host_sums; // of the gradient's squares: device, host [blocks of 4,096 of the shard, and their sum]
   zk_adamw_range *fixed; // tensors without weight decay, neighbours joined
   int32_t num_fixed;
 } zk_optimizer;

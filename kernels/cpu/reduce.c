@@ -18,6 +18,12 @@ zk_status zk_cpu_sum_squares(zk_stream *stream, int64_t num_elements, const floa
   return ZK_OK;
 }
 
+zk_status zk_cpu_sum_tree(zk_stream *stream, int64_t n, float *values, float *sum) {
+  (void)stream;
+  *sum = zk_reduce_tree(values, n);
+  return ZK_OK;
+}
+
 zk_status zk_cpu_add(zk_stream *stream, zk_numerics numerics, int64_t num_elements, const void *a, const void *b,
                      void *dst) {
   ZK_CPU_ELEMENTWISE(stream, numerics, num_elements, zk_cpu_add, (const element *)a + i, (const element *)b + i, (element *)dst + i);

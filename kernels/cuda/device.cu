@@ -117,6 +117,20 @@ static zk_status cuda_fill(zk_stream *stream, void *dst, unsigned char byte, siz
   return ZK_OK;
 }
 
+// grid: (pieces of a stretch, stretches).
+static __global__ void zero_each_kernel(int64_t words, int64_t pitch, uint32_t *dst) {
+  const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < words) dst[blockIdx.y * pitch + i] = 0;
+}
+
+static zk_status cuda_zero_each(zk_stream *stream, void *dst, size_t bytes, size_t pitch, int64_t num) {
+  enum { THREADS = 256, MOST = 65535 }; // of a grid's second index
+  for (int64_t i = 0; bytes > 0 && i < num; i += MOST)
+    ZK_LAUNCH(zero_each_kernel, dim3((unsigned)zk_ceil_div((int64_t)bytes / 4, THREADS), (unsigned)(num - i < MOST ? num - i : MOST)), THREADS, 0, stream,
+              (int64_t)bytes / 4, (int64_t)pitch / 4, (uint32_t *)dst + i * ((int64_t)pitch / 4));
+  return ZK_OK;
+}
+
 // What a kernel raised, as a message; the word is cleared. Whatever could have raised it is done.
 extern "C" zk_status zk_cuda_report_problem(zk_stream *stream) {
   volatile unsigned long long *error_word = zk_cuda_error_word(stream);
@@ -193,7 +207,7 @@ static zk_status cuda_break_down(zk_stream *stream) {
 
 extern "C" const zk_backend zk_backend_cuda = {
     cuda_count, cuda_open, cuda_close, cuda_memory_free, cuda_alloc, cuda_free,
-    zk_cuda_reserve, zk_cuda_release, zk_cuda_map, zk_cuda_unmap, cuda_copy, cuda_fill, cuda_wait,
+    zk_cuda_reserve, zk_cuda_release, zk_cuda_map, zk_cuda_unmap, cuda_copy, cuda_fill, cuda_zero_each, cuda_wait,
     cuda_load_vendor, cuda_stream_open, cuda_stream_close,
     zk_cuda_host_alloc, zk_cuda_host_free, zk_cuda_mark_open, zk_cuda_mark_close, zk_cuda_mark_set, zk_cuda_mark_wait, zk_cuda_mark_seconds,
     zk_cuda_graph_begin, zk_cuda_graph_end, zk_cuda_graph_close, zk_cuda_graph_launch,

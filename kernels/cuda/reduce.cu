@@ -1,4 +1,4 @@
-// Block sums of squares and the search for what is not finite, on a GPU.
+// Block sums of squares, the tree over them and the search for what is not finite, on a GPU.
 #include "kernels/reduce.h"
 
 #include "kernels/cuda/lanes.cuh"
@@ -25,6 +25,43 @@ zk_status zk_cuda_sum_squares(zk_stream *stream, int64_t num_elements, const flo
   const int64_t num_blocks = zk_ceil_div(num_elements, ZK_BLOCK_ELEMENTS);
   ZK_LAUNCH(sum_squares_kernel, zk_lane_blocks<4>(num_blocks), ZK_LANE_BLOCK_THREADS, 0, stream, num_elements, x,
             block_sums);
+  return ZK_OK;
+}
+
+enum { TREE_THREADS = 256, A_THREAD = 16, TREE_VALUES = TREE_THREADS * A_THREAD };
+
+// Neighbours are added, then pairs, ..: a block makes one node of 2^12 values. An absent one counts as +0, which changes no other.
+static __global__ void __launch_bounds__(TREE_THREADS) sum_tree_kernel(int64_t n, const float *values, float *nodes) {
+  __shared__ float of_warps[TREE_THREADS / 32];
+  const int t = threadIdx.x;
+  const int64_t first = (int64_t)blockIdx.x * TREE_VALUES + t * A_THREAD;
+  float x[A_THREAD];
+#pragma unroll
+  for (int i = 0; i < A_THREAD; i++) x[i] = first + i < n ? values[first + i] : 0.0f;
+#pragma unroll
+  for (int away = 1; away < A_THREAD; away *= 2)
+#pragma unroll
+    for (int i = 0; i < A_THREAD; i += 2 * away) x[i] = x[i] + x[i + away];
+  float sum = x[0];
+  for (int away = 1; away < 32; away *= 2) sum = sum + __shfl_down_sync(0xffffffffu, sum, away);
+  if (t % 32 == 0) of_warps[t / 32] = sum;
+  __syncthreads();
+  if (t >= 32) return;
+  sum = t < TREE_THREADS / 32 ? of_warps[t] : 0.0f;
+  for (int away = 1; away < TREE_THREADS / 32; away *= 2) sum = sum + __shfl_down_sync(0xffffffffu, sum, away);
+  if (t == 0) nodes[blockIdx.x] = sum;
+}
+
+zk_status zk_cuda_sum_tree(zk_stream *stream, int64_t n, float *values, float *sum) {
+  float *nodes;
+  ZK_TRY(zk_stream_scratch(stream, (size_t)zk_ceil_div(n, TREE_VALUES) * sizeof *nodes, (void **)&nodes));
+  for (bool is_root = false; !is_root;) {
+    const int64_t num = zk_ceil_div(n, TREE_VALUES);
+    is_root = num <= 1;
+    ZK_LAUNCH(sum_tree_kernel, (unsigned)(is_root ? 1 : num), TREE_THREADS, 0, stream, n, values, is_root ? sum : nodes);
+    float *const read = values; // no more
+    values = nodes, nodes = read, n = num;
+  }
   return ZK_OK;
 }
 
