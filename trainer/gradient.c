@@ -9,6 +9,7 @@
 #include "kernels/rmsnorm.h"
 #include "trainer/decoder_backward.h"
 #include "trainer/leaf_stretches.h"
+#include "trainer/recordings.h"
 
 #define PAGE_TOKENS ZK_ATTN_TILE // the trainer's own cache: one page a tile
 
@@ -38,11 +39,14 @@ typedef struct {
   host_targets at_host;
 } buffers;
 
+enum { LAYERS_FORWARD, HEAD_BACKWARD, LAYERS_BACKWARD }; // parts of a microbatch's work that are recorded
+
 struct zk_gradient {
   const zk_policy *policy;
   zk_gradient_options options;
   zk_stream *stream;
   zk_phases *phases;
+  zk_recordings *recordings; // NULL: none are wanted
   buffers b;
   float *embed_grad; // [V, H], for a tied head whose leaf has several passes
 };
@@ -78,6 +82,7 @@ size_t zk_gradient_bytes(const zk_policy *policy, const zk_gradient_options *o, 
 
 static void free_buffers(zk_gradient *g) {
   zk_device *d = g->policy->device;
+  if (g->recordings) zk_recordings_forget(g->recordings); // they keep the addresses
   void *const memory[] = {g->b.ints, g->b.layers_memory, g->b.inputs_memory, g->b.work_memory, g->b.head_memory, g->b.cache_memory};
   for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) zk_device_free(d, memory[i]);
   zk_host_free(d, g->b.host);
@@ -181,6 +186,7 @@ zk_status zk_gradient_open(const zk_policy *policy, const zk_gradient_options *o
   g->policy = policy, g->options = *options;
   zk_status st = zk_stream_open(policy->device, ZK_SIDE_TRAINER, &g->stream);
   if (st == ZK_OK) st = zk_phases_open(g->stream, &g->phases);
+  if (st == ZK_OK && !options->unrecorded) st = zk_recordings_open(g->stream, &g->recordings);
   if (st != ZK_OK) {
     zk_gradient_close(g);
     return st;
@@ -194,11 +200,13 @@ void zk_gradient_close(zk_gradient *g) {
   free_buffers(g);
   zk_device_free(g->policy->device, g->embed_grad);
   zk_phases_close(g->phases);
+  zk_recordings_close(g->recordings);
   zk_stream_close(g->stream);
   free(g);
 }
 
 zk_stream *zk_gradient_stream(zk_gradient *g) { return g->stream; }
+uint64_t zk_gradient_replays(const zk_gradient *g) { return g->recordings ? zk_recordings_replays(g->recordings) : 0; }
 zk_phases *zk_gradient_phases(zk_gradient *g) { return g->phases; }
 
 // Fills the int32 arrays of a microbatch and sends them.
@@ -249,17 +257,57 @@ static zk_status layer_forward(zk_gradient *g, const zk_decoder_batch *batch, in
   return zk_decoder_layer_forward(g->policy, g->stream, l, PAGE_TOKENS, batch, &b->layers[l], b->k_cache[l], b->v_cache[l], x_out);
 }
 
-// Up to the rows that the head reads.
-static zk_status forward_layers(zk_gradient *g, const zk_microbatch *m) {
+// Which of a leaf's backward passes it is.
+typedef struct {
+  bool first, alone;
+  const zk_gradient_listener *listener; // of the last; NULL in the others
+} which_pass;
+
+// What a microbatch's operations are queued for.
+typedef struct {
+  zk_gradient *g;
+  const zk_microbatch *m;
+  bool is_known, want_hash, has_dentropy;
+  float *grad;
+  which_pass pass;
+} work;
+
+// Queues a part of a microbatch's work: what is queued depends on the key below, on the policy and on the buffers.
+static zk_status run_part(const work *w, int part, zk_status (*queue)(const void *work)) {
+  const zk_microbatch *m = w->m;
+  enum { NUM = 12 };
+  const size_t bounds = (size_t)m->num_chunks + 1, num = NUM + 2 * bounds;
+  int64_t *key = w->g->recordings ? malloc(num * sizeof *key) : NULL;
+  if (!key) return queue(w);
+  const int64_t head[NUM] = {part, m->num_rows, m->num_targets, m->last_seq - m->first_seq, w->g->b.max_pages, m->num_chunks,
+                             w->is_known, w->want_hash, w->has_dentropy, (int64_t)(intptr_t)w->grad, w->pass.first, w->pass.alone};
+  memcpy(key, head, sizeof head);
+  for (size_t i = 0; i < bounds; i++) key[NUM + 2 * i] = m->row_start[i], key[NUM + 2 * i + 1] = m->target_start[i];
+  const zk_status st = zk_recordings_run(w->g->recordings, key, num, queue, w);
+  free(key);
+  return st;
+}
+
+static zk_status queue_layers(const void *context) {
+  const work *w = context;
+  zk_gradient *g = w->g;
   const zk_policy *p = g->policy;
-  buffers *b = &g->b;
-  zk_decoder_batch batch = batch_of(g, m);
+  const buffers *b = &g->b;
+  zk_decoder_batch batch = batch_of(g, w->m);
   int last = p->config.num_layers - 1;
-  ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_FORWARD));
-  ZK_TRY(zk_decoder_embed(p, g->stream, b->tokens, m->num_rows, b->layers[0].x));
+  ZK_TRY(zk_decoder_embed(p, g->stream, b->tokens, w->m->num_rows, b->layers[0].x));
   for (int l = 0; l <= last; l++)
     // Without a backward pass all layers share one set, whose x is then the next layer's x too.
     ZK_TRY(layer_forward(g, &batch, l, l < last ? b->layers[l + 1].x : b->x_last));
+  return ZK_OK;
+}
+
+// Up to the rows that the head reads.
+static zk_status forward_layers(zk_gradient *g, const zk_microbatch *m) {
+  const zk_policy *p = g->policy;
+  const buffers *b = &g->b;
+  ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_FORWARD));
+  ZK_TRY(run_part(&(work){.g = g, .m = m}, LAYERS_FORWARD, queue_layers));
   ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_HEAD));
   if (!m->num_targets) return ZK_OK;
   return zk_decoder_gather_norm(p, g->stream, b->x_last, m->num_rows, b->target_rows, m->num_targets, b->gathered, b->normed, b->rstd);
@@ -276,8 +324,8 @@ static zk_status forward(zk_gradient *g, const zk_microbatch *m, bool want_hash)
                            b->targets_dev, &out);
 }
 
-// Brings what the caller wants of the microbatch's targets to the host; `first` is the index of its first target. `also`: log-probabilities and entropies in
-// any case, to b->at_host.
+// Brings what the caller wants of the microbatch's targets to the host; `first` is the index of its first target. `also`: log-probabilities and
+// entropies in any case, to b->at_host.
 static zk_status fetch(zk_gradient *g, const zk_microbatch *m, int64_t first, const zk_gradient_outputs *out, bool also) {
   const size_t n = (size_t)m->num_targets;
   const buffers *b = &g->b;
@@ -302,26 +350,29 @@ static float *grad_of(const zk_policy *p, zk_param_kind kind, float *grad) {
 }
 
 // The head's part of the backward pass leaves the gradient of the last layer's output in b->dx. Of known targets the head's forward pass is part of it.
-static zk_status head_backward(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, bool want_hash, bool first, float *grad) {
+static zk_status head_backward(const void *context) {
+  const work *w = context;
+  zk_gradient *g = w->g;
+  const zk_microbatch *m = w->m;
   const zk_policy *p = g->policy;
   buffers *b = &g->b;
   zk_chunks chunks = {m->num_chunks, m->target_start};
   zk_lmhead_desc desc = zk_decoder_lmhead_desc(p, m->num_targets, g->options.temperature, g->options.top_k, g->options.top_p);
-  desc.first = first;
-  zk_lmhead_out fwd = head_out(g, s->known && want_hash);
+  desc.first = w->pass.first;
+  zk_lmhead_out fwd = head_out(g, w->want_hash);
   const void *weight = zk_policy_weight(p, ZK_PARAM_LM_HEAD, 0), *packed = zk_policy_packed(p, ZK_PARAM_LM_HEAD, 0);
-  float *dhead = grad_of(p, ZK_PARAM_LM_HEAD, grad);
-  if (s->known)
+  float *dhead = grad_of(p, ZK_PARAM_LM_HEAD, w->grad);
+  if (w->is_known)
     ZK_TRY(zk_lmhead_loss(g->stream, &desc, &chunks, b->normed, weight, packed, b->targets_dev, b->known_lse, b->dlogprob, &fwd, b->dnormed, dhead));
   else
-    ZK_TRY(zk_lmhead_backward(g->stream, &desc, &chunks, b->normed, weight, packed, b->targets_dev, &fwd, b->dlogprob, s->dentropy ? b->dentropy : NULL,
+    ZK_TRY(zk_lmhead_backward(g->stream, &desc, &chunks, b->normed, weight, packed, b->targets_dev, &fwd, b->dlogprob, w->has_dentropy ? b->dentropy : NULL,
                               b->dnormed, dhead));
   zk_rmsnorm_desc norm = {p->numerics, m->num_targets, 1, p->config.hidden, p->config.rms_eps};
   ZK_TRY(zk_rmsnorm_backward(g->stream, &norm, &chunks, b->dnormed, b->gathered, zk_policy_weight(p, ZK_PARAM_FINAL_NORM, 0), b->rstd, NULL,
-                             b->dnormed, grad_of(p, ZK_PARAM_FINAL_NORM, grad)));
+                             b->dnormed, grad_of(p, ZK_PARAM_FINAL_NORM, w->grad)));
   // Each row that predicts a target gets that target's gradient, the others the row of zeros behind them: a look-up, which copies.
   size_t width = (size_t)p->config.hidden * zk_numerics_bytes(p->numerics);
-  ZK_TRY(zk_fill_zero(g->stream, (char *)b->dnormed + (size_t)m->num_targets * width, width));
+  ZK_TRY(zk_fill_zero_each(g->stream, (char *)b->dnormed + (size_t)m->num_targets * width, width, width, 1));
   zk_embedding_desc scatter = {p->numerics, m->num_rows, p->config.hidden, (int32_t)m->num_targets + 1};
   return zk_embedding_forward(g->stream, &scatter, b->target_of_row, b->dnormed, b->dx);
 }
@@ -330,32 +381,34 @@ static zk_status tell(const zk_gradient *g, const zk_gradient_listener *listener
   return listener ? listener->tell(listener->context, zk_stretches_done(zk_policy_trained(g->policy).params, layer)) : ZK_OK;
 }
 
-// Which of a leaf's backward passes it is.
-typedef struct {
-  bool first, alone;
-  const zk_gradient_listener *listener; // of the last; NULL in the others
-} which_pass;
-
-static zk_status backward(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, bool want_hash, float *grad, which_pass pass) {
+static zk_status queue_layers_backward(const void *context) {
+  const work *w = context;
+  zk_gradient *g = w->g;
+  const zk_microbatch *m = w->m;
   const zk_policy *p = g->policy;
   buffers *b = &g->b;
   zk_decoder_batch batch = batch_of(g, m);
   zk_chunks chunks = {m->num_chunks, m->row_start};
-  ZK_TRY(head_backward(g, s, m, want_hash, pass.first, grad));
-  ZK_TRY(tell(g, pass.listener, p->config.num_layers));
-  ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_BACKWARD));
   int last = p->config.num_layers - 1;
   for (int l = last; l >= 0; l--) {
     if (g->options.recompute && l < last) ZK_TRY(layer_forward(g, &batch, l, b->x_last)); // the output is known; only its parts are wanted
     ZK_TRY(zk_decoder_layer_backward(p, g->stream, l, PAGE_TOKENS, &batch, &chunks, &b->layers[l], b->k_cache[l], b->v_cache[l], &b->work, b->dx,
-                                     pass.first, grad));
-    ZK_TRY(tell(g, pass.listener, l));
+                                     w->pass.first, w->grad));
+    ZK_TRY(tell(g, w->pass.listener, l));
   }
   // A tied head's gradient, then the embedding's added to it: here, or once all passes have added to the embedding's.
-  const bool waits = is_tied(p) && !pass.alone;
-  zk_embedding_desc embed = {p->numerics, m->num_rows, p->config.hidden, p->config.vocab, .apart = is_tied(p) && pass.alone};
-  float *dtable = waits ? g->embed_grad : grad_of(p, ZK_PARAM_EMBED, grad);
+  const bool waits = is_tied(p) && !w->pass.alone;
+  zk_embedding_desc embed = {p->numerics, m->num_rows, p->config.hidden, p->config.vocab, .apart = is_tied(p) && w->pass.alone};
+  float *dtable = waits ? g->embed_grad : grad_of(p, ZK_PARAM_EMBED, w->grad);
   return dtable == NULL ? ZK_OK : zk_embedding_backward(g->stream, &embed, b->tokens, b->dx, dtable);
+}
+
+static zk_status backward(zk_gradient *g, const zk_sequences *s, const zk_microbatch *m, bool want_hash, float *grad, which_pass pass) {
+  const work w = {g, m, s->known != NULL, s->known && want_hash, s->dentropy != NULL, grad, pass};
+  ZK_TRY(run_part(&w, HEAD_BACKWARD, head_backward));
+  ZK_TRY(tell(g, pass.listener, g->policy->config.num_layers));
+  ZK_TRY(zk_phases_begin(g->phases, ZK_PHASE_BACKWARD));
+  return pass.listener ? queue_layers_backward(&w) : run_part(&w, LAYERS_BACKWARD, queue_layers_backward); // which is told between the layers
 }
 
 static int64_t longest_of(const zk_sequences *s, int64_t first, int64_t last) {

@@ -17,12 +17,14 @@ typedef struct {
   double top_p;
   int64_t microbatch_tokens;
   bool recompute;     // keep only each layer's input, and run the layer again before its backward pass
+  bool unrecorded;    // queue every operation, also of a microbatch whose like has been recorded (recordings.h)
 } zk_gradient_options;
 
 // Opens the trainer's side of `policy` (which must outlive it). Buffers grow to what the microbatches need.
 zk_status zk_gradient_open(const zk_policy *policy, const zk_gradient_options *options, zk_gradient **out);
 void zk_gradient_close(zk_gradient *gradient);
 zk_stream *zk_gradient_stream(zk_gradient *gradient);
+uint64_t zk_gradient_replays(const zk_gradient *gradient); // parts of microbatches (layers forwards; head, layers backwards) that came from a recorded graph
 zk_phases *zk_gradient_phases(zk_gradient *gradient); // of all that is queued on that stream
 // Bytes of activations and scratch for microbatches of num_rows tokens, num_targets of them trained, with or without a backward pass; for
 // the memory plan.

@@ -70,6 +70,8 @@ void zk_leaf_tree_close(zk_leaf_tree *t) {
   free(t);
 }
 
+bool zk_leaf_tree_exchanges(const zk_leaf_tree *t) { return t->exchange != NULL; }
+
 size_t zk_leaf_tree_bytes(int64_t num_elements, int32_t num_leaves, int num_ranks) {
   const size_t exchanged = num_ranks > 1 ? zk_leaf_exchange_bytes(num_elements, num_leaves, num_ranks) : 0;
   return (size_t)num_elements * sizeof(float) * (size_t)(zk_leaf_split_buffers(num_leaves, num_ranks) - (num_ranks == 1)) + exchanged; // alone, one is the shard

@@ -7,6 +7,8 @@
 #ifndef ZK_TRAINER_LEAF_TREE_H
 #define ZK_TRAINER_LEAF_TREE_H
 
+#include <stdbool.h>
+
 #include "kernels/device.h"
 #include "shared/comm_device.h"
 #include "trainer/leaf_stretches.h"
@@ -29,6 +31,8 @@ zk_status zk_leaf_tree_leaf(zk_leaf_tree *tree, zk_stream *stream, float **out);
 // The first num_stretches stretches of that leaf are final after what is queued on `stream` now; in the end, all. Of the rank's last leaf they
 // leave at once.
 zk_status zk_leaf_tree_ready(zk_leaf_tree *tree, int num_stretches);
+// Whether it matters that it is told while the leaf is computed: with several ranks.
+bool zk_leaf_tree_exchanges(const zk_leaf_tree *tree);
 // For a rank that has failed before its last leaf was done: what it still owes the other ranks leaves as it is. Without memory for that, the failure is
 // this rank's alone, and ends the job.
 zk_status zk_leaf_tree_give_up(zk_leaf_tree *tree, zk_stream *stream);

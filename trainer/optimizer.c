@@ -89,8 +89,8 @@ zk_status zk_optimizer_fill_master(zk_optimizer *o, zk_stream *stream, const zk_
   return o->policy->numerics == ZK_F32 ? ZK_OK : zk_weight_source_copy(source, stream, ZK_F32, o->first, o->count, o->master);
 }
 
-// The tree over all 4,096-element blocks of the flat vector: blocks are computed by their owners and gathered in order. Alone, a rank has its device make
-// the tree: the host would read many values while the device waits.
+// The tree over all 4,096-element blocks of the flat vector: blocks are computed by their owners and gathered in order. Alone, a rank has its device
+// make the tree: the host would read many values while the device waits.
 static zk_status global_norm(const zk_optimizer *o, zk_stream *stream, float *norm) {
   const int64_t blocks = (o->count + ZK_BLOCK_ELEMENTS - 1) / ZK_BLOCK_ELEMENTS;
   const bool is_alone = zk_comm_size(o->comm) == 1;

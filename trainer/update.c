@@ -26,7 +26,8 @@ static zk_status fill_master(zk_updater *u) {
 
 zk_status zk_updater_open_forward(zk_session *s, double temperature, int32_t top_k, double top_p, zk_updater *out) {
   *out = (zk_updater){.session = s};
-  zk_gradient_options o = {temperature, top_k, top_p, s->config.trainer.microbatch_tokens, s->config.trainer.recompute};
+  const char *graphs = getenv("ZK_GRAPHS");
+  zk_gradient_options o = {temperature, top_k, top_p, s->config.trainer.microbatch_tokens, s->config.trainer.recompute, graphs && !strcmp(graphs, "0")};
   return zk_comm_agree(s->comm, zk_gradient_open(&s->policy, &o, &out->gradient));
 }
 
@@ -64,6 +65,13 @@ void zk_updater_close(zk_updater *u) {
 
 static zk_status tell_tree(void *tree, int num_stretches) { return zk_leaf_tree_ready(tree, num_stretches); }
 
+// A leaf that is done, to the sums that wait for it.
+static zk_status add_leaf(zk_updater *u) {
+  ZK_TRY(zk_phases_begin(zk_gradient_phases(u->gradient), ZK_PHASE_REDUCE));
+  ZK_TRY(zk_leaf_tree_ready(u->tree, zk_stretches_num(zk_policy_trained(&u->session->policy).params)));
+  return zk_phases_end(zk_gradient_phases(u->gradient));
+}
+
 static zk_status own_leaves(zk_updater *u, const zk_sequences *seqs, zk_loss_fn loss, void *context, const zk_gradient_outputs *out) {
   const int rank = zk_comm_rank(u->session->comm);
   const int32_t leaves = u->session->config.trainer.grad_leaves, first = u->leaf_starts[rank], last = u->leaf_starts[rank + 1];
@@ -73,7 +81,9 @@ static zk_status own_leaves(zk_updater *u, const zk_sequences *seqs, zk_loss_fn 
     float *grad;
     zk_leaf_range(seqs->num_seqs, leaves, leaf, &from, &to);
     ZK_TRY(zk_leaf_tree_leaf(u->tree, zk_gradient_stream(u->gradient), &grad));
-    ZK_TRY(zk_gradient_leaf(u->gradient, seqs, from, to, loss, context, grad, out, &listener));
+    const bool between = zk_leaf_tree_exchanges(u->tree); // else all at the end: between its layers a pass is not recorded
+    ZK_TRY(zk_gradient_leaf(u->gradient, seqs, from, to, loss, context, grad, out, between ? &listener : NULL));
+    if (!between) ZK_TRY(add_leaf(u));
     zk_progress_update("train", leaf + 1 - first, last - first, "leaves");
   }
   return ZK_OK;
