@@ -1,6 +1,6 @@
 // The kernel of gemm_gradients.h: that of gemm_wgmma.cuh with both operands outer, whose tiles are of several parts, one below the other.
 //
-// A consumer has 64 rows of a tile twice: the chain of a chunk, in registers, and the sums so far, in registers as far as there are any, which
+// A consumer has 64 rows of a tile twice: the chain of a chunk, in registers, and the sums so far (gemm_sums.cuh), which
 // come from memory with the first chunk and go back with the last one. So memory has each sum once for several chunks, and a launch has long
 // chains and few ends of tiles. A wide tile is what a multiprocessor reads least for.
 #include "kernels/cuda/gemm_gradients.h"
@@ -16,14 +16,10 @@ zk_status zk_cuda_gemm_gradients(zk_stream *stream, const zk_linear_back_parts *
 #else
 
 #include "kernels/cuda/gemm_wgmma_launch.cuh"
-#include "kernels/cuda/gemm_wgmma_store.cuh"
+#include "kernels/cuda/gemm_sums.cuh"
 
 enum { MOST_CHUNKS = 4 };
-// Of a tile's N columns those whose sums stay in registers, and the others, whose sums of both consumers' 64 rows are in shared memory.
-template <int N> struct kept {
-  static constexpr int COLUMNS = N <= 192 ? N : 128, OTHERS = N - COLUMNS, SHARED = OTHERS * 64 * (int)sizeof(float);
-};
-template <int N> using core_of = zk_gemm_wgmma_core<zk_gemm_wgmma_shape<128, N, 2, 1, false, false, true, true>, 2 * kept<N>::SHARED>;
+template <int N> using core_of = zk_gemm_wgmma_core<zk_gemm_wgmma_shape<128, N, 2, 1, false, false, true, true>, 2 * zk_gemm_sums<N>::SHARED>;
 
 struct gradient_args {
   CUtensorMap a[ZK_LINEAR_MOST_PARTS][MOST_CHUNKS], b[MOST_CHUNKS];
@@ -43,59 +39,6 @@ struct gradient_tile {
     args.tiles.at(tile, &of_all, &column);
     const int part = args.parts.at(of_all, &in_part);
     return {part, (in_part * Core::CLUSTER + rank) * Core::M, column * Core::N};
-  }
-};
-
-// A consumer's sums, four of neighbouring accumulators at a time: 2 columns of a row and of the one 8 below. Rows and pairs of columns outside
-// are left out of memory.
-template <int N> struct gradient_sums {
-  float at[kept<N>::COLUMNS / 2];
-  float4 *others; // [OTHERS / 8][128], this thread's
-  float *memory;  // the thread's first
-  int64_t below;  // from there to the row 8 below
-  int columns;    // inside, from there on
-  bool inside[2]; // the rows
-
-  __device__ __forceinline__ gradient_sums(const gradient_args &args, const gradient_tile &tile, int row, char *shared) {
-    others = (float4 *)shared + threadIdx.x % 128;
-    memory = args.dweight[tile.part] + (int64_t)row * args.columns + tile.column + zk_gemm_wgmma_own_column();
-    below = (int64_t)8 * args.columns, columns = args.columns - tile.column;
-    for (int h = 0; h < 2; h++) inside[h] = row + 8 * h < args.rows[tile.part];
-  }
-  __device__ __forceinline__ float4 load(int j) const {
-    float4 s = {};
-    if (8 * j >= columns) return s;
-    if (inside[0]) *(float2 *)&s.x = *(const float2 *)(memory + 8 * j);
-    if (inside[1]) *(float2 *)&s.z = *(const float2 *)(memory + below + 8 * j);
-    return s;
-  }
-  __device__ __forceinline__ void store(int j, float4 s) const {
-    if (8 * j >= columns) return;
-    if (inside[0]) *(float2 *)(memory + 8 * j) = make_float2(s.x, s.y);
-    if (inside[1]) *(float2 *)(memory + below + 8 * j) = make_float2(s.z, s.w);
-  }
-  __device__ __forceinline__ void begin(bool are_zero) {
-#pragma unroll
-    for (int j = 0; j < kept<N>::COLUMNS / 8; j++) {
-      const float4 s = are_zero ? float4{} : load(j);
-      at[4 * j] = s.x, at[4 * j + 1] = s.y, at[4 * j + 2] = s.z, at[4 * j + 3] = s.w;
-    }
-  }
-  // Adds a chunk's chains; sums in shared memory come from memory with the first chunk, and all go there with the last.
-  __device__ __forceinline__ void add(const float (&d)[N / 2], bool are_zero, bool is_first, bool is_last) {
-#pragma unroll
-    for (int e = 0; e < kept<N>::COLUMNS / 2; e++) at[e] = at[e] + d[e];
-#pragma unroll
-    for (int i = 0; i < kept<N>::OTHERS / 8; i++) {
-      const int j = kept<N>::COLUMNS / 8 + i;
-      float4 s = !is_first ? others[128 * i] : are_zero ? float4{} : load(j);
-      s = make_float4(s.x + d[4 * j], s.y + d[4 * j + 1], s.z + d[4 * j + 2], s.w + d[4 * j + 3]);
-      if (is_last) store(j, s);
-      else others[128 * i] = s;
-    }
-    if (!is_last) return;
-#pragma unroll
-    for (int j = 0; j < kept<N>::COLUMNS / 8; j++) store(j, make_float4(at[4 * j], at[4 * j + 1], at[4 * j + 2], at[4 * j + 3]));
   }
 };
 
@@ -127,13 +70,13 @@ static __global__ void __cluster_dims__(2, 1, 1) __launch_bounds__(core_of<N>::T
     for (int t = cluster; t < args.tiles.count(); t += clusters) {
       const gradient_tile tile = gradient_tile::at<core_type>(args, t, core.rank);
       const int row = tile.row + me * 64 + zk_gemm_wgmma_own_row();
-      gradient_sums<N> sums(args, tile, row, core.store + me * kept<N>::SHARED);
+      zk_gemm_sums<N> sums(args.dweight[tile.part], args.rows[tile.part], args.columns, row, tile.column, core.store + me * zk_gemm_sums<N>::SHARED);
       sums.begin(args.first);
       for (int chunk = 0; chunk < args.num_chunks; chunk++) {
         typename core_type::Sums d;
         core.multiply(d, me, args.slices[chunk]);
         core.finish();
-        sums.add(d[0], args.first, chunk == 0, chunk + 1 == args.num_chunks);
+        sums.add(d[0], args.first, chunk == 0, chunk + 1 == args.num_chunks, [&](int j, float4 x) { sums.store(j, x); });
       }
     }
   }
