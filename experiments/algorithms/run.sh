@@ -6,7 +6,7 @@
 zk_experiment algorithms "$@"
 zk_program
 export OMP_NUM_THREADS=1 # the model is so small that threads would wait for each other
-keys=(log.progress=false device=cpu) seeds=7 names=$(basename -s .yaml configs/algorithms/*.yaml)
+keys=(log.progress=false device=cpu) seeds=7 names=$(basename -s .yaml configs/algorithms/*.yaml | LC_ALL=C sort)
 [ "$form" != long ] || seeds="7 8 9"
 [ -z "$breaks" ] || keys+=(task.shuffle_rewards=true)
 if [ "$form" = tiny ]; then # another model, which learns in a second

@@ -2,6 +2,7 @@
 
 {"file": NAME, "title": TEXT, "kind": "bars", "rows": TABLE, "label": COLUMN, "value": COLUMN, "series": COLUMN}
 {"file": NAME, "title": TEXT, "kind": "lines", "rows": TABLE, "x": COLUMN, "y": COLUMN, "series": COLUMN, "low": COLUMN, "high": COLUMN}
+{"file": NAME, "title": TEXT, "kind": "dots", "rows": TABLE, "label": COLUMN, "value": COLUMN}
 
 rows: the table's name (default rows); series (may be left out): a colour each, with a legend; low, high (may be left out): a band around a line;
 "log": true, a logarithmic axis of values; a label may have two lines, parted by \\n; "x_label", "y_label", "subtitle": texts; "only": {COLUMN: VALUE}, of rows with that value alone.
@@ -55,10 +56,14 @@ class Axis:
         return self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin)
 
 
+def heading(about):
+    return [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"><style>{STYLE}</style>',
+            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/><text class="t" x="16" y="27">{escape(about["title"])}</text>',
+            f'<text x="16" y="47">{escape(about.get("subtitle", ""))}</text>']
+
+
 def frame(about, y):
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"><style>{STYLE}</style>',
-           f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/><text class="t" x="16" y="27">{escape(about["title"])}</text>',
-           f'<text x="16" y="47">{escape(about.get("subtitle", ""))}</text>']
+    out = heading(about)
     for tick in y.ticks:
         at = y.at(tick)
         out.append(f'<line class="g" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
@@ -122,16 +127,39 @@ def lines(about, rows, names):
     return out
 
 
-def draw(expected, result, folder):
-    """Writes each picture whose rows are there; returns their paths."""
-    made = []
+def dots(about, rows, _):
+    """A line for each label, with a mark for each of its rows."""
+    labels = list(dict.fromkeys(str(row[about["label"]]) for row in rows))
+    left, top, slot = 34 + 7.4 * max(map(len, labels)), 64, (HEIGHT - BOTTOM - 64) / len(labels)
+    x = Axis([row[about["value"]] for row in rows], left, WIDTH - RIGHT, about.get("log", False), zero=True)
+    out = heading(about)
+    for tick in x.ticks:
+        out.append(f'<line class="g" x1="{x.at(tick):.1f}" x2="{x.at(tick):.1f}" y1="{top}" y2="{HEIGHT - BOTTOM}"/>'
+                   f'<text x="{x.at(tick):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{number(tick)}</text>')
+    out.append(f'<text x="{(left + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(about.get("x_label", ""))}</text>')
+    for i, label in enumerate(labels):
+        at, own = top + slot * (i + 0.5), [x.at(row[about["value"]]) for row in rows if str(row[about["label"]]) == label]
+        out.append(f'<text class="v" x="{left - 10:.0f}" y="{at + 4.5:.1f}" text-anchor="end">{escape(label)}</text>'
+                   f'<line x1="{min(own):.1f}" x2="{max(own):.1f}" y1="{at:.1f}" y2="{at:.1f}" stroke="{COLORS[0]}" stroke-width="2.2"/>')
+        out += [f'<circle cx="{one:.1f}" cy="{at:.1f}" r="4.5" fill="{COLORS[0]}" fill-opacity="0.75"/>' for one in own]
+    return out
+
+
+def drawn(expected, result):
+    """(file name, text) of each picture whose rows are there."""
     for about in expected.get("pictures", []):
         only = about.get("only", {})
         rows = [row for row in result["rows"].get(about.get("rows", "rows"), []) if all(row.get(k) == v for k, v in only.items())]
         if not rows:
             continue
         names = list(dict.fromkeys(str(row.get(about.get("series"), "")) for row in rows))
-        path = folder / f"{about['file']}.svg"
-        path.write_text("\n".join({"bars": bars, "lines": lines}[about["kind"]](about, rows, names)) + "\n</svg>\n")
-        made.append(path)
+        yield f"{about['file']}.svg", "\n".join({"bars": bars, "lines": lines, "dots": dots}[about["kind"]](about, rows, names)) + "\n</svg>\n"
+
+
+def draw(expected, result, folder):
+    """Writes them into the folder; returns their paths."""
+    made = []
+    for name, text in drawn(expected, result):
+        (folder / name).write_text(text)
+        made.append(folder / name)
     return made

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The tables of the READMEs, made of results files and of nothing else: between <!-- results FORM --> and <!-- end --> in an experiment's README,
-between <!-- claims --> and <!-- end --> in the top one.
+"""The tables of the READMEs and the pictures, made of results files and of nothing else: between <!-- results FORM --> and <!-- end --> in an experiment's README,
+between <!-- claims --> and <!-- end --> in the top one; results/*.svg.
 
 tables.py          makes all of them anew
 tables.py --check  exits with 1 if one of them is not what its results file says
@@ -13,6 +13,7 @@ import json
 
 import judge
 import machine
+import pictures
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -61,6 +62,10 @@ def result_lines(expected, result):
     return lines + markdown([{"check": v.value, "expected": v.expected, "measured": v.measured, "": "passed" if v.passed else "FAILED"} for v in checks])
 
 
+def drawn(expected, result):
+    return pictures.drawn(expected, result) if result and "skipped" not in result else []
+
+
 def load(folder, form):
     path = folder / "results" / f"{form}.json"
     return json.loads(path.read_text()) if path.exists() else None
@@ -86,20 +91,22 @@ def claims():
         folder = ROOT / "experiments" / name
         expected = judge.load_expected(folder)
         result, about = load(folder, form), expected[form]
-        picture = next((f"experiments/{name}/results/{p['file']}.svg" for p in about.get("pictures", []) if (folder / "results" / f"{p['file']}.svg").exists()), "")
+        picture = next((f"experiments/{name}/results/{file}" for file, _ in drawn(about, result)), "")
         rows.append({"claim": about.get("claim", expected["claim"]), "command": f"`experiments/{name}/run.sh --{form}`", "expected": about["expected"],
                      "measured": measured(about, result), "picture": f"[{name}]({picture})" if picture else ""})
     return markdown(rows)
 
 
 def pages():
-    """(path, its text made anew) of every README that has a table."""
+    """(path, its text made anew) of every README that has a table, and of every picture."""
     for name in dict.fromkeys(name for name, _ in listed()):
         folder = ROOT / "experiments" / name
         page = (folder / "README.md").read_text()
         expected = judge.load_expected(folder)
         for form in re.findall(r"<!-- results (\w+) -->", page):
-            page = between(page, f"results {form}", result_lines(expected[form], load(folder, form)))
+            result = load(folder, form)
+            page = between(page, f"results {form}", result_lines(expected[form], result))
+            yield from ((folder / "results" / file, text) for file, text in drawn(expected[form], result))
         yield folder / "README.md", page
     yield ROOT / "README.md", between((ROOT / "README.md").read_text(), "claims", claims())
 
@@ -111,9 +118,9 @@ def rewrite(root=ROOT):
 
 def main():
     if sys.argv[1:] == ["--check"]:
-        stale = [path for path, page in pages() if path.read_text() != page]
+        stale = [path for path, page in pages() if not path.exists() or path.read_text() != page]
         for path in stale:
-            print(f"{path.relative_to(ROOT)}: a table is not what the results files say; run experiments/lib/tables.py", file=sys.stderr)
+            print(f"{path.relative_to(ROOT)}: it is not what the results files say; run experiments/lib/tables.py", file=sys.stderr)
         return 1 if stale else 0
     rewrite()
     return 0

@@ -4,7 +4,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 command -v python3 >/dev/null || skip "python3 is not installed"
 
-# The committed tables are those of the committed results.
+# The committed tables and pictures are those of the committed results.
 expect 0 "$ZK_SOURCE/experiments/lib/tables.py" --check
 
 # ---- a repository with one experiment, whose run.sh measures what it is told to
@@ -90,7 +90,11 @@ grep -q 'n &lt; 4' experiments/trial/results/n.svg || fail "the picture"
 expect 0 experiments/lib/tables.py --check
 sed -i 's/300,000/300,001/' experiments/trial/README.md
 expect 1 experiments/lib/tables.py --check
-tells 'experiments/trial/README.md: a table is not what the results files say'
+tells 'experiments/trial/README.md: it is not what the results files say'
+expect 0 experiments/lib/tables.py
+sed -i 's/n &lt; 4/n is small/' experiments/trial/results/n.svg
+expect 1 experiments/lib/tables.py --check
+tells 'experiments/trial/results/n.svg: it is not what the results files say'
 sed -i 's/"is": 1/"is": 2/; s/"a b": 1/"a b": 2/' experiments/trial/results/cpu.json # results that the claim does not allow
 expect 0 experiments/lib/tables.py
 grep -q '| FAILED: 2 of 2.5 |' README.md || fail "a failed result is not called one: $(cat README.md)"
