@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 60
 # Bad input of every kind: exit code 2 and one line that says what, where and how to mend it; what was there stays as it was.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 

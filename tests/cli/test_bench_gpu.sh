@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 70
 # zerokl bench of a GPU, run on the emulated one with every size divided: each suite adds its rows, in JSON too. No time is judged here.
 set -u
 fail() { echo "FAILED: $*"; exit 1; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# label: slow
+# label: slow; cost: 70
 # numerics: bf16 on a CPU, end to end: training by any number of workers, resuming, checkpoints with fp32 master weights, the audit, faults.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 hashes() { sed -n 's/.*\("weights\/hash".*\)}/\1/p' "$1/metrics.jsonl"; }

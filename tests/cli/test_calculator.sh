@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 100
 # Several turns: a calculator that the model may call. It trains; the bits are the same for any number of workers, any schedule and after a resume; the audit replays it
 # from recorded replies with the program absent, and finds what was altered.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"

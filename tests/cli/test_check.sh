@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 30
 # zerokl check: a row per operation, exit 0 here; a fault is named and exits 1; bad input exits 2; the shipped build refuses faults.
 set -u
 fail() { echo "FAILED: $*"; exit 1; }

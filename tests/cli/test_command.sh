@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 70
 # command.run as reward: the same bits for any number of workers and any order of answers; what fails stops the run or counts as 0; verify needs no program.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 tiny_config tiny.yaml tiny 2

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 70
 # A program that sleeps, crashes, babbles, says nothing, floods or leaves children behind, for some samples of a run: as command.on_error says it stops the run with one
 # message, or counts as 0 for those samples and no others; no process is left. One that cannot start is told before anything is sampled.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"

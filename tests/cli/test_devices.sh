@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# label: slow
+# label: slow; cost: 250
 # Runs move between devices: the emulated GPU (zerokl_simt, whose device memory cannot be read through its pointers) gives the CPU's bits in
 # every command, alone and shared by workers, and goes on where the CPU stopped.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 40
 # Golden files: what operations and tiny trainings gave on the device that made tests/fixtures/golden is what a CPU gives, bit for bit; and the
 # comparison sees a changed character, a missing file, and a fault in any operation.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"

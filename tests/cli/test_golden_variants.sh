@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# label: slow
+# label: slow; cost: 70
 # The golden file of operations on every instruction set, by several threads, and on the emulated GPU.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 . "$ZK_SOURCE/tests/golden/compare.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 50
 # rollout.numerics: a sampler that computes in other numerics than the trainer is a control experiment. Mismatches are counted and stop nothing; log,
 # archive and audit say what the run is; its record is audited like any other, and a changed value found; without the key nothing is different.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"

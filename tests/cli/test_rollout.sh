@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 30
 # `zerokl rollout`: the files that `train` would write with these weights; and --bench's fixed workload.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 lines() { wc -l <"$1"; }

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 40
 # `zerokl rollout --bench` on the emulated GPU: all graphs are recorded before the clock starts, so every step but that of the prompts is replayed.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 tiny_config tiny.yaml bench 1

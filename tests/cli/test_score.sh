@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 30
 # `zerokl score`: log-probabilities equal to transformers', bits that depend on the line alone, and mistakes named by file and line.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 models=$ZK_SOURCE/tests/fixtures/models

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 30
 # numerics: vendor: a run goes through whatever sampler and trainer disagree on, and reports it; the audit says what it cannot mean; where the
 # vendor's library is missing, the run is refused by name.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 90
 # verify: an honest run passes in every way of asking; a bit flipped anywhere is found and named, whether digests are stale or sealed again.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 tiny_run 4

@@ -1,4 +1,4 @@
-# label: slow
+# label: slow; cost: 150
 # Every algorithm of the table: the same bits on 1, 2 and 3 ranks, and an audit that samples and updates again finds every value; none computes what another does.
 . "$(dirname "$0")/common.sh"
 zerokl sft warm.yaml run.dir=warm 2>log || { cat log >&2; fail "the warm-up"; }

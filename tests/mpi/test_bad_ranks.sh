@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# cost: 70
 # A full disk, with one rank and with three, or SIGINT: one message with path and reason, nothing written is damaged, and the run goes on to the bits
 # of one that nothing happened to.
 . "$(dirname "$0")/common.sh"

@@ -1,3 +1,4 @@
+# cost: 30
 # `zerokl bench` under mpirun: a table and JSON from one worker, a row of the ordered reduction; a suite that is not the workers' is refused.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 for n in 2 3; do

@@ -1,3 +1,4 @@
+# cost: 60
 # Negative controls: one ulp in one operation on one side, and the step stops (forward), or the hash is another (backward).
 . "$(dirname "$0")/common.sh"
 reference

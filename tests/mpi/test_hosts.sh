@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# label: slow
+# label: slow; cost: 50
 # Several hosts, as network namespaces with a link each: the bits of one, a rank lost on another host, and a stop that reaches all of them.
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/run_control.sh"

@@ -1,3 +1,4 @@
+# cost: 100
 # The law on whole runs: ranks, threads, instruction sets, memory in turns, pages, batches, chunks, guesses, the prefix cache, microbatches, preemption change no bit.
 . "$(dirname "$0")/common.sh"
 reference

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# label: slow
+# label: slow; cost: 90
 # LoRA end to end: one chain of hashes for any number of workers, an audit that samples and updates again, resuming, exports, and what is refused
 # before anything is sampled.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# label: slow
+# label: slow; cost: 50
 # A rank of four that is killed at random moments (ZK_KILLS of them: 3), or stops answering: the job ends with one message that names it, what it did and the
 # last good checkpoint, and the run goes on to the bits of one that nothing happened to.
 . "$(dirname "$0")/common.sh"

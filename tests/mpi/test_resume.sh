@@ -1,3 +1,4 @@
+# cost: 70
 # Killed at any moment and started again, a run ends with the bits of one that was not.
 . "$(dirname "$0")/common.sh"
 reference

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# label: slow
+# label: slow; cost: 60
 # SIGTERM and SIGUSR1, to a worker or to mpirun: the run stops with a checkpoint of its last step and exit code 3, and goes on with another number of
 # workers to the bits of one that nothing happened to.
 . "$(dirname "$0")/common.sh"

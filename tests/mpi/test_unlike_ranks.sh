@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# label: slow
+# label: slow; cost: 30
 # Workers that see other configs, models, data or builds, or lack a file, are refused before anything is written: one line that names the odd one out.
 . "$(dirname "$0")/common.sh"
 zerokl sft warm.yaml run.dir=warm 2>warm.log || { cat warm.log >&2; fail "the warm-up"; }

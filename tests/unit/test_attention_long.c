@@ -1,4 +1,4 @@
-// label: slow
+// label: slow; cost: 70
 // Sequences beyond 4,096: the backward pass cuts its chains there, and the forward pass merges many splits.
 #include <setjmp.h>
 #include <stdarg.h>

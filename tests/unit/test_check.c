@@ -1,3 +1,4 @@
+// cost: 70
 // zerokl check: passes here, covers every operation, and names the operation when one is faulty.
 #include "tests/unit/kernel_fixture.h"
 

@@ -1,4 +1,4 @@
-// label: slow
+// label: slow; cost: 200
 // The whole of zerokl check: every variant of this machine, no differing bit.
 #include "tests/unit/kernel_fixture.h"
 

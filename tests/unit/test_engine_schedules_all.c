@@ -1,5 +1,5 @@
 // Ten thousand random schedules against the reference order: 0 differing bits.
-// label: slow
+// label: slow; cost: 120
 #include "engine_schedules.h"
 
 static void no_bit_differs(void **state) {

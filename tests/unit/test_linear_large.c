@@ -1,4 +1,4 @@
-// label: slow
+// label: slow; cost: 30
 // Linear layers and LM head at the shapes of a 135M model: sampled outputs equal the written order, forward and
 // backward.
 #include "tests/unit/device_fixture.h"

@@ -1,4 +1,4 @@
-// label: slow
+// label: slow; cost: 220
 // kernels/math.h on all 2^32 inputs: the stated error, and equal bits on every instruction set.
 #include "tests/unit/math_fixture.h"
 

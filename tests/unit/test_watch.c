@@ -1,4 +1,4 @@
-// label: slow
+// label: slow; cost: 40
 // Three ranks as processes of this test, without MPI: a lost rank is named once, by one rank, and a failure that is only its echo is not told.
 #include <setjmp.h>
 #include <stdarg.h>
