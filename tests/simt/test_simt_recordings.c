@@ -6,14 +6,14 @@
 #include "trainer/gradient.h"
 #include "trainer/recordings.h"
 
-enum { VOCAB = 48, MOST_SEQS = 4, MOST_TOKENS = 300, LEAVES = 2 };
+enum { VOCAB = 48, MOST_SEQS = 4, MOST_TOKENS = 150, LEAVES = 2 };
 
 typedef struct {
   int num;
   int32_t lengths[MOST_SEQS];
 } batch;
 // A and B differ in what is in memory alone; the last does not fit where the others do.
-static const batch A = {3, {40, 17, 33}}, B = {3, {17, 40, 33}}, C = {2, {40, 17}}, D = {4, {60, 90, 33, 64}};
+static const batch A = {3, {20, 9, 17}}, B = {3, {9, 20, 17}}, C = {2, {20, 9}}, D = {4, {30, 40, 9, 17}};
 
 typedef struct {
   int64_t offsets[MOST_SEQS + 1], targets[MOST_SEQS + 1];
@@ -47,7 +47,7 @@ typedef struct {
 } trainer;
 
 static void open_trainer(const test_model *m, bool recompute, bool unrecorded, trainer *t) {
-  OK(zk_gradient_open(&m->policy, &(zk_gradient_options){1, 0, 1, 64, recompute, unrecorded}, &t->gradient));
+  OK(zk_gradient_open(&m->policy, &(zk_gradient_options){1, 0, 1, 32, recompute, unrecorded}, &t->gradient));
   for (int i = 0; i < LEAVES; i++) OK(zk_device_alloc(m->device, (size_t)m->policy.params.num_elements * 4, "gradient", (void **)&t->grad[i]));
 }
 static void close_trainer(const test_model *m, trainer *t) {
@@ -60,7 +60,7 @@ static float *run(const test_model *m, trainer *t, sequences *s, int leaf, bool 
   const size_t n = (size_t)m->policy.params.num_elements, targets = (size_t)s->targets[s->seqs.num_seqs];
   float *out = calloc(n + 3 * targets, sizeof *out);
   *num = n + 3 * targets;
-  OK(zk_gradient_forward(t->gradient, &s->seqs, 0, s->seqs.num_seqs, &(zk_gradient_outputs){.logprob = s->logprob, .lse = s->lse}));
+  if (known) OK(zk_gradient_forward(t->gradient, &s->seqs, 0, s->seqs.num_seqs, &(zk_gradient_outputs){.logprob = s->logprob, .lse = s->lse}));
   s->seqs.known = known ? &s->known : NULL;
   OK(zk_gradient_leaf(t->gradient, &s->seqs, 0, s->seqs.num_seqs, slopes, NULL, t->grad[leaf],
                       &(zk_gradient_outputs){.logprob = out + n, .entropy = out + n + targets, .lse = out + n + 2 * targets}, NULL));
@@ -75,13 +75,12 @@ static void replayed_passes_have_the_bits_of_queued_ones(void **state) {
     const batch *batch;
     int salt, leaf;
     bool known, rests;
-  } steps[] = {{&A, 0, 0, false, false}, {&A, 1, 0, false, false}, {&A, 2, 0, false, false}, {&B, 0, 1, false, false}, {&A, 0, 1, true, true},
-               {&A, 1, 1, true, false},  {&B, 2, 1, true, false},  {&C, 0, 0, false, false}, {&C, 1, 0, true, true},   {&A, 2, 0, false, false},
-               {&D, 0, 0, true, false},  {&A, 0, 0, false, false}, {&A, 2, 0, false, true},  {&A, 1, 0, false, false}};
+  } steps[] = {{&A, 0, 0, false, false}, {&A, 1, 0, false, false}, {&B, 2, 0, false, false}, {&A, 0, 1, true, true},  {&A, 1, 1, true, false},
+               {&B, 2, 1, true, false},  {&C, 0, 0, true, false},  {&D, 0, 0, false, false}, {&A, 2, 0, false, true}};
   for (int way = 0; way < 2; way++) {
     test_model m;
     zk_model_config c = zk_model_config_default(ZK_MODEL_QWEN3);
-    c.num_layers = 2, c.hidden = 32, c.num_heads = 2, c.num_kv_heads = 1, c.head_dim = 16, c.intermediate = 48, c.vocab = VOCAB;
+    c.num_layers = 2, c.hidden = 16, c.num_heads = 2, c.num_kv_heads = 1, c.head_dim = 8, c.intermediate = 24, c.vocab = VOCAB;
     c.max_position = 128, c.tie_embeddings = way;
     test_model_open_on(&m, ZK_DEVICE_CUDA, way ? ZK_BF16 : ZK_F32, &c);
     test_model_give(&m, test_model_weights(&m, 11, 0.2));
@@ -105,7 +104,7 @@ static void replayed_passes_have_the_bits_of_queued_ones(void **state) {
     for (int op = 0; op < ZK_NUM_OPS; op++)
       assert_int_equal(zk_stream_calls(zk_gradient_stream(queued.gradient), op), zk_stream_calls(zk_gradient_stream(recorded.gradient), op));
     assert_int_equal(zk_gradient_replays(queued.gradient), 0);
-    assert_true(zk_gradient_replays(recorded.gradient) > 30);
+    assert_int_equal(zk_gradient_replays(recorded.gradient), 17); // of 31 parts
     close_trainer(&m, &queued), close_trainer(&m, &recorded);
     test_model_close(&m);
   }
