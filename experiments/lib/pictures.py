@@ -32,7 +32,7 @@ def ticks(low, high):
 
 
 class Axis:
-    """Values onto pixels; logarithmic where asked and possible."""
+    """Values onto pixels; logarithmic where asked and possible: zeros are then a step below the least other value, at a tick that says 0."""
 
     def __init__(self, values, begin, end, log=False, zero=False):
         self.begin, self.end = begin, end
@@ -41,14 +41,19 @@ class Axis:
         low, high = (min(positive), max(positive)) if self.log else (min(values), max(values))
         if self.log:
             low, high = 10 ** math.floor(math.log10(low) - (0.01 if zero else 0)), 10 ** math.ceil(math.log10(high) + 0.02)
-            self.ticks = [10.0 ** k for k in range(round(math.log10(low)), round(math.log10(high)) + 1)]
-            self.ticks = self.ticks[:: -(-len(self.ticks) // 7)]
+            first, last = round(math.log10(low)), round(math.log10(high))
+            step = -(-(last - first + 1) // 7)
+            if len(positive) < len(values):
+                low = 10.0 ** (first - step)
+            self.ticks = [10.0 ** k for k in range(round(math.log10(low)), last + 1, step)]
+            self.labels = ["0" if i == 0 and len(positive) < len(values) else number(tick) if tick > 0.01 else f"{tick:.0e}" for i, tick in enumerate(self.ticks)]
         else:
             low = min(0.0, low) if zero else low
             high = high if high > low else low + 1.0
             if zero or high > 0:
                 high += 0.06 * (high - low)
             self.ticks = ticks(low, high)
+            self.labels = [number(tick) for tick in self.ticks]
         self.low, self.high = (math.log10(low), math.log10(high)) if self.log else (low, high)
 
     def at(self, value):
@@ -64,10 +69,10 @@ def heading(about):
 
 def frame(about, y):
     out = heading(about)
-    for tick in y.ticks:
+    for tick, label in zip(y.ticks, y.labels):
         at = y.at(tick)
         out.append(f'<line class="g" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
-                   f'<text x="{LEFT - 8}" y="{at + 4.5:.1f}" text-anchor="end">{number(tick)}</text>')
+                   f'<text x="{LEFT - 8}" y="{at + 4.5:.1f}" text-anchor="end">{label}</text>')
     out.append(f'<line class="a" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>')
     if "y_label" in about:
         middle = (TOP + HEIGHT - BOTTOM) / 2
@@ -115,8 +120,8 @@ def lines(about, rows, names):
     x = Axis([row[x_of] for row in rows], LEFT, WIDTH - RIGHT)
     y = Axis([row[k] for row in rows for k in {low, high, y_of}], HEIGHT - BOTTOM, TOP, about.get("log", False))
     out = frame(about, y) + legend(names)
-    for tick in x.ticks:
-        out.append(f'<text x="{x.at(tick):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{number(tick)}</text>')
+    for tick, label in zip(x.ticks, x.labels):
+        out.append(f'<text x="{x.at(tick):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{label}</text>')
     for series, name in enumerate(names):
         color = COLORS[series % len(COLORS)]
         own = sorted((row for row in rows if str(row.get(about.get("series"), "")) == name), key=lambda row: row[x_of])
@@ -133,9 +138,9 @@ def dots(about, rows, _):
     left, top, slot = 34 + 7.4 * max(map(len, labels)), 64, (HEIGHT - BOTTOM - 64) / len(labels)
     x = Axis([row[about["value"]] for row in rows], left, WIDTH - RIGHT, about.get("log", False), zero=True)
     out = heading(about)
-    for tick in x.ticks:
+    for tick, label in zip(x.ticks, x.labels):
         out.append(f'<line class="g" x1="{x.at(tick):.1f}" x2="{x.at(tick):.1f}" y1="{top}" y2="{HEIGHT - BOTTOM}"/>'
-                   f'<text x="{x.at(tick):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{number(tick)}</text>')
+                   f'<text x="{x.at(tick):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{label}</text>')
     out.append(f'<text x="{(left + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(about.get("x_label", ""))}</text>')
     for i, label in enumerate(labels):
         at, own = top + slot * (i + 0.5), [x.at(row[about["value"]]) for row in rows if str(row[about["label"]]) == label]
