@@ -3,10 +3,9 @@
 # large, with published prices beside them. Measure on a machine that has nothing else to do.
 # --gpu goes on where an earlier call stopped, and samples on one GPU while it trains on another where there are two; ZK_RESULTS="FILE.json... FILE.jsonl..."
 # takes what experiments/bench measured instead of measuring.
-# --break (of --cpu): our side computes a model of 32 times the layers.
+# --break: of --cpu, our side computes a model of 32 times the layers; of --gpu, ours and `vendor` change places, measured or taken from ZK_RESULTS.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/experiment.sh"
 zk_experiment price "$@"
-[ "$form" != gpu ] || [ -z "$breaks" ] || zk_die "--break goes with --cpu: what --gpu measures is made by experiments/bench, whose sides cannot be told apart from here"
 python=${ZK_PYTHON:-python3}
 [ "$form" != gpu ] || [ -n "${ZK_RESULTS:-}" ] || zk_needs_gpus 1
 [ "$form" = gpu ] || zk_needs_openblas
@@ -42,7 +41,7 @@ if [ "$form" = gpu ]; then
     ZK_RESULTS+=$runs/small.jsonl
   fi
   read -ra files <<<"$ZK_RESULTS"
-  left=$(python3 "$here/table.py" gpu "$runs/measured.jsonl" "${zerokl:--}" "${files[@]}")
+  left=$(python3 "$here/table.py" gpu${breaks:+-swapped} "$runs/measured.jsonl" "${zerokl:--}" "${files[@]}")
   [ -z "$left" ] || zk_skip "$left" "the same command goes on"
   zk_finish
 fi

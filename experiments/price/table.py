@@ -3,6 +3,7 @@
 
 table.py gpu MEASURED.jsonl ZEROKL RESULTS...: from results files of experiments/bench (.json) and lines of generation (.jsonl) that this program made here; -: that
   were kept, so that machine and date are theirs.
+table.py gpu-swapped ...: the same, with the rates of ours and of `vendor` in each other's place.
 table.py cpu MEASURED.jsonl RUNS: from RUNS/rates.jsonl, RUNS/135M.json and RUNS/torch.json.
 Prints what is missing where nothing can be told, and adds nothing.
 """
@@ -31,19 +32,19 @@ def row(what, batch, model, ours, others):
             "fastest": fastest, "price": ratio(others[fastest] / rate), "price against vendor": ratio(others["vendor"] / rate) if "vendor" in others else ""}
 
 
-def generation(lines):
-    """Rows of the lines of generation, each with its piece's name: SHAPE-LOAD-WHO."""
+def generation(lines, arrange):
+    """Rows of the lines of generation, each with its piece's name: SHAPE-LOAD-WHO. `arrange`: what is done with {whose: rates}."""
     loads = {}
     for line in lines:
         shape, load, who = line["piece"].split("-", 2)
         rate = line.get("perf/rollout_tokens_per_s") or line.get("tokens_per_s")
         if load in LOADS and line.get("sequences") in (256, 1, 8):  # a rival with fewer sequences is no rival
             loads.setdefault((shape, load), {})[line.get("rival", who)] = rate
-    return [row("sampling", LOADS[load], f"Qwen3-{shape}", ("bf16", rates.pop("bf16")), rates) for (shape, load), rates in loads.items() if "bf16" in rates and len(rates) > 1]
+    return [row("sampling", LOADS[load], f"Qwen3-{shape}", ("bf16", rates.pop("bf16")), rates) for (shape, load), rates in arrange(loads).items() if "bf16" in rates and len(rates) > 1]
 
 
-def training(results):
-    """Rows of training steps: ours and vendor of `zerokl bench`, PyTorch's."""
+def training(results, arrange):
+    """Rows of training steps: ours and vendor of `zerokl bench`, PyTorch's. `arrange` as above."""
     steps = {}
     for result in results:
         for line in result["rows"]:
@@ -53,7 +54,7 @@ def training(results):
                 steps[shape]["batch"] = line["shape"].removeprefix("step ").replace(" x ", " sequences of ")
         for line in result.get("training") or []:
             steps.setdefault(line["shape"], {})["PyTorch, compiled"] = line["tokens_per_s"]
-    return [row("training", rates.pop("batch"), f"Qwen3-{shape}", ("bf16", rates.pop("bf16")), rates) for shape, rates in steps.items() if len(rates) > 2 and "bf16" in rates]
+    return [row("training", rates.pop("batch"), f"Qwen3-{shape}", ("bf16", rates.pop("bf16")), rates) for shape, rates in arrange(steps).items() if len(rates) > 2 and "bf16" in rates]
 
 
 def worst(rows, name, key="price"):
@@ -80,13 +81,21 @@ def about(zerokl, results, lines):
             "versions": {"zerokl": f"commit {commit}", "libraries": libraries}, "date": results[0]["date"]}
 
 
-def gpu(path, zerokl, files):
+def swapped(sides):
+    """Rates by who has them, ours and `vendor` in each other's place."""
+    for rates in sides.values():
+        if "bf16" in rates and "vendor" in rates:
+            rates["bf16"], rates["vendor"] = rates["vendor"], rates["bf16"]
+    return sides
+
+
+def gpu(path, zerokl, files, arrange):
     results = [json.loads(pathlib.Path(name).read_text()) for name in files if name.endswith(".json")]
     lines = [line for result in results for line in result.get("generation") or []]
     for name in files:
         if name.endswith(".jsonl"):
             lines += [json.loads(text) for text in pathlib.Path(name).read_text().splitlines()]
-    sampled, trained = generation(lines), training(results)
+    sampled, trained = generation(lines, arrange), training(results, arrange)
     if not any("1,024 in and out" in one["batch"] for one in sampled) or not trained:
         print("not every piece of experiments/bench is measured")
         return
@@ -119,8 +128,8 @@ def cpu(path, folder):
 
 def main():
     form, path, files = sys.argv[1], sys.argv[2], sys.argv[3:]
-    if form == "gpu":
-        gpu(path, files[0], files[1:])
+    if form.startswith("gpu"):
+        gpu(path, files[0], files[1:], swapped if form == "gpu-swapped" else dict)
     else:
         cpu(path, pathlib.Path(files[0]))
 
