@@ -90,7 +90,8 @@ static zk_status run_case(zk_check *check, const shape *s, zk_check_data data) {
 }
 
 zk_status zk_check_rope_norm_backward(zk_check *check) {
-  for (int i = 0; i < (check->quick ? 1 : NUM(shapes)); i++)
+  const bool is_cpu = zk_device_get_kind(check->device) == ZK_DEVICE_CPU; // where one call is its parts: not the last shape, a large one
+  for (int i = 0; i < (check->quick ? 1 : NUM(shapes) - is_cpu); i++)
     for (int data = 0; data < (i < 3 && !check->quick ? ZK_CHECK_NUM_DATA : 2); data++) ZK_TRY(run_case(check, &shapes[i], (zk_check_data)data));
   return ZK_OK;
 }

@@ -146,7 +146,8 @@ zk_status zk_check_rmsnorm_backward(zk_check *check) {
   for (int32_t width = 128; width <= 4096; width *= 2) ZK_TRY(rmsnorm_backward_case(check, ZK_CHECK_WIDE, width, 1, &small, width % 3 == 0));
   ZK_TRY(rmsnorm_backward_case(check, ZK_CHECK_NORMAL, 2560, 1, &many, 1));
   ZK_TRY(rmsnorm_backward_case(check, ZK_CHECK_CANCELLING, 1028, 1, &large, 0));
-  for (int w = 0; w < NUM(long_widths) && check->numerics == ZK_BF16; w++)
+  const bool is_cpu = zk_device_get_kind(check->device) == ZK_DEVICE_CPU; // which has no multiprocessors to fill
+  for (int w = 0; w < NUM(long_widths) && check->numerics == ZK_BF16 && !is_cpu; w++)
     ZK_TRY(rmsnorm_backward_case(check, ZK_CHECK_WIDE, long_widths[w], 1, &most, w % 2));
   return rmsnorm_backward_case(check, ZK_CHECK_WIDE, 128, 2, &large, 1);
 }
