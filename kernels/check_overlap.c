@@ -1,6 +1,7 @@
 // Kernels that may begin before the one ahead of them has ended (programmatic dependent launch) give what they give one after the other: a chain
 // of layers forwards and of MLPs backwards, each reading what the last has only begun to write, in buffers that every round writes
-// again. The parts run where no fault reaches: a fault is named by its own operation.
+// again. A round forwards is an engine's step: it begins when all ahead of it has ended, since keys of earlier steps are read before that. The parts
+// run where no fault reaches: a fault is named by its own operation.
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -16,7 +17,7 @@
 #include "kernels/cuda/overlap.h"
 #endif
 
-enum { HIDDEN = 256, INNER = 768, HEADS = 4, KV_HEADS = 2, DIM = 128, PAGE = 32, ROUNDS = 12, PAGES = 1 }; // a page holds all rounds
+enum { HIDDEN = 256, INNER = 768, HEADS = 4, KV_HEADS = 2, DIM = 128, PAGE = 32, LAYERS = 2, ROUNDS = 12, PAGES = 1 }; // a page holds all rounds
 
 #define NUM(a) (int)(sizeof(a) / sizeof((a)[0]))
 
@@ -28,7 +29,7 @@ typedef struct {
 
 // What a chain writes. x goes through all rounds, and dx likewise; the rest is written anew in each.
 typedef struct {
-  void *x, *dx, *k_cache, *v_cache, *kept_gate, *kept_up;
+  void *x, *dx, *k_cache[LAYERS], *v_cache[LAYERS], *kept_gate, *kept_up;
   void *normed, *q, *k, *v, *a, *gate_out, *up_out, *act, *dact, *dgate, *dup, *dnormed;
   float *rstd, *dnorm, *dgate_weight;
 } tensors;
@@ -91,8 +92,10 @@ static zk_status make_tensors(const problem *p, const void *x, const void *kept,
              {INNER, &t->dact},   {INNER, &t->dgate},         {INNER, &t->dup},           {HIDDEN, &t->dnormed}};
   for (int i = 0; i < NUM(all); i++) ZK_TRY(zk_check_device_elements(check, n * all[i].width, all[i].out));
   const size_t cache = zk_kv_cache_bytes(check->device, &attention, p->rows * PAGES), element = zk_numerics_bytes(check->numerics);
-  ZK_TRY(zk_check_device(check, cache, &t->k_cache));
-  ZK_TRY(zk_check_device(check, cache, &t->v_cache));
+  for (int l = 0; l < LAYERS; l++) {
+    ZK_TRY(zk_check_device(check, cache, &t->k_cache[l]));
+    ZK_TRY(zk_check_device(check, cache, &t->v_cache[l]));
+  }
   ZK_TRY(zk_check_device(check, (size_t)n * sizeof(float), (void **)&t->rstd));
   ZK_TRY(zk_check_device(check, HIDDEN * sizeof(float), (void **)&t->dnorm));
   ZK_TRY(zk_check_device(check, INNER * HIDDEN * sizeof(float), (void **)&t->dgate_weight));
@@ -102,12 +105,12 @@ static zk_status make_tensors(const problem *p, const void *x, const void *kept,
 }
 
 // A layer of one more token of each sequence.
-static zk_status layer(const problem *p, zk_stream *s, const tensors *t, int32_t round) {
+static zk_status layer(const problem *p, zk_stream *s, const tensors *t, int32_t round, int l) {
   const zk_numerics numerics = p->check->numerics;
   const int32_t n = p->rows, *positions = p->w.ints + n + 1 + round * n;
   const zk_attention_batch batch = {n, n, PAGES, p->w.ints, positions, p->w.ints + n + 1 + ROUNDS * n, NULL};
   const zk_rope_cache_desc rope = {attention_of(p), p->w.norm, p->w.norm, 1e-6f, positions, p->w.cosines, p->w.sines};
-  const zk_rope_cache_io io = {t->q, t->k, t->v, t->q, t->k, NULL, NULL, t->k_cache, t->v_cache};
+  const zk_rope_cache_io io = {t->q, t->k, t->v, t->q, t->k, NULL, NULL, t->k_cache[l], t->v_cache[l]};
   const zk_linear_norm norm = {p->w.norm, 1e-6f, t->normed};
   const zk_linear_parts qkv = {numerics, n, HIDDEN, 3,
                                {{HEADS * DIM, p->w.wq, NULL, NULL, t->q}, {KV_HEADS * DIM, p->w.wk, NULL, NULL, t->k}, {KV_HEADS * DIM, p->w.wv, NULL, NULL, t->v}},
@@ -119,6 +122,13 @@ static zk_status layer(const problem *p, zk_stream *s, const tensors *t, int32_t
   ZK_TRY(zk_linear_forward(s, &o, t->a, p->w.wo, NULL, NULL, t->x, t->x));
   ZK_TRY(zk_linear_parts_swiglu(s, &mlp, t->x, t->act));
   return zk_linear_forward(s, &down, t->act, p->w.down, NULL, NULL, t->x, t->x);
+}
+
+// All layers, behind a copy, which no kernel overlaps.
+static zk_status step(const problem *p, zk_stream *s, const tensors *t, int32_t round) {
+  ZK_TRY(zk_copy_on_device(s, t->rstd, p->w.cosines, sizeof *t->rstd));
+  for (int l = 0; l < LAYERS; l++) ZK_TRY(layer(p, s, t, round, l));
+  return ZK_OK;
 }
 
 // An MLP backwards, at gate and up that stay as they are.
@@ -143,7 +153,7 @@ static zk_status run_chain(const problem *p, zk_stream *s, const tensors *t, boo
   const bool on_gpu = zk_device_get_kind(p->check->device) == ZK_DEVICE_CUDA;
   if (on_gpu) zk_cuda_set_overlap(s, overlap);
 #endif
-  for (int32_t round = 0; round < ROUNDS && status == ZK_OK; round++) status = layer(p, s, t, round);
+  for (int32_t round = 0; round < ROUNDS && status == ZK_OK; round++) status = step(p, s, t, round);
   for (int32_t round = 0; round < ROUNDS && status == ZK_OK; round++) status = mlp_backward(p, s, t);
   if (status == ZK_OK) status = zk_stream_wait(s);
 #ifdef ZK_WITH_CUDA
@@ -156,7 +166,7 @@ zk_status zk_check_overlap_case(zk_check *check, int32_t rows) {
   problem p = {.check = check, .rows = rows};
   tensors got, want;
   void *x, *kept;
-  zk_check_case(check, "%d layers and MLPs backwards, rows %d", ROUNDS, rows);
+  zk_check_case(check, "%d steps of %d layers, and MLPs backwards, rows %d", ROUNDS, LAYERS, rows);
   ZK_TRY(make_weights(&p));
   ZK_TRY(draw(check, (int64_t)rows * HIDDEN, 1.0f, &x));
   ZK_TRY(draw(check, (int64_t)rows * INNER * 2, 1.0f, &kept));
@@ -168,8 +178,10 @@ zk_status zk_check_overlap_case(zk_check *check, int32_t rows) {
   const zk_attention_desc attention = attention_of(&p);
   const size_t bytes = (size_t)rows * HIDDEN * zk_numerics_bytes(check->numerics), cache = zk_kv_cache_bytes(check->device, &attention, rows * PAGES);
   ZK_TRY(zk_check_compare_devices(check, "x", got.x, want.x, bytes));
-  ZK_TRY(zk_check_compare_devices(check, "k_cache", got.k_cache, want.k_cache, cache));
-  ZK_TRY(zk_check_compare_devices(check, "v_cache", got.v_cache, want.v_cache, cache));
+  for (int l = 0; l < LAYERS; l++) {
+    ZK_TRY(zk_check_compare_devices(check, "k_cache", got.k_cache[l], want.k_cache[l], cache));
+    ZK_TRY(zk_check_compare_devices(check, "v_cache", got.v_cache[l], want.v_cache[l], cache));
+  }
   ZK_TRY(zk_check_compare_devices(check, "dx", got.dx, want.dx, bytes));
   ZK_TRY(zk_check_compare_devices(check, "dnorm", got.dnorm, want.dnorm, HIDDEN * sizeof(float)));
   return zk_check_compare_devices(check, "dgate_weight", got.dgate_weight, want.dgate_weight, INNER * HIDDEN * sizeof(float));
