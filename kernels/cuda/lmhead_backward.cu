@@ -170,10 +170,10 @@ static zk_status run_group(zk_stream *stream, const zk_lmhead_chunk *group, cons
   return ZK_OK;
 }
 
-// Ids of a slab. Large products want many tiles: up to four cuts of the vocabulary, as long as a slab and `other` bytes take no more than an
+// Ids of a slab. Large products want many tiles: up to eight cuts of the vocabulary, as long as a slab and `other` bytes take no more than an
 // eighth of what all logits would.
 static int32_t slab_ids(const zk_lmhead_desc *desc, size_t rows, size_t other) {
-  enum { MOST_CUTS = 4, SHARE = 8 };
+  enum { MOST_CUTS = 8, SHARE = 8 };
   const size_t all = (size_t)desc->num_rows * (size_t)desc->vocab * sizeof(float), cut = rows * ZK_VOCAB_CHUNK * zk_numerics_bytes(desc->numerics);
   size_t cuts = all / SHARE > other && cut > 0 ? (all / SHARE - other) / cut : 1;
   cuts = desc->numerics != ZK_BF16 || cuts < 1 ? 1 : cuts > MOST_CUTS ? MOST_CUTS : cuts;
