@@ -213,8 +213,9 @@ static const char *another_value(const zk_config_key *key, char out[64]) {
     return NULL;
   default: // INT, U64
     value = key->multiple_of || key->power_of_two || key->min_int > 12 ? 32 : key->max_int < 12 ? 5 : 12;
-    if (strcmp(key->path, "model.init.hidden") == 0) value = 24;  // a multiple of the heads
-    if (strcmp(key->path, "model.init.kv_heads") == 0) value = 3; // a divisor
+    if (strcmp(key->path, "model.init.hidden") == 0) value = 144;  // heads of 24
+    if (strcmp(key->path, "model.init.head_dim") == 0) value = 24; // a multiple of 8
+    if (strcmp(key->path, "model.init.kv_heads") == 0) value = 3;  // a divisor
     snprintf(out, 64, "%d", value);
     return out;
   }
@@ -241,7 +242,7 @@ static const char *yaml_for(const zk_config_key *key, char out[1024]) {
   const char *lora = key->when == ZK_CONFIG_WHEN_LORA ? "lora: {rank: 4}\n" : "";
   bool path = strcmp(key->path, "model.path") == 0;
   snprintf(out, 1024, "run: {name: a, steps: 3}\neval: {samples: 64}\ntask: {name: %s}\nalgorithm: {%s}\n%s%s%smodel: %s\n", task, algorithm, command, rollout, lora,
-           path ? "{path: m}" : "{init: {layers: 1, hidden: 48, heads: 6, intermediate: 8}}");
+           path ? "{path: m}" : "{init: {layers: 1, hidden: 96, heads: 6, intermediate: 8}}");
   return out;
 }
 
