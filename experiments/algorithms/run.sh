@@ -15,7 +15,7 @@ if [ "$form" = tiny ]; then # another model, which learns in a second
   keys+=(task.min_length=1 task.max_length=2 task.heldout=100 rollout.max_new_tokens=8 rollout.prompts_per_step=32
     optimizer.warmup_steps=0 run.steps=16)
 else
-  quietly "$runs/warm.log" zk_mpirun 2 "$zerokl" sft configs/quickstart-sft.yaml run.dir="$runs/warm" "${keys[@]}"
+  quietly "$runs/warm.log" zk_mpirun 2 "$zerokl" sft configs/quickstart-sft.yaml run.dir="$runs/warm" log.progress=false device=cpu
 fi
 model=$(printf '%s\n' "$runs"/warm/checkpoints/step_* | tail -1)
 

@@ -113,6 +113,7 @@ zk_end() {
 zk_places() {
   local num=$1
   shift
+  [ "$num" -ge 1 ] || zk_die "no place for a run: ZK_CORES and ZK_JOBS are 1 at least"
   [ $# -gt 0 ] || set -- ''
   mkfifo "$runs/places"
   exec {zk_free}<>"$runs/places"
