@@ -93,7 +93,7 @@ zk_status zk_copy_to_device(zk_stream *stream, void *device_dst, const void *hos
 zk_status zk_copy_to_host(zk_stream *stream, void *host_dst, const void *device_src, size_t bytes);
 zk_status zk_copy_on_device(zk_stream *stream, void *device_dst, const void *device_src, size_t bytes);
 zk_status zk_fill_zero(zk_stream *stream, void *device_dst, size_t bytes);
-// The same of `num` stretches of `bytes`, each `pitch` bytes behind the one before; both are multiples of 4.
+// The same of `num` stretches of `bytes`, each `pitch` bytes behind the one before: on a GPU one launch where all begin and end at words of 4.
 zk_status zk_fill_zero_each(zk_stream *stream, void *device_dst, size_t bytes, size_t pitch, int64_t num);
 
 // For kernels/ only.

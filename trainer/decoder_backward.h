@@ -11,7 +11,8 @@ typedef struct {
   void *dq, *dk, *dv, *da;   // as q, k, v, a
   void *dgate, *dup, *dact;  // [T, I]
   void *dlora;               // [T, rank], of an adapter
-  void *unwanted;            // [2, D] f32, beside an adapter: gradients of frozen head norms, which one kernel forms with the rest
+  void *unwanted;            // [2, D] f32, beside an adapter: gradients of frozen head norms, which one kernel forms with the rest; nobody
+                             // zeroes or reads them
 } zk_layer_gradients;
 
 // Bytes for `capacity` rows, and the layout of that much memory.

@@ -125,6 +125,10 @@ static __global__ void zero_each_kernel(int64_t words, int64_t pitch, uint32_t *
 
 static zk_status cuda_zero_each(zk_stream *stream, void *dst, size_t bytes, size_t pitch, int64_t num) {
   enum { THREADS = 256, MOST = 65535 }; // of a grid's second index
+  if ((bytes | pitch | (uintptr_t)dst) % sizeof(uint32_t) != 0) { // a row of bf16, say, of an odd width
+    for (int64_t i = 0; i < num; i++) ZK_TRY(cuda_fill(stream, (char *)dst + (size_t)i * pitch, 0, bytes));
+    return ZK_OK;
+  }
   for (int64_t i = 0; bytes > 0 && i < num; i += MOST)
     ZK_LAUNCH(zero_each_kernel, dim3((unsigned)zk_ceil_div((int64_t)bytes / 4, THREADS), (unsigned)(num - i < MOST ? num - i : MOST)), THREADS, 0, stream,
               (int64_t)bytes / 4, (int64_t)pitch / 4, (uint32_t *)dst + i * ((int64_t)pitch / 4));

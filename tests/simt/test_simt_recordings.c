@@ -1,5 +1,5 @@
 // The trainer's passes as recorded graphs, on the emulated GPU, whose stream works as late as it may: a leaf's gradient and what is found of its
-// targets have the bits of a trainer that queues every operation, whatever came before it, and graphs are what it comes from.
+// targets have the bits of a trainer that queues every operation, and of one on the CPU, whatever came before it, and graphs are what it comes from.
 #include "tests/unit/model_fixture.h"
 
 #include "kernels/reduce.h"
@@ -78,35 +78,42 @@ static void replayed_passes_have_the_bits_of_queued_ones(void **state) {
   } steps[] = {{&A, 0, 0, false, false}, {&A, 1, 0, false, false}, {&B, 2, 0, false, false}, {&A, 0, 1, true, true},  {&A, 1, 1, true, false},
                {&B, 2, 1, true, false},  {&C, 0, 0, true, false},  {&D, 0, 0, false, false}, {&A, 2, 0, false, true}};
   for (int way = 0; way < 2; way++) {
-    test_model m;
+    test_model m, of_cpu;
     zk_model_config c = zk_model_config_default(ZK_MODEL_QWEN3);
-    c.num_layers = 2, c.hidden = 16, c.num_heads = 2, c.num_kv_heads = 1, c.head_dim = 8, c.intermediate = 24, c.vocab = VOCAB;
+    c.num_layers = 2, c.num_heads = 2, c.num_kv_heads = 1, c.head_dim = 8, c.intermediate = 24, c.vocab = VOCAB;
+    c.hidden = way ? 17 : 16; // in bf16 rows begin at half a word
     c.max_position = 128, c.tie_embeddings = way;
     test_model_open_on(&m, ZK_DEVICE_CUDA, way ? ZK_BF16 : ZK_F32, &c);
+    test_model_open(&of_cpu, way ? ZK_BF16 : ZK_F32, &c);
     test_model_give(&m, test_model_weights(&m, 11, 0.2));
-    trainer queued, recorded;
+    test_model_give(&of_cpu, test_model_weights(&m, 11, 0.2));
+    trainer queued, recorded, on_cpu;
+    open_trainer(&of_cpu, way, true, &on_cpu);
     open_trainer(&m, way, true, &queued);
     open_trainer(&m, way, false, &recorded);
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-      sequences a, b;
+      sequences a, b, other;
       size_t num;
       fill(&a, steps[i].batch, steps[i].salt);
       fill(&b, steps[i].batch, steps[i].salt);
+      fill(&other, steps[i].batch, steps[i].salt);
       if (steps[i].rests) {
         OK(zk_side_rest(m.device, ZK_SIDE_TRAINER));
         OK(zk_side_wake(m.device, ZK_SIDE_TRAINER));
       }
       float *want = run(&m, &queued, &a, steps[i].leaf, steps[i].known, &num), *got = run(&m, &recorded, &b, steps[i].leaf, steps[i].known, &num);
+      float *cpus = run(&of_cpu, &on_cpu, &other, steps[i].leaf, steps[i].known, &num);
       if (memcmp(want, got, num * sizeof *got)) fail_msg("way %d, step %zu differs", way, i);
+      if (memcmp(want, cpus, num * sizeof *cpus)) fail_msg("way %d, step %zu differs from the CPU", way, i);
       assert_memory_equal(a.found, b.found, sizeof a.found);
-      free(want), free(got);
+      free(want), free(got), free(cpus);
     }
     for (int op = 0; op < ZK_NUM_OPS; op++)
       assert_int_equal(zk_stream_calls(zk_gradient_stream(queued.gradient), op), zk_stream_calls(zk_gradient_stream(recorded.gradient), op));
     assert_int_equal(zk_gradient_replays(queued.gradient), 0);
     assert_int_equal(zk_gradient_replays(recorded.gradient), 17); // of 31 parts
-    close_trainer(&m, &queued), close_trainer(&m, &recorded);
-    test_model_close(&m);
+    close_trainer(&m, &queued), close_trainer(&m, &recorded), close_trainer(&of_cpu, &on_cpu);
+    test_model_close(&m), test_model_close(&of_cpu);
   }
 }
 
