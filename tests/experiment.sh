@@ -1,6 +1,7 @@
 # Sourced behind lib.sh by the tests of experiments: the smallest form passes, and fails when its claim is broken on purpose.
 # shown NAME VALUE [FORM]: the check of VALUE is what must fail then; FORM is the smallest of one that has none called tiny. An experiment that is not run here (a
 # library is missing) is skipped with its reason.
+command -v python3 >/dev/null || skip "there is no python3, which experiments want"
 export ZK_RUNS=$ZK_TMP/runs
 shown() {
   local code=0 form=${3:-tiny}

@@ -3,7 +3,7 @@
 # `vendor`'s in place of ours.
 # How fast anything is here is not tested.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
-export ZK_RUNS=$ZK_TMP/runs
+. "$ZK_SOURCE/tests/experiment.sh"
 price() { "$ZK_SOURCE/experiments/price/run.sh" "$@"; }
 recorded=$ZK_SOURCE/experiments/bench/results/nvidia-h200-2026-11-22
 ZK_RESULTS="$recorded.json $recorded-training.json $recorded-small.jsonl" expect 0 price --gpu

@@ -2,7 +2,7 @@
 # experiments/bench/targets.py with a zerokl that only says what it is told: verdicts on its rows, a piece that fails, and a second run that makes what
 # is missing or was made by another build.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
-command -v python3 >/dev/null || { echo "no python3: nothing to test"; exit 0; }
+command -v python3 >/dev/null || skip "there is no python3"
 mkdir build
 cat >build/zerokl <<'END'
 #!/usr/bin/env bash

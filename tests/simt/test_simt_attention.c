@@ -1,4 +1,4 @@
-// label: slow
+// label: slow; cost: 10
 // Attention of the emulated GPU against the CPU's where `zerokl check` does not look: the largest heads, blocks that
 // walk several splits, sums over more than 4,096 query rows and several heads, copied pages. Pages are NaN until
 // written.

@@ -1,6 +1,6 @@
 // Completions of 32,000 tokens with scaled RoPE in a cache that holds one and a half of them: preempted half way, computed again, and the same
 // to the last bit as the trainer's forward pass over the whole sequence.
-// label: slow
+// label: slow; cost: 15
 #include "model_fixture.h"
 
 #include "rollout/engine.h"

@@ -1,6 +1,6 @@
 // A million tokens of requests in fast succession through one engine: no page is lost, no byte of heap or device memory stays behind.
 // ZK_TEST_DEVICE=cuda runs it on a GPU, with a model that its matrix kernels take and with what a driver may keep for itself allowed for.
-// label: slow
+// label: slow; cost: 10
 #include "engine_fixture.h"
 
 #include <malloc.h>
