@@ -20,7 +20,7 @@ LOADS = {"shared": "256, 100 to 1,024 tokens in and out", "1k": "256, 1,024 in a
 
 
 def ratio(value):
-    return float(f"{value:.3g}")
+    return round(value, 3)
 
 
 def row(what, batch, model, ours, others):
