@@ -28,7 +28,7 @@ def one(run):
 
 def row(name, runs):
     all_of = lambda key: [run[key] for run in runs]
-    out = {"algorithm": f"`{name}`", "steps": runs[0]["steps"], "accuracy before": runs[0]["before"], "after": spread(all_of("after")),
+    out = {"algorithm": f"`{name}`", "steps": runs[0]["steps"], "accuracy before": spread(all_of("before")), "after": spread(all_of("after")),
            "reward, last 5 steps": spread(all_of("reward")), "mismatched tokens": sum(all_of("mismatched")), "of": sum(all_of("tokens")),
            "verify --replay": "all equal" if all(all_of("equal")) else "FAILED", "CPU seconds, training": round(mean(all_of("train")), 1),
            "audit": round(mean(all_of("verify")), 1)}
@@ -47,9 +47,9 @@ def main():
               "CPU seconds": round(sum(run["train"] + run["verify"] for run in every))}
     path = folder / "measured.jsonl"
     write(path, [("row", "rows", row(name, told[name])) for name in names] + [("value", name, value) for name, value in values.items()])
-    for name in names:
-        write(path, [("row", "runs", {"name": name, "seed": int(seed), "after": run["after"], "weights/hash": run["hash"]}) for seed, run in zip(seeds, told[name])])
-        write(path, [("row", "curves", one_row) for one_row in rows(name, runs[name], 4, {"reward": "reward/exact"})])
+    for name in names:  # of one seed its course, of several where each ended
+        write(path, [("row", "curves", one_row) for one_row in rows(name, runs[name], 4, {"reward": "reward/exact"})] if len(seeds) == 1 else
+              [("row", "runs", {"name": name, "seed": int(seed), "after": run["after"], "weights/hash": run["hash"]}) for seed, run in zip(seeds, told[name])])
 
 
 if __name__ == "__main__":
