@@ -92,9 +92,9 @@ static void tell_numerics(const zk_session *s) {
     ZK_LOG(INFO, "session", "numerics: vendor: sums in whatever order the vendor's library takes; what sampler and trainer disagree on is reported "
                             "and stops nothing");
   if (zk_config_is_off_policy(c))
-    ZK_LOG(WARN, "session", "rollout.numerics: %s, and the trainer computes in %s: an off-policy control. Their log-probabilities differ, which is reported and "
-                            "stops nothing; what is said elsewhere of equal bits does not hold for this run",
-           zk_numerics_name(sampler), zk_numerics_name(c->numerics));
+    ZK_LOG(WARN, "session", "%s: an off-policy control. Sampler's and trainer's log-probabilities differ, which is reported and stops nothing; what is said "
+                            "elsewhere of equal bits does not hold for this run",
+           zk_config_describe_numerics(c).s);
 }
 
 // Of an adapter whose folder has no hash of its base a name is all there is to compare.
@@ -183,7 +183,7 @@ static zk_status load_local(zk_session *s, const zk_model_config *model) {
     const zk_numerics sampler = zk_config_sampler_numerics(&s->config);
     ZK_TRY(zk_check_quick(s->device, sampler));
     ZK_TRY(zk_policy_open(s->device, sampler, model, zk_session_positions(model), &s->control));
-    zk_policy_lead(&s->policy, &s->control);
+    zk_policy_lead(&s->policy, &s->control, s->config.rollout.weight_bits);
   }
   const zk_lora lora = zk_lora_of_config(&s->config);
   if (has_adapter(s)) ZK_TRY(zk_policy_add_adapter(&s->policy, &lora));

@@ -20,7 +20,7 @@ typedef struct {
   zk_task *task;
   zk_judge *judge; // of the task's program, from when it is first asked; NULL before
   zk_policy policy;  // the trainer's, and the sampler's too
-  zk_policy control; // with rollout.numerics, the sampler's instead: the same weights in other numerics
+  zk_policy control; // with rollout.numerics or rollout.weight_bits, the sampler's instead: the same weights in other numerics, or coarser
   char model_dir[ZK_CONFIG_PATH_BYTES]; // where the tokenizer's files are
   bool model_dir_is_temporary;          // of a model made from scratch: removed at close
   char weights_dir[ZK_CONFIG_PATH_BYTES]; // where the policy's weights came from (with an adapter, the base's); "": from scratch

@@ -161,6 +161,7 @@ typedef struct zk_config {
     int speculate;
     bool prefix_cache;
     zk_config_sampler numerics; // control experiment
+    int weight_bits;            // control experiment; 0: all of them
   } rollout;
   struct {
     zk_algorithm name; // a preset of other keys: what is computed follows from those alone
@@ -244,15 +245,15 @@ zk_status zk_config_load_schedule(int num_overrides, char *const *overrides, zk_
 zk_status zk_config_parse(const char *name, const char *text, size_t num_bytes, int num_overrides,
                           char *const *overrides, zk_config *out);
 
-// What the sampler computes in: numerics, unless rollout.numerics says otherwise. Then the run is off-policy by design: sampler and trainer read the
-// same weights and give other log-probabilities.
+// What the sampler computes in: numerics, unless rollout.numerics says otherwise. Then, and where rollout.weight_bits rounds its weights, the run is
+// off-policy by design: sampler and trainer give other log-probabilities.
 zk_numerics zk_config_sampler_numerics(const zk_config *cfg);
 bool zk_config_is_off_policy(const zk_config *cfg);
 // Whether sampler's and trainer's bits may differ without stopping the run: off-policy, or in numerics vendor.
 bool zk_config_may_differ(const zk_config *cfg);
-// What an archive says of its numerics: "f32", or of an off-policy run "f32, sampled in bf16".
+// What an archive says of its numerics: "f32", or of an off-policy run "f32, sampled in bf16" or "f32, sampled in bf16 of 3-bit weights".
 typedef struct {
-  char s[40];
+  char s[48];
 } zk_config_numerics_text;
 zk_config_numerics_text zk_config_describe_numerics(const zk_config *cfg);
 

@@ -156,7 +156,8 @@ static bool bad_clip(const zk_config *c) {
 }
 static bool bad_buffer(const zk_config *c) { return c->algorithm.overlong.buffer > c->rollout.max_new_tokens; }
 static bool bad_sampler_adapter(const zk_config *c) { return c->rollout.numerics && c->lora.rank > 0; }
-static bool bad_sampler_numerics(const zk_config *c) { return c->rollout.numerics && !zk_config_is_off_policy(c); }
+static bool bad_sampler_numerics(const zk_config *c) { return c->rollout.numerics && zk_config_sampler_numerics(c) == c->numerics; }
+static bool bad_bits_adapter(const zk_config *c) { return c->rollout.weight_bits > 0 && c->lora.rank > 0; }
 static bool bad_minibatches(const zk_config *c) {
   return c->algorithm.minibatches > (int64_t)c->rollout.prompts_per_step * c->rollout.samples_per_prompt;
 }
@@ -165,7 +166,8 @@ static bool has_filter(const zk_config *c) { return c->rollout.top_k > 0 || c->r
 // A token that was sampled within the filter may lie outside of it once the weights have changed, and its log-probability is -inf then.
 static bool bad_filter(const zk_config *c) { return has_filter(c) && (c->algorithm.epochs > 1 || c->algorithm.minibatches > 1); }
 // So may one at the filter's edge, where the trainer's logits are not the sampler's.
-static bool bad_filter_control(const zk_config *c) { return has_filter(c) && zk_config_is_off_policy(c); }
+static bool bad_filter_control(const zk_config *c) { return has_filter(c) && c->rollout.numerics; }
+static bool bad_filter_bits(const zk_config *c) { return has_filter(c) && c->rollout.weight_bits > 0; }
 static bool bad_filter_vendor(const zk_config *c) { return has_filter(c) && c->numerics == ZK_VENDOR; }
 
 static const struct {
@@ -190,6 +192,7 @@ static const struct {
     {"rollout.temperature", bad_temperature, "must be 0 (greedy) or at least 0.01"},
     {"rollout.numerics", bad_sampler_adapter, "the control of a sampler in other numerics has no adapter: leave it or lora.rank out"},
     {"rollout.numerics", bad_sampler_numerics, "the trainer computes in these too: leave the key out (it makes a sampler that differs, as a control)"},
+    {"rollout.weight_bits", bad_bits_adapter, "the control of a sampler with coarser weights has no adapter: leave it or lora.rank out"},
     {"rollout.samples_per_prompt", bad_group,
      "must be at least 2 with algorithm.advantage.baseline: group_mean or leave_one_out, scale: std, or dynamic_sampling"},
     {"algorithm.clip", bad_clip, "there is nothing to clip with algorithm.ratio: none: set it to none too, or choose a ratio"},
@@ -198,6 +201,8 @@ static const struct {
     {"algorithm.minibatches", bad_filter, "with rollout.top_k or top_p a step is one update: a sampled token may leave the filter with the first, and has "
      "probability 0 then. Set epochs and minibatches to 1, or top_k to 0 and top_p to 1"},
     {"rollout.numerics", bad_filter_control, "with rollout.top_k or top_p the sampler draws tokens that have probability 0 for a trainer in other numerics. Set top_k to 0 "
+     "and top_p to 1, or leave the key out"},
+    {"rollout.weight_bits", bad_filter_bits, "with rollout.top_k or top_p the sampler draws tokens that have probability 0 for a trainer with finer weights. Set top_k to 0 "
      "and top_p to 1, or leave the key out"},
     {"numerics", bad_filter_vendor, "in vendor, sampler and trainer differ, and with rollout.top_k or top_p tokens are drawn that have probability 0 for the trainer. Set top_k to 0 "
      "and top_p to 1, or choose other numerics"},

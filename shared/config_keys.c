@@ -184,6 +184,9 @@ const zk_config_key zk_config_keys[] = {
       NAME("vendor", ZK_CONFIG_SAMPLER_OTHER + ZK_VENDOR)),
     "control experiment: the sampler computes in these numerics and the trainer in others, so that the run is off-policy: mismatches are counted, stop "
     "nothing, and no bit of sampler and trainer is claimed to be equal; trainer: the same, which is what a run is for", WHEN(OFF_POLICY)),
+  INT(rollout.weight_bits, IDENTITY, "0", 0, 6,
+    "control experiment: the sampler's weights are the trainer's, rounded to so many bits behind the leading one (an e4m3's are 3), so that the run is "
+    "off-policy as with rollout.numerics; 0: all bits", WHEN(WEIGHT_BITS)),
 
   CHOICE(algorithm.name, IDENTITY, "grpo",
     algorithms, "the algorithm: gives the defaults of other algorithm.* keys, by the table at the end; keys of the file win"),

@@ -43,6 +43,7 @@ typedef enum {
   X(OVERLONG, "algorithm.overlong.penalty", cfg->algorithm.overlong.penalty > 0)                                       \
   X(IMPORTANCE, "algorithm.importance.mode", cfg->algorithm.importance.mode != ZK_CONFIG_IMPORTANCE_NONE)              \
   X(OFF_POLICY, "rollout.numerics", cfg->rollout.numerics != ZK_CONFIG_SAMPLER_TRAINER)                               \
+  X(WEIGHT_BITS, "rollout.weight_bits", cfg->rollout.weight_bits > 0)                                                  \
   X(CONSTANT, "algorithm.loss_aggregation", cfg->algorithm.loss_aggregation == ZK_CONFIG_LOSS_CONSTANT)
 
 typedef enum {

@@ -23,6 +23,7 @@ typedef struct zk_policy {
   uint64_t version;               // raised by every change of the weights: what was computed with another version is stale
   size_t *packed_at;              // [num_params] byte offset in `packed`, SIZE_MAX for tensors that have none
   struct zk_policy *follower;     // NULL, or a policy whose weights are always these in its own numerics (zk_policy_lead); borrowed
+  int weight_bits;                // of a follower: what its weights are rounded to, 0: all bits
   zk_adapter adapter;             // with one, `weights` are frozen, and it is what training changes
   uint64_t frozen_hash;           // with one: of `weights`, which never change once they are filled
 } zk_policy;
@@ -56,10 +57,12 @@ zk_status zk_policy_load_weights(zk_policy *policy, zk_stream *stream, const cha
 // the new weights.
 zk_status zk_policy_changed(zk_policy *policy, zk_stream *stream);
 
-// From now on every change of `policy`'s weights is one of `follower`'s too: a policy of the same model on the same device, in other numerics, whose
-// weights are rounded to bf16, or widened exactly; neither has an adapter. `follower` must outlive `policy` or its last change. For control experiments (rollout.numerics).
-void zk_policy_lead(zk_policy *policy, zk_policy *follower);
-// Copies weights from one to the other, by way of the host where the formats differ, and packs them. Waits.
+// From now on every change of `policy`'s weights is one of `follower`'s too: a policy of the same model on the same device, whose weights are rounded to its
+// numerics, or widened exactly; neither has an adapter. weight_bits: 0, or of 1 to 6 each is rounded to so many bits behind the leading one, halves to even (a
+// subnormal's bits count from the format's leading one). `follower` must outlive `policy` or its last change. For control experiments (rollout.numerics,
+// rollout.weight_bits).
+void zk_policy_lead(zk_policy *policy, zk_policy *follower, int weight_bits);
+// Copies weights from one to the other, by way of the host where the formats differ or `to` has coarser weights, and packs them. Waits.
 zk_status zk_policy_copy_weights(const zk_policy *from, zk_stream *stream, zk_policy *to);
 
 // The device address of a tensor's weights (NULL when the model has none of that kind), and of its packed form.

@@ -205,8 +205,8 @@ void zk_plan_make(const zk_config *c, zk_plan_kind kind, const zk_policy *p, int
   add(out, ZK_PLAN_ALWAYS, "weights packed for this device, RoPE tables",
       zk_policy_bytes(p->device, p->numerics, &p->config, &p->params, p->num_positions) - weights, false, "take a smaller model");
   if (zk_config_is_off_policy(c))
-    add(out, ZK_PLAN_ALWAYS, "weights of the sampler (rollout.numerics)",
-        zk_policy_bytes(p->device, zk_config_sampler_numerics(c), &p->config, &p->params, p->num_positions), false, "leave out rollout.numerics");
+    add(out, ZK_PLAN_ALWAYS, "weights of the sampler, a control",
+        zk_policy_bytes(p->device, zk_config_sampler_numerics(c), &p->config, &p->params, p->num_positions), false, "leave out rollout.numerics and rollout.weight_bits");
   add_adapter(out, p);
   if (kind == ZK_PLAN_TRAIN) add_training(out, c, p, num_ranks);
   add(out, ZK_PLAN_TRAINING, "trainer activations and scratch, full microbatch", activation_bytes(c, kind, p), true,

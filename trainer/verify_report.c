@@ -127,7 +127,7 @@ void zk_verify_print(const zk_verify_report *report, FILE *out) {
   fprintf(out, "verify: %" PRId64 " step%s, %" PRId64 " tokens: %s\n", report->num_steps,
           report->num_steps == 1 ? "" : "s", report->num_tokens, summary(&v, text));
   if (report->off_policy[0])
-    fprintf(out, "off-policy (%s; rollout.numerics): sampler and trainer were each compared with themselves; they are not equal, and nobody claims it\n",
+    fprintf(out, "off-policy (%s): sampler and trainer were each compared with themselves; they are not equal, and nobody claims it\n",
             report->off_policy);
 }
 

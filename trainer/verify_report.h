@@ -46,7 +46,7 @@ typedef struct {
 typedef struct {
   zk_verify_row rows[ZK_VERIFY_NUM_CHECKS];
   int64_t num_steps, num_tokens; // audited
-  char off_policy[40];           // of a control run (rollout.numerics) its numerics: equality of sampler and trainer was not checked; else ""
+  char off_policy[48];           // of a control run (rollout.numerics, rollout.weight_bits) its numerics: equality of sampler and trainer was not checked; else ""
 } zk_verify_report;
 
 // `num` more values were checked; whether they differ is told by zk_verify_differ, once a differing value.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # cost: 50
-# rollout.numerics: a sampler that computes in other numerics than the trainer is a control experiment. Mismatches are counted and stop nothing; log,
+# rollout.numerics, rollout.weight_bits: a sampler that computes in other numerics than the trainer, or with coarser weights, is a control experiment. Mismatches are counted and stop nothing; log,
 # archive and audit say what the run is; its record is audited like any other, and a changed value found; without the key nothing is different.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 tiny_config warm.yaml warm 16
@@ -28,12 +28,24 @@ says 'f32, sampled in bf16'
 expect 0 "$ZK" report runs/half runs/equal
 grep -qF ">f32, sampled in bf16<" report/index.html || fail "the report's table does not say it"
 expect 0 "$ZK" verify runs/half --replay --json=audit.json
-says 'off-policy (f32, sampled in bf16; rollout.numerics)'
+says 'off-policy (f32, sampled in bf16):'
 ! grep -q '^logits_hash' out || fail "the audit compares logits that differ by design"
 grep -qF '"off_policy": "f32, sampled in bf16"' audit.json || fail "the audit's JSON does not say it"
 expect 0 "$ZK" verify runs/equal
 says 'logits_hash'
 ! grep -q 'off-policy' out || fail "the audit calls an ordinary run off-policy"
+
+# Coarser weights: the same numerics, further apart, and audited likewise.
+train run.name=coarse rollout.weight_bits=3
+tells 'f32, sampled in f32 of 3-bit weights: an off-policy control'
+[ "$(mismatches coarse)" -gt 0 ] || fail "weights of 3 bits and of 23 do not differ"
+apart() { sed -n 's|.*"mismatch/max_abs": \([^,}]*\).*|\1|p' "runs/$1/metrics.jsonl" | head -1; }
+awk -v half="$(apart half)" -v coarse="$(apart coarse)" 'BEGIN { exit !(coarse > 2 * half) }' || fail "3 bits are no further from f32 than bf16's 7"
+expect 0 "$ZK" verify runs/coarse --replay
+says 'off-policy (f32, sampled in f32 of 3-bit weights):'
+sed -i 's/weight_bits: 3/weight_bits: 4/' runs/coarse/config.yaml
+expect 1 "$ZK" verify runs/coarse --replay
+rm -r runs/coarse
 
 # A resume, on other workers: the same run.
 train run.name=half run.dir=runs/parts rollout.numerics=bf16 run.steps=2
@@ -59,7 +71,7 @@ for column in sampler_logprob trainer_logprob; do
 done
 
 expect 0 "$ZK" train tiny.yaml rollout.numerics=bf16 device=cpu --dry-run
-says 'weights of the sampler (rollout.numerics)'
+says 'weights of the sampler, a control'
 expect 2 "$ZK" train tiny.yaml rollout.numerics=f32 device=cpu
 tells 'the trainer computes in these too'
 echo "off policy: all as it should be"

@@ -238,7 +238,9 @@ static const char *yaml_for(const zk_config_key *key, char out[1024]) {
                           : key->when == ZK_CONFIG_WHEN_OVERLONG   ? "overlong: {penalty: 1}"
                           : key->when == ZK_CONFIG_WHEN_KL         ? "kl: {coef: 0.5}"
                                                                    : "";
-  const char *rollout = key->when == ZK_CONFIG_WHEN_OFF_POLICY ? "rollout: {numerics: vendor}\n" : "";
+  const char *rollout = key->when == ZK_CONFIG_WHEN_OFF_POLICY ? "rollout: {numerics: vendor}\n"
+                        : key->when == ZK_CONFIG_WHEN_WEIGHT_BITS ? "rollout: {weight_bits: 2}\n"
+                                                                  : "";
   const char *lora = key->when == ZK_CONFIG_WHEN_LORA ? "lora: {rank: 4}\n" : "";
   bool path = strcmp(key->path, "model.path") == 0;
   snprintf(out, 1024, "run: {name: a, steps: 3}\neval: {samples: 64}\ntask: {name: %s}\nalgorithm: {%s}\n%s%s%smodel: %s\n", task, algorithm, command, rollout, lora,

@@ -203,6 +203,11 @@ static void keys_against_each_other(void **state) {
       {RUN MODEL TASK "rollout: {top_k: 20, numerics: bf16}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:4:22: rollout.numerics: with rollout.top_k or top_p the sampler draws tokens that have probability 0 for a trainer in other numerics. Set top_k to 0 "
        "and top_p to 1, or leave the key out"},
+      {RUN MODEL TASK "rollout: {top_p: 0.5, weight_bits: 3}\n", NULL, ZK_BAD_INPUT,
+       "c.yaml:4:23: rollout.weight_bits: with rollout.top_k or top_p the sampler draws tokens that have probability 0 for a trainer with finer weights. Set top_k to 0 "
+       "and top_p to 1, or leave the key out"},
+      {RUN MODEL TASK "rollout: {weight_bits: 3}\nlora: {rank: 4}\n", NULL, ZK_BAD_INPUT,
+       "c.yaml:4:11: rollout.weight_bits: the control of a sampler with coarser weights has no adapter: leave it or lora.rank out"},
       {RUN MODEL TASK "numerics: vendor\nrollout: {top_p: 0.9}\n", NULL, ZK_BAD_INPUT,
        "c.yaml:4:1: numerics: in vendor, sampler and trainer differ, and with rollout.top_k or top_p tokens are drawn that have probability 0 for the trainer. Set top_k to "
        "0 and top_p to 1, or choose other numerics"},
