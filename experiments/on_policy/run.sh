@@ -26,17 +26,21 @@ tiny) seeds=1 keys+=(task.min_length=1 task.max_length=2 task.heldout=100 rollou
 esac
 
 # What the arms differ in: a name, and keys. The trainer's numerics are the same in these.
-trainer=f32 sampler=bf16
-case $form in gpu*) trainer=bf16 sampler=vendor ;; esac
-[ "$form" != gpu_amplified ] || sampler=f32
-other=rollout.numerics=$sampler weights="algorithm.importance.mode=truncate algorithm.importance.cap=2"
+trainer=f32 other=rollout.numerics=bf16 weights="algorithm.importance.mode=truncate algorithm.importance.cap=2"
+case $form in
+gpu_amplified) trainer=bf16 other=rollout.weight_bits=3 ;;
+gpu*) trainer=bf16 other=rollout.numerics=vendor ;;
+esac
 arms=("equal numerics=$trainer ${breaks:+$other}" "mismatched numerics=$trainer $other" "corrected numerics=$trainer $other $weights")
-# Beside them: both sides in a library's arithmetic. A sampler further from the trainer has arms with names of its own.
+# Beside them: both sides in a library's arithmetic. Samplers further from the trainer have arms with names of their own.
 case $form in
 cpu | long)
   if python3 -c 'import ctypes; ctypes.CDLL("libopenblas.so.0")' 2>/dev/null; then arms+=("library numerics=vendor")
   else zk_say "no OpenBLAS here (libopenblas0): the arm that uses it is left out"; fi ;;
-gpu_amplified) arms=("${arms[0]}" "${arms[1]/mismatched/amplified}" "${arms[2]/corrected/amplified-corrected}") ;;
+gpu_amplified)
+  arms=("${arms[0]}")
+  for bits in 3 2; do arms+=("bits$bits numerics=$trainer rollout.weight_bits=$bits" "bits$bits-corrected numerics=$trainer rollout.weight_bits=$bits $weights"); done
+  arms+=("bits4 numerics=$trainer rollout.weight_bits=4") ;;
 esac
 
 warm() {
@@ -74,7 +78,7 @@ done
 zk_wait
 
 # Each side of each kind of run can be computed again, and the audit says which of them is off-policy.
-for name in equal mismatched; do
+for name in equal mismatched bits3; do
   grep -qs ': step .* done in ' "$keep/$name-1.log" && [ ! -s "$keep/$name.verify" ] || continue
   zk_at_place audit "$name"
 done
