@@ -180,13 +180,18 @@ static zk_status reserve(zk_gradient *g, int64_t rows, int64_t targets, int64_t 
   return ZK_OK;
 }
 
+static bool wants_recordings(const zk_gradient_options *o) {
+  const char *graphs = getenv("ZK_GRAPHS");
+  return !o->unrecorded && !(graphs && !strcmp(graphs, "0"));
+}
+
 zk_status zk_gradient_open(const zk_policy *policy, const zk_gradient_options *options, zk_gradient **out) {
   zk_gradient *g = calloc(1, sizeof *g);
   if (!g) return ZK_FAIL(ZK_OUT_OF_MEMORY, "no memory for the trainer");
   g->policy = policy, g->options = *options;
   zk_status st = zk_stream_open(policy->device, ZK_SIDE_TRAINER, &g->stream);
   if (st == ZK_OK) st = zk_phases_open(g->stream, &g->phases);
-  if (st == ZK_OK && !options->unrecorded) st = zk_recordings_open(g->stream, &g->recordings);
+  if (st == ZK_OK && wants_recordings(options)) st = zk_recordings_open(g->stream, &g->recordings);
   if (st != ZK_OK) {
     zk_gradient_close(g);
     return st;

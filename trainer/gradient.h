@@ -20,7 +20,8 @@ typedef struct {
   bool unrecorded;    // queue every operation, also of a microbatch whose like has been recorded (recordings.h)
 } zk_gradient_options;
 
-// Opens the trainer's side of `policy` (which must outlive it). Buffers grow to what the microbatches need.
+// Opens the trainer's side of `policy` (which must outlive it). Buffers grow to what the microbatches need. Nothing is recorded with ZK_GRAPHS=0 in the
+// environment.
 zk_status zk_gradient_open(const zk_policy *policy, const zk_gradient_options *options, zk_gradient **out);
 void zk_gradient_close(zk_gradient *gradient);
 zk_stream *zk_gradient_stream(zk_gradient *gradient);

@@ -30,7 +30,7 @@ static int64_t microbatch_rows(const zk_config *c, const zk_policy *p) {
 }
 
 static size_t activation_bytes(const zk_config *c, zk_plan_kind kind, const zk_policy *p) {
-  zk_gradient_options g = {1, 0, 1, c->trainer.microbatch_tokens, c->trainer.recompute};
+  zk_gradient_options g = {1, 0, 1, c->trainer.microbatch_tokens, .recompute = c->trainer.recompute};
   int64_t rows = microbatch_rows(c, p);
   return kind == ZK_PLAN_EVALUATE ? 0 : zk_gradient_bytes(p, &g, rows, rows, kind == ZK_PLAN_TRAIN);
 }

@@ -73,7 +73,7 @@ static zk_status load(zk_reference *r, const zk_model_config *shape, const char 
   if (kind == ZK_REFERENCE_ADAPTER) ZK_TRY(zk_policy_add_adapter(&r->policy, &s->policy.adapter.lora));
   zk_status st = kind == ZK_REFERENCE_BASE ? ZK_OK : fill(r, dir);
   if (st == ZK_OK) st = zk_policy_weights_hash(&r->policy, s->stream, &r->hash);
-  const zk_gradient_options options = {c->rollout.temperature, 0, 1, c->trainer.microbatch_tokens, true};
+  const zk_gradient_options options = {c->rollout.temperature, 0, 1, c->trainer.microbatch_tokens, .recompute = true};
   return st == ZK_OK ? zk_gradient_open(&r->policy, &options, &r->gradient) : st;
 }
 

@@ -134,7 +134,7 @@ static zk_status open_parts(rollout *r, const zk_config *c, zk_comm *comm) {
   zk_engine_options o;
   ZK_TRY(zk_reference_open(s, zk_session_origin(s), &r->reference));
   ZK_TRY(zk_plan_engine_options(s, ZK_PLAN_SAMPLE, false, &o));
-  zk_gradient_options g = {c->rollout.temperature, c->rollout.top_k, c->rollout.top_p, c->trainer.microbatch_tokens, true};
+  zk_gradient_options g = {c->rollout.temperature, c->rollout.top_k, c->rollout.top_p, c->trainer.microbatch_tokens, .recompute = true};
   zk_status st = zk_engine_open(zk_session_sampler(s), &o, &r->engine);
   if (st == ZK_OK) st = zk_gradient_open(&s->policy, &g, &r->gradient);
   if (st == ZK_OK) st = zk_policy_weights_hash(&s->policy, s->stream, &r->weights_hash);

@@ -139,7 +139,7 @@ static zk_status score_file(zk_session *session, const char *name) {
   if (!file) return ZK_FAIL(ZK_IO, "%s: cannot read: %s", name, strerror(errno));
   const int64_t microbatch = session->config.trainer.microbatch_tokens;
   scorer s = {.input = {.session = session, .name = is_stdin ? "standard input" : name, .file = file}};
-  zk_status st = zk_gradient_open(&session->policy, &(zk_gradient_options){1, 0, 1, microbatch, false}, &s.gradient);
+  zk_status st = zk_gradient_open(&session->policy, &(zk_gradient_options){1, 0, 1, microbatch, .recompute = false}, &s.gradient);
   if (st == ZK_OK) st = score_all(&s, MICROBATCHES_IN_BATCH * microbatch);
   zk_gradient_close(s.gradient);
   zk_score_batch_free(&s.batch);

@@ -26,8 +26,7 @@ static zk_status fill_master(zk_updater *u) {
 
 zk_status zk_updater_open_forward(zk_session *s, double temperature, int32_t top_k, double top_p, zk_updater *out) {
   *out = (zk_updater){.session = s};
-  const char *graphs = getenv("ZK_GRAPHS");
-  zk_gradient_options o = {temperature, top_k, top_p, s->config.trainer.microbatch_tokens, s->config.trainer.recompute, graphs && !strcmp(graphs, "0")};
+  zk_gradient_options o = {temperature, top_k, top_p, s->config.trainer.microbatch_tokens, .recompute = s->config.trainer.recompute};
   return zk_comm_agree(s->comm, zk_gradient_open(&s->policy, &o, &out->gradient));
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# label: slow; cost: 250
+# label: slow; cost: 270
 # Runs move between devices: the emulated GPU (zerokl_simt, whose device memory cannot be read through its pointers) gives the CPU's bits in
 # every command, alone and shared by workers, and goes on where the CPU stopped.
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -48,6 +48,19 @@ for numerics in f32 bf16; do
   ZK_FAULT=trainer:linear "$SIMT" verify $numerics --device cuda >out 2>err || code=$?
   [ $code = 1 ] || fail "a fault of one operation went unnoticed ($numerics, $code)"
 done
+
+# The trainer's passes and the reference model's come from recorded graphs (answers of one length make them alike); with ZK_GRAPHS=0 none does. The same bits.
+alike_passes="rollout.ignore_eos=true algorithm.kl.coef=0.05"
+num_recorded() { grep -c 'a pass is recorded' err || true; }
+# shellcheck disable=SC2086
+{
+  ZK_LOG=debug expect 0 "$SIMT" train tiny.yaml $rl $alike_passes device=cuda run.dir=recorded
+  [ "$(num_recorded)" -gt 3 ] || fail "only $(num_recorded) passes are recorded"
+  ZK_GRAPHS=0 ZK_LOG=debug expect 0 "$SIMT" train tiny.yaml $rl $alike_passes device=cuda run.dir=queued
+  [ "$(num_recorded)" = 0 ] || fail "ZK_GRAPHS=0, and $(num_recorded) passes are recorded"
+}
+alike recorded queued "recorded graphs, and none"
+[ "$(hashes queued | sort -u | wc -l)" = 3 ] || fail "queued: some update changed nothing"
 
 expect 0 "$ZK" verify f32 --device cpu
 expect 0 "$ZK" verify bf16 --device cpu --sample 3
