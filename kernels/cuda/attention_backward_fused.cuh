@@ -65,7 +65,7 @@ template <int D> struct zk_fused_shared {
   uint64_t rows_full[2], rows_empty[2]; // Q, dO and lse_delta
   uint64_t dq_full[2], dq_empty[2];
   uint64_t p_full, p_empty, ds_full, ds_empty;
-  uint64_t k_full, k_empty, v_full, v_empty;
+  uint64_t kv_full, kv_empty;
   uint64_t unit_full[2], unit_empty[2];
   uint32_t unit[2];
   uint32_t joins; // the unit that has ended is the last of its group
