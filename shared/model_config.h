@@ -44,7 +44,7 @@ zk_status zk_model_architecture_parse(const char *name, zk_model_architecture *o
 
 // All zero but the defaults of an architecture: flags, rms_eps 1e-6, rope theta 10000, max_position 2048, bos_id -1.
 zk_model_config zk_model_config_default(zk_model_architecture architecture);
-// Checks ranges and relations (heads a multiple of kv_heads, even head_dim, element counts within int64, ids inside the
+// Checks ranges and relations (heads a multiple of kv_heads, head_dim one of 8, element counts within int64, ids inside the
 // vocabulary ...). Every parse and every model.init goes through it. ZK_BAD_INPUT names the field.
 zk_status zk_model_config_check(const zk_model_config *config);
 
