@@ -12,7 +12,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../experiments/lib/packages.sh"
 zk_help "$@"
 
-order="check check_fault bad_input chain_f32 chain_qwen3 algorithms bf16_audit vendor vendor_wide cross schedule unique soak precision logits memcheck racecheck synccheck initcheck"
+order="check check_fault bad_input chain_f32 chain_qwen3 algorithms bf16_audit vendor vendor_wide cross schedule crowd unique soak precision logits memcheck racecheck synccheck initcheck"
 
 # All tests in a good order; a script that the order forgets comes last.
 all_tests() {
