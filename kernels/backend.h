@@ -136,6 +136,7 @@ typedef struct {
   zk_op op;          // ZK_NUM_OPS: none
   zk_numerics only;  // only where this is stored; ZK_NUM_NUMERICS: everywhere
   bool breaks;       // the device breaks down there; else one ulp
+  bool stalls;       // the device never ends there
   bool is_vendor;    // neither: the vendor's library in its place
   bool is_lse;       // of lmhead_sample: the log-sum-exp instead of the log-probability
 } zk_fault;
@@ -151,7 +152,7 @@ struct zk_device {
   zk_allocation *allocations;
   size_t num_allocations, max_allocations;
   size_t bytes_now, bytes_peak;
-  int last[ZK_NUM_SIDES]; // by side, the operation counted last, plus 1; 0: none
+  int last[ZK_NUM_SIDES]; // by side, the operation counted last, plus 1; 0: none. Atomic: zk_device_last
 };
 
 struct zk_stream {
@@ -163,6 +164,7 @@ struct zk_stream {
   size_t scratch_bytes;
   zk_fault fault;
   zk_graph *recording; // what is queued goes into it; NULL: it runs
+  bool stands;         // by a fault: what it was given never ends
 };
 
 struct zk_mark {
@@ -189,9 +191,14 @@ bool zk_device_remember(zk_device *device, zk_allocation allocation);
 // ZK_OUT_OF_MEMORY, saying what for, when so much is not free.
 zk_status zk_device_require_free(zk_device *device, size_t bytes, const char *what);
 void zk_side_free(zk_device *device, zk_allocation allocation); // side_memory.c: of memory that is in the books no more
+// "linear (sampler) or adamw (trainer)": what each side's streams were given last. False: nothing yet, and text is "". From any thread.
+bool zk_device_last(const zk_device *device, char *text, size_t room);
+// device_wait.c: around every wait of the host for the stream.
+void zk_wait_begin(const zk_stream *stream);
+void zk_wait_end(void);
 // Adds to a device's failure which operation was queued last; returns `status`.
 zk_status zk_stream_explain(const zk_stream *stream, zk_status status);
-// Parses "side:operation", "side:operation:f32", "...:bf16", "...:break" or "trainer:add:vendor" (ZK_FAULT); out->op = ZK_NUM_OPS when it is meant for another side.
+// Parses "side:operation", "side:operation:f32", "...:bf16", "...:break", "...:stall" or "trainer:add:vendor" (ZK_FAULT); out->op = ZK_NUM_OPS when it is meant for another side.
 // ZK_BAD_INPUT lists the names.
 const char *zk_side_name(zk_side side); // as ZK_FAULT and messages name it
 zk_status zk_fault_parse(const char *text, zk_side side, zk_fault *out);

@@ -182,25 +182,34 @@ zk_side zk_stream_side(const zk_stream *stream) { return stream->side; }
 uint64_t zk_stream_calls(const zk_stream *stream, zk_op op) { return stream->calls[op]; }
 void zk_stream_count(zk_stream *stream, zk_op op) {
   stream->calls[op]++;
-  stream->device->last[stream->side] = (int)op + 1;
+  __atomic_store_n(&stream->device->last[stream->side], (int)op + 1, __ATOMIC_RELAXED); // another thread may look
 }
 
 // A device may tell of a failure long after the operation that met it.
 zk_status zk_stream_wait(zk_stream *stream) {
   if (stream->recording) return ZK_FAIL(ZK_DEVICE, "a stream that records cannot be waited for");
-  return zk_stream_explain(stream, stream->device->backend->wait(stream));
+  zk_wait_begin(stream);
+  const zk_status status = stream->device->backend->wait(stream);
+  zk_wait_end();
+  return zk_stream_explain(stream, status);
+}
+
+bool zk_device_last(const zk_device *device, char *text, size_t room) {
+  size_t used = 0;
+  text[0] = 0;
+  for (int side = 0; side < ZK_NUM_SIDES; side++) {
+    const int last = __atomic_load_n(&device->last[side], __ATOMIC_RELAXED);
+    if (last > 0 && used < room)
+      used += (size_t)snprintf(text + used, room - used, "%s%s (%s)", used > 0 ? " or " : "", zk_op_name((zk_op)(last - 1)), zk_side_name((zk_side)side));
+  }
+  return used > 0;
 }
 
 // Streams of one device fail together, and any of them may be the first to say so.
 zk_status zk_stream_explain(const zk_stream *stream, zk_status status) {
-  if (status != ZK_DEVICE) return status;
-  char text[256] = "";
-  size_t used = 0;
-  for (int side = 0; side < ZK_NUM_SIDES; side++)
-    if (stream->device->last[side] > 0)
-      used += (size_t)snprintf(text + used, sizeof text - used, "%s%s (%s)", used > 0 ? " or " : "",
-                               zk_op_name((zk_op)(stream->device->last[side] - 1)), zk_side_name((zk_side)side));
-  return used > 0 ? zk_status_context(status, "at or before operation %s", text) : status;
+  char text[256];
+  if (status != ZK_DEVICE || !zk_device_last(stream->device, text, sizeof text)) return status;
+  return zk_status_context(status, "at or before operation %s", text);
 }
 
 zk_status zk_copy_to_device(zk_stream *stream, void *device_dst, const void *host_src, size_t bytes) {

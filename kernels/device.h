@@ -65,6 +65,9 @@ zk_device *zk_stream_device(zk_stream *stream);
 zk_side zk_stream_side(const zk_stream *stream);
 uint64_t zk_stream_calls(const zk_stream *stream, zk_op op); // operations launched on this stream so far
 zk_status zk_stream_wait(zk_stream *stream);                 // until everything queued is done; reports its errors
+// 0: no thread of this process waits for a device. Else a number that each wait has for itself (one thread at a time waits), and what for: the device,
+// and the operations that it was given last. From any thread.
+uint64_t zk_device_wait_number(char *what, size_t room);
 
 // A mark is a place in a stream's order: what was queued before it can be waited for while what came later goes on.
 typedef struct zk_mark zk_mark;
@@ -103,7 +106,8 @@ zk_status zk_stream_scratch(zk_stream *stream, size_t bytes, void **out);
 void zk_stream_count(zk_stream *stream, zk_op op);
 // Test builds (ZK_WITH_FAULTS): when ZK_FAULT names this stream's side and `op` ("sampler:linear"), moves element n/2 (or the next
 // that is not 0) of the n elements at `out` (device memory, stored as `numerics` stores them), and every 61st after it, by one ulp. Elsewhere does nothing. "sampler:linear:bf16" (or f32) is
-// meant only where `numerics` is that; "sampler:linear:break" makes the device fail instead, at once or when it is next waited for (ZK_DEVICE).
+// meant only where `numerics` is that; "sampler:linear:break" makes the device fail instead, at once or when it is next waited for (ZK_DEVICE);
+// with ":stall" the next wait for it never ends.
 // ZK_SIDE_NONE is called "check": `zerokl check` and a run's start-up check work on such streams, so that a fault of the sampler or the
 // trainer is left for the step to find.
 zk_status zk_stream_fault(zk_stream *stream, zk_op op, zk_numerics numerics, void *out, size_t n);

@@ -1,5 +1,5 @@
 // Faults for negative controls: ZK_FAULT=side:operation moves one output element by one ulp, on one side, in test builds only; with :f32 or
-// :bf16 behind it only where the output is stored as that, with :break the device fails there instead. sampler:lmhead_sample:lse moves a
+// :bf16 behind it only where the output is stored as that, with :break the device fails there instead, with :stall it never ends. sampler:lmhead_sample:lse moves a
 // log-sum-exp in place of a log-probability; trainer:add:vendor leaves the sum over leaves to NCCL, in NCCL's order.
 #include "kernels/backend.h"
 
@@ -18,7 +18,7 @@ static zk_status bad_fault(const char *text) {
   size_t used = 0;
   for (zk_op op = 0; op < ZK_NUM_OPS; op++)
     used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", op > 0 ? " " : "", zk_op_name(op));
-  return ZK_FAIL(ZK_BAD_INPUT, "ZK_FAULT=%s: want sampler:OPERATION, trainer:OPERATION or check:OPERATION, then nothing, :f32, :bf16, :break, (sampler:lmhead_sample) :lse or (trainer:add) :vendor; OPERATION is one of: %s",
+  return ZK_FAIL(ZK_BAD_INPUT, "ZK_FAULT=%s: want sampler:OPERATION, trainer:OPERATION or check:OPERATION, then nothing, :f32, :bf16, :break, :stall, (sampler:lmhead_sample) :lse or (trainer:add) :vendor; OPERATION is one of: %s",
                  text, names);
 }
 
@@ -29,11 +29,12 @@ static bool is_name(const char *name, const char *text, size_t length) { return 
 static bool parse_kind(const char *text, zk_fault *out) {
   if (*text == 0) return true;
   out->breaks = strcmp(text, ":break") == 0;
+  out->stalls = strcmp(text, ":stall") == 0;
   out->is_vendor = strcmp(text, ":vendor") == 0;
   out->is_lse = strcmp(text, ":lse") == 0;
   for (zk_numerics n = ZK_F32; n <= ZK_BF16; n++)
     if (strcmp(text + 1, zk_numerics_name(n)) == 0) out->only = n;
-  return out->breaks || out->is_vendor || out->is_lse || out->only != ZK_NUM_NUMERICS;
+  return out->breaks || out->stalls || out->is_vendor || out->is_lse || out->only != ZK_NUM_NUMERICS;
 }
 
 zk_status zk_fault_parse(const char *text, zk_side side, zk_fault *out) {
@@ -63,6 +64,10 @@ zk_status zk_stream_fault(zk_stream *stream, zk_op op, zk_numerics numerics, voi
   if (fault->breaks) {
     const zk_status status = stream->device->backend->break_down(stream);
     return status == ZK_OK ? ZK_OK : zk_status_context(status, "operation %s", zk_op_name(op));
+  }
+  if (fault->stalls) {
+    stream->stands = true;
+    return ZK_OK;
   }
   if (fault->only == ZK_NUM_NUMERICS || fault->only == numerics)
     return stream->device->backend->flip(stream, out, zk_numerics_bytes(numerics), n);

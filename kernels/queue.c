@@ -51,7 +51,10 @@ zk_status zk_mark_set(zk_mark *mark) {
 }
 
 zk_status zk_mark_wait(zk_mark *mark) {
-  return mark->stream->device->backend->mark_wait ? zk_stream_explain(mark->stream, mark->stream->device->backend->mark_wait(mark)) : ZK_OK;
+  zk_wait_begin(mark->stream);
+  const zk_status status = mark->stream->device->backend->mark_wait ? mark->stream->device->backend->mark_wait(mark) : ZK_OK;
+  zk_wait_end();
+  return zk_stream_explain(mark->stream, status);
 }
 
 double zk_mark_seconds(const zk_mark *from, const zk_mark *to) {
@@ -107,7 +110,7 @@ void zk_graph_close(zk_graph *graph) {
 zk_status zk_graph_launch(zk_graph *graph) {
   zk_stream *stream = graph->stream;
   for (int op = 0; op < ZK_NUM_OPS; op++) stream->calls[op] += graph->calls[op];
-  stream->device->last[stream->side] = graph->last;
+  __atomic_store_n(&stream->device->last[stream->side], graph->last, __ATOMIC_RELAXED);
   return stream->device->backend->graph_launch(stream, graph->state);
 }
 

@@ -125,6 +125,7 @@ zk_status zk_comm_open(zk_comm **out) {
   c->size = c->local_size = 1;
   *out = c;
   if (launched_by_mpi()) ZK_TRY(start_mpi(c));
+  else zk_watch_join(0, 1, NULL);
   return ZK_OK;
 }
 
@@ -135,8 +136,8 @@ void zk_comm_close(zk_comm *c) {
     MPI_Win_free(&c->counter_window);
     MPI_Comm_free(&c->world);
     MPI_Finalize();
-    zk_watch_leave(false);
   }
+  zk_watch_leave(false);
   free(c->sizes);
   free(c->counts);
   free(c->places);

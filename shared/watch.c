@@ -125,6 +125,7 @@ static void *run(void *arg) {
   (void)pthread_setname_np(pthread_self(), "watch"); // for /proc and debuggers
   const double since_s = zk_clock_s();
   double told_s = 0, last_s = since_s;
+  zk_watch_device_begin();
   for (int num_joined = 0; !atomic_load(&zk_watch.is_leaving);) {
     for (int i = 0; i < zk_watch.num_peers; i++) set[i] = (struct pollfd){.fd = zk_watch.peers[i].fd, .events = POLLIN};
     set[zk_watch.num_peers] = (struct pollfd){.fd = zk_watch.listen_fd, .events = POLLIN};
@@ -138,6 +139,7 @@ static void *run(void *arg) {
       if (set[i].revents && zk_watch.peers[i].fd >= 0) hear(&zk_watch.peers[i], now);
     merge_stop(zk_stop_caught(), zk_watch.rank);
     tell(now, &told_s);
+    zk_watch_device_look(now);
     check_silence(now, since_s);
     check_waits(now);
   }
@@ -178,6 +180,7 @@ static void stay_out(void) {
 
 void zk_watch_join(int rank, int size, const zk_watch_place *place) {
   zk_watch.rank = rank;
+  if (size < 2) zk_watch_device_alone();
   if (size < 2 || !place->num_addresses) return;
   sigset_t all, before;
   bool ok = prepare(rank, size, place);
@@ -193,6 +196,7 @@ void zk_watch_join(int rank, int size, const zk_watch_place *place) {
 }
 
 void zk_watch_leave(bool has_spoken) {
+  zk_watch_device_leave();
   if (!zk_watch.is_running) return;
   atomic_store(&zk_watch.is_leaving, 1);
   pthread_join(zk_watch.thread, NULL);

@@ -5,7 +5,8 @@
 // that is gone. Rank 0 then says which rank, what it did, and where the last good checkpoint is, and the job ends with exit code 1. If rank 0
 // is lost, rank 1 says so. Nor do waits last for ever: when all ranks are in one, and none has left its own for as long, nobody is left to end them (the
 // network between them is gone where the links are not), and rank 0 says who waits in what. While one rank works, the others wait as long as it takes:
-// a main thread that does not return from a kernel or a file is not noticed, for its rank still answers.
+// a main thread that does not return from a file is not noticed, for its rank still answers. One that waits for its device in one wait for
+// ZK_DEVICE_LIMIT_S seconds (default 900, 0: for ever; a warning at a tenth) says so itself, in a job of one rank too, and ends the job.
 //
 // Signals that ask for a stop (shared/stop.h) go the same way to all ranks.
 #ifndef ZK_SHARED_WATCH_H
@@ -18,7 +19,8 @@
 
 // Before the watch: rank 0 opens its socket; then *place goes to all ranks. Failure: place->num_addresses is 0, and nobody watches.
 void zk_watch_listen(int size, zk_watch_place *place);
-// Joins, and starts the thread. A rank that cannot join warns and goes on unwatched. Rank 0 does not wait for the others.
+// Joins, and starts the thread. A rank that cannot join warns and goes on unwatched. Rank 0 does not wait for the others. A job of one rank has nobody
+// to join (place may be NULL); its thread looks at its device alone.
 void zk_watch_join(int rank, int size, const zk_watch_place *place);
 // This rank ends on purpose, or has failed alone and said so itself (has_spoken): nobody else is to speak. Stops the thread.
 void zk_watch_leave(bool has_spoken);

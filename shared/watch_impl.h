@@ -39,6 +39,13 @@ void zk_watch_say_farewell(zk_watch_kind kind);
 _Noreturn void zk_watch_lose(const zk_watch_peer *peer, const char *what);
 // Rank 0: all ranks wait, and none has moved for so many seconds. Does not return.
 _Noreturn void zk_watch_stand_still(double seconds);
+// watch_device.c: looks at what the device does, by the thread of the watch at each turn (begin first), or by a thread of its own in a job of one rank.
+void zk_watch_device_begin(void);
+void zk_watch_device_look(double now);
+void zk_watch_device_alone(void);
+void zk_watch_device_leave(void);
+// This rank's device has not answered for so many seconds. Does not return.
+_Noreturn void zk_watch_device_stands(double seconds, const char *what);
 // Another rank has spoken: tells those that do not know, and waits for the launcher. Does not return.
 _Noreturn void zk_watch_end_quietly(void);
 

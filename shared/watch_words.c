@@ -88,6 +88,18 @@ _Noreturn void zk_watch_stand_still(double seconds) {
   give_up();
 }
 
+_Noreturn void zk_watch_device_stands(double seconds, const char *what) {
+  char way[512], host[64] = "";
+  atomic_store(&zk_watch.is_ending, 1);
+  gethostname(host, sizeof host - 1);
+  pthread_mutex_lock(&zk_watch.lock);
+  way_on(way, sizeof way);
+  pthread_mutex_unlock(&zk_watch.lock);
+  ZK_LOG(ERROR, "watch", "rank %d (pid %d on %s) has waited %.0f s for %s while %s: a kernel never ends, or another program has the device to itself; %s", zk_watch.rank,
+         (int)getpid(), host, seconds, what, doing(&zk_watch.mine), way);
+  give_up();
+}
+
 _Noreturn void zk_watch_lose(const zk_watch_peer *p, const char *what) {
   atomic_store(&zk_watch.is_ending, 1);
   if (zk_watch.rank > 1) {
