@@ -38,6 +38,7 @@ template <int DIM, int STAGES> struct zk_decode_loader {
     ahead.num_rows = 0;
     while (ahead.num_rows == 0) {
       int32_t mine = (int32_t)blockIdx.x;
+      if (started) zk_wait_for_previous(); // the kernel ahead may draw from the same queue
       if (started && lane() == 0) mine = (int32_t)(gridDim.x + atomicAdd(&queue[0], 1u));
       mine = __shfl_sync(0xffffffffu, mine, 0);
       started = true;

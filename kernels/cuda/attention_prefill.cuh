@@ -37,8 +37,10 @@ template <int D> struct zk_prefill_shared {
   zk_bf16 k[2][D / 64][ZK_PREFILL_KEYS][64], v[2][D / 64][ZK_PREFILL_KEYS][64];
   zk_float4 total[D / 8][ZK_PREFILL_COMPUTING]; // merged splits: each thread's own
   zk_prefill_work work[2];
-  uint64_t q_full, q_empty, k_full[2], k_empty[2], v_full[2], v_empty[2], work_full[2], work_empty[2];
+  uint64_t q_first, q_full, q_empty, k_full[2], k_empty[2], v_full[2], v_empty[2], work_full[2], work_empty[2];
 };
+
+static_assert(sizeof(zk_prefill_shared<128>) <= 227 * 1024, "a block has no more");
 
 // Where a ring of two buffers is, and the parity of its phase: readers begin with 0, writers with 1.
 struct zk_prefill_ring {
@@ -51,7 +53,7 @@ static __device__ __forceinline__ void zk_prefill_next(zk_prefill_ring *ring) {
 }
 
 template <int D> static __device__ __forceinline__ void zk_prefill_init(zk_prefill_shared<D> *sm) {
-  zk_mbar_init(&sm->q_full, 64), zk_mbar_init(&sm->q_empty, ZK_PREFILL_COMPUTING / 32);
+  zk_mbar_init(&sm->q_first, 64), zk_mbar_init(&sm->q_full, 64), zk_mbar_init(&sm->q_empty, ZK_PREFILL_COMPUTING / 32);
   for (int i = 0; i < 2; ++i) {
     zk_mbar_init(&sm->k_full[i], 1), zk_mbar_init(&sm->k_empty[i], ZK_PREFILL_COMPUTING / 32);
     zk_mbar_init(&sm->v_full[i], 1), zk_mbar_init(&sm->v_empty[i], ZK_PREFILL_COMPUTING / 32);
@@ -185,7 +187,8 @@ static __device__ __forceinline__ void zk_prefill_keys(const zk_attn &at, const 
   } while (work.num_tiles > 0);
 }
 
-// The warp that loads V. At first it waits until there are queries: they and K are needed before.
+// The warp that loads V. At first it waits until queries have been asked for: they and K are needed before. q_first says so, once and for all: of
+// q_full this warp could miss the first phase, as the second piece's queries want no V, and would then wait for a third that wants V.
 template <int D>
 static __device__ __forceinline__ void zk_prefill_values(const zk_attn &at, const zk_prefill_maps &maps,
                                                          zk_prefill_shared<D> *sm) {
@@ -193,7 +196,7 @@ static __device__ __forceinline__ void zk_prefill_values(const zk_attn &at, cons
   for (bool first = true;; first = false) {
     const zk_prefill_work work = zk_prefill_read(sm, &found);
     if (work.num_tiles == 0) return;
-    if (first) zk_mbar_wait(&sm->q_full, 0);
+    if (first) zk_mbar_wait(&sm->q_first, 0);
     zk_prefill_load<D>(at, work, &maps.v, maps.box_keys, sm->v, sm->v_full, sm->v_empty, &ring);
   }
 }
@@ -204,7 +207,8 @@ template <int D>
 static __device__ __forceinline__ void zk_prefill_queries(const zk_attn &at, const zk_bf16 *q,
                                                           zk_prefill_shared<D> *sm) {
   zk_prefill_ring found = {0, 0};
-  for (uint32_t parity = 1;; parity ^= 1) {
+  bool first_piece = true;
+  for (uint32_t parity = 1;; parity ^= 1, first_piece = false) {
     const zk_prefill_work work = zk_prefill_read(sm, &found);
     if (work.num_tiles == 0) return;
     zk_mbar_wait(&sm->q_empty, parity);
@@ -230,6 +234,7 @@ static __device__ __forceinline__ void zk_prefill_queries(const zk_attn &at, con
     zk_copy_wait();
     zk_fence_async();
     zk_mbar_arrive(&sm->q_full);
+    if (first_piece) zk_mbar_arrive(&sm->q_first);
   }
 }
 
@@ -239,7 +244,8 @@ template <int D>
 static __device__ __forceinline__ void zk_prefill_queries_by_box(const zk_attn &at, const zk_prefill_maps &maps,
                                                                  zk_prefill_shared<D> *sm) {
   zk_prefill_ring found = {0, 0};
-  for (uint32_t parity = 1;; parity ^= 1) {
+  bool first_piece = true;
+  for (uint32_t parity = 1;; parity ^= 1, first_piece = false) {
     const zk_prefill_work work = zk_prefill_read(sm, &found);
     if (work.num_tiles == 0) return;
     zk_mbar_wait(&sm->q_empty, parity);
@@ -252,6 +258,7 @@ static __device__ __forceinline__ void zk_prefill_queries_by_box(const zk_attn &
     } else {
       zk_mbar_arrive(&sm->q_full);
     }
+    if (first_piece) zk_mbar_arrive(&sm->q_first);
   }
 }
 

@@ -19,9 +19,10 @@ enum {
   ZK_RMS_RING_BYTES = 108 * 1024 // so that two blocks share a multiprocessor
 };
 
-// Dynamic shared memory: the ring, then its barriers.
+// Dynamic shared memory: the ring, then its barriers. Each warp of rows has places of its own: in another's it could take the row before, which it has
+// not seen come, for its own, which takes its place. Rows are of 4096 at most, so that there are four.
 static inline int zk_rms_ring_places(const zk_rms_backward &b) {
-  const int places = ZK_RMS_RING_BYTES / ((b.addend != NULL ? 3 : 2) * b.width * (int)sizeof(zk_bf16));
+  const int places = ZK_RMS_RING_BYTES / ((b.addend != NULL ? 3 : 2) * b.width * (int)sizeof(zk_bf16)) / ZK_RMS_RING_ROW_WARPS * ZK_RMS_RING_ROW_WARPS;
   return places < ZK_RMS_RING_PLACES ? places : ZK_RMS_RING_PLACES;
 }
 static inline int zk_rms_ring_shared(const zk_rms_backward &b) {

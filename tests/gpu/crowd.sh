@@ -3,9 +3,11 @@
 # Runs beside each other on one GPU, which start and end while others compute: each of them ends, with the bits of a run alone. One that stands still is
 # named, and where cuda-gdb is installed with the kernel that its GPU is in.
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
-long_task plan
+# On a GPU a model whose evaluation gives the kernel of long prompts more pieces than there are multiprocessors, most of them of one tile of keys.
+long_task plan "$(size 'layers: 2, hidden: 64, heads: 9, kv_heads: 3, head_dim: 64, intermediate: 128, max_positions: 256' '')"
 places=$(size 8 2) seconds=$(size 90 1) patience=$(size 45 600)
-keys=(numerics=bf16 device=cuda:0 run.steps="$(size 3 1)" checkpoint.every=0 eval.every=1 eval.prompts=8)
+keys=(numerics=bf16 device=cuda:0 run.steps="$(size 3 1)" checkpoint.every=0 eval.every=1 task.heldout="$(size 40 8)" eval.prompts="$(size 40 8)"
+  rollout.prefill_chunk=8192 rollout.max_batch=64)
 expect 0 "$ZK" train plan.yaml "${keys[@]}" run.dir=alone
 moves alone
 # where PID: in which kernel, for the log
