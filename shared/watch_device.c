@@ -27,7 +27,8 @@ void zk_watch_device_begin(void) {
 
 void zk_watch_device_look(double now) {
   char what[480];
-  const uint64_t number = seen.limit_s > 0 ? zk_device_wait_number(what, sizeof what) : 0;
+  if (seen.limit_s <= 0) return;
+  const uint64_t number = zk_device_wait_number(what, sizeof what);
   const double passed = now - seen.last_s < MOST_TICK_S ? now - seen.last_s : MOST_TICK_S; // this process may have been stopped
   seen.last_s = now;
   seen.waited_s = number && number == seen.number ? seen.waited_s + passed : 0;

@@ -31,4 +31,7 @@ ZK_FAULT=trainer:adamw:stall ZK_DEVICE_LIMIT_S=0 expect 137 timeout -s KILL 5 "$
 ! grep -E 'error: |warning: rank' err || fail "somebody speaks without a limit"
 ZK_FAULT=trainer:adamw:stall expect 137 timeout -s KILL 5 "$FAULTY" train tiny.yaml "${keys[@]}" run.dir=stood
 ! grep -E 'error: |warning: rank' err || fail "somebody speaks long before the limit"
+rm -rf stood
+ZK_DEVICE_LIMIT_S=-1 expect 0 workers 2 "$ZK" train tiny.yaml "${keys[@]}" run.dir=stood
+[ "$(hashes stood)" = "$(hashes whole)" ] || fail "two workers without a limit: other bits"
 echo "a device that never answers: one message each, and the same bits"
