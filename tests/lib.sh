@@ -11,6 +11,8 @@ cd "$ZK_TMP"
 
 # These models are so small that threads would only wait for each other. Workers sleep while they wait; root may start them.
 export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+# What mpirun keeps of a job lies here too: where two jobs share a folder for that, one that ends can take it from one that begins.
+export TMPDIR=$ZK_TMP
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
 
 fail() {

@@ -1,11 +1,5 @@
-# Sourced by the run tests: a tiny run of five steps, and the chain of its hashes.
-set -euo pipefail
-: "${ZK_BUILD:?run through ctest}"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl_vader_single_copy_mechanism=none OMP_WAIT_POLICY=passive
-export OMP_NUM_THREADS=1
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+# Sourced by the run tests, in lib.sh's place: a tiny run of five steps, and the chain of its hashes.
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 # Prompts that cross KV pages and tiles of 64 keys; answers whose last letter a warmed-up model can only guess, so that rewards differ
 # within a group and every update moves the weights.
@@ -35,16 +29,14 @@ eval: {every: 0}
 log: {every: 100}
 YAML
 
-fail() { echo "FAILED: $*" >&2; exit 1; }
 zerokl() { "$ZK_BUILD/zerokl" "$@"; }
-ranks() { local n=$1; shift; mpirun -n "$n" --oversubscribe --bind-to none "$@"; }
 # chain RUN: weights/hash and state/hash of every step, and the digest of every trajectory file
 chain() {
   sed -n 's|.*"weights/hash": "\([0-9a-f]*\)", "state/hash": "\([0-9a-f]*\)".*|\1 \2|p' "$1/metrics.jsonl"
   (cd "$1/trajectories" && sha256sum ./*.h5)
 }
-# same RUN WHAT: RUN's chain is the reference's
-same() { diff <(chain reference) <(chain "$1") >/dev/null || { diff <(chain reference) <(chain "$1") >&2 || true; fail "$2: other bits"; }; }
+# same_chain RUN WHAT: RUN's chain is the reference's
+same_chain() { diff <(chain reference) <(chain "$1") >/dev/null || { diff <(chain reference) <(chain "$1") >&2 || true; fail "$2: other bits"; }; }
 reference() {
   zerokl sft warm.yaml run.dir=warm 2>warm.log || { cat warm.log >&2; fail "the warm-up"; }
   zerokl train tiny.yaml run.dir=reference 2>reference.log || { cat reference.log >&2; fail "the reference run"; }

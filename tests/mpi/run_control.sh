@@ -2,7 +2,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../job.sh"
 
 job=
-trap '[ -z "$job" ] || kill -9 "$job" 2>/dev/null || true; rm -rf "$dir"' EXIT
+trap '[ -z "$job" ] || kill -9 "$job" 2>/dev/null || true; rm -rf "$ZK_TMP"' EXIT
 
 # start RUN RANKS [ARGUMENT...]: RUN in the background, its talk in ./log; $job is mpirun's id. $mpirun_options may hold more of mpirun's own.
 start() {
@@ -36,7 +36,7 @@ last_step() { find "$1/trajectories" -name 'step_*.h5' 2>/dev/null | sed 's/.*st
 # finish RUN WHAT RANKS: RUN goes on to the step after its last, and has the bits of a run of one worker that nothing happened to.
 finish() {
   local steps=$(($(last_step "$1") + 1))
-  ranks "$3" "$ZK_BUILD/zerokl" train tiny.yaml run.dir="$1" run.steps=$steps 2>log || { cat log >&2; fail "$2: cannot resume"; }
+  workers "$3" "$ZK_BUILD/zerokl" train tiny.yaml run.dir="$1" run.steps=$steps 2>log || { cat log >&2; fail "$2: cannot resume"; }
   zerokl train tiny.yaml run.dir=reference run.steps=$steps 2>log || { cat log >&2; fail "the reference of $steps steps"; }
   diff <(chain reference | head_of $steps) <(chain "$1") >/dev/null || { diff <(chain reference | head_of $steps) <(chain "$1") >&2 || true; fail "$2: other bits"; }
 }

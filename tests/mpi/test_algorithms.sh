@@ -9,13 +9,13 @@ every() {
   local name=$1
   shift
   for n in 1 2 3; do
-    ranks $n "$ZK_BUILD/zerokl" train tiny.yaml run.dir="$name$n" $small "$@" 2>log || { cat log >&2; fail "$name on $n ranks"; }
+    workers $n "$ZK_BUILD/zerokl" train tiny.yaml run.dir="$name$n" $small "$@" 2>log || { cat log >&2; fail "$name on $n ranks"; }
     diff <(chain "${name}1") <(chain "$name$n") >/dev/null || fail "$name: $n ranks give other bits"
   done
   [ "$(sed -n 's|.*"mismatch/tokens": \([0-9]*\).*|\1|p' "${name}1/metrics.jsonl" | sort -u)" = 0 ] || fail "$name: mismatches"
   # On policy, which all but PPO are here, no ratio is anything but 1.
   [ "$name" = ppo ] || [ "$(sed -n 's|.*"policy/ratio_max": \([0-9.]*\).*|\1|p' "${name}1/metrics.jsonl" | sort -u)" = 1.0 ] || fail "$name: a ratio that is not 1"
-  ranks 2 "$ZK_BUILD/zerokl" verify "${name}1" --replay >report 2>log || { cat report log >&2; fail "verify $name"; }
+  workers 2 "$ZK_BUILD/zerokl" verify "${name}1" --replay >report 2>log || { cat report log >&2; fail "verify $name"; }
 }
 
 names=$(zerokl train --help-config | sed -n '/^What algorithm.name gives/,$p' | sed -n '2,$s|^\([a-z_]*\)$|\1|p')

@@ -18,8 +18,8 @@ one_error() {
 resumes() {
   local before
   before=$(finished "$1")
-  ranks "${3:-1}" "$ZK_BUILD/zerokl" train tiny.yaml run.dir="$1" 2>log || { cat log >&2; fail "$2: cannot resume"; }
-  same "$1" "$2"
+  workers "${3:-1}" "$ZK_BUILD/zerokl" train tiny.yaml run.dir="$1" 2>log || { cat log >&2; fail "$2: cannot resume"; }
+  same_chain "$1" "$2"
   [ -z "$before" ] || (cd "$1" && sha256sum --quiet --ignore-missing -c <<<"$before") || fail "$2: a finished file was altered"
 }
 # first_steps RUN: the hashes of steps 0 to 2, and the digests of the first two trajectories.
@@ -56,7 +56,7 @@ one_error limit/checkpoints 'File too large'
 resumes limit "a file larger than the limit"
 # With three ranks, all of which end, and one speaks.
 code=0
-LD_PRELOAD=${LD_PRELOAD:+$LD_PRELOAD:}$shim ZK_KILL_AT=full:step_000003.h5:1 ranks 3 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=limit3 2>log || code=$?
+LD_PRELOAD=${LD_PRELOAD:+$LD_PRELOAD:}$shim ZK_KILL_AT=full:step_000003.h5:1 workers 3 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=limit3 2>log || code=$?
 [ $code -eq 2 ] || { cat log >&2; fail "disk full under three ranks: exit code $code"; }
 one_error limit3/trajectories/step_000003.h5 'No space left on device'
 resumes limit3 "disk full under three ranks" 3

@@ -45,7 +45,7 @@ ZK_FAULT=nobody:linear "$faulty" train tiny.yaml run.dir=nobody run.steps=1 2>lo
 [ $code -eq 2 ] || fail "an unknown side is accepted"
 # NCCL's sum in the tree's place, which is for GPUs (tests/gpu/multi/chain.sh), and for no other operation.
 code=0
-ZK_FAULT=trainer:add:vendor ranks 2 "$faulty" train tiny.yaml run.dir=vendor run.steps=1 2>log || code=$?
+ZK_FAULT=trainer:add:vendor workers 2 "$faulty" train tiny.yaml run.dir=vendor run.steps=1 2>log || code=$?
 [ $code -eq 2 ] && grep -q 'have not a GPU each' log || { cat log >&2; fail "NCCL's sum among CPUs: exit code $code"; }
 code=0
 ZK_FAULT=trainer:linear:vendor "$faulty" train tiny.yaml run.dir=vendor run.steps=1 2>log || code=$?

@@ -11,19 +11,13 @@ clean() {
   [ -z "$job" ] || kill -9 "$job" 2>/dev/null || true
   for i in 1 2; do ip netns del $tag-$i 2>/dev/null || true; done
   ip link del $bridge 2>/dev/null || true
-  rm -rf "$dir"
+  rm -rf "$ZK_TMP"
 }
 trap clean EXIT
 
-if ! command -v ip >/dev/null || ! ip netns add $tag-1 2>/dev/null; then
-  echo "hosts: skipped, this user may not make network namespaces (ip netns)"
-  exit 0
-fi
+command -v ip >/dev/null && ip netns add $tag-1 2>/dev/null || skip "this user may not make network namespaces (ip netns)"
 ip netns add $tag-2
-if ! ip link add $bridge type bridge 2>/dev/null; then
-  echo "hosts: skipped, no bridge between network namespaces here"
-  exit 0
-fi
+ip link add $bridge type bridge 2>/dev/null || skip "no bridge between network namespaces here"
 ip link set $bridge up
 for i in 1 2; do
   ip link add ${tag}v$i type veth peer name eth0 netns $tag-$i
@@ -38,13 +32,13 @@ cat >agent.sh <<SH
 #!/bin/sh
 host=\$1
 shift
-exec ip netns exec $tag-\${host##*.} unshare --uts sh -c "hostname node\${host##*.}; cd '$dir'; \$*"
+exec ip netns exec $tag-\${host##*.} unshare --uts sh -c "hostname node\${host##*.}; cd '$ZK_TMP'; \$*"
 SH
 chmod +x agent.sh
 printf '10.213.77.1 slots=2\n10.213.77.2 slots=2\n' >hosts
 # on_hosts COMMAND...: four workers on two hosts. mpirun itself runs on the first.
 on_hosts() {
-  ip netns exec $tag-1 mpirun -n 4 --hostfile hosts --bind-to none --mca plm_rsh_agent "$dir/agent.sh" \
+  ip netns exec $tag-1 mpirun -n 4 --hostfile hosts --bind-to none --mca plm_rsh_agent "$ZK_TMP/agent.sh" \
     --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 -x OMP_NUM_THREADS -x OMP_WAIT_POLICY -x ZK_WATCH_LIMIT_S "$@"
 }
 # workers_of HOST: process ids there
@@ -53,7 +47,7 @@ workers_of() { for id in $(ip netns pids $tag-"$1"); do [ "$(cat "/proc/$id/comm
 export ZK_WATCH_LIMIT_S=4
 reference
 on_hosts "$ZK_BUILD/zerokl" train tiny.yaml run.dir=two 2>log || { cat log >&2; fail "two hosts"; }
-same two "two hosts"
+same_chain two "two hosts"
 
 # A rank on the other host is killed; a host falls silent; a signal on one host stops both.
 on_hosts "$ZK_BUILD/zerokl" train tiny.yaml run.dir=killed run.steps=1000 2>log & job=$!

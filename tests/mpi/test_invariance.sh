@@ -4,15 +4,15 @@
 reference
 
 for n in 2 3 4; do
-  ranks $n "$ZK_BUILD/zerokl" train tiny.yaml run.dir=ranks$n 2>log || { cat log >&2; fail "$n ranks"; }
-  same ranks$n "$n ranks"
+  workers $n "$ZK_BUILD/zerokl" train tiny.yaml run.dir=ranks$n 2>log || { cat log >&2; fail "$n ranks"; }
+  same_chain ranks$n "$n ranks"
 done
 OMP_NUM_THREADS=2 zerokl train tiny.yaml run.dir=threads2 2>log || { cat log >&2; fail "2 threads"; }
-same threads2 "2 threads"
-ranks 3 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=turns trainer.turns=always checkpoint.write=false eval.every=2 2>log || { cat log >&2; fail "memory in turns"; }
-same turns "memory in turns"
+same_chain threads2 "2 threads"
+workers 3 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=turns trainer.turns=always checkpoint.write=false eval.every=2 2>log || { cat log >&2; fail "memory in turns"; }
+same_chain turns "memory in turns"
 # The audit takes turns too: on a CPU a touch of memory at rest ends the process.
-ranks 2 "$ZK_BUILD/zerokl" verify turns --replay --partial >table 2>log || { cat table log >&2; fail "the audit of a run with memory in turns"; }
+workers 2 "$ZK_BUILD/zerokl" verify turns --replay --partial >table 2>log || { cat table log >&2; fail "the audit of a run with memory in turns"; }
 [ -z "$(ls turns/checkpoints)" ] || fail "checkpoints, and none were wanted"
 for isa in scalar avx2 avx512; do
   if ! ZK_CPU_ISA=$isa zerokl train tiny.yaml "run.dir=$isa" 2>log; then
@@ -20,7 +20,7 @@ for isa in scalar avx2 avx512; do
     echo "$isa: not on this machine"
     continue
   fi
-  same $isa "$isa"
+  same_chain $isa "$isa"
 done
 i=0
 for change in rollout.page_tokens=16 rollout.page_tokens=32 rollout.page_tokens=128 rollout.max_batch=1 rollout.max_batch=3 rollout.max_batch=64 \
@@ -29,7 +29,7 @@ for change in rollout.page_tokens=16 rollout.page_tokens=32 rollout.page_tokens=
   i=$((i + 1))
   # shellcheck disable=SC2086
   ZK_LOG=debug zerokl train tiny.yaml run.dir=change$i $change 2>log || { cat log >&2; fail "$change"; }
-  same change$i "$change"
+  same_chain change$i "$change"
   case $change in *kv_bytes*) grep -q 'preemptions [1-9]' log || { cat log >&2; fail "nothing was preempted"; } ;; esac
 done
 
@@ -46,6 +46,6 @@ zerokl train tiny.yaml run.dir=seed seed=4 2>/dev/null
 diff <(chain reference) <(chain seed) >/dev/null && fail "another seed gives the same bits"
 zerokl train tiny.yaml run.dir=leaves trainer.grad_leaves=4 2>/dev/null
 diff <(chain reference) <(chain leaves) >/dev/null && fail "another number of leaves gives the same bits"
-ranks 4 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=toomany trainer.grad_leaves=2 2>log && fail "more ranks than leaves accepted"
+workers 4 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=toomany trainer.grad_leaves=2 2>log && fail "more ranks than leaves accepted"
 grep -q 'trainer.grad_leaves' log || { cat log >&2; fail "no clear message for more ranks than leaves"; }
 echo "all schedules: the same bits"

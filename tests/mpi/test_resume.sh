@@ -15,16 +15,16 @@ for moment in write:step_000003.h5:1 rename:step_000003.h5 renamed:step_000004.h
   LD_PRELOAD=${LD_PRELOAD:+$LD_PRELOAD:}$kill_at ZK_KILL_AT=$moment zerokl train tiny.yaml run.dir=$run 2>log || code=$?
   [ $code -eq 137 ] || { cat log >&2; fail "$moment: exit code $code, not killed"; }
   zerokl train tiny.yaml run.dir=$run 2>log || { cat log >&2; fail "$moment: cannot resume"; }
-  same $run "killed at $moment"
+  same_chain $run "killed at $moment"
   [ -f $run/checkpoints/step_000004/DONE ] || fail "$moment: no checkpoint of step 4"
 done
 
 # One rank of three dies in mid-step; mpirun ends the others, and two ranks go on.
 code=0
-LD_PRELOAD=${LD_PRELOAD:+$LD_PRELOAD:}$kill_at ZK_KILL_RANK=0 ZK_KILL_AT=rename:step_000004.h5 ranks 3 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=dead 2>log || code=$?
+LD_PRELOAD=${LD_PRELOAD:+$LD_PRELOAD:}$kill_at ZK_KILL_RANK=0 ZK_KILL_AT=rename:step_000004.h5 workers 3 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=dead 2>log || code=$?
 [ $code -ne 0 ] || fail "a rank died and mpirun says all is well"
-ranks 2 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=dead 2>log || { cat log >&2; fail "cannot resume on two ranks"; }
-same dead "a rank killed"
+workers 2 "$ZK_BUILD/zerokl" train tiny.yaml run.dir=dead 2>log || { cat log >&2; fail "cannot resume on two ranks"; }
+same_chain dead "a rank killed"
 
 # At random moments of a step.
 for round in 1 2 3; do
@@ -33,7 +33,7 @@ for round in 1 2 3; do
   kill -9 $pid 2>/dev/null || true
   wait $pid 2>/dev/null || true
   zerokl train tiny.yaml run.dir=random$round 2>log || { cat log >&2; fail "cannot resume after a kill at random"; }
-  same random$round "killed at random"
+  same_chain random$round "killed at random"
 done
 
 # Another config does not continue this run; nothing is harmed by trying.
@@ -47,7 +47,7 @@ zerokl train tiny.yaml run.dir=reference run.resume=never 2>log && fail "run.res
 # Going on: more steps with a constant schedule are the same run.
 zerokl train tiny.yaml run.dir=reference run.steps=7 2>log || { cat log >&2; fail "more steps"; }
 zerokl train tiny.yaml run.dir=longer run.steps=7 2>/dev/null
-same longer "resumed for two more steps"
+same_chain longer "resumed for two more steps"
 # The checkpoint that it went on from is removed in time; those after it are whole all the same.
 zerokl train tiny.yaml run.dir=longer run.steps=12 2>log || { cat log >&2; fail "five more steps"; }
 [ ! -e longer/checkpoints/step_000007 ] || fail "the checkpoint of step 7 was kept"

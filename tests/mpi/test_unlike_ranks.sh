@@ -21,7 +21,7 @@ hosts() {
 # refused TEXT...: by exit code 2 and one line that says all of these; no host has begun a run
 refused() {
   local code=0 text
-  ranks 4 ./on_own_host.sh "$ZK_BUILD/zerokl" train tiny.yaml run.steps=1 2>log || code=$?
+  workers 4 ./on_own_host.sh "$ZK_BUILD/zerokl" train tiny.yaml run.steps=1 2>log || code=$?
   [ $code -eq 2 ] || { cat log >&2; fail "exit code $code: $*"; }
   [ "$(grep -c 'error: ' log)" = 1 ] || { cat log >&2; fail "not one line of error: $*"; }
   for text; do grep 'error: ' log | grep -F -- "$text" >/dev/null || { cat log >&2; fail "the error does not say: $text"; }; done
@@ -29,7 +29,7 @@ refused() {
 }
 
 hosts
-ranks 4 ./on_own_host.sh "$ZK_BUILD/zerokl" train tiny.yaml run.steps=1 2>log || { cat log >&2; fail "four hosts that are alike are refused"; }
+workers 4 ./on_own_host.sh "$ZK_BUILD/zerokl" train tiny.yaml run.steps=1 2>log || { cat log >&2; fail "four hosts that are alike are refused"; }
 
 hosts
 sed -i 's/lr: 0.001/lr: 0.002/' hosts/2/tiny.yaml
@@ -65,7 +65,7 @@ grep -F 'zerokl itself: workers differ: rank 2 on' log | grep -F 'with faults' >
 # GPUs: more workers than there are, and a GPU of another kind. On an emulated GPU, where this build has it.
 if [ -x "$ZK_BUILD/zerokl_simt" ]; then
   code=0
-  ranks 3 "$ZK_BUILD/zerokl_simt" train tiny.yaml run.dir=crowd device=cuda 2>log || code=$?
+  workers 3 "$ZK_BUILD/zerokl_simt" train tiny.yaml run.dir=crowd device=cuda 2>log || code=$?
   [ $code -eq 2 ] || { cat log >&2; fail "more workers than GPUs: exit code $code"; }
   grep -E 'error: .*3 workers on this host and [0-9]+ GPU' log >/dev/null || { cat log >&2; fail "more workers than GPUs: no clear message"; }
   code=0
