@@ -6,7 +6,7 @@
 // landed. zk_mbar_wait(bar, parity) returns once the phase of that parity is over: a ring's consumer waits for parity 0
 // in its first round, its producer for parity 1, which is over from the start.
 //
-// Not on the emulated device: kernels that need this are not valid there.
+// The emulated device has its own of all this (tests/simt/include/hopper.h).
 #ifndef ZK_KERNELS_CUDA_ASYNC_CUH
 #define ZK_KERNELS_CUDA_ASYNC_CUH
 
@@ -32,6 +32,10 @@ static __device__ __forceinline__ void zk_mbar_init_done() {
 }
 static __device__ __forceinline__ void zk_mbar_arrive(uint64_t *bar) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(zk_shared_address(bar)) : "memory");
+}
+// As so many arrivals.
+static __device__ __forceinline__ void zk_mbar_arrive_many(uint64_t *bar, uint32_t count) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(zk_shared_address(bar)), "r"(count) : "memory");
 }
 // Arrives, and makes the phase wait for so many bytes more.
 static __device__ __forceinline__ void zk_mbar_arrive_expect(uint64_t *bar, uint32_t bytes) {

@@ -91,7 +91,11 @@ static bool takes_decode(const zk_attn &a, int32_t num_rows, bool few_rows) {
 
 // Whether it decides against the prefill kernel.
 static bool takes_prefill(const zk_attn &a, bool few_rows) {
+#ifdef ZK_SIMT // where it is emulated it takes its time: only who asks for it
+  const bool wanted = forced == ZK_CUDA_ATTENTION_PREFILL;
+#else
   const bool wanted = forced == ZK_CUDA_NUM_ATTENTION ? !few_rows : forced == ZK_CUDA_ATTENTION_PREFILL;
+#endif
   return wanted && zk_attn_prefill_valid(a);
 }
 

@@ -30,11 +30,7 @@ static __device__ __forceinline__ void zk_fused_sum_unit(const zk_fused &f, cons
       ((size_t)u.head * (size_t)f.num_tiles + (size_t)u.tile) * (ZK_FUSED_KEYS * D) + (size_t)(w * (64 * D) + t * 4);
   const uint64_t p_columns = zk_wgmma_outer(shared->p[w], 0), ds_columns = zk_wgmma_outer(shared->ds[w], 0);
   float dk[D / 2], dv[D / 2];
-#pragma unroll
-  for (int i = 0; i < D / 2; ++i) { // nobody reads these zeros, but so the compiler keeps nothing in their place
-    asm volatile("mov.b32 %0, 0;" : "=f"(dk[i]));
-    asm volatile("mov.b32 %0, 0;" : "=f"(dv[i]));
-  }
+  zk_wgmma_forget(dk), zk_wgmma_forget(dv);
   for (int i = 0; i < u.num_steps;) { // a part
     const int first = i, whole = (ZK_ATTN_PART - (u.key + i * ZK_FUSED_ROWS) % ZK_ATTN_PART) / ZK_FUSED_ROWS,
               end = u.num_steps - i < whole ? u.num_steps : i + whole;

@@ -19,14 +19,6 @@
 #include "kernels/cuda/attention_prefill_store.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
-#ifdef ZK_SIMT
-bool zk_attn_prefill_valid(const zk_attn &) { return false; } // neither wgmma nor the copy engine is emulated
-zk_status zk_attn_prefill(zk_stream *, const zk_attn &, const zk_attn_forward_plan &, const zk_bf16 *, const zk_bf16 *,
-                          const zk_bf16 *, zk_bf16 *, float *) {
-  return ZK_FAIL(ZK_INTERNAL, "attention: the prefill kernel needs a Hopper GPU");
-}
-#else
-
 #define KEYS ZK_PREFILL_KEYS
 #define COMPUTING ZK_PREFILL_COMPUTING
 
@@ -122,9 +114,7 @@ static __device__ __forceinline__ void compute(const zk_attn &at, const zk_attn_
     zk_softmax_state state = zk_softmax_begin();
     zk_prefill_merged rows = zk_prefill_merge_none();
     int32_t in_split = 0; // tile j of its split
-#pragma unroll
-    for (int i = 0; i < D / 2; ++i) // nobody reads these zeros, but so the compiler keeps nothing in their place
-      asm volatile("mov.b32 %0, 0;" : "=f"(o[i]));
+    zk_wgmma_forget(o);
 #pragma unroll 1
     for (int32_t j = 0;; ++j) {
       const int32_t tile = (work.first_tile + j) * KEYS, stage = k->at;
@@ -281,4 +271,3 @@ zk_status zk_attn_prefill(zk_stream *stream, const zk_attn &a, const zk_attn_for
                           const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_bf16 *out, float *lse) {
   return (a.dim == 64 ? launch<64> : launch<128>)(stream, a, plan, q, k_cache, v_cache, out, lse);
 }
-#endif

@@ -18,8 +18,6 @@
 #define ZK_PREFILL_COMPUTING 256 // threads
 #define ZK_PREFILL_THREADS 384
 
-#ifndef ZK_SIMT
-
 // 128 flat rows of a sequence and KV head, and the tiles of keys to walk: all, or those of one split.
 struct zk_prefill_work {
   zk_attn_block block;
@@ -262,5 +260,4 @@ static __device__ __forceinline__ void zk_prefill_queries_by_box(const zk_attn &
   }
 }
 
-#endif
 #endif

@@ -15,8 +15,6 @@
 
 #include "kernels/cuda/attention_softmax.cuh"
 
-#ifndef ZK_SIMT
-
 // What turns the scores of a tile into exponents: of row r fma(s, c, b[r]).
 struct zk_prefill_scale {
   float c, b[2];
@@ -24,14 +22,22 @@ struct zk_prefill_scale {
 
 // The larger and the smaller, or NaN if one is.
 static __device__ __forceinline__ float zk_prefill_max(float x, float y) {
+#ifdef __CUDA_ARCH__
   float larger;
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(x), "f"(y));
   return larger;
+#else
+  return x != x || x > y ? x : y;
+#endif
 }
 static __device__ __forceinline__ float zk_prefill_min(float x, float y) {
+#ifdef __CUDA_ARCH__
   float smaller;
   asm("min.NaN.f32 %0, %1, %2;" : "=f"(smaller) : "f"(x), "f"(y));
   return smaller;
+#else
+  return x != x || x < y ? x : y;
+#endif
 }
 
 // Keys from high[r] on become -inf.
@@ -148,5 +154,4 @@ zk_prefill_softmax(const zk_attn_exp_bf16 &weight, bool whole, const int32_t hig
   return moved;
 }
 
-#endif
 #endif

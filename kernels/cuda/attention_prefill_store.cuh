@@ -6,8 +6,6 @@
 #include "kernels/cuda/attention_merge.cuh"
 #include "kernels/cuda/attention_prefill_softmax.cuh"
 
-#ifndef ZK_SIMT
-
 // The merged splits of a lane's two rows (M, L), M their b, and of one split that joins them the factors of the total
 // and of o; copy: the total is o.
 struct zk_prefill_merged {
@@ -118,5 +116,4 @@ static __device__ __forceinline__ void zk_prefill_store_split(const zk_attn_part
   if (lane == 0) partials.ml[2 * part] = rows.M[r], partials.ml[2 * part + 1] = rows.L[r];
 }
 
-#endif
 #endif

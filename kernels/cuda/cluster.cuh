@@ -1,5 +1,5 @@
 // What blocks of a cluster tell each other: their common barrier in two halves, and stores into another's shared memory.
-// Not on the emulated device: kernels that need this are not valid there.
+// The emulated device has its own of all this (tests/simt/include/hopper.h).
 #ifndef ZK_KERNELS_CUDA_CLUSTER_CUH
 #define ZK_KERNELS_CUDA_CLUSTER_CUH
 

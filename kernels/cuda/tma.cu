@@ -1,7 +1,7 @@
 // Tensor maps are made by the driver, whose entry point is found at run time: no build links it.
 #include "kernels/cuda/tma.cuh"
 
-#ifndef ZK_SIMT
+#ifndef ZK_SIMT // tests/simt gives its own
 #include <pthread.h>
 
 #include "kernels/cuda/cuda.cuh"

@@ -5,7 +5,7 @@
 // With ZK_TMA_SWIZZLE_128 a box row is 128 bytes (64 bf16) and the 16-byte piece c of row r lies at piece c ^ (r % 8)
 // of that row, counted from a 1024-byte boundary: what wgmma reads without bank conflicts (wgmma.cuh).
 //
-// Not on the emulated device: kernels that need this are not valid there.
+// The emulated device has its own of all but the maps' making (tests/simt/include/hopper.h).
 #ifndef ZK_KERNELS_CUDA_TMA_CUH
 #define ZK_KERNELS_CUDA_TMA_CUH
 
@@ -13,6 +13,7 @@
 
 #ifndef ZK_SIMT
 #include <cuda.h>
+#endif
 
 #include "kernels/device.h"
 
@@ -33,6 +34,8 @@ static inline zk_status zk_tma_map_2d(zk_numerics numerics, const void *base, in
   const uint32_t box[] = {(uint32_t)box_columns, (uint32_t)box_rows};
   return zk_tma_map(numerics, 2, base, dims, strides, box, swizzle, out);
 }
+
+#ifndef ZK_SIMT
 
 // ---- loads: one thread asks, `bar` (of shared memory) counts the bytes
 

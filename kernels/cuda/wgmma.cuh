@@ -12,13 +12,11 @@
 //   outer (i contiguous):  row k holds i .. i + 63; 64 more  step s of 16 k starts 2048 s bytes further
 //                          i are `apart` bytes further
 //
-// Not on the emulated device: kernels that need this are not valid there.
+// The emulated device has its own of the steps (tests/simt/include/hopper.h).
 #ifndef ZK_KERNELS_CUDA_WGMMA_CUH
 #define ZK_KERNELS_CUDA_WGMMA_CUH
 
 #include "kernels/cuda/async.cuh"
-
-#ifndef ZK_SIMT
 
 // The words that describe an operand; `p` is its first step. 16-byte units: the address inside the block (in a cluster
 // the bits above say which block it is), the distance between blocks of
@@ -36,6 +34,17 @@ template <bool OUTER> static __device__ __forceinline__ uint64_t zk_wgmma_step(u
   return operand + (uint64_t)(s * (OUTER ? 2048 : 32) >> 4);
 }
 
+// After a wait: `next` takes the place of an A operand whose steps have ended. To the compiler an operand has been read
+// once its step is queued, and it would give the registers to others while the tensor core still reads them. So the old
+// value takes part: `zero` is 0, in a way that the compiler cannot see.
+template <int N>
+static __device__ __forceinline__ void zk_wgmma_replace(uint32_t (&a)[N], const uint32_t (&next)[N], uint32_t zero) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) a[i] = next[i] ^ (a[i] & zero);
+}
+
+#ifndef ZK_SIMT
+
 // Before the first step after this thread touched accumulators or register operands.
 static __device__ __forceinline__ void zk_wgmma_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 // The steps since the last commit are one group.
@@ -50,13 +59,10 @@ template <int N> static __device__ __forceinline__ void zk_wgmma_settle(float (&
 #pragma unroll
   for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
-// After a wait: `next` takes the place of an A operand whose steps have ended. To the compiler an operand has been read
-// once its step is queued, and it would give the registers to others while the tensor core still reads them. So the old
-// value takes part: `zero` is 0, in a way that the compiler cannot see.
-template <int N>
-static __device__ __forceinline__ void zk_wgmma_replace(uint32_t (&a)[N], const uint32_t (&next)[N], uint32_t zero) {
+// Accumulators that nobody reads before their chains begin: so the compiler keeps nothing in their place.
+template <int N> static __device__ __forceinline__ void zk_wgmma_forget(float (&d)[N]) {
 #pragma unroll
-  for (int i = 0; i < N; ++i) a[i] = next[i] ^ (a[i] & zero);
+  for (int i = 0; i < N; ++i) asm volatile("mov.b32 %0, 0;" : "=f"(d[i]));
 }
 
 // Operands of the instructions below: 4, 8 or 16 accumulators from d[i], and their names.

@@ -1,4 +1,4 @@
-// What the two files of the emulated device share.
+// What the files of the emulated device share.
 #ifndef ZK_SIMT_H
 #define ZK_SIMT_H
 

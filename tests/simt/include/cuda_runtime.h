@@ -32,6 +32,7 @@ struct alignas(8) float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct alignas(8) uint2 { unsigned x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(16) ulonglong2 { unsigned long long x, y; };
 struct alignas(8) int2 { int x, y; };
 struct alignas(16) int4 { int x, y, z, w; };
 static inline float2 make_float2(float x, float y) { return {x, y}; }
@@ -51,8 +52,15 @@ struct zk_simt_place {
 extern thread_local zk_simt_place *zk_simt_here;
 #define threadIdx (zk_simt_here->thread)
 #define blockIdx (zk_simt_here->block)
-#define blockDim (zk_simt_here->block_dim)
-#define gridDim (zk_simt_here->grid_dim)
+// Not macros: a launch's description has members of these names.
+#define ZK_SIMT_EXTENT(name, of)                                                                                       \
+  static const struct {                                                                                                \
+    struct { operator unsigned() const { return zk_simt_here->of.x; } } x;                                             \
+    struct { operator unsigned() const { return zk_simt_here->of.y; } } y;                                             \
+    struct { operator unsigned() const { return zk_simt_here->of.z; } } z;                                             \
+  } name __attribute__((unused)) = {}
+ZK_SIMT_EXTENT(blockDim, block_dim);
+ZK_SIMT_EXTENT(gridDim, grid_dim);
 #define warpSize 32
 #define ZK_DYNAMIC_SHARED(type, name) type *name = reinterpret_cast<type *>(zk_simt_here->shared)
 
@@ -147,6 +155,12 @@ static inline int __popcll(unsigned long long x) { return __builtin_popcountll(x
 static inline int __ffs(int x) { return __builtin_ffs(x); }
 static inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
 static inline int __clzll(long long x) { return x ? __builtin_clzll((unsigned long long)x) : 64; }
+static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned which) { // without the sign's copies
+  const uint64_t both = (uint64_t)b << 32 | a;
+  unsigned out = 0;
+  for (int i = 0; i < 4; i++) out |= (unsigned)(both >> 8 * (which >> 4 * i & 7) & 255) << 8 * i;
+  return out;
+}
 static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((uint64_t)a * b) >> 32); }
 template <typename T> static inline T __ldg(const T *p) { return *p; }
 
@@ -204,5 +218,7 @@ static inline cudaError_t cudaRuntimeGetVersion(int *version) { return *version 
 static inline cudaError_t cudaDriverGetVersion(int *version) { return *version = CUDART_VERSION, cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t) { return "error of the emulated device"; }
 static inline const char *cudaGetErrorName(cudaError_t) { return "emulated"; }
+
+#include "hopper.h"
 
 #endif

@@ -1,0 +1,246 @@
+// What Hopper adds to a block of threads, on the emulated device: barriers that count arrivals and bytes, the copy engine, barriers among some warps,
+// clusters. Copies are done when the scheduler picks them (simt.cpp).
+#include "simt_impl.h"
+
+// ---- mbarriers: a word of shared memory, as [phase][arrivals of a phase][those missing][bytes missing]
+
+struct mbarrier {
+  uint32_t phase : 1, of_phase : 15, missing : 16;
+  int32_t bytes;
+};
+static_assert(sizeof(mbarrier) == 8, "an mbarrier is a word");
+
+static void look(mbarrier *b) {
+  if (b->missing != 0 || b->bytes != 0) return;
+  b->phase ^= 1;
+  b->missing = b->of_phase;
+}
+
+static char *in_shared(const void *p) {
+  block *mine = zk_simt_my_block();
+  const char *at = static_cast<const char *>(p);
+  if (at < mine->shared || at >= mine->shared + mine->shared_bytes) zk_simt_stop("an address that is not in the block's shared memory");
+  return const_cast<char *>(at);
+}
+uint32_t zk_shared_address(const void *p) { return (uint32_t)(in_shared(p) - zk_simt_my_block()->shared); }
+
+// The same place in block `b` of the group.
+static char *in_block(const void *p, uint32_t b) { return zk_simt_group->blocks[b].shared + zk_shared_address(p); }
+
+static void arrive(char *bar, uint32_t count, int32_t bytes) {
+  mbarrier *b = reinterpret_cast<mbarrier *>(bar);
+  if (b->missing < count) zk_simt_stop("%u arrivals at an mbarrier that lacks %u", count, (unsigned)b->missing);
+  b->bytes += bytes;
+  b->missing -= count;
+  zk_simt_group->num_events++;
+  look(b);
+}
+static void land(char *bar, uint32_t bytes) {
+  mbarrier *b = reinterpret_cast<mbarrier *>(bar);
+  b->bytes -= (int32_t)bytes;
+  look(b);
+}
+
+void zk_mbar_init(uint64_t *bar, int arrivals) {
+  mbarrier *b = reinterpret_cast<mbarrier *>(in_shared(bar));
+  *b = {};
+  b->of_phase = b->missing = (uint32_t)arrivals;
+}
+void zk_mbar_arrive(uint64_t *bar) { arrive(in_shared(bar), 1, 0); }
+void zk_mbar_arrive_many(uint64_t *bar, uint32_t count) { arrive(in_shared(bar), count, 0); }
+void zk_mbar_arrive_expect(uint64_t *bar, uint32_t bytes) { arrive(in_shared(bar), 1, (int32_t)bytes); }
+void zk_mbar_arrive_at(uint64_t *bar, uint32_t block_in_cluster) { arrive(in_block(bar, block_in_cluster), 1, 0); }
+
+bool zk_simt_phase_is_over(const uint64_t *bar, uint32_t parity) { return reinterpret_cast<const mbarrier *>(bar)->phase != parity; }
+bool zk_mbar_try(uint64_t *bar, uint32_t parity) { return zk_simt_phase_is_over(bar, parity); }
+bool zk_mbar_is_over(uint64_t *bar, uint32_t parity) { return zk_simt_phase_is_over(bar, parity); }
+void zk_mbar_wait(uint64_t *bar, uint32_t parity) { zk_simt_wait({FOR_PHASE, in_shared(bar), parity}); }
+
+bool zk_simt_has_come(const fiber *f) {
+  const wait_for &w = f->wait;
+  if (w.kind == FOR_PHASE) return zk_simt_phase_is_over(static_cast<const uint64_t *>(w.at), (uint32_t)w.value);
+  if (w.kind == FOR_COUNT) return *static_cast<const uint64_t *>(w.at) != w.value;
+  if (w.kind == FOR_ANOTHER) return true;
+  for (uint64_t of : f->stores)
+    if (of + w.value < f->num_groups) return false;
+  return true;
+}
+
+void zk_simt_look_again(void) { zk_simt_wait({FOR_ANOTHER, nullptr, 0}); }
+
+// ---- barriers among some threads
+
+static void arrive_at(named_barrier *b, unsigned threads, bool holds) {
+  if (b->arrived > 0 && b->threads != threads) zk_simt_stop("a barrier of %u threads and of %u", b->threads, threads);
+  b->threads = threads;
+  b->all = b->all && holds;
+  zk_simt_group->num_events++;
+  if (++b->arrived < threads) return;
+  b->result = b->all;
+  b->arrived = 0, b->all = true, b->completed++;
+}
+static named_barrier *named(int id) {
+  if (id < 1 || id > 15) zk_simt_stop("barrier %d", id);
+  return &zk_simt_my_block()->named[id];
+}
+void zk_barrier_arrive(int id, int threads) { arrive_at(named(id), (unsigned)threads, true); }
+bool zk_barrier_all(int id, int threads, bool holds) {
+  named_barrier *b = named(id);
+  const uint64_t before = b->completed;
+  arrive_at(b, (unsigned)threads, holds);
+  zk_simt_wait({FOR_COUNT, &b->completed, before});
+  return b->result;
+}
+void zk_barrier(int id, int threads) { (void)zk_barrier_all(id, threads, true); }
+
+// ---- clusters
+
+uint32_t zk_block_in_cluster(void) { return (uint32_t)zk_simt_my_block_index(); }
+static uint64_t *seen(void) { return &zk_simt_me()->cluster_seen; }
+void zk_cluster_arrive(void) {
+  *seen() = zk_simt_group->cluster.completed;
+  arrive_at(&zk_simt_group->cluster, (unsigned)zk_simt_group->num_fibers, true);
+}
+void zk_cluster_wait(void) { zk_simt_wait({FOR_COUNT, &zk_simt_group->cluster.completed, *seen()}); }
+void zk_cluster_sync(void) { zk_cluster_arrive(), zk_cluster_wait(); }
+
+// An address of the cluster: the block above 24 bits of the address in it.
+uint32_t zk_cluster_address(const void *p, uint32_t b) { return b << 24 | zk_shared_address(p); }
+static char *at_cluster_address(uint32_t address) { return zk_simt_group->blocks[address >> 24].shared + (address & 0xffffffu); }
+
+static void ask(std::function<void()> copy) { zk_simt_group->copies.push_back(std::move(copy)); }
+
+void zk_cluster_store_async(uint32_t to, uint32_t bar, float x) {
+  ask([=] { memcpy(at_cluster_address(to), &x, 4), land(at_cluster_address(bar), 4); });
+}
+void zk_cluster_store_async(uint32_t to, uint32_t bar, float x, float y) {
+  ask([=] {
+    const float both[2] = {x, y};
+    memcpy(at_cluster_address(to), both, 8), land(at_cluster_address(bar), 8);
+  });
+}
+
+// ---- the copy engine
+
+static uint32_t swizzled(const CUtensorMap &map, uint32_t at) {
+  if (map.swizzle == CU_TENSOR_MAP_SWIZZLE_128B) return at ^ (at >> 7 & 7) << 4;
+  if (map.swizzle == CU_TENSOR_MAP_SWIZZLE_64B) return at ^ (at >> 7 & 3) << 4;
+  return at;
+}
+
+static int64_t box_bytes(const CUtensorMap &map) {
+  int64_t n = map.element_bytes;
+  for (int i = 0; i < map.rank; i++) n *= map.box[i];
+  return n;
+}
+
+// Each element of the box: f(where it lies in device memory, or NULL outside of the array; its place in shared memory).
+template <class F> static void walk_box(const CUtensorMap &map, uint32_t shared_at, const int (&first)[5], F f) {
+  int64_t index[5] = {};
+  const int64_t num = box_bytes(map) / map.element_bytes;
+  for (int64_t i = 0; i < num; i++) {
+    const char *at = static_cast<const char *>(map.base);
+    for (int k = 0; k < map.rank; k++) {
+      const int64_t x = first[k] + index[k];
+      if (x < 0 || x >= (int64_t)map.dims[k]) at = nullptr;
+      if (at != nullptr) at += x * (k == 0 ? map.element_bytes : (int64_t)map.strides[k - 1]);
+    }
+    f(at, swizzled(map, shared_at + (uint32_t)(i * map.element_bytes)));
+    for (int k = 0; k < map.rank && ++index[k] == (int64_t)map.box[k]; k++) index[k] = 0;
+  }
+}
+
+void zk_simt_load_box(uint32_t blocks, void *to, const CUtensorMap *of, uint64_t *bar, int rank, const int (&first)[5]) {
+  const CUtensorMap map = *of;
+  const uint32_t shared_at = zk_shared_address(to), bar_at = zk_shared_address(bar), mine = (uint32_t)zk_simt_my_block_index();
+  if (map.rank != rank || shared_at % 128 != 0) zk_simt_stop("a copy of rank %d by a map of rank %d to byte %u", rank, map.rank, shared_at);
+  const std::vector<int> from(first, first + 5);
+  for (uint32_t b = 0; b < zk_simt_group->blocks.size(); b++) {
+    if (blocks == 0 ? b != mine : !(blocks >> b & 1)) continue;
+    char *shared = zk_simt_group->blocks[b].shared;
+    ask([=] {
+      int at[5];
+      std::copy(from.begin(), from.end(), at);
+      walk_box(map, shared_at, at, [&](const char *x, uint32_t place) {
+        if (x != nullptr) memcpy(shared + place, x, (size_t)map.element_bytes);
+        else memset(shared + place, 0, (size_t)map.element_bytes);
+      });
+      land(shared + bar_at, (uint32_t)box_bytes(map));
+    });
+  }
+}
+
+void zk_tma_load(void *to, const void *from, uint32_t bytes, uint64_t *bar) {
+  char *at = in_shared(to), *of = in_shared(bar);
+  if ((uintptr_t)from % 16 != 0 || zk_shared_address(to) % 16 != 0 || bytes % 16 != 0) zk_simt_stop("a copy of %u bytes that is not aligned to 16", bytes);
+  ask([=] { memcpy(at, from, bytes), land(of, bytes); });
+}
+
+// A store of the thread's open group.
+static void ask_store(std::function<void()> copy) {
+  fiber *f = zk_simt_me();
+  const uint64_t of = f->num_groups;
+  f->stores.push_back(of);
+  ask([=] {
+    copy();
+    size_t i = 0;
+    while (f->stores[i] != of) i++;
+    f->stores.erase(f->stores.begin() + (ptrdiff_t)i);
+  });
+}
+
+void zk_tma_store_2d(const CUtensorMap *of, const void *from, int x, int y) {
+  const CUtensorMap map = *of;
+  const uint32_t shared_at = zk_shared_address(from);
+  const char *shared = zk_simt_my_block()->shared;
+  ask_store([=] {
+    const int first[5] = {x, y};
+    walk_box(map, shared_at, first, [&](const char *to, uint32_t place) {
+      if (to != nullptr) memcpy(const_cast<char *>(to), shared + place, (size_t)map.element_bytes);
+    });
+  });
+}
+void zk_tma_store(void *to, const void *from, uint32_t bytes) {
+  const char *at = in_shared(from);
+  ask_store([=] { memcpy(to, at, bytes); });
+}
+void zk_tma_add(float *to, const float *from, uint32_t bytes) {
+  const float *at = reinterpret_cast<const float *>(in_shared(from));
+  ask_store([=] {
+    for (uint32_t i = 0; i < bytes / 4; i++) to[i] = to[i] + at[i];
+  });
+}
+void zk_tma_commit(void) { zk_simt_me()->num_groups++; }
+void zk_simt_wait_stores(int most) { zk_simt_wait({FOR_COPIES, nullptr, (uint64_t)most}); }
+
+extern "C" zk_status zk_tma_map(zk_numerics numerics, int rank, const void *base, const uint64_t *dims, const uint64_t *strides, const uint32_t *box,
+                                CUtensorMapSwizzle swizzle, CUtensorMap *out) {
+  *out = {};
+  out->base = base, out->rank = rank, out->element_bytes = numerics == ZK_F32 ? 4 : 2, out->swizzle = swizzle;
+  bool fits = rank >= 2 && rank <= 5 && (uintptr_t)base % 16 == 0;
+  for (int i = 0; i < rank; i++) {
+    out->dims[i] = dims[i], out->box[i] = box[i];
+    fits = fits && box[i] >= 1 && box[i] <= 256 && dims[i] >= 1 && dims[i] <= (uint64_t)1 << 32;
+    if (i == 0) continue;
+    out->strides[i - 1] = strides[i - 1];
+    fits = fits && strides[i - 1] % 16 == 0;
+  }
+  const uint32_t inner = box[0] * (uint32_t)out->element_bytes;
+  fits = fits && inner % 16 == 0 && (swizzle != CU_TENSOR_MAP_SWIZZLE_128B || inner <= 128) && (swizzle != CU_TENSOR_MAP_SWIZZLE_64B || inner <= 64);
+  return fits ? ZK_OK : ZK_FAIL(ZK_DEVICE, "emulated device: no such tensor map: rank %d, %u x %u", rank, box[1], box[0]);
+}
+
+// 16 bytes at a time, by the thread: as late as it may be.
+void zk_copy_16_or_zero(void *to, const void *from, bool there) {
+  char *at = in_shared(to);
+  if ((uintptr_t)from % 16 != 0 || (uintptr_t)at % 16 != 0) zk_simt_stop("a copy of 16 bytes that is not aligned");
+  zk_simt_me()->small_copies.push_back([=] {
+    if (there) memcpy(at, from, 16);
+    else memset(at, 0, 16);
+  });
+}
+void zk_copy_wait(void) {
+  fiber *f = zk_simt_me();
+  for (const std::function<void()> &copy : f->small_copies) copy();
+  f->small_copies.clear();
+}

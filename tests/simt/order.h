@@ -1,0 +1,19 @@
+// In which order the emulated device does what may be done in any: for tests.
+#ifndef ZK_SIMT_ORDER_H
+#define ZK_SIMT_ORDER_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Of the launches from now on. 0, as at first: warps one after the other, and the copy engine does nothing until all wait for it. Odd seeds: warps and
+// the copy engine have ranks by chance, now and then others, and who can go on goes before those of higher rank: some hurry and some sleep for long. Even
+// ones: warps are left out and copies are done at random.
+void zk_simt_set_order(uint64_t seed);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
