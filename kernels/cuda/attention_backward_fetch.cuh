@@ -11,6 +11,18 @@ struct zk_fused_maps {
   CUtensorMap q, dout, k, v;
 };
 
+// A unit's keys of K or V once those before them are not needed any more. By a warp, the lanes whose box of 16 keys exists being `mine`.
+template <int D>
+static __device__ __forceinline__ void zk_fused_copy_keys(zk_bf16 (*to)[ZK_FUSED_KEYS * 64], const CUtensorMap *map, uint64_t *full, uint64_t *empty,
+                                                          int turn, int boxes, bool mine, int key) {
+  const int lane = (int)threadIdx.x % 32;
+  zk_mbar_wait(empty, (uint32_t)(turn & 1) ^ 1);
+  if (lane == 0) zk_mbar_arrive_expect(full, (uint32_t)boxes * 16 * D * 2);
+  __syncwarp();
+  if (mine) zk_tma_load_2d(to[lane / 8] + lane % 8 * 16 * 64, map, full, 64 * (lane / 8), key);
+  __syncwarp();
+}
+
 template <int D>
 static __device__ __forceinline__ void zk_fused_copy(const zk_fused &f, const zk_fused_maps &m,
                                                      zk_fused_shared<D> *shared) {
@@ -45,18 +57,12 @@ static __device__ __forceinline__ void zk_fused_copy(const zk_fused &f, const zk
       }
       step.advance();
       if (i > 0) continue;
-      // K and V: lanes have 16 keys each of 64 columns, as so many lie in one page; 0 .. 15 of K
-      const int boxes = zk_attn_min(ZK_FUSED_KEYS / 16, (u.num_rows - u.key + 15) / 16), half = lane / 8 % 2,
-                box = lane % 8;
-      zk_mbar_wait(&shared->kv_empty, (uint32_t)(turn & 1) ^ 1);
-      if (lane == 0) zk_mbar_arrive_expect(&shared->kv_full, (uint32_t)boxes * 2 * 16 * D * 2);
-      __syncwarp();
-      if (box < boxes && half < D / 64) {
-        const int key = (int)(zk_attn_key(f.at, u.pages, u.head / f.at.group, u.key + 16 * box) / D);
-        zk_tma_load_2d((lane < 16 ? shared->k : shared->v)[half] + box * 16 * 64, lane < 16 ? &m.k : &m.v,
-                       &shared->kv_full, 64 * half, key);
-      }
-      __syncwarp();
+      // V, which is free first, and K: lanes have 16 keys each of 64 columns, as so many lie in one page
+      const int boxes = zk_attn_min(ZK_FUSED_KEYS / 16, (u.num_rows - u.key + 15) / 16), half = lane / 8, box = lane % 8;
+      const bool mine = box < boxes && half < D / 64;
+      const int key = mine ? (int)(zk_attn_key(f.at, u.pages, u.head / f.at.group, u.key + 16 * box) / D) : 0;
+      zk_fused_copy_keys<D>(shared->v, &m.v, &shared->v_full, &shared->v_empty, turn, boxes, mine, key);
+      zk_fused_copy_keys<D>(shared->k, &m.k, &shared->k_full, &shared->k_empty, turn, boxes, mine, key);
     }
   }
 }
@@ -71,7 +77,7 @@ static __device__ __forceinline__ void zk_fused_add_dq(const zk_fused &f, zk_fus
   const float *dq = shared->dq[stage];
   zk_fused_unit u;
   zk_fused_stage step;
-  for (int turn = 0; zk_fused_next<D>(f, shared, turn, true, &u); ++turn) {
+  for (int turn = 0; zk_fused_next<D>(f, shared, turn, 1, &u); ++turn) {
     const uint32_t before = (uint32_t)(u.key / ZK_FUSED_KEYS);
     const size_t first = ((size_t)u.head * (size_t)f.num_tiles + (size_t)u.tile) * 2;
     for (int i = 0; i < u.num_steps; ++i, step.advance()) {

@@ -29,7 +29,8 @@ template <int D> static __device__ __forceinline__ void make_barriers(zk_fused_s
   }
   zk_mbar_init(&shared->p_full, scoring), zk_mbar_init(&shared->p_empty, summing);
   zk_mbar_init(&shared->ds_full, scoring), zk_mbar_init(&shared->ds_empty, scoring + summing);
-  zk_mbar_init(&shared->kv_full, 1), zk_mbar_init(&shared->kv_empty, scoring);
+  zk_mbar_init(&shared->k_full, 1), zk_mbar_init(&shared->k_empty, scoring);
+  zk_mbar_init(&shared->v_full, 1), zk_mbar_init(&shared->v_empty, scoring);
   zk_mbar_init_done();
 }
 
@@ -39,19 +40,19 @@ static __global__ void __launch_bounds__(ZK_FUSED_THREADS, 1)
   ZK_DYNAMIC_SHARED(zk_fused_shared<D>, shared);
   if (threadIdx.x == 0) make_barriers<D>(shared);
   __syncthreads();
-  const bool answers = threadIdx.x % 32 == 0;
+  constexpr uint32_t all = 0xffffffffu;
   zk_fused_unit u;
-  if (threadIdx.x < 128) {
-    zk_registers_give<24>();
+  if (threadIdx.x < 128) { // of so few registers nothing may lie in local memory: each acquire drops it from the L1 cache
+    zk_registers_give<32>();
     if (threadIdx.x < 32) zk_fused_copy<D>(f, m, shared);
     else if (threadIdx.x == 32 || threadIdx.x == 64) zk_fused_add_dq<D>(f, shared, (int)threadIdx.x / 64);
   } else if (threadIdx.x < 256) {
-    zk_registers_take<168>();
-    for (int turn = 0, step = 0; zk_fused_next<D>(f, shared, turn, answers, &u); step += u.num_steps, ++turn)
+    zk_registers_take<160>();
+    for (int turn = 0, step = 0; zk_fused_next<D>(f, shared, turn, all, &u); step += u.num_steps, ++turn)
       zk_fused_score<D>(f, u, turn, step, shared);
   } else {
     zk_registers_take<160>();
-    for (int turn = 0, step = 0; zk_fused_next<D>(f, shared, turn, answers, &u); step += u.num_steps, ++turn)
+    for (int turn = 0, step = 0; zk_fused_next<D>(f, shared, turn, all, &u); step += u.num_steps, ++turn)
       zk_fused_sum_unit<D>(f, u, step, shared);
   }
 }

@@ -65,7 +65,7 @@ template <int D> struct zk_fused_shared {
   uint64_t rows_full[2], rows_empty[2]; // Q, dO and lse_delta
   uint64_t dq_full[2], dq_empty[2];
   uint64_t p_full, p_empty, ds_full, ds_empty;
-  uint64_t kv_full, kv_empty;
+  uint64_t k_full, k_empty, v_full, v_empty;
   uint64_t unit_full[2], unit_empty[2];
   uint32_t unit[2];
   uint32_t joins; // the unit that has ended is the last of its group
@@ -91,14 +91,14 @@ static __device__ __forceinline__ bool zk_fused_find(const zk_fused &f, uint32_t
   return true;
 }
 
-// The block's unit number `turn`, as warp 0 drew it. One thread of each warp `answers`.
+// The block's unit number `turn`, as warp 0 drew it; by the `lanes` of a warp, of which lane 0 answers.
 template <int D>
 static __device__ __forceinline__ bool zk_fused_next(const zk_fused &f, zk_fused_shared<D> *shared, int turn,
-                                                     bool answers, zk_fused_unit *u) {
+                                                     uint32_t lanes, zk_fused_unit *u) {
   zk_mbar_wait(&shared->unit_full[turn & 1], (uint32_t)(turn >> 1 & 1));
   const uint32_t index = shared->unit[turn & 1];
-  __syncwarp(__activemask());
-  if (answers) zk_mbar_arrive(&shared->unit_empty[turn & 1]);
+  __syncwarp(lanes);
+  if (threadIdx.x % 32 == 0) zk_mbar_arrive(&shared->unit_empty[turn & 1]);
   return zk_fused_find(f, index, u);
 }
 

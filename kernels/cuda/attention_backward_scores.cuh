@@ -147,6 +147,7 @@ template <int D> struct zk_fused_scoring {
 
     zk_wgmma_wait<0>();
     zk_wgmma_settle(dp);
+    if (!MORE && lane == 0) zk_mbar_arrive(&shared->v_empty);
     zk_mbar_arrive(&shared->rows_empty[stage]); // by all who read lse and delta: racecheck knows of no other's order before the next copy
 #pragma unroll
     for (int e = 0; e < 64; ++e) dp[e] = s[e] * (dp[e] - delta[e / 2 % 2]);
@@ -189,9 +190,11 @@ static __device__ __forceinline__ void zk_fused_score(const zk_fused &f, const z
                                                       zk_fused_shared<D> *shared) {
   const int t = (int)threadIdx.x % 128, lane = t % 32, warp = t / 32;
   zk_fused_scoring<D> x = {f, u, shared, step, t, lane, warp, warp * 16 + lane / 4, {}};
-  zk_mbar_wait(&shared->kv_full, (uint32_t)(turn & 1));
-  if (u.num_rows - u.key < ZK_FUSED_KEYS)
+  zk_mbar_wait(&shared->k_full, (uint32_t)(turn & 1));
+  if (u.num_rows - u.key < ZK_FUSED_KEYS) {
+    zk_mbar_wait(&shared->v_full, (uint32_t)(turn & 1));
     zk_fused_clear<D>(shared->k[0], shared->v[0], u.num_rows - u.key, ZK_FUSED_KEYS);
+  }
   x.begin(0, false);
   zk_wgmma_begin();
 #pragma unroll
@@ -201,10 +204,11 @@ static __device__ __forceinline__ void zk_fused_score(const zk_fused &f, const z
   zk_wgmma_settle(x.s);
   x.template weigh<0>(0), x.template weigh<1>(0);
   x.hide(0, x.s);
+  zk_mbar_wait(&shared->v_full, (uint32_t)(turn & 1));
 #pragma unroll 1
   for (int i = 0; i + 1 < u.num_steps; ++i) x.template one_step<true>(i);
   x.template one_step<false>(u.num_steps - 1);
-  if (lane == 0) zk_mbar_arrive(&shared->kv_empty);
+  if (lane == 0) zk_mbar_arrive(&shared->k_empty);
 }
 
 #endif
