@@ -6,8 +6,8 @@
 // them to multiply, turns the queries; warp w computes the scores of slot w, keys being mma.sync's 16 rows and query
 // heads its columns; then a warp takes a tile of a head and makes weights of its scores; then warps 0 to 3 walk the
 // chains of 16 columns of o each, columns being the rows of mma.sync, while warps 4 and 5 sum the weights. The token's
-// own key and value come by mail, not from the cache: the blocks of the last split put them into their slots, and one
-// of the two writes the cache.
+// own key and value come by mail, not from the cache: the last warp leaves them beside the queries, who reads a slot
+// puts them into it when it has landed, and one of the last split's two blocks writes the cache.
 #ifndef ZK_KERNELS_CUDA_RESIDENT_ATTENTION_CUH
 #define ZK_KERNELS_CUDA_RESIDENT_ATTENTION_CUH
 
@@ -21,7 +21,7 @@
 template <int GROUP> struct zk_resident_attention {
   zk_bf16 q[GROUP][ZK_RESIDENT_DIM + 8];
   zk_bf16 p[GROUP][ZK_RESIDENT_SPLIT + 8]; // weights
-  zk_bf16 v[ZK_RESIDENT_DIM];              // the token's own
+  zk_bf16 k[ZK_RESIDENT_DIM], v[ZK_RESIDENT_DIM]; // the token's own
   float s[GROUP][ZK_RESIDENT_SPLIT + 8];   // scores
   float most[GROUP][8];                    // largest score of each slot
   float a[GROUP][4], b[GROUP];
@@ -76,10 +76,10 @@ static __device__ __forceinline__ zk_head_piece zk_mail_take_head(const uint32_t
 
 // The item's heads, by one warp, 8 threads a head: two queries, then the token's key and value, if they are of this
 // split.
-template <class Shape, class Ring>
+template <class Shape>
 static __device__ __forceinline__ void zk_resident_heads(const zk_resident_plan &p, const zk_resident_vectors &layer,
                                                          const zk_resident_item &item, int32_t position, uint32_t epoch,
-                                                         Ring k_ring, zk_resident_attention<Shape::GROUP> *shared) {
+                                                         zk_resident_attention<Shape::GROUP> *shared) {
   constexpr int GROUP = Shape::GROUP;
   const int32_t piece = (int32_t)threadIdx.x % 8, head = (int32_t)threadIdx.x % 32 / 8;
   const int64_t angle = (int64_t)position * (ZK_RESIDENT_DIM / 2) + piece * 8;
@@ -106,13 +106,25 @@ static __device__ __forceinline__ void zk_resident_heads(const zk_resident_plan 
     if (item.half == 0) zk_store_head<ZK_RESIDENT_DIM>(layer.v_cache + slot, piece, x);
     return;
   }
-  k_ring.skip(item.own / ZK_RESIDENT_KEYS);
-  k_ring.wait();
-  const int32_t key = item.own % ZK_RESIDENT_KEYS;
-  *(zk_words<4> *)zk_resident_piece(k_ring.at(), key, piece) = turned.low;
-  *(zk_words<4> *)zk_resident_piece(k_ring.at(), key, piece + 8) = turned.high;
-  zk_fence_async();
+  zk_store_head<ZK_RESIDENT_DIM>(shared->k, piece, turned);
   if (item.half == 0) zk_store_head<ZK_RESIDENT_DIM>(layer.k_cache + slot, piece, turned);
+}
+
+// Waits for a slot of K, the split's keys from `first` on, and puts the token's own key there, if it is one of them. For
+// all warps, which have met since they read slots of the product before: a slot's phase means the copy that is looked
+// for only to whom knows that the one before has landed.
+template <int GROUP, class Ring>
+static __device__ __forceinline__ void zk_resident_wait_keys(const zk_resident_item &item, const Ring &ring,
+                                                             int32_t first,
+                                                             const zk_resident_attention<GROUP> *shared) {
+  const int32_t lane = (int32_t)threadIdx.x % 32, key = item.own - first;
+  ring.wait();
+  if (key < 0 || key >= ZK_RESIDENT_KEYS) return;
+  if (lane < ZK_RESIDENT_DIM / 8) {
+    *(zk_words<4> *)zk_resident_piece(ring.at(), key, lane) = *(const zk_words<4> *)&shared->k[8 * lane];
+    zk_fence_async();
+  }
+  __syncwarp();
 }
 
 // Scores of the warp's slot, and the largest of each head's.
@@ -128,7 +140,7 @@ static __device__ __forceinline__ void zk_resident_scores(const zk_resident_item
     for (int k = 0; k < ZK_RESIDENT_DIM / 16; k += 2)
       zk_ldmatrix<false>(&shared->q[zk_attn_min(lane % 8, GROUP - 1)][k * 16 + lane / 8 * 8], q[k]);
     ring.skip(warp);
-    ring.wait();
+    zk_resident_wait_keys(item, ring, warp * ZK_RESIDENT_KEYS, shared);
     float s[ZK_RESIDENT_KEYS / 16][4] = {};
 #pragma unroll
     for (int k = 0; k < ZK_RESIDENT_DIM / 16; k++)

@@ -68,6 +68,13 @@ static __device__ __forceinline__ void zk_resident_ask_v(Ring &ring, const zk_re
   }
 }
 
+// All maps of the launch, shared out among the block's threads.
+static __device__ __forceinline__ void zk_resident_acquire_maps(const zk_resident_plan &p) {
+  constexpr int32_t MAPS = offsetof(zk_resident_layer, vectors) / sizeof(CUtensorMap);
+  for (int32_t i = (int32_t)threadIdx.x; i < p.num_layers * MAPS; i += (int32_t)blockDim.x)
+    zk_tma_acquire_map(&p.layers[i / MAPS].qkv[0] + i % MAPS);
+}
+
 // The loader is ahead of those who will need them: a layer's maps, to where the copy engine looks for them; and the
 // norms' weights to L2, by one block for all.
 template <class Shape>
@@ -250,6 +257,7 @@ static __global__ void __launch_bounds__(ZK_RESIDENT_THREADS + 32, 1)
     for (int32_t i = 0; i < SLOTS; i++) zk_mbar_init(&ring.full[i], 1), zk_mbar_init(&ring.empty[i], ZK_RESIDENT_WARPS);
     zk_mbar_init_done();
   }
+  zk_resident_acquire_maps(p);
   __syncthreads();
   if (threadIdx.x / 32 < ZK_RESIDENT_WARPS) zk_resident_compute<Shape>(p, ring, memory);
   else if (threadIdx.x % 32 == 0) zk_resident_load_all<Shape>(p, ring);

@@ -121,7 +121,7 @@ static __device__ __forceinline__ void
 zk_resident_attend(const zk_resident_plan &p, const zk_resident_vectors &layer, const zk_resident_item &item,
                    int32_t position, uint32_t epoch, Ring &ring, zk_resident_attention<Shape::GROUP> *shared) {
   const int32_t warp = (int32_t)threadIdx.x / 32;
-  if (warp == ZK_RESIDENT_WARPS - 1) zk_resident_heads<Shape>(p, layer, item, position, epoch, ring, shared);
+  if (warp == ZK_RESIDENT_WARPS - 1) zk_resident_heads<Shape>(p, layer, item, position, epoch, shared);
   zk_resident_meet();
   zk_resident_scores(item, ring, shared);
   zk_resident_meet();

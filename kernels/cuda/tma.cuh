@@ -42,6 +42,11 @@ static inline zk_status zk_tma_map_2d(zk_numerics numerics, const void *base, in
 static __device__ __forceinline__ void zk_tma_prefetch_map(const CUtensorMap *map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
+// A map that lies in device memory, before a block's first use of it: who made it wrote it as ordinary memory, and the
+// copy engine may know what lay there earlier. The block meets afterwards.
+static __device__ __forceinline__ void zk_tma_acquire_map(const CUtensorMap *map) {
+  asm volatile("fence.proxy.tensormap::generic.acquire.sys [%0], 128;" ::"l"(map) : "memory");
+}
 // `bytes` neighbouring bytes; both addresses and the size are multiples of 16.
 static __device__ __forceinline__ void zk_tma_load(void *to, const void *from, uint32_t bytes, uint64_t *bar) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %3, [%2];"
