@@ -93,12 +93,18 @@ static __device__ __forceinline__ void zk_mbar_wait(uint64_t *bar, uint32_t pari
 // threads has followed).
 static __device__ __forceinline__ void zk_fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+// What other blocks' copy engines wrote to global memory before they told of it may now be read by this one's.
+static __device__ __forceinline__ void zk_fence_async_all() { asm volatile("fence.proxy.async;" ::: "memory"); }
+
 // Queues a copy of 16 bytes of global memory to shared memory, or of zeros; done after zk_copy_wait, for this thread.
 static __device__ __forceinline__ void zk_copy_16_or_zero(void *to, const void *from, bool there) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(zk_shared_address(to)), "l"(from), "r"(there ? 16 : 0)
                : "memory");
 }
 static __device__ __forceinline__ void zk_copy_wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+// Fetches the cache line to L2.
+static __device__ __forceinline__ void zk_prefetch_l2(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 // A barrier among `threads` threads of the block, whole warps; 0 is __syncthreads's own.
 static __device__ __forceinline__ void zk_barrier(int id, int threads) {

@@ -72,8 +72,12 @@ static zk_status by_tiles(zk_stream *stream, zk_attn a, const zk_attention_batch
 static zk_status backward(zk_stream *stream, zk_attn a, const zk_attention_batch *batch,
                           const zk_attn_gradient<zk_bf16> &in, zk_bf16 *dq, zk_bf16 *dk, zk_bf16 *dv) {
   const int32_t key_units = zk_attn_units<zk_bf16>::key(a.dim), num_tiles = zk_attn_most_blocks(batch, 1, key_units);
-  const bool fused =
-      forced != ZK_CUDA_ATTENTION_BACKWARD_TILES && zk_attn_backward_fused_valid(a, batch->num_rows, num_tiles);
+#ifdef ZK_SIMT // where it is emulated it takes its time: only who asks for it
+  const bool wanted = forced == ZK_CUDA_ATTENTION_BACKWARD_FUSED;
+#else
+  const bool wanted = forced != ZK_CUDA_ATTENTION_BACKWARD_TILES;
+#endif
+  const bool fused = wanted && zk_attn_backward_fused_valid(a, batch->num_rows, num_tiles);
   forced_is_used |= forced == (fused ? ZK_CUDA_ATTENTION_BACKWARD_FUSED : ZK_CUDA_ATTENTION_BACKWARD_TILES);
   if (!fused) return by_tiles(stream, a, batch, in, dq, dk, dv);
   char *scratch;

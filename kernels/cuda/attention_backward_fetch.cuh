@@ -4,8 +4,7 @@
 #define ZK_KERNELS_CUDA_ATTENTION_BACKWARD_FETCH_CUH
 
 #include "kernels/cuda/attention_backward_fused.cuh"
-
-#ifndef ZK_SIMT
+#include "kernels/cuda/words.cuh"
 
 struct zk_fused_maps {
   CUtensorMap q, dout, k, v;
@@ -67,9 +66,6 @@ static __device__ __forceinline__ void zk_fused_copy(const zk_fused &f, const zk
   }
 }
 
-// What other blocks' copy engines wrote before they counted may now be read by this one's.
-static __device__ __forceinline__ void zk_fused_fence_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
-
 // One thread: adds dq of the steps of one stage to the sums of the tiles before it once they are all there, and counts
 // it once it is there, too. It looks for them before dq has come: as a rule they are there by then.
 template <int D>
@@ -84,8 +80,8 @@ static __device__ __forceinline__ void zk_fused_add_dq(const zk_fused &f, zk_fus
       if (step.at != stage) continue;
       float *to = f.dq_sums + (first + i) * (ZK_FUSED_ROWS * D);
       uint32_t *count = f.num_added + first + i, added = 0;
-      while (added < before) asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(added) : "l"(count) : "memory");
-      zk_fused_fence_copies();
+      while (added < before) added = zk_word_acquire(count);
+      zk_fence_async_all();
       zk_mbar_wait(&shared->dq_full[stage], step.parity);
       if (before == 0) zk_tma_store(to, dq, sizeof shared->dq[0]);
       else zk_tma_add(to, dq, sizeof shared->dq[0]);
@@ -93,10 +89,9 @@ static __device__ __forceinline__ void zk_fused_add_dq(const zk_fused &f, zk_fus
       zk_tma_wait_read<0>();
       zk_mbar_arrive(&shared->dq_empty[stage]);
       zk_tma_wait_written<0>();
-      asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
+      zk_word_add_release(count, 1);
     }
   }
 }
 
-#endif
 #endif

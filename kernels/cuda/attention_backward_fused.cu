@@ -5,15 +5,6 @@
 #include "kernels/cuda/attention_backward_scores.cuh"
 #include "kernels/cuda/attention_backward_sums.cuh"
 
-#ifdef ZK_SIMT // no wgmma, no copy engine
-bool zk_attn_backward_fused_valid(const zk_attn &, int32_t, int32_t) { return false; }
-size_t zk_attn_backward_fused_bytes(const zk_attn &, int32_t, int32_t) { return 0; }
-zk_status zk_attn_backward_fused(zk_stream *, const zk_attn &, int32_t, int32_t, const zk_attn_gradient<zk_bf16> &,
-                                 void *, zk_bf16 *, zk_bf16 *, zk_bf16 *) {
-  return ZK_FAIL(ZK_UNSUPPORTED, "attention backward: the fused kernel needs a GPU");
-}
-#else
-
 #define FINISH_THREADS 128
 #define MANY_CHAINS 64      // heads and sequences that take turns
 #define MANY_ROWS (1 << 17) // of all their heads
@@ -171,4 +162,3 @@ zk_status zk_attn_backward_fused(zk_stream *stream, const zk_attn &a, int32_t nu
                                  zk_bf16 *dv) {
   return (a.dim == 64 ? launch<64> : launch<128>)(stream, a, num_rows, num_tiles, in, scratch, dq, dk, dv);
 }
-#endif

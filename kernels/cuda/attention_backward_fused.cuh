@@ -29,8 +29,6 @@
 #include "kernels/cuda/tma.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
-#ifndef ZK_SIMT
-
 #define ZK_FUSED_ROWS 64 // query rows of a step
 #define ZK_FUSED_KEYS ZK_ATTN_TILE_BF16
 #define ZK_FUSED_THREADS 512
@@ -109,5 +107,4 @@ struct zk_fused_stage {
   __device__ __forceinline__ void advance() { at ^= 1, parity ^= (uint32_t)(at ^ 1); }
 };
 
-#endif
 #endif

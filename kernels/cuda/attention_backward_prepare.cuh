@@ -8,7 +8,6 @@
 
 #include "kernels/cuda/attention_backward_fused.cuh"
 
-#ifndef ZK_SIMT
 enum { ZK_PREPARE_THREADS = 128 };
 
 template <int D> constexpr int ZK_PREPARE_ROW = 2 * D + 16;                                     // bytes
@@ -65,5 +64,4 @@ static __global__ void __launch_bounds__(ZK_PREPARE_THREADS)
   to[0] = lse[i], to[ZK_FUSED_ROWS] = delta;
 }
 
-#endif
 #endif

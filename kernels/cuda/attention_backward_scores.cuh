@@ -20,11 +20,13 @@
 
 #include "kernels/cuda/attention_backward_fused.cuh"
 
-#ifndef ZK_SIMT
-
 // zk_exp2f's operations, the largest of two and the shift by one instruction each; the bits are the same for all x.
 static __device__ __forceinline__ float zk_fused_exp2(float x) {
+#ifdef __CUDA_ARCH__
   asm("max.NaN.f32 %0, %0, 0fC2FC0000;" : "+f"(x)); // -126
+#else
+  x = x < -126.0f ? -126.0f : x;
+#endif
   const float t = x + ZK_MATH_ROUND_F;
   const float p = zk_math_exp2_near(x - (t - ZK_MATH_ROUND_F), ZK_MATH_EXP2_SLOPE);
   return p * zk_bits_float((zk_float_bits(t) << 23) + 0x3f800000u); // the low bits of ROUND are 0
@@ -98,8 +100,7 @@ template <int D> struct zk_fused_scoring {
     const float lse[2] = {of[0], of[8]};
 #pragma unroll
     for (int e = 32 * HALF; e < 32 * HALF + 32; ++e) s[e] = zk_fused_exp2(fmaf(s[e], f.c, -lse[e / 2 % 2]));
-#pragma unroll
-    for (int e = 32 * HALF; e < 32 * HALF + 32; ++e) asm volatile("" : "+f"(s[e])::"memory");
+    zk_wgmma_settle<32 * HALF, 32 * HALF + 32>(s);
   }
   // Zeros for pairs of step i that are not visible.
   __device__ __forceinline__ void hide(int i, float (&x)[64]) {
@@ -211,5 +212,4 @@ static __device__ __forceinline__ void zk_fused_score(const zk_fused &f, const z
   if (lane == 0) zk_mbar_arrive(&shared->k_empty);
 }
 
-#endif
 #endif

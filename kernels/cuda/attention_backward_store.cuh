@@ -5,8 +5,6 @@
 
 #include "kernels/cuda/attention_backward_fused.cuh"
 
-#ifndef ZK_SIMT
-
 // dk or dv as it stands, to its place in `to`; added to what lies there if `more`.
 template <int N> static __device__ __forceinline__ void zk_fused_put(float *to, const float (&x)[N], bool more) {
 #pragma unroll
@@ -70,5 +68,4 @@ static __device__ __forceinline__ void zk_fused_join(const zk_fused &f, const zk
   }
 }
 
-#endif
 #endif

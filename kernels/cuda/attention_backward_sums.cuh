@@ -7,8 +7,6 @@
 
 #include "kernels/cuda/attention_backward_store.cuh"
 
-#ifndef ZK_SIMT
-
 // x += a^T b, of 64 keys and a step's rows; from +0 if `from_zero`.
 template <int D>
 static __device__ __forceinline__ void zk_fused_sum(float (&x)[D / 2], uint64_t a, const zk_bf16 *rows,
@@ -57,5 +55,4 @@ static __device__ __forceinline__ void zk_fused_sum_unit(const zk_fused &f, cons
   }
 }
 
-#endif
 #endif

@@ -6,14 +6,16 @@
 #include "kernels/cuda/async.cuh"
 #include "kernels/cuda/pack.cuh"
 
-#ifndef ZK_SIMT
-
 // Four matrices to shared memory; lane l says where the 16 bytes of row l % 8 of matrix l / 8 go.
 static __device__ __forceinline__ void zk_store_matrices(void *row, const uint32_t x[4]) {
+#ifdef ZK_SIMT
+  const int lane = (int)zk_simt_lane();
+  for (int i = 0; i < 4; i++) ((uint32_t *)__shfl_sync(0xffffffffu, row, 8 * i + lane / 4))[lane % 4] = x[i];
+#else
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(zk_shared_address(row)),
                "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3])
                : "memory");
+#endif
 }
 
-#endif
 #endif

@@ -5,17 +5,6 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/resident_kernel.cuh"
 
-#ifdef ZK_SIMT
-zk_status zk_cuda_resident_make(zk_stream *, const zk_resident_desc *, const zk_resident_layer_memory *, void **state) {
-  *state = NULL; // no copy engine is emulated
-  return ZK_OK;
-}
-void zk_cuda_resident_free(zk_stream *, void *) {}
-zk_status zk_cuda_resident_step(zk_stream *, void *, const zk_attention_batch *, const int32_t *, void *) {
-  return ZK_FAIL(ZK_INTERNAL, "the emulated device has no copy engine");
-}
-#else
-
 // A kernel, and the model that it is for.
 struct way {
   int32_t hidden, inner, heads, kv_heads;
@@ -185,4 +174,3 @@ zk_status zk_cuda_resident_step(zk_stream *stream, void *state, const zk_attenti
   ZK_CUDA(cudaLaunchKernelEx(&config, r->by->kernel, plan));
   return ZK_OK;
 }
-#endif

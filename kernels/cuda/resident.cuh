@@ -28,8 +28,7 @@
 #include "kernels/cuda/attention_bf16.cuh"
 #include "kernels/cuda/rmsnorm_rows.cuh"
 #include "kernels/cuda/tma.cuh"
-
-#ifndef ZK_SIMT
+#include "kernels/cuda/words.cuh"
 
 enum {
   ZK_RESIDENT_BLOCKS = 128, // that own rows; those beyond have attention alone
@@ -119,9 +118,7 @@ template <int SLOTS> struct zk_resident_ring {
   // By a warp: it has read the slot, and so have `share` of the computing warps, which are all counted.
   __device__ __forceinline__ void pass(uint32_t share) const {
     __syncwarp();
-    if (threadIdx.x % 32 == 0)
-      asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(zk_shared_address(&empty[slot])), "r"(share)
-                   : "memory");
+    if (threadIdx.x % 32 == 0) zk_mbar_arrive_many(&empty[slot], share);
   }
 };
 
@@ -133,20 +130,10 @@ static __device__ __forceinline__ uint32_t zk_resident_share(int32_t warp, int32
 // ---- mail
 
 static __device__ __forceinline__ void zk_mail_put(uint32_t *to, float value, uint32_t epoch) {
-  const uint32_t word = (uint32_t)zk_float_to_bf16(value).bits | epoch << 16;
-  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(word) : "memory");
+  zk_word_put(to, (uint32_t)zk_float_to_bf16(value).bits | epoch << 16);
 }
 static __device__ __forceinline__ void zk_mail_put(uint64_t *to, float value, uint32_t epoch) {
-  const uint64_t word = (uint64_t)zk_float_bits(value) | (uint64_t)epoch << 32;
-  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(to), "l"(word) : "memory");
-}
-static __device__ __forceinline__ uint4 zk_mail_peek4(const uint32_t *from) {
-  uint4 v;
-  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from)
-               : "memory");
-  return v;
+  zk_word_put(to, (uint64_t)zk_float_bits(value) | (uint64_t)epoch << 32);
 }
 // Above 0xffff where a word is not of this epoch.
 static __device__ __forceinline__ uint32_t zk_mail_differs(const uint4 &v, uint32_t epoch) {
@@ -156,27 +143,18 @@ static __device__ __forceinline__ uint32_t zk_mail_differs(const uint4 &v, uint3
 static __device__ __forceinline__ zk_words<2> zk_mail_values(const uint4 &v) {
   return {{(v.x & 0xffffu) | v.y << 16, (v.z & 0xffffu) | v.w << 16}};
 }
-static __device__ __forceinline__ uint64_t zk_mail_peek(const uint64_t *from) {
-  uint64_t v;
-  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(v) : "l"(from) : "memory");
-  return v;
-}
-static __device__ __forceinline__ ulonglong2 zk_mail_peek(const ulonglong2 *from) {
-  ulonglong2 v;
-  asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(v.x), "=l"(v.y) : "l"(from) : "memory");
-  return v;
-}
 static __device__ __forceinline__ float zk_mail_value(uint64_t word) { return zk_bits_float((uint32_t)word); }
 
-// In a test build a wait that never ends becomes an error.
+// Between two looks at mail that had not all come. In a test build a wait that never ends becomes an error.
 struct zk_mail_spin {
 #ifdef ZK_SPIN_LIMIT
   int turns = 0;
-  __device__ __forceinline__ void turn() {
+  __device__ __forceinline__ bool again() {
     if (++turns > ZK_SPIN_LIMIT) asm volatile("trap;");
+    return true;
   }
 #else
-  __device__ __forceinline__ void turn() {}
+  __device__ __forceinline__ bool again() { return zk_word_again(), true; }
 #endif
 };
 
@@ -200,11 +178,10 @@ static __device__ __forceinline__ void zk_mail_take(const uint32_t *mail, uint32
     do {
       wrong = 0;
 #pragma unroll
-      for (int i = 0; i < AT_ONCE; i++) v[i] = zk_mail_peek4(mail + (round + i) * STRIDE);
+      for (int i = 0; i < AT_ONCE; i++) v[i] = zk_word_get4(mail + (round + i) * STRIDE);
 #pragma unroll
       for (int i = 0; i < AT_ONCE; i++) wrong |= zk_mail_differs(v[i], epoch);
-      spin.turn();
-    } while (wrong > 0xffffu);
+    } while (wrong > 0xffffu && spin.again());
 #pragma unroll
     for (int i = 0; i < AT_ONCE; i++) *(zk_words<2> *)(to + first + (round + i) * STRIDE) = zk_mail_values(v[i]);
   }
@@ -247,5 +224,4 @@ zk_resident_norm(const zk_bf16 *raw, const zk_resident_norm_weight<WIDTH> &weigh
   zk_resident_meet();
 }
 
-#endif
 #endif

@@ -15,8 +15,6 @@
 #include "kernels/cuda/resident.cuh"
 #include "kernels/cuda/rope_rows.cuh"
 
-#ifndef ZK_SIMT
-
 // Of a block, for the heads of one KV head.
 template <int GROUP> struct zk_resident_attention {
   zk_bf16 q[GROUP][ZK_RESIDENT_DIM + 8];
@@ -65,10 +63,10 @@ static __device__ __forceinline__ zk_head_piece zk_mail_take_head(const uint32_t
   zk_mail_spin spin;
   do {
 #pragma unroll
-    for (int i = 0; i < 4; i++) v[i] = zk_mail_peek4(mail + i % 2 * 4 + i / 2 * (ZK_RESIDENT_DIM / 2));
-    spin.turn();
+    for (int i = 0; i < 4; i++) v[i] = zk_word_get4(mail + i % 2 * 4 + i / 2 * (ZK_RESIDENT_DIM / 2));
   } while ((zk_mail_differs(v[0], epoch) | zk_mail_differs(v[1], epoch) | zk_mail_differs(v[2], epoch) |
-            zk_mail_differs(v[3], epoch)) > 0xffffu);
+            zk_mail_differs(v[3], epoch)) > 0xffffu &&
+           spin.again());
   const zk_words<2> a = zk_mail_values(v[0]), b = zk_mail_values(v[1]), c = zk_mail_values(v[2]),
                     d = zk_mail_values(v[3]);
   return {{{a.w[0], a.w[1], b.w[0], b.w[1]}}, {{c.w[0], c.w[1], d.w[0], d.w[1]}}};
@@ -211,5 +209,4 @@ static __device__ __forceinline__ void zk_resident_weigh(const zk_resident_plan 
   }
 }
 
-#endif
 #endif

@@ -6,8 +6,6 @@
 #include "kernels/cuda/resident_values.cuh"
 #include "kernels/cuda/sigmoid.cuh"
 
-#ifndef ZK_SIMT
-
 // A block's shared memory.
 template <class Shape> struct zk_resident_memory {
   static constexpr int BEHIND =
@@ -86,7 +84,7 @@ static __device__ __forceinline__ void zk_resident_fetch(const zk_resident_plan 
   if (blockIdx.x + 1 != gridDim.x) return;
   const auto fetch = [](const zk_bf16 *from, int32_t n) {
 #pragma unroll 1
-    for (int32_t i = 0; i < n; i += 64) asm volatile("prefetch.global.L2 [%0];" ::"l"(from + i));
+    for (int32_t i = 0; i < n; i += 64) zk_prefetch_l2(from + i);
   };
   const zk_resident_vectors v = layer.vectors;
   fetch(v.attn_norm, Shape::HIDDEN), fetch(v.mlp_norm, Shape::HIDDEN);
@@ -263,5 +261,4 @@ static __global__ void __launch_bounds__(ZK_RESIDENT_THREADS + 32, 1)
   else if (threadIdx.x % 32 == 0) zk_resident_load_all<Shape>(p, ring);
 }
 
-#endif
 #endif

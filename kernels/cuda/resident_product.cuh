@@ -6,8 +6,6 @@
 #include "kernels/cuda/ldmatrix.cuh"
 #include "kernels/cuda/resident.cuh"
 
-#ifndef ZK_SIMT
-
 // Operands of 64 k, four steps: weights as mma.sync's A, x as its B, the same in all eight columns. Of 8 rows of
 // weights the other 8 of A are zeros.
 template <int ROWS> struct zk_resident_box {
@@ -108,5 +106,4 @@ static __device__ __forceinline__ void zk_resident_chains(Ring &ring, const zk_b
   else zk_resident_walk<Tile>(ring, row, of_x, share, acc);
 }
 
-#endif
 #endif

@@ -5,8 +5,6 @@
 
 #include "kernels/cuda/resident_attention.cuh"
 
-#ifndef ZK_SIMT
-
 // Operands of warps 0 to 3 for half a slot: V's columns 16 warp .. of the item's half as rows, weights as columns. What
 // lies behind the last key is not looked at.
 struct zk_resident_values {
@@ -112,7 +110,7 @@ static __device__ __forceinline__ void zk_resident_sum(const zk_resident_plan &p
   if (row >= GROUP || i % 8 != 0 || item.half != 0) return;
   ulonglong2 *to = p.bl_mail + (int64_t)(item.kv_head * GROUP + row) * p.most_splits + item.split;
   const uint64_t e = (uint64_t)epoch << 32, b_word = zk_float_bits(shared->b[row]) | e, l_word = zk_float_bits(l) | e;
-  asm volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1, %2};" ::"l"(to), "l"(b_word), "l"(l_word) : "memory");
+  zk_word_put(to, b_word, l_word);
 }
 
 // An item, from `ring` on.
@@ -156,14 +154,13 @@ static __device__ __forceinline__ void zk_resident_merge(const zk_resident_plan 
 #pragma unroll
       for (int s = 0; s < AT_ONCE; s++)
         if (first + s < num_splits)
-          o[s] = zk_mail_peek(o_mail + (first + s) * ZK_RESIDENT_DIM), bl[s] = zk_mail_peek(bl_mail + first + s);
+          o[s] = zk_word_get(o_mail + (first + s) * ZK_RESIDENT_DIM), bl[s] = zk_word_get(bl_mail + first + s);
 #pragma unroll
       for (int s = 0; s < AT_ONCE; s++)
         if (first + s < num_splits)
           there = there && (uint32_t)(o[s] >> 32) == epoch && (uint32_t)(bl[s].x >> 32) == epoch &&
                   (uint32_t)(bl[s].y >> 32) == epoch;
-      spin.turn();
-    } while (!there);
+    } while (!there && spin.again());
 #pragma unroll
     for (int s = 0; s < AT_ONCE; s++)
       if (first + s < num_splits) {
@@ -179,5 +176,4 @@ static __device__ __forceinline__ void zk_resident_merge(const zk_resident_plan 
     zk_mail_put(p.a_mail + c * Shape::Q_ROWS + head * ZK_RESIDENT_DIM + d, out, epoch);
 }
 
-#endif
 #endif

@@ -54,10 +54,10 @@ template <int GROUPS> static __device__ __forceinline__ void zk_wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(GROUPS) : "memory");
 }
 // After a wait: accumulators that may now be read. To the compiler they are there once their steps are queued, so without
-// this it might read them earlier.
-template <int N> static __device__ __forceinline__ void zk_wgmma_settle(float (&d)[N]) {
+// this it might read them earlier. (Or other values that are to be there now: all of d, or those from FROM to TO.)
+template <int FROM = 0, int TO = -1, int N> static __device__ __forceinline__ void zk_wgmma_settle(float (&d)[N]) {
 #pragma unroll
-  for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
+  for (int i = FROM; i < (TO < 0 ? N : TO); ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 // Accumulators that nobody reads before their chains begin: so the compiler keeps nothing in their place.
 template <int N> static __device__ __forceinline__ void zk_wgmma_forget(float (&d)[N]) {

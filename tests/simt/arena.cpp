@@ -73,7 +73,7 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *out, int) {
   const char *name = getenv("ZK_SIMT_GPU"); // another kind of GPU
-  *out = {"emulated on this CPU", 9, 0, 4, arena_free_told};
+  *out = {"emulated on this CPU", 9, 0, zk_simt_num_sms, arena_free_told};
   if (name) snprintf(out->name, sizeof out->name, "%s", name);
   return cudaSuccess;
 }

@@ -1,5 +1,8 @@
 // What Hopper adds to a block of threads, on the emulated device: barriers that count arrivals and bytes, the copy engine, barriers among some warps,
 // clusters. Copies are done when the scheduler picks them (simt.cpp).
+#include <algorithm>
+#include <atomic>
+
 #include "simt_impl.h"
 
 // ---- mbarriers: a word of shared memory, as [phase][arrivals of a phase][those missing][bytes missing]
@@ -34,6 +37,7 @@ static void arrive(char *bar, uint32_t count, int32_t bytes) {
   b->missing -= count;
   zk_simt_group->num_events++;
   look(b);
+  zk_simt_pause();
 }
 static void land(char *bar, uint32_t bytes) {
   mbarrier *b = reinterpret_cast<mbarrier *>(bar);
@@ -56,17 +60,32 @@ bool zk_mbar_try(uint64_t *bar, uint32_t parity) { return zk_simt_phase_is_over(
 bool zk_mbar_is_over(uint64_t *bar, uint32_t parity) { return zk_simt_phase_is_over(bar, parity); }
 void zk_mbar_wait(uint64_t *bar, uint32_t parity) { zk_simt_wait({FOR_PHASE, in_shared(bar), parity}); }
 
+static std::atomic<uint64_t> num_words; // written so far, by all blocks
+
 bool zk_simt_has_come(const fiber *f) {
   const wait_for &w = f->wait;
   if (w.kind == FOR_PHASE) return zk_simt_phase_is_over(static_cast<const uint64_t *>(w.at), (uint32_t)w.value);
   if (w.kind == FOR_COUNT) return *static_cast<const uint64_t *>(w.at) != w.value;
-  if (w.kind == FOR_ANOTHER) return true;
-  for (uint64_t of : f->stores)
+  if (w.kind == FOR_WORDS) return num_words.load(std::memory_order_acquire) != w.value;
+  for (uint64_t of : w.kind == FOR_READS ? f->unread : f->unwritten)
     if (of + w.value < f->num_groups) return false;
   return true;
 }
 
-void zk_simt_look_again(void) { zk_simt_wait({FOR_ANOTHER, nullptr, 0}); }
+// The first look costs nothing: it waits if no word has been written since its last.
+void zk_simt_look_again(void) {
+  fiber *f = zk_simt_me();
+  const uint64_t now = num_words.load(std::memory_order_acquire);
+  if (f->words_seen == now) zk_simt_wait({FOR_WORDS, nullptr, now});
+  f->words_seen = num_words.load(std::memory_order_acquire);
+}
+void zk_simt_look_at(const void *word) {
+  fiber *f = zk_simt_me();
+  if (f->looked_at == word) return zk_simt_look_again();
+  f->looked_at = word;
+  f->words_seen = num_words.load(std::memory_order_acquire);
+}
+void zk_simt_word_is_written(void) { num_words.fetch_add(1, std::memory_order_acq_rel); }
 
 // ---- barriers among some threads
 
@@ -108,7 +127,7 @@ void zk_cluster_sync(void) { zk_cluster_arrive(), zk_cluster_wait(); }
 uint32_t zk_cluster_address(const void *p, uint32_t b) { return b << 24 | zk_shared_address(p); }
 static char *at_cluster_address(uint32_t address) { return zk_simt_group->blocks[address >> 24].shared + (address & 0xffffffu); }
 
-static void ask(std::function<void()> copy) { zk_simt_group->copies.push_back(std::move(copy)); }
+static void ask(std::function<void()> work) { zk_simt_group->copies.push_back({zk_simt_my_block_index(), std::move(work)}); }
 
 void zk_cluster_store_async(uint32_t to, uint32_t bar, float x) {
   ask([=] { memcpy(at_cluster_address(to), &x, 4), land(at_cluster_address(bar), 4); });
@@ -176,16 +195,17 @@ void zk_tma_load(void *to, const void *from, uint32_t bytes, uint64_t *bar) {
   ask([=] { memcpy(at, from, bytes), land(of, bytes); });
 }
 
-// A store of the thread's open group.
-static void ask_store(std::function<void()> copy) {
+static void strike_out(std::vector<uint64_t> *list, uint64_t of) { list->erase(std::find(list->begin(), list->end(), of)); }
+
+// A store of the thread's open group: `read` is done first, and what it gives later.
+static void ask_store(std::function<std::function<void()>()> read) {
   fiber *f = zk_simt_me();
   const uint64_t of = f->num_groups;
-  f->stores.push_back(of);
+  f->unread.push_back(of), f->unwritten.push_back(of);
   ask([=] {
-    copy();
-    size_t i = 0;
-    while (f->stores[i] != of) i++;
-    f->stores.erase(f->stores.begin() + (ptrdiff_t)i);
+    const std::function<void()> write = read();
+    strike_out(&f->unread, of);
+    ask([=] { write(), strike_out(&f->unwritten, of); });
   });
 }
 
@@ -194,24 +214,34 @@ void zk_tma_store_2d(const CUtensorMap *of, const void *from, int x, int y) {
   const uint32_t shared_at = zk_shared_address(from);
   const char *shared = zk_simt_my_block()->shared;
   ask_store([=] {
+    std::vector<std::pair<char *, std::vector<char>>> elements;
     const int first[5] = {x, y};
     walk_box(map, shared_at, first, [&](const char *to, uint32_t place) {
-      if (to != nullptr) memcpy(const_cast<char *>(to), shared + place, (size_t)map.element_bytes);
+      if (to != nullptr) elements.push_back({const_cast<char *>(to), std::vector<char>(shared + place, shared + place + map.element_bytes)});
     });
+    return [=] {
+      for (const auto &e : elements) memcpy(e.first, e.second.data(), e.second.size());
+    };
   });
 }
 void zk_tma_store(void *to, const void *from, uint32_t bytes) {
   const char *at = in_shared(from);
-  ask_store([=] { memcpy(to, at, bytes); });
+  ask_store([=] {
+    const std::vector<char> read(at, at + bytes);
+    return [=] { memcpy(to, read.data(), read.size()); };
+  });
 }
 void zk_tma_add(float *to, const float *from, uint32_t bytes) {
   const float *at = reinterpret_cast<const float *>(in_shared(from));
   ask_store([=] {
-    for (uint32_t i = 0; i < bytes / 4; i++) to[i] = to[i] + at[i];
+    const std::vector<float> read(at, at + bytes / 4);
+    return [=] {
+      for (size_t i = 0; i < read.size(); i++) to[i] = to[i] + read[i];
+    };
   });
 }
 void zk_tma_commit(void) { zk_simt_me()->num_groups++; }
-void zk_simt_wait_stores(int most) { zk_simt_wait({FOR_COPIES, nullptr, (uint64_t)most}); }
+void zk_simt_wait_stores(int most, bool written) { zk_simt_wait({written ? FOR_COPIES : FOR_READS, nullptr, (uint64_t)most}); }
 
 extern "C" zk_status zk_tma_map(zk_numerics numerics, int rank, const void *base, const uint64_t *dims, const uint64_t *strides, const uint32_t *box,
                                 CUtensorMapSwizzle swizzle, CUtensorMap *out) {

@@ -12,6 +12,8 @@ extern "C" {
 // the copy engine have ranks by chance, now and then others, and who can go on goes before those of higher rank: some hurry and some sleep for long. Even
 // ones: warps are left out and copies are done at random.
 void zk_simt_set_order(uint64_t seed);
+// The multiprocessors that devices opened from now on have: 4 at first.
+void zk_simt_set_num_sms(int num_sms);
 
 #ifdef __cplusplus
 }

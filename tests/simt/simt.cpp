@@ -19,7 +19,10 @@ thread_local zk_simt_place *zk_simt_here;
 thread_local group *zk_simt_group;
 static uint64_t order;
 
+int zk_simt_num_sms = 4;
+
 void zk_simt_set_order(uint64_t seed) { order = seed; }
+void zk_simt_set_num_sms(int num_sms) { zk_simt_num_sms = num_sms; }
 
 uint64_t zk_simt_draw(uint64_t below) {
   group *g = zk_simt_group;
@@ -75,7 +78,7 @@ static void leave(fiber_state state) {
   group *g = zk_simt_group;
   fiber *f = zk_simt_me();
   f->state = state;
-  g->num_events += state != WAITING || f->wait.kind != FOR_ANOTHER;
+  g->num_events += state != WAITING || f->wait.kind != FOR_WORDS; // who only looked has done nothing
   const int end = end_of_warp(g, g->current);
   int next = g->current + 1;
   while (next < end && g->fibers[(size_t)next].state != READY) next++;
@@ -99,8 +102,8 @@ static void start(group *g, int i) {
   f->stack_pointer = top;
   f->state = READY;
   f->parity = f->num_mma = f->num_wgmma = 0;
-  f->num_groups = 0;
-  f->stores.clear(), f->small_copies.clear();
+  f->num_groups = 0, f->words_seen = UINT64_MAX, f->looked_at = nullptr;
+  f->unread.clear(), f->unwritten.clear(), f->small_copies.clear();
 }
 
 static void run(group *g, int i) {
@@ -156,25 +159,36 @@ static int release_block(group *g, int b) {
   return done;
 }
 
-static void do_copy(group *g, size_t i) {
-  const std::function<void()> copy = std::move(g->copies[i]);
+// One of the copies, if there is one that may be done: those of the slow block only when `all_wait`.
+static bool do_copy(group *g, bool all_wait) {
+  const size_t n = g->copies.size(), from = n == 0 ? 0 : zk_simt_draw(n);
+  size_t i = 0;
+  while (i < n && g->copies[(from + i) % n].block == g->slow_block) i++;
+  if (i == n && (n == 0 || !all_wait)) return false;
+  i = (from + i) % n;
+  const std::function<void()> work = std::move(g->copies[i].work);
   g->copies.erase(g->copies.begin() + (ptrdiff_t)i);
-  copy();
+  work();
   g->num_events++;
+  return true;
+}
+
+static void draw_slow_block(group *g) {
+  const int num_blocks = (int)g->blocks.size();
+  g->slow_block = g->random != 0 && num_blocks > 1 ? (int)zk_simt_draw((uint64_t)num_blocks) : -1;
 }
 
 static const char *state_name(const fiber *f) {
   if (f->state == AT_WARP) return "at an exchange of its warp";
   if (f->state == AT_BLOCK) return "at __syncthreads";
-  if (f->state == DONE) return "done";
   return f->wait.kind == FOR_PHASE   ? "for a phase of an mbarrier"
          : f->wait.kind == FOR_COUNT ? "at a barrier"
-         : f->wait.kind == FOR_COPIES ? "for its copies"
+         : f->wait.kind == FOR_READS || f->wait.kind == FOR_COPIES ? "for its copies"
                                       : "looking again and again";
 }
 
 [[noreturn]] static void tell_hang(const group *g) {
-  fprintf(stderr, "emulated device: a kernel stands still. By warps:\n");
+  fprintf(stderr, "emulated device: a kernel stands still. Those who have not ended wait:\n");
   for (int first = 0; first < g->num_fibers; first = end_of_warp(g, first))
     for (int i = first, same = 0; i < end_of_warp(g, first); i += same) {
       const fiber *f = &g->fibers[(size_t)i];
@@ -183,6 +197,7 @@ static const char *state_name(const fiber *f) {
       };
       for (same = 1; i + same < end_of_warp(g, first) && alike(f + same);) same++;
       const int b = i / g->fibers_per_block;
+      if (f->state == DONE) continue;
       fprintf(stderr, "  block %d, warp %d, %d threads: %s", b, i % g->fibers_per_block / 32, same, state_name(f));
       if (f->state == WAITING && f->wait.kind == FOR_PHASE)
         fprintf(stderr, " %td bytes into shared memory, parity %d", static_cast<const char *>(f->wait.at) - g->blocks[(size_t)b].shared, (int)f->wait.value);
@@ -196,22 +211,29 @@ static void run_all(group *g, bool leave_out) {
   const int num_warps = (int)g->warps.size(), from = (int)zk_simt_draw((uint64_t)num_warps);
   for (int w = 0; w < num_warps; w++)
     if (!leave_out || g->random == 0 || zk_simt_draw(4) != 0) run_warp(g, (from + w) % num_warps * 32);
-  while (!g->copies.empty() && g->random != 0 && zk_simt_draw(3) == 0) do_copy(g, zk_simt_draw(g->copies.size()));
+  while (g->random != 0 && zk_simt_draw(3) == 0 && do_copy(g, false)) {}
 }
 
-// The lowest rank first: who has done something is followed by the lowest again, as a rule.
+static void sort_by_rank(group *g) {
+  g->ranking.resize(g->warps.size());
+  for (size_t w = 0; w < g->ranking.size(); w++) g->ranking[w] = (int)w;
+  std::sort(g->ranking.begin(), g->ranking.end(), [&](int a, int b) { return g->warps[(size_t)a].rank < g->warps[(size_t)b].rank; });
+}
+
+// The lowest rank first: who has done something is followed by the lowest again, as a rule (of many warps seldom, as it takes its time).
 static void run_by_rank(group *g) {
-  std::vector<int> warps(g->warps.size());
-  for (size_t w = 0; w < warps.size(); w++) warps[w] = (int)w;
-  std::sort(warps.begin(), warps.end(), [&](int a, int b) { return g->warps[(size_t)a].rank < g->warps[(size_t)b].rank; });
-  for (int w : warps) {
+  const uint64_t goes_on = g->warps.size() <= 64 ? 8 : 1;
+  for (int w : g->ranking) {
     const uint64_t before = g->num_events;
-    if (g->copies_rank < g->warps[(size_t)w].rank && !g->copies.empty()) do_copy(g, zk_simt_draw(g->copies.size()));
-    else run_warp(g, 32 * w);
+    if (g->copies_rank > g->warps[(size_t)w].rank || !do_copy(g, false)) run_warp(g, 32 * w);
     if (g->num_events == before) continue;
-    if (zk_simt_draw(64) == 0) g->warps[zk_simt_draw(g->warps.size())].rank = zk_simt_draw(1 << 30);
-    if (zk_simt_draw(64) == 0) g->copies_rank = zk_simt_draw(1 << 30);
-    if (zk_simt_draw(8) != 0) return;
+    if (zk_simt_draw(64) == 0) {
+      g->copies_rank = zk_simt_draw(1 << 30);
+      if (zk_simt_draw(64) == 0) draw_slow_block(g);
+      g->warps[zk_simt_draw(g->warps.size())].rank = zk_simt_draw(1 << 30);
+      return sort_by_rank(g);
+    }
+    if (zk_simt_draw(goes_on) != 0) return;
   }
 }
 
@@ -221,6 +243,7 @@ static void run_group(group *g) {
   for (int i = 0; i < g->num_fibers; i++) start(g, i);
   for (warp &w : g->warps) w.num_mma = w.num_wgmma = 0, w.open.clear(), w.groups.clear(), w.rank = zk_simt_draw(1 << 30);
   g->copies_rank = zk_simt_draw(1 << 30);
+  sort_by_rank(g), draw_slow_block(g);
   for (;;) {
     const uint64_t before = g->num_events;
     const bool leave_out = idle == 0;
@@ -237,17 +260,17 @@ static void run_group(group *g) {
       idle = 1;
       continue;
     }
-    if (!g->copies.empty()) {
-      do_copy(g, zk_simt_draw(g->copies.size()));
+    if (do_copy(g, true)) { // of many blocks some at once, as a round takes its time
+      for (size_t n = g->copies.size() / 32; n > 0; n--) do_copy(g, false);
       idle = 0;
       continue;
     }
     bool looks = false; // at what another group may do
-    for (int i = 0; i < g->num_fibers; i++) looks = looks || (g->fibers[(size_t)i].state == WAITING && g->fibers[(size_t)i].wait.kind == FOR_ANOTHER);
+    for (int i = 0; i < g->num_fibers; i++) looks = looks || (g->fibers[(size_t)i].state == WAITING && g->fibers[(size_t)i].wait.kind == FOR_WORDS);
     if (!looks || ++idle > IDLE_LIMIT) tell_hang(g);
     sched_yield();
   }
-  while (!g->copies.empty()) do_copy(g, 0);
+  while (do_copy(g, true)) {}
 }
 
 static group *my_group(size_t num_fibers) {
@@ -309,7 +332,9 @@ void zk_simt_launch_together(zk_simt_stream *stream, dim3 grid, dim3 block, size
     zk_simt_stop("a GPU refuses %lld blocks of %lld threads with %zu bytes of shared memory", (long long)num_blocks, (long long)num_threads, shared_bytes);
   if (blocks_at_once < 1 || num_blocks % blocks_at_once != 0 || (blocks_at_once > 1 && num_threads % 32 != 0))
     zk_simt_stop("%lld blocks of %lld threads, and %d of them at once", (long long)num_blocks, (long long)num_threads, blocks_at_once);
-  const launch l = {grid, block, shared_bytes, blocks_at_once};
+  // Blocks that leave no room for another on their multiprocessor stay there as a rule, and may wait for each other: where there are no more than those.
+  const bool stay = order != 0 && blocks_at_once == 1 && shared_bytes > 113 * 1024 && num_blocks <= zk_simt_num_sms && num_threads % 32 == 0;
+  const launch l = {grid, block, shared_bytes, stay ? (int)num_blocks : blocks_at_once};
   const uint64_t seed = order;
   zk_simt_queue(stream, [=] { run_grid(l, seed, body); });
 }
@@ -323,7 +348,11 @@ void zk_simt_launch(zk_simt_stream *stream, dim3 grid, dim3 block, size_t shared
 void zk_simt_wait(wait_for what) {
   fiber *f = zk_simt_me();
   f->wait = what;
-  if (what.kind == FOR_ANOTHER || !zk_simt_has_come(f)) leave(WAITING);
+  if (!zk_simt_has_come(f)) leave(WAITING);
+}
+
+void zk_simt_pause(void) {
+  if (zk_simt_group->random != 0 && zk_simt_draw(8) == 0) leave(READY);
 }
 
 void __syncthreads(void) { leave(AT_BLOCK); }

@@ -4,6 +4,8 @@
 
 #include <cuda_runtime.h>
 
+extern int zk_simt_num_sms;
+
 // Device memory can be read and written between these two.
 void zk_simt_arena_open(void);
 void zk_simt_arena_close(void);

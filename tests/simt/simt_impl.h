@@ -18,8 +18,9 @@ typedef enum { READY, AT_WARP, AT_BLOCK, WAITING, DONE } fiber_state;
 typedef enum {
   FOR_PHASE,   // the phase of `parity` of an mbarrier is over
   FOR_COUNT,   // a named barrier, or the cluster's, has been completed once more: *count != value
-  FOR_COPIES,  // of the fiber's groups of bulk stores all but the last `value` are done
-  FOR_ANOTHER, // for nothing: it looks again when others have run
+  FOR_READS,   // of the fiber's groups of bulk stores all but the last `value` have been read
+  FOR_COPIES,  // ... and written
+  FOR_WORDS,   // somebody has written a word of words.cuh since: it looks again
 } wait_kind;
 struct wait_for {
   wait_kind kind;
@@ -36,10 +37,12 @@ struct fiber {
   unsigned num_mma;   // tensor-core steps so far
   unsigned num_wgmma; // calls of the warpgroup's, likewise
   wait_for wait;
+  uint64_t words_seen;          // how many words had been written when it last looked at one
+  const void *looked_at;
   uint64_t cluster_seen;        // the cluster's barrier, when it arrived there
   std::vector<std::function<void()>> small_copies; // its own, until it waits for them
   uint64_t num_groups;          // groups of bulk stores that it has committed
-  std::vector<uint64_t> stores; // of those not done yet: the group
+  std::vector<uint64_t> unread, unwritten; // of bulk stores: the group of each
 };
 
 // 16 bf16 of a row or a column, taken apart for zk_tc_step's arithmetic (kernels/tensor_core.h).
@@ -88,12 +91,17 @@ struct block {
   named_barrier named[16];
 };
 
+struct copy {
+  int block; // who asked
+  std::function<void()> work;
+};
+
 // Blocks that run at once: one, those of a cluster, or all of a cooperative launch. An OS thread has one group at a time.
 struct group {
   std::vector<fiber> fibers;
   std::vector<warp> warps;
   std::vector<block> blocks;
-  std::vector<std::function<void()>> copies; // asked of the copy engine, not done
+  std::vector<copy> copies; // asked of the copy engine, not done
   named_barrier cluster;
   char *stacks;
   size_t num_stacks;
@@ -102,6 +110,8 @@ struct group {
   uint64_t random, num_events; // events: whatever may let somebody go on
   bool by_rank;                // how the order is random
   uint64_t copies_rank;        // of the copy engine
+  int slow_block;              // whose copies come when all wait; -1: no one's
+  std::vector<int> ranking;    // warps, the lowest rank first
   const std::function<void()> *body;
 };
 
@@ -113,6 +123,7 @@ static inline int zk_simt_my_block_index(void) { return zk_simt_group->current /
 static inline block *zk_simt_my_block(void) { return &zk_simt_group->blocks[(size_t)zk_simt_my_block_index()]; }
 
 void zk_simt_wait(wait_for what);        // comes back when it has come about
+void zk_simt_pause(void);                // now and then, where the order is random: others go first
 bool zk_simt_has_come(const fiber *who); // what the fiber waits for
 bool zk_simt_phase_is_over(const uint64_t *bar, uint32_t parity);
 uint64_t zk_simt_draw(uint64_t below); // a random number; always 0 where no seed is given

@@ -163,6 +163,7 @@ static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned which) { // 
 }
 static inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((uint64_t)a * b) >> 32); }
 template <typename T> static inline T __ldg(const T *p) { return *p; }
+template <typename T> static inline T __ldcg(const T *p) { return *p; }
 
 // ---- the host's side
 

@@ -18,6 +18,8 @@ bool zk_mbar_try(uint64_t *bar, uint32_t parity);
 bool zk_mbar_is_over(uint64_t *bar, uint32_t parity);
 void zk_mbar_wait(uint64_t *bar, uint32_t parity);
 static inline void zk_fence_async() {}
+static inline void zk_fence_async_all() {}
+static inline void zk_prefetch_l2(const void *) {}
 void zk_copy_16_or_zero(void *to, const void *from, bool there);
 void zk_copy_wait(void);
 void zk_barrier(int id, int threads);
@@ -47,7 +49,7 @@ struct alignas(64) CUtensorMap {
   CUtensorMapSwizzle swizzle;
 };
 void zk_simt_load_box(uint32_t blocks, void *to, const CUtensorMap *map, uint64_t *bar, int rank, const int (&first)[5]); // blocks 0: this one
-void zk_simt_wait_stores(int most);
+void zk_simt_wait_stores(int most, bool written);
 static inline void zk_tma_prefetch_map(const CUtensorMap *) {}
 static inline void zk_tma_acquire_map(const CUtensorMap *) {}
 void zk_tma_load(void *to, const void *from, uint32_t bytes, uint64_t *bar);
@@ -63,8 +65,8 @@ void zk_tma_store_2d(const CUtensorMap *map, const void *from, int x, int y);
 void zk_tma_store(void *to, const void *from, uint32_t bytes);
 void zk_tma_add(float *to, const float *from, uint32_t bytes);
 void zk_tma_commit(void);
-template <int GROUPS> static inline void zk_tma_wait_read() { zk_simt_wait_stores(GROUPS); }
-template <int GROUPS> static inline void zk_tma_wait_written() { zk_simt_wait_stores(GROUPS); }
+template <int GROUPS> static inline void zk_tma_wait_read() { zk_simt_wait_stores(GROUPS, false); }
+template <int GROUPS> static inline void zk_tma_wait_written() { zk_simt_wait_stores(GROUPS, true); }
 
 // ---- wgmma.cuh
 
@@ -74,7 +76,7 @@ void zk_simt_wgmma_wait(int most);
 static inline void zk_wgmma_begin() {}
 static inline void zk_wgmma_commit() { zk_simt_wgmma_commit(); }
 template <int GROUPS> static inline void zk_wgmma_wait() { zk_simt_wgmma_wait(GROUPS); }
-template <int N> static inline void zk_wgmma_settle(float (&)[N]) {}
+template <int FROM = 0, int TO = -1, int N> static inline void zk_wgmma_settle(float (&)[N]) {}
 template <int N> static inline void zk_wgmma_forget(float (&d)[N]) {
   for (float &x : d) x = 0.0f;
 }
@@ -87,7 +89,9 @@ template <bool B_OUTER, int REGISTERS> static inline void zk_wgmma_ra(float (&d)
 
 // ---- words.cuh: the emulated device's memory is as strong as the CPU's
 
-void zk_simt_look_again(void); // lets others run: who looks at memory until somebody has written it
+void zk_simt_look_again(void); // between two looks at words that somebody may still have to write: waits if none has been written since the last time
+void zk_simt_look_at(const void *word); // before a look at one: the same, if the thread's last look was at it
+void zk_simt_word_is_written(void);
 
 // ---- launches of several blocks at once
 
