@@ -206,12 +206,8 @@ template <int STEPS> static zk_status launch_backward(zk_stream *stream, const z
 
 // Blocks that have 64 rows each pay where there is one for nearly each multiprocessor, of rows that are not short.
 template <int STEPS> static bool wants_row_blocks(zk_stream *stream, const zk_rms_backward &b) {
-#ifndef ZK_SIMT
   const uintptr_t all = (uintptr_t)b.dy | (uintptr_t)b.x | (uintptr_t)b.addend;
   return STEPS >= 8 && b.width % 8 == 0 && all % 16 == 0 && 4 * (b.rows / ZK_GRAD_BLOCK_ROWS) >= 3 * zk_cuda_num_sms(zk_stream_device(stream));
-#else
-  return false;
-#endif
 }
 
 // ZK_SUMS_CHUNKS chunks a launch. Rows in blocks, then their sums; or columns, and all rows in the first launch, or in one of their own, the
@@ -228,7 +224,6 @@ static zk_status backward_in_one(zk_stream *stream, const zk_chunks *chunks, int
     if (num_groups == 0) continue;
     ZK_TRY(zk_stream_scratch(stream, (size_t)num_groups * (size_t)b.width * sizeof(float), &partials));
     b.sums = {(float *)partials, dweight, zk_cuda_arrivals(stream)};
-#ifndef ZK_SIMT
     if constexpr (STEPS >= 8) {
       if (row_blocks) {
         if (b.width == STEPS * ZK_LANES)
@@ -241,7 +236,6 @@ static zk_status backward_in_one(zk_stream *stream, const zk_chunks *chunks, int
         continue;
       }
     }
-#endif
     b.column_blocks = num_groups * strips;
     ZK_TRY(launch_backward<STEPS>(stream, b, rows_left && b.dx != b.dy));
     rows_left &= b.dx == b.dy;

@@ -7,8 +7,6 @@
 #define ZK_KERNELS_CUDA_RMSNORM_BACKWARD_RING_CUH
 
 #include "kernels/cuda/rmsnorm_backward.cuh"
-
-#ifndef ZK_SIMT
 #include "kernels/cuda/tma.cuh"
 
 enum {
@@ -175,5 +173,4 @@ static __global__ void __launch_bounds__(ZK_RMS_BACK_THREADS) zk_rmsnorm_partial
   zk_sums_finish<ZK_RMS_BACK_COLUMNS / 2>(b.groups, b.sums, b.width, (int32_t)blockIdx.x * ZK_RMS_BACK_COLUMNS);
 }
 
-#endif
 #endif

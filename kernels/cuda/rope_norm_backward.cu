@@ -136,26 +136,16 @@ struct ring {
     const int warp = (int)threadIdx.x / 32;
     row = __shfl_sync(0xffffffffu, row_, 0), count[0] = __shfl_sync(0xffffffffu, count_, 0), count[1] = __shfl_sync(0xffffffffu, count_, ROW_THREADS);
     stages = (stage *)shared + warp * STAGES, full = (uint64_t *)((stage *)shared + THREADS / 32 * STAGES) + warp * STAGES;
-#ifndef ZK_SIMT
     if (threadIdx.x % 32 == 0) {
       for (int i = 0; i < STAGES; i++) zk_mbar_init(full + i, 1);
       zk_mbar_init_done();
     }
     __syncwarp();
-#endif
   }
   __device__ __forceinline__ int rows_of(int half, int batch) const { return max(min(count[half] - batch * BATCH, (int)BATCH), 0); }
   // All lanes call these; fetch when none of them reads what the stage held before.
   __device__ __forceinline__ void fetch(const side &s, int batch) {
     stage &to = stages[batch % STAGES];
-#ifdef ZK_SIMT
-    for (int half = 0; half < 2; half++)
-      for (int i = (int)threadIdx.x % 32; i < rows_of(half, batch) * DIM; i += 32) {
-        const int64_t at = (row + half * ZK_GRAD_BLOCK_ROWS + batch * BATCH) * DIM + i;
-        (&to.d[half][0][0])[i] = s.d[at], (&to.x[half][0][0])[i] = s.x[at];
-      }
-    __syncwarp();
-#else
     if (threadIdx.x % 32 != 0) return;
     const uint32_t bytes[2] = {(uint32_t)(rows_of(0, batch) * DIM * 2), (uint32_t)(rows_of(1, batch) * DIM * 2)};
     zk_mbar_arrive_expect(full + batch % STAGES, 2 * (bytes[0] + bytes[1]));
@@ -166,12 +156,9 @@ struct ring {
       zk_tma_load(to.d[half], s.d + at, bytes[half], full + batch % STAGES);
       zk_tma_load(to.x[half], s.x + at, bytes[half], full + batch % STAGES);
     }
-#endif
   }
   __device__ __forceinline__ void wait(int batch) {
-#ifndef ZK_SIMT
     zk_mbar_wait(full + batch % STAGES, (uint32_t)(batch / STAGES) % 2);
-#endif
   }
 };
 

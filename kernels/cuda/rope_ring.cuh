@@ -12,8 +12,6 @@
 #include "kernels/cuda/rope_rows.cuh"
 #include "kernels/cuda/tma.cuh"
 
-#ifndef ZK_SIMT
-
 enum { ZK_ROPE_RING_WARPS = 15, ZK_ROPE_RING_THREADS = (ZK_ROPE_RING_WARPS + 1) * 32 };
 
 // A warp's heads of a token.
@@ -164,5 +162,4 @@ __global__ void __launch_bounds__(ZK_ROPE_RING_THREADS, 1)
                             (int64_t)a.page_tokens * DIM);
 }
 
-#endif
 #endif

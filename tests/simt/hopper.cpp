@@ -174,7 +174,7 @@ void zk_simt_load_box(uint32_t blocks, void *to, const CUtensorMap *of, uint64_t
   const uint32_t shared_at = zk_shared_address(to), bar_at = zk_shared_address(bar), mine = (uint32_t)zk_simt_my_block_index();
   if (map.rank != rank || shared_at % 128 != 0) zk_simt_stop("a copy of rank %d by a map of rank %d to byte %u", rank, map.rank, shared_at);
   const std::vector<int> from(first, first + 5);
-  for (uint32_t b = 0; b < zk_simt_group->blocks.size(); b++) {
+  for (uint32_t b = 0; b < (uint32_t)zk_simt_group->num_blocks; b++) {
     if (blocks == 0 ? b != mine : !(blocks >> b & 1)) continue;
     char *shared = zk_simt_group->blocks[b].shared;
     ask([=] {

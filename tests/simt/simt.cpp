@@ -174,7 +174,7 @@ static bool do_copy(group *g, bool all_wait) {
 }
 
 static void draw_slow_block(group *g) {
-  const int num_blocks = (int)g->blocks.size();
+  const int num_blocks = g->num_blocks;
   g->slow_block = g->random != 0 && num_blocks > 1 ? (int)zk_simt_draw((uint64_t)num_blocks) : -1;
 }
 
@@ -238,7 +238,7 @@ static void run_by_rank(group *g) {
 }
 
 static void run_group(group *g) {
-  const int num_blocks = (int)g->blocks.size();
+  const int num_blocks = g->num_blocks;
   int idle = 0;
   for (int i = 0; i < g->num_fibers; i++) start(g, i);
   for (warp &w : g->warps) w.num_mma = w.num_wgmma = 0, w.open.clear(), w.groups.clear(), w.rank = zk_simt_draw(1 << 30);
@@ -297,9 +297,15 @@ static void place_block(group *g, const launch &l, int64_t index, int b) {
   const dim3 &grid = l.grid, &of = l.block;
   const uint3 at = {(unsigned)(index % grid.x), (unsigned)(index / grid.x % grid.y), (unsigned)(index / grid.x / grid.y)};
   block *to = &g->blocks[(size_t)b];
+  char *shared = to->shared;
+  size_t room = to->room;
+  if (room < l.shared_bytes + 1) { // kept from launch to launch
+    free(shared);
+    room = (l.shared_bytes + 2047) / 1024 * 1024;
+    shared = static_cast<char *>(aligned_alloc(1024, room));
+  }
   *to = {};
-  to->shared = static_cast<char *>(aligned_alloc(1024, (l.shared_bytes + 2047) / 1024 * 1024));
-  to->shared_bytes = l.shared_bytes;
+  to->shared = shared, to->room = room, to->shared_bytes = l.shared_bytes;
   memset(to->shared, 0xff, l.shared_bytes);
   for (named_barrier &bar : to->named) bar.all = true;
   for (int i = 0; i < g->fibers_per_block; i++) {
@@ -317,11 +323,11 @@ static void run_grid(const launch &l, uint64_t seed, const std::function<void()>
     group *g = zk_simt_group = my_group((size_t)(num_threads * l.blocks_at_once));
     g->fibers_per_block = num_threads, g->num_fibers = num_threads * l.blocks_at_once;
     if (g->fibers.size() < (size_t)g->num_fibers) g->fibers.resize((size_t)g->num_fibers);
-    g->warps.resize((size_t)(g->num_fibers + 31) / 32), g->blocks.resize((size_t)l.blocks_at_once);
+    g->warps.resize((size_t)(g->num_fibers + 31) / 32), g->num_blocks = l.blocks_at_once;
+    if (g->blocks.size() < (size_t)l.blocks_at_once) g->blocks.resize((size_t)l.blocks_at_once);
     g->body = &body, g->cluster = {}, g->random = seed == 0 ? 0 : (seed * 0x9e3779b97f4a7c15u + (uint64_t)of) | 1, g->by_rank = seed % 2 == 1;
     for (int b = 0; b < l.blocks_at_once; b++) place_block(g, l, of * l.blocks_at_once + b, b);
     run_group(g);
-    for (block &b : g->blocks) free(b.shared);
   }
   zk_simt_arena_close();
 }

@@ -86,7 +86,7 @@ struct named_barrier {
 
 struct block {
   char *shared;
-  size_t shared_bytes;
+  size_t shared_bytes, room;
   int votes, vote_result;
   named_barrier named[16];
 };
@@ -106,7 +106,7 @@ struct group {
   char *stacks;
   size_t num_stacks;
   void *scheduler;
-  int num_fibers, fibers_per_block, current;
+  int num_blocks, num_fibers, fibers_per_block, current;
   uint64_t random, num_events; // events: whatever may let somebody go on
   bool by_rank;                // how the order is random
   uint64_t copies_rank;        // of the copy engine

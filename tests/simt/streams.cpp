@@ -37,8 +37,12 @@ static void step(zk_simt_stream *stream) {
   first();
 }
 
+// The arena stays open from first to last: to open and to close it takes longer than most work.
 static void finish(zk_simt_stream *stream) {
-  while (stream != nullptr && !stream->work.empty()) step(stream);
+  if (stream == nullptr || stream->work.empty()) return;
+  zk_simt_arena_open();
+  while (!stream->work.empty()) step(stream);
+  zk_simt_arena_close();
 }
 
 void zk_simt_finish_all(void) {
