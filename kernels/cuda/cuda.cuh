@@ -54,6 +54,8 @@ extern "C" int zk_cuda_ordinal(const zk_device *device);
     zk_config_.attrs = &zk_attribute_, zk_config_.numAttrs = (early) ? 1 : 0;                                          \
     ZK_CUDA(cudaLaunchKernelEx(&zk_config_, kernel, __VA_ARGS__));                                                     \
   } while (0)
+// As ZK_LAUNCH_DEPENDENT, of a kernel with __cluster_dims__(blocks, 1, 1): it says so itself, to all but the emulated device.
+#define ZK_LAUNCH_CLUSTERS(blocks, ...) ZK_LAUNCH_DEPENDENT(__VA_ARGS__)
 #define ZK_DYNAMIC_SHARED(type, name)                                                                                  \
   extern __shared__ __align__(1024) unsigned char zk_dynamic_shared_[];                                                \
   type *name = reinterpret_cast<type *>(zk_dynamic_shared_)
@@ -64,6 +66,8 @@ static __device__ __forceinline__ void zk_let_next_start() { asm volatile("gridd
 #else // blocks of the emulated device run one kernel after the other
 #define ZK_LAUNCH_DEPENDENT ZK_LAUNCH
 #define ZK_LAUNCH_EARLY(early, ...) ZK_LAUNCH(__VA_ARGS__)
+#define ZK_LAUNCH_CLUSTERS(blocks, kernel, grid, block, smem, stream, ...)                                             \
+  zk_simt_launch_together(zk_cuda_stream(stream), (grid), (block), (size_t)(smem), (blocks), zk_simt_kernel_of(kernel)(__VA_ARGS__))
 static inline void zk_wait_for_previous() {}
 static inline void zk_let_next_start() {}
 #endif

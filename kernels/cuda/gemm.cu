@@ -105,10 +105,11 @@ static bool takes(zk_cuda_gemm_variant variant, together how) {
   return t != NULL && (how == PARTS || t->swiglu);
 }
 
-static bool all_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g, int num) {
+// Whether it computes all of them, unasked.
+static bool suits(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g, int num) {
   for (int i = 0; i < num; i++)
     if (!zk_cuda_gemm_valid(variant, &g[i])) return false;
-  return true;
+  return zk_cuda_gemm_available(variant);
 }
 
 enum { FIRST_ROW = 65 }; // of a's, that the wgmma kernels are for
@@ -127,7 +128,7 @@ static zk_cuda_gemm_variant choose_wgmma(const zk_cuda_gemm *g, int num, togethe
     for (int part = 0; part < (halves ? 1 : num); part++)
       columns += zk_ceil_div(g[part].n, halves ? t->columns / 2 : t->columns);
     const int64_t rounds = zk_ceil_div(zk_ceil_div(g->m, t->rows) * columns, PAIRS), cost = (rounds * t->round + t->once) * g->k + rounds * t->round * t->end;
-    if (cost < least && takes(t->variant, how) && all_valid(t->variant, g, num)) {
+    if (cost < least && takes(t->variant, how) && suits(t->variant, g, num)) {
       best = t->variant;
       least = cost;
     }
@@ -145,7 +146,7 @@ zk_cuda_gemm_variant zk_cuda_gemm_choose_sums(zk_cuda_gemm *g, int num, zk_cuda_
     note_alignment(&g[i]);
     if (g[i].m < FIRST_ROW || !zk_cuda_gemm_valid(ZK_CUDA_GEMM_BF16_WGMMA_TURNS, &g[i])) return ZK_CUDA_NUM_GEMM;
   }
-  if (forced == ZK_CUDA_NUM_GEMM) return preferred;
+  if (forced == ZK_CUDA_NUM_GEMM) return zk_cuda_gemm_available(preferred) ? preferred : ZK_CUDA_NUM_GEMM;
   return is_sums(forced) && zk_cuda_gemm_is_forced(forced) ? forced : ZK_CUDA_NUM_GEMM;
 }
 
@@ -168,14 +169,14 @@ static zk_cuda_gemm_variant choose(zk_cuda_gemm *g, int num, together how, bool 
     forced_is_used = true;
     return forced;
   }
-  if (takes(ZK_CUDA_GEMM_BF16_FEW, how) && g->m <= FEW_ROWS && elements <= (norm ? FEW_NORM_ELEMENTS : FEW_ELEMENTS) && all_valid(ZK_CUDA_GEMM_BF16_FEW, g, num))
+  if (takes(ZK_CUDA_GEMM_BF16_FEW, how) && g->m <= FEW_ROWS && elements <= (norm ? FEW_NORM_ELEMENTS : FEW_ELEMENTS) && suits(ZK_CUDA_GEMM_BF16_FEW, g, num))
     return ZK_CUDA_GEMM_BF16_FEW;
   if (norm) return ZK_CUDA_NUM_GEMM;
-  if (takes(ZK_CUDA_GEMM_BF16_DECODE, how) && all_valid(ZK_CUDA_GEMM_BF16_DECODE, g, num)) return ZK_CUDA_GEMM_BF16_DECODE;
+  if (takes(ZK_CUDA_GEMM_BF16_DECODE, how) && suits(ZK_CUDA_GEMM_BF16_DECODE, g, num)) return ZK_CUDA_GEMM_BF16_DECODE;
   const zk_cuda_gemm_variant large = choose_wgmma(g, num, how);
   if (large != ZK_CUDA_NUM_GEMM) return large;
   for (int v = 0; how == ALONE && v < ZK_CUDA_NUM_GEMM; v++)
-    if (zk_cuda_gemm_valid((zk_cuda_gemm_variant)v, g)) return (zk_cuda_gemm_variant)v;
+    if (suits((zk_cuda_gemm_variant)v, g, 1)) return (zk_cuda_gemm_variant)v;
   return ZK_CUDA_NUM_GEMM;
 }
 

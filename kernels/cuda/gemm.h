@@ -63,7 +63,7 @@ typedef enum {
 
 const char *zk_cuda_gemm_name(zk_cuda_gemm_variant variant);
 zk_numerics zk_cuda_gemm_numerics(zk_cuda_gemm_variant variant); // what it computes in
-// Whether this device has it: the emulated one lacks some.
+// Whether this device takes it of its own accord: the emulated one, where Hopper's kernels are slow, takes those only when they are forced.
 bool zk_cuda_gemm_available(zk_cuda_gemm_variant variant);
 // Whether `variant` computes this product.
 bool zk_cuda_gemm_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g);
@@ -112,7 +112,7 @@ zk_status zk_cuda_gemm_bf16_decode_swiglu(zk_stream *stream, const zk_cuda_gemm 
 bool zk_cuda_gemm_bf16_decode_valid(const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_bf16_small(zk_stream *stream, const zk_cuda_gemm *g);
 zk_status zk_cuda_gemm_bf16_tile(zk_stream *stream, const zk_cuda_gemm *g);
-// Those of wgmma (gemm_wgmma.cu), and whether they can be; not on the emulated device. Parts and SwiGLU as above.
+// Those of wgmma (gemm_wgmma.cu), and whether they can be. Parts and SwiGLU as above.
 zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *g, int num_parts);
 zk_status zk_cuda_gemm_wgmma_swiglu(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *gate,
                                     const void *up);

@@ -4,16 +4,6 @@
 #include "kernels/cuda/gemm_decode_launch.cuh"
 #include "kernels/cuda/gemm_decode_store.cuh"
 
-#ifdef ZK_SIMT
-bool zk_cuda_gemm_bf16_decode_valid(const zk_cuda_gemm *g) { return false; }
-zk_status zk_cuda_gemm_bf16_decode(zk_stream *stream, const zk_cuda_gemm *g, int num_parts) {
-  return ZK_FAIL(ZK_INTERNAL, "the emulated device has no copy engine");
-}
-zk_status zk_cuda_gemm_bf16_decode_swiglu(zk_stream *stream, const zk_cuda_gemm *gate, const void *up) {
-  return ZK_FAIL(ZK_INTERNAL, "the emulated device has no copy engine");
-}
-#else
-
 // Two neighbouring outputs are stored, and their addends read, by one access.
 bool zk_cuda_gemm_bf16_decode_valid(const zk_cuda_gemm *g) {
   const uintptr_t pair = g->c_as == ZK_BF16 ? 4 : 8;
@@ -82,4 +72,3 @@ zk_status zk_cuda_gemm_bf16_decode_swiglu(zk_stream *stream, const zk_cuda_gemm 
     return ZK_FAIL(ZK_INTERNAL, "no kernel for a product of %lld weight rows", (long long)gate->n);
   }
 }
-#endif

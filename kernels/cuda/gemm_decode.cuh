@@ -20,8 +20,6 @@
 #include "kernels/cuda/tma.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
-#ifndef ZK_SIMT
-
 enum { ZK_DECODE_BOX = 64, ZK_DECODE_MOST_STAGES = 32, ZK_DECODE_MOST_TOKENS = 128, ZK_DECODE_MOST_PARTS = 3 };
 enum { ZK_DECODE_BEHIND = 64 * 128 }; // bytes behind the ring: what wgmma reads past a box of fewer than 64 tokens
 
@@ -203,5 +201,4 @@ static __global__ void __launch_bounds__(2 * 128 + 64)
   }
 }
 
-#endif
 #endif

@@ -5,8 +5,6 @@
 
 #include "kernels/cuda/gemm_decode.cuh"
 
-#ifndef ZK_SIMT
-
 // y = x W^T for each of num_parts W: x of m rows, ldx elements apart, W of n[part] rows, ldw apart, k elements each; all
 // addresses and distances multiples of 16 bytes, m at most ZK_DECODE_MOST_TOKENS. `halves`: two W of the same n, their
 // rows side by side in each tile.
@@ -89,5 +87,4 @@ static zk_status zk_decode_launch(zk_stream *stream, const zk_decode_product &p,
   return ZK_OK;
 }
 
-#endif
 #endif

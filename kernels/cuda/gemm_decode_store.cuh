@@ -7,8 +7,6 @@
 #include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/sigmoid.cuh"
 
-#ifndef ZK_SIMT
-
 struct alignas(8) zk_decode_pair {
   float at[2];
 };
@@ -72,5 +70,4 @@ struct zk_decode_store_swiglu {
   }
 };
 
-#endif
 #endif

@@ -3,17 +3,6 @@
 
 #include "kernels/cuda/gemm_few_store.cuh"
 
-#ifdef ZK_SIMT
-bool zk_cuda_gemm_bf16_few_valid(const zk_cuda_gemm *g) { return false; }
-zk_status zk_cuda_gemm_bf16_few(zk_stream *stream, const zk_cuda_gemm *g, int num_parts, const zk_cuda_norm *norm) {
-  return ZK_FAIL(ZK_INTERNAL, "the emulated device has no copy engine");
-}
-zk_status zk_cuda_gemm_bf16_few_swiglu(zk_stream *stream, const zk_cuda_gemm *gate, const void *up,
-                                       const zk_cuda_norm *norm) {
-  return ZK_FAIL(ZK_INTERNAL, "the emulated device has no copy engine");
-}
-#else
-
 // Of a block: its shared memory, about what a stage holds, the tallest tile, warps that read x (more for several tokens).
 enum {
   SHARED_BYTES = 200 * 1024,
@@ -129,4 +118,3 @@ zk_status zk_cuda_gemm_bf16_few_swiglu(zk_stream *stream, const zk_cuda_gemm *ga
   const zk_few_store_swiglu store = {(zk_bf16 *)gate->c, gate->ldc};
   return run(stream, p, &gate->n, store);
 }
-#endif

@@ -18,8 +18,6 @@
 #include "kernels/cuda/rmsnorm_rows.cuh"
 #include "kernels/cuda/tma.cuh"
 
-#ifndef ZK_SIMT
-
 enum { ZK_FEW_TOKENS = 8, ZK_FEW_BOX = 64, ZK_FEW_MOST_PARTS = 3, ZK_FEW_MOST_STAGES = 32, ZK_FEW_MOST_WARPS = 8 };
 
 // A launch. Shared memory holds the ring, then what the offsets say. A stage is, for each W of a tile, [stage_boxes][rows][64
@@ -265,5 +263,4 @@ static __global__ void __launch_bounds__((ZK_FEW_MOST_WARPS + 1) * 32)
   }
 }
 
-#endif
 #endif

@@ -7,8 +7,6 @@
 #include "kernels/cuda/gemm_few.cuh"
 #include "kernels/cuda/sigmoid.cuh"
 
-#ifndef ZK_SIMT
-
 struct zk_few_store {
   static constexpr bool PAIR = false;
   struct {
@@ -67,5 +65,4 @@ struct zk_few_store_swiglu {
   }
 };
 
-#endif
 #endif

@@ -7,14 +7,6 @@
 
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda.cuh"
-
-#ifdef ZK_SIMT // the emulated device has no copy engine
-zk_status zk_cuda_gemm_gradients(zk_stream *stream, const zk_linear_back_parts *parts, const zk_chunks *chunks, const void *x, bool *done) {
-  *done = false;
-  return ZK_OK;
-}
-#else
-
 #include "kernels/cuda/gemm_wgmma_launch.cuh"
 #include "kernels/cuda/gemm_sums.cuh"
 
@@ -145,8 +137,8 @@ template <int N> static zk_status launch(zk_stream *stream, const zk_linear_back
       continue;
     }
     const int pairs = zk_cuda_num_sms(zk_stream_device(stream)) / core_type::CLUSTER, tiles = args.tiles.rows * args.tiles.columns;
-    ZK_LAUNCH_DEPENDENT(gemm_gradients_kernel<N>, (unsigned)((tiles < pairs ? tiles : pairs) * core_type::CLUSTER), core_type::THREADS, core_type::SHARED,
-                        stream, args);
+    ZK_LAUNCH_CLUSTERS(core_type::CLUSTER, gemm_gradients_kernel<N>, (unsigned)((tiles < pairs ? tiles : pairs) * core_type::CLUSTER), core_type::THREADS,
+                       core_type::SHARED, stream, args);
   }
   return ZK_OK;
 }
@@ -167,4 +159,3 @@ zk_status zk_cuda_gemm_gradients(zk_stream *stream, const zk_linear_back_parts *
   if (variant == ZK_CUDA_GEMM_BF16_WGMMA_SUMS) return launch<128>(stream, p, chunks, x);
   return variant == ZK_CUDA_GEMM_BF16_WGMMA_SUMS_192 ? launch<192>(stream, p, chunks, x) : launch<256>(stream, p, chunks, x);
 }
-#endif

@@ -3,14 +3,6 @@
 #include "kernels/cuda/gemm_inputs.h"
 
 #include "kernels/cuda/cuda.cuh"
-
-#ifdef ZK_SIMT // the emulated device has no copy engine
-zk_status zk_cuda_gemm_inputs(zk_stream *stream, zk_cuda_gemm *g, int num, bool *done) {
-  *done = false;
-  return ZK_OK;
-}
-#else
-
 #include "kernels/cuda/gemm_wgmma_launch.cuh"
 #include "kernels/cuda/gemm_wgmma_store.cuh"
 
@@ -87,8 +79,8 @@ zk_status zk_cuda_gemm_inputs(zk_stream *stream, zk_cuda_gemm *g, int num, bool 
   args.tiles = {(int)zk_ceil_div(g[0].m, M * core_type::CLUSTER), (int)zk_ceil_div(g[0].n, N), 8};
   ZK_TRY(rows_of_dx::map(&g[0], &args.dx));
   const int pairs = zk_cuda_num_sms(zk_stream_device(stream)) / core_type::CLUSTER, tiles = args.tiles.rows * args.tiles.columns;
-  ZK_LAUNCH_DEPENDENT(gemm_inputs_kernel, (unsigned)((tiles < pairs ? tiles : pairs) * core_type::CLUSTER), core_type::THREADS, core_type::SHARED, stream, args);
+  ZK_LAUNCH_CLUSTERS(core_type::CLUSTER, gemm_inputs_kernel, (unsigned)((tiles < pairs ? tiles : pairs) * core_type::CLUSTER), core_type::THREADS,
+                     core_type::SHARED, stream, args);
   *done = true;
   return ZK_OK;
 }
-#endif

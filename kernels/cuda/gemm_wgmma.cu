@@ -1,21 +1,6 @@
 // Linear layers by the large products of Hopper: which of them a description suits, and their launches.
 #include "kernels/cuda/cuda.cuh"
 #include "kernels/cuda/gemm.h"
-
-#ifdef ZK_SIMT // the emulated device has no copy engine
-bool zk_cuda_gemm_wgmma_valid(zk_cuda_gemm_variant variant, const zk_cuda_gemm *g) { return false; }
-zk_status zk_cuda_gemm_wgmma_swiglu_keeping(zk_stream *stream, const zk_cuda_gemm *g, void *out) {
-  return ZK_FAIL(ZK_INTERNAL, "the emulated device has no wgmma");
-}
-zk_status zk_cuda_gemm_wgmma(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *g, int num_parts) {
-  return ZK_FAIL(ZK_INTERNAL, "the emulated device has no wgmma");
-}
-zk_status zk_cuda_gemm_wgmma_swiglu(zk_stream *stream, zk_cuda_gemm_variant variant, const zk_cuda_gemm *gate,
-                                    const void *up) {
-  return ZK_FAIL(ZK_INTERNAL, "the emulated device has no wgmma");
-}
-#else
-
 #include "kernels/cuda/gemm_wgmma_launch.cuh"
 #include "kernels/cuda/gemm_wgmma_store.cuh"
 
@@ -100,4 +85,3 @@ zk_status zk_cuda_gemm_wgmma_swiglu_keeping(zk_stream *stream, const zk_cuda_gem
   act.c = out;
   return launch_swiglu<shape_turns<true>, true>(stream, &act, g[1].b, g);
 }
-#endif

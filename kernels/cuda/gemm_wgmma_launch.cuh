@@ -42,7 +42,8 @@ static zk_status zk_gemm_wgmma_launch(zk_stream *stream, const zk_cuda_gemm *g, 
   const int64_t clusters = zk_cuda_num_sms(stream->device) / Core::CLUSTER;
   const int64_t count = (int64_t)args.tiles.rows * args.tiles.columns;
   const unsigned grid = (unsigned)((count < clusters ? count : clusters) * Core::CLUSTER);
-  ZK_LAUNCH_DEPENDENT((zk_gemm_wgmma_kernel<Core, Epilogue>), grid, Core::THREADS, Core::SHARED, stream, args);
+  ZK_LAUNCH_CLUSTERS(Core::CLUSTER, (zk_gemm_wgmma_kernel<Core, Epilogue>), grid, Core::THREADS, Core::SHARED, stream,
+                     args);
   return ZK_OK;
 }
 

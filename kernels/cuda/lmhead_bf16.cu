@@ -6,7 +6,7 @@
 
 enum { WARPS = 4, ROWS = 16 * WARPS };
 
-// For operands at any address, and for the emulated device. grid: (blocks of rows, tiles); a warp has 16 rows and its
+// For operands at any address, and what the emulated device prefers. grid: (blocks of rows, tiles); a warp has 16 rows and its
 // block's tile. Operands come straight from memory: thread (g, t) takes the four neighbouring k from 4 t on
 // (gemm_bf16.cuh).
 static __global__ void __launch_bounds__(32 * WARPS) fragments_kernel(zk_cuda_gemm p, zk_lmhead_block b) {
@@ -32,9 +32,6 @@ static __global__ void __launch_bounds__(32 * WARPS) fragments_kernel(zk_cuda_ge
   zk_lmhead_read_rows(b, row0, (int32_t)blockIdx.y, acc, zk_lmhead_fetch_rows<2>(b, row0, (int32_t)blockIdx.y));
 }
 
-#ifdef ZK_SIMT
-static bool launch_wgmma(zk_stream *, const zk_lmhead_block *, const zk_cuda_gemm *, zk_status *) { return false; }
-#else
 // Up to 128 rows: nothing but weights waits for memory, and blocks are side by side on a multiprocessor up to 64.
 static zk_status launch_few(zk_stream *stream, zk_lmhead_block block, const zk_cuda_gemm *p) {
   const zk_decode_product product = {p->a, p->m, p->k, p->lda, p->ldb, 1, {p->b}, {p->n}};
@@ -57,12 +54,13 @@ static zk_status launch_many(zk_stream *stream, zk_lmhead_block block, const zk_
 // False: there is none for this product, or another kernel was asked for.
 static bool launch_wgmma(zk_stream *stream, const zk_lmhead_block *block, const zk_cuda_gemm *p, zk_status *status) {
   if (!zk_gemm_wgmma_fits(p)) return false;
-  if (zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_SMALL) || zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_TILE)) return false;
   const bool few = zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_DECODE) && p->m <= ZK_DECODE_MOST_TOKENS;
   const bool rows_64 = zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_WGMMA_64);
   const bool rows_128 = zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_WGMMA_128);
   const bool rows_256 = zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_WGMMA_TURNS);
   const bool any = !few && !rows_64 && !rows_128 && !rows_256;
+  if (any && !zk_cuda_gemm_available(ZK_CUDA_GEMM_BF16_WGMMA_TURNS)) return false;
+  if (zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_SMALL) || zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_TILE)) return false;
   const bool draws = block->pick == ZK_CUDA_PICK_GUMBEL;
   const bool few_suits = p->m <= 32 || (p->m > 64 && p->m <= ZK_DECODE_MOST_TOKENS && !draws);
   if (few || (any && few_suits)) *status = launch_few(stream, *block, p);
@@ -71,7 +69,6 @@ static bool launch_wgmma(zk_stream *stream, const zk_lmhead_block *block, const 
   else *status = launch_many<128, 2, 1>(stream, *block, p);
   return true;
 }
-#endif
 
 zk_status zk_lmhead_tiles_bf16(zk_stream *stream, const zk_lmhead_block *block, zk_cuda_gemm *product) {
   zk_status status = ZK_OK;

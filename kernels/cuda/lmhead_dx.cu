@@ -2,16 +2,9 @@
 // its own (kernels/lmhead.h), and the kernel of large products has one chain a tile; so this one has the same roles
 // (gemm_wgmma.cuh) and a loop over chains inside the one over tiles. A tile's sum so far stays beside the chain that is
 // formed (gemm_sums.cuh), and is in memory, as f32, between slabs.
-#include "kernels/cuda/lmhead_backward.cuh"
-
-#ifdef ZK_SIMT
-bool zk_lmhead_dx_fits(const zk_lmhead_chunk *) { return false; }
-zk_status zk_lmhead_dx(zk_stream *, const zk_lmhead_chunk *, int32_t, int32_t) {
-  return ZK_FAIL(ZK_INTERNAL, "the emulated device has no wgmma");
-}
-#else
 #include "kernels/cuda/gemm_sums.cuh"
 #include "kernels/cuda/gemm_wgmma_launch.cuh"
+#include "kernels/cuda/lmhead_backward.cuh"
 
 enum { N = 256 };
 typedef zk_gemm_sums<N> sums_type;
@@ -136,7 +129,6 @@ zk_status zk_lmhead_dx(zk_stream *stream, const zk_lmhead_chunk *chunk, int32_t 
   ZK_TRY(zk_gemm_wgmma_map(g.b, true, g.n, g.k, g.ldb, core_type::B_ROWS, &args.b));
   const int clusters = zk_cuda_num_sms(stream->device) / core_type::CLUSTER, tiles = args.tiles.rows * args.tiles.columns;
   const unsigned grid = (unsigned)((tiles < clusters ? tiles : clusters) * core_type::CLUSTER);
-  ZK_LAUNCH_DEPENDENT(dx_kernel, grid, core_type::THREADS, core_type::SHARED, stream, args);
+  ZK_LAUNCH_CLUSTERS(core_type::CLUSTER, dx_kernel, grid, core_type::THREADS, core_type::SHARED, stream, args);
   return ZK_OK;
 }
-#endif

@@ -1,18 +1,12 @@
 // LM head backward on Hopper: a slab of gradients by the kernel of many rows (lmhead_gradient.cuh), in which one warpgroup
 // turns its logits into gradients while the other multiplies.
-#include "kernels/cuda/lmhead_gradient.cuh"
-
-#ifdef ZK_SIMT
-bool zk_lmhead_gradients_fit(const zk_lmhead_chunk *, const zk_cuda_gemm *) { return false; }
-zk_status zk_lmhead_gradients(zk_stream *, const zk_lmhead_chunk *, const zk_cuda_gemm *, int32_t, const zk_lmhead_block *) {
-  return ZK_FAIL(ZK_INTERNAL, "the emulated device has no wgmma");
-}
-#else
 #include "kernels/cuda/gemm_wgmma_launch.cuh"
+#include "kernels/cuda/lmhead_gradient.cuh"
 
 bool zk_lmhead_gradients_fit(const zk_lmhead_chunk *chunk, const zk_cuda_gemm *logits) {
   return zk_gemm_wgmma_fits(logits) && chunk->dentropy == NULL && (uintptr_t)chunk->dlogit % 16 == 0 && chunk->slab % 8 == 0 &&
-         !zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_TILE);
+         (zk_cuda_gemm_available(ZK_CUDA_GEMM_BF16_WGMMA_TURNS) ? !zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_TILE)
+                                                                : zk_cuda_gemm_is_forced(ZK_CUDA_GEMM_BF16_WGMMA_TURNS));
 }
 
 template <bool BOTH>
@@ -34,4 +28,3 @@ zk_status zk_lmhead_gradients(zk_stream *stream, const zk_lmhead_chunk *chunk, c
   if (block != NULL) return launch<true>(stream, logits, c, *chunk, *block, first);
   return launch<false>(stream, logits, c, *chunk, {}, first);
 }
-#endif

@@ -11,8 +11,6 @@
 
 #include "kernels/cuda/lmhead_backward.cuh"
 #include "kernels/cuda/lmhead_fragment.cuh"
-
-#ifndef ZK_SIMT
 #include "kernels/cuda/gemm_wgmma_store.cuh"
 
 // Exps of v - m in CHAINS: the m of each has the result of its chain's last one among its operands, so that the compiler has
@@ -223,7 +221,12 @@ template <bool BOTH> struct zk_lmhead_gradient_rows {
   // integers, and while they are being added to.
   static __device__ __forceinline__ void take(const float (&d)[N / 2], float (&x)[N / 2]) {
 #pragma unroll
-    for (int e = 0; e < N / 2; e++) asm volatile("mov.f32 %0, %1;" : "=f"(x[e]) : "f"(d[e]));
+    for (int e = 0; e < N / 2; e++)
+#ifdef __CUDA_ARCH__
+      asm volatile("mov.f32 %0, %1;" : "=f"(x[e]) : "f"(d[e]));
+#else
+      x[e] = d[e];
+#endif
   }
   template <class Sums>
   __device__ __forceinline__ void store(const Args &args, Sums &d, int m0, int n0, const Fetched &known, char *shared) {
@@ -248,5 +251,4 @@ template <bool BOTH> struct zk_lmhead_gradient_rows {
   __device__ __forceinline__ void end() { Rows::end(); }
 };
 
-#endif
 #endif

@@ -4,8 +4,6 @@
 #define ZK_KERNELS_CUDA_LMHEAD_WGMMA_CUH
 
 #include "kernels/cuda/lmhead_fragment.cuh"
-
-#ifndef ZK_SIMT
 #include "kernels/cuda/gemm_decode_launch.cuh"
 #include "kernels/cuda/gemm_wgmma_launch.cuh"
 
@@ -37,5 +35,4 @@ template <int BLOCKS> struct zk_lmhead_many_rows {
   __device__ __forceinline__ void end() const {}
 };
 
-#endif
 #endif

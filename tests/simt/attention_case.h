@@ -2,7 +2,7 @@
 #ifndef ZK_SIMT_ATTENTION_CASE_H
 #define ZK_SIMT_ATTENTION_CASE_H
 
-#include "tests/unit/kernel_fixture.h"
+#include "tests/simt/place.h"
 
 #include "kernels/attention.h"
 
@@ -13,45 +13,6 @@ typedef struct {
   zk_numerics numerics;
   int32_t heads, kv_heads, dim, page_tokens, num_seqs, len[MAX_SEQS], first[MAX_SEQS];
 } problem;
-
-typedef struct {
-  zk_device *device;
-  zk_stream *stream;
-  void *memory[32]; // what upload gave, until close_place
-  int num_memory;
-} place;
-
-static void *upload(place *at, const void *host, size_t bytes) {
-  void *memory;
-  OK(zk_device_alloc(at->device, bytes, "test", &memory));
-  OK(zk_copy_to_device(at->stream, memory, host, bytes));
-  OK(zk_stream_wait(at->stream));
-  assert_in_range(at->num_memory, 0, 31);
-  return at->memory[at->num_memory++] = memory;
-}
-
-static void close_place(place *at) {
-  while (at->num_memory > 0) zk_device_free(at->device, at->memory[--at->num_memory]);
-  zk_stream_close(at->stream);
-  zk_device_close(at->device);
-}
-
-// n values as the numerics store them.
-static void *upload_random(place *at, zk_numerics numerics, size_t n, uint32_t tag) {
-  float *x = random_floats(n, tag, 2);
-  zk_bf16 *half = to_bf16(x, n);
-  void *memory = numerics == ZK_F32 ? upload(at, x, n * sizeof *x) : upload(at, half, n * sizeof *half);
-  free(x), free(half);
-  return memory;
-}
-
-static void *upload_nan(place *at, size_t bytes) {
-  void *host = malloc(bytes);
-  memset(host, 0xff, bytes);
-  void *memory = upload(at, host, bytes);
-  free(host);
-  return memory;
-}
 
 // Page i of sequence s is the (s * max_pages + i)-th from the cache's end; the first two pages are spare.
 static int32_t *make_table(const problem *p, int32_t max_pages) {
@@ -73,14 +34,6 @@ static zk_attention_batch make_batch(place *at, const problem *p, const int32_t 
                               NULL};
 }
 
-// Appends n elements of device memory to a growing result.
-static void keep(place *at, const void *memory, size_t bytes, char **result, size_t *size) {
-  *result = realloc(*result, *size + bytes);
-  OK(zk_copy_to_host(at->stream, *result + *size, memory, bytes));
-  OK(zk_stream_wait(at->stream));
-  *size += bytes;
-}
-
 static void run_backward(place *at, const zk_attention_desc *desc, const zk_attention_batch *batch, const void *q,
                          const void *k_cache, const void *v_cache, const void *out, const float *lse, char **result,
                          size_t *size) {
@@ -100,9 +53,8 @@ static char *compute(zk_device_kind kind, const problem *p, float scale, size_t 
   static const int32_t zeros[MAX_SEQS];
   const zk_attention_desc desc = {p->numerics, p->heads, p->kv_heads, p->dim, p->page_tokens, scale};
   const size_t element = zk_numerics_bytes(p->numerics);
-  place here = {0}, *at = &here;
-  OK(zk_device_open(kind, 0, &at->device));
-  OK(zk_stream_open(at->device, ZK_SIDE_NONE, &at->stream));
+  place here, *at = &here;
+  open_place(kind, at);
   int32_t max_pages = 0;
   for (int i = 0; i < p->num_seqs; i++) {
     const int32_t pages = (p->len[i] + p->page_tokens - 1) / p->page_tokens;

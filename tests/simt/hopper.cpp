@@ -27,8 +27,18 @@ static char *in_shared(const void *p) {
 }
 uint32_t zk_shared_address(const void *p) { return (uint32_t)(in_shared(p) - zk_simt_my_block()->shared); }
 
-// The same place in block `b` of the group.
-static char *in_block(const void *p, uint32_t b) { return zk_simt_group->blocks[b].shared + zk_shared_address(p); }
+// The shared memory of block `b` of the group, which is no more when the block has ended.
+static char *shared_of(uint32_t b) {
+  const block &of = zk_simt_group->blocks[b];
+  if (of.num_alive == 0) zk_simt_stop("shared memory of block %u, which has ended, is still used", b);
+  return of.shared;
+}
+static uint32_t first_of_cluster(void) {
+  const int mine = zk_simt_my_block_index();
+  return (uint32_t)(mine - mine % zk_simt_group->cluster_blocks);
+}
+// The same place in block `b` of the cluster.
+static char *in_block(const void *p, uint32_t b) { return shared_of(first_of_cluster() + b) + zk_shared_address(p); }
 
 static void arrive(char *bar, uint32_t count, int32_t bytes) {
   mbarrier *b = reinterpret_cast<mbarrier *>(bar);
@@ -114,18 +124,19 @@ void zk_barrier(int id, int threads) { (void)zk_barrier_all(id, threads, true); 
 
 // ---- clusters
 
-uint32_t zk_block_in_cluster(void) { return (uint32_t)zk_simt_my_block_index(); }
+uint32_t zk_block_in_cluster(void) { return (uint32_t)(zk_simt_my_block_index() % zk_simt_group->cluster_blocks); }
+static named_barrier *cluster(void) { return &zk_simt_group->blocks[first_of_cluster()].cluster; }
 static uint64_t *seen(void) { return &zk_simt_me()->cluster_seen; }
 void zk_cluster_arrive(void) {
-  *seen() = zk_simt_group->cluster.completed;
-  arrive_at(&zk_simt_group->cluster, (unsigned)zk_simt_group->num_fibers, true);
+  *seen() = cluster()->completed;
+  arrive_at(cluster(), (unsigned)(zk_simt_group->cluster_blocks * zk_simt_group->fibers_per_block), true);
 }
-void zk_cluster_wait(void) { zk_simt_wait({FOR_COUNT, &zk_simt_group->cluster.completed, *seen()}); }
+void zk_cluster_wait(void) { zk_simt_wait({FOR_COUNT, &cluster()->completed, *seen()}); }
 void zk_cluster_sync(void) { zk_cluster_arrive(), zk_cluster_wait(); }
 
-// An address of the cluster: the block above 24 bits of the address in it.
-uint32_t zk_cluster_address(const void *p, uint32_t b) { return b << 24 | zk_shared_address(p); }
-static char *at_cluster_address(uint32_t address) { return zk_simt_group->blocks[address >> 24].shared + (address & 0xffffffu); }
+// An address of the cluster: the group's block above 24 bits of the address in it.
+uint32_t zk_cluster_address(const void *p, uint32_t b) { return (first_of_cluster() + b) << 24 | zk_shared_address(p); }
+static char *at_cluster_address(uint32_t address) { return shared_of(address >> 24) + (address & 0xffffffu); }
 
 static void ask(std::function<void()> work) { zk_simt_group->copies.push_back({zk_simt_my_block_index(), std::move(work)}); }
 
@@ -153,19 +164,28 @@ static int64_t box_bytes(const CUtensorMap &map) {
   return n;
 }
 
-// Each element of the box: f(where it lies in device memory, or NULL outside of the array; its place in shared memory).
+// The box, 16 bytes at a time where all of them are inside of the array, else an element: f(where it lies in device memory, or NULL outside; its place in
+// shared memory; bytes).
 template <class F> static void walk_box(const CUtensorMap &map, uint32_t shared_at, const int (&first)[5], F f) {
+  enum { PIECE = 16 };
   int64_t index[5] = {};
-  const int64_t num = box_bytes(map) / map.element_bytes;
-  for (int64_t i = 0; i < num; i++) {
+  const int64_t num = box_bytes(map), row = map.box[0] * map.element_bytes, columns = (int64_t)map.dims[0];
+  for (int64_t i = 0; i < num; i += row) {
     const char *at = static_cast<const char *>(map.base);
-    for (int k = 0; k < map.rank; k++) {
+    for (int k = 1; k < map.rank; k++) {
       const int64_t x = first[k] + index[k];
       if (x < 0 || x >= (int64_t)map.dims[k]) at = nullptr;
-      if (at != nullptr) at += x * (k == 0 ? map.element_bytes : (int64_t)map.strides[k - 1]);
+      if (at != nullptr) at += x * (int64_t)map.strides[k - 1];
     }
-    f(at, swizzled(map, shared_at + (uint32_t)(i * map.element_bytes)));
-    for (int k = 0; k < map.rank && ++index[k] == (int64_t)map.box[k]; k++) index[k] = 0;
+    for (int64_t in_row = 0; in_row < row; in_row += PIECE) {
+      const uint32_t place = swizzled(map, shared_at + (uint32_t)(i + in_row));
+      const int64_t x = first[0] + in_row / map.element_bytes, end = x + PIECE / map.element_bytes;
+      if (at != nullptr && x >= 0 && end <= columns) f(at + x * map.element_bytes, place, (size_t)PIECE);
+      else
+        for (int64_t e = x; e < end; e++)
+          f(at != nullptr && e >= 0 && e < columns ? at + e * map.element_bytes : nullptr, place + (uint32_t)((e - x) * map.element_bytes), (size_t)map.element_bytes);
+    }
+    for (int k = 1; k < map.rank && ++index[k] == (int64_t)map.box[k]; k++) index[k] = 0;
   }
 }
 
@@ -174,15 +194,16 @@ void zk_simt_load_box(uint32_t blocks, void *to, const CUtensorMap *of, uint64_t
   const uint32_t shared_at = zk_shared_address(to), bar_at = zk_shared_address(bar), mine = (uint32_t)zk_simt_my_block_index();
   if (map.rank != rank || shared_at % 128 != 0) zk_simt_stop("a copy of rank %d by a map of rank %d to byte %u", rank, map.rank, shared_at);
   const std::vector<int> from(first, first + 5);
-  for (uint32_t b = 0; b < (uint32_t)zk_simt_group->num_blocks; b++) {
-    if (blocks == 0 ? b != mine : !(blocks >> b & 1)) continue;
-    char *shared = zk_simt_group->blocks[b].shared;
+  const uint32_t first_block = first_of_cluster();
+  for (uint32_t b = first_block; b < first_block + (uint32_t)zk_simt_group->cluster_blocks; b++) {
+    if (blocks == 0 ? b != mine : !(blocks >> (b - first_block) & 1)) continue;
     ask([=] {
+      char *shared = shared_of(b);
       int at[5];
       std::copy(from.begin(), from.end(), at);
-      walk_box(map, shared_at, at, [&](const char *x, uint32_t place) {
-        if (x != nullptr) memcpy(shared + place, x, (size_t)map.element_bytes);
-        else memset(shared + place, 0, (size_t)map.element_bytes);
+      walk_box(map, shared_at, at, [&](const char *x, uint32_t place, size_t bytes) {
+        if (x != nullptr) memcpy(shared + place, x, bytes);
+        else memset(shared + place, 0, bytes);
       });
       land(shared + bar_at, (uint32_t)box_bytes(map));
     });
@@ -190,9 +211,9 @@ void zk_simt_load_box(uint32_t blocks, void *to, const CUtensorMap *of, uint64_t
 }
 
 void zk_tma_load(void *to, const void *from, uint32_t bytes, uint64_t *bar) {
-  char *at = in_shared(to), *of = in_shared(bar);
+  const uint32_t mine = (uint32_t)zk_simt_my_block_index(), at = zk_shared_address(to), of = zk_shared_address(bar);
   if ((uintptr_t)from % 16 != 0 || zk_shared_address(to) % 16 != 0 || bytes % 16 != 0) zk_simt_stop("a copy of %u bytes that is not aligned to 16", bytes);
-  ask([=] { memcpy(at, from, bytes), land(of, bytes); });
+  ask([=] { memcpy(shared_of(mine) + at, from, bytes), land(shared_of(mine) + of, bytes); });
 }
 
 static void strike_out(std::vector<uint64_t> *list, uint64_t of) { list->erase(std::find(list->begin(), list->end(), of)); }
@@ -201,8 +222,10 @@ static void strike_out(std::vector<uint64_t> *list, uint64_t of) { list->erase(s
 static void ask_store(std::function<std::function<void()>()> read) {
   fiber *f = zk_simt_me();
   const uint64_t of = f->num_groups;
+  const uint32_t mine = (uint32_t)zk_simt_my_block_index();
   f->unread.push_back(of), f->unwritten.push_back(of);
   ask([=] {
+    (void)shared_of(mine); // which it reads
     const std::function<void()> write = read();
     strike_out(&f->unread, of);
     ask([=] { write(), strike_out(&f->unwritten, of); });
@@ -216,8 +239,8 @@ void zk_tma_store_2d(const CUtensorMap *of, const void *from, int x, int y) {
   ask_store([=] {
     std::vector<std::pair<char *, std::vector<char>>> elements;
     const int first[5] = {x, y};
-    walk_box(map, shared_at, first, [&](const char *to, uint32_t place) {
-      if (to != nullptr) elements.push_back({const_cast<char *>(to), std::vector<char>(shared + place, shared + place + map.element_bytes)});
+    walk_box(map, shared_at, first, [&](const char *to, uint32_t place, size_t bytes) {
+      if (to != nullptr) elements.push_back({const_cast<char *>(to), std::vector<char>(shared + place, shared + place + bytes)});
     });
     return [=] {
       for (const auto &e : elements) memcpy(e.first, e.second.data(), e.second.size());

@@ -90,6 +90,7 @@ static void leave(fiber_state state) {
 
 static void fiber_main(void) {
   (*zk_simt_group->body)();
+  zk_simt_my_block()->num_alive--;
   leave(DONE);
 }
 
@@ -290,7 +291,7 @@ static group *my_group(size_t num_fibers) {
 struct launch {
   dim3 grid, block;
   size_t shared_bytes;
-  int blocks_at_once;
+  int blocks_at_once, cluster_blocks;
 };
 
 static void place_block(group *g, const launch &l, int64_t index, int b) {
@@ -305,7 +306,7 @@ static void place_block(group *g, const launch &l, int64_t index, int b) {
     shared = static_cast<char *>(aligned_alloc(1024, room));
   }
   *to = {};
-  to->shared = shared, to->room = room, to->shared_bytes = l.shared_bytes;
+  to->shared = shared, to->room = room, to->shared_bytes = l.shared_bytes, to->num_alive = g->fibers_per_block;
   memset(to->shared, 0xff, l.shared_bytes);
   for (named_barrier &bar : to->named) bar.all = true;
   for (int i = 0; i < g->fibers_per_block; i++) {
@@ -325,7 +326,7 @@ static void run_grid(const launch &l, uint64_t seed, const std::function<void()>
     if (g->fibers.size() < (size_t)g->num_fibers) g->fibers.resize((size_t)g->num_fibers);
     g->warps.resize((size_t)(g->num_fibers + 31) / 32), g->num_blocks = l.blocks_at_once;
     if (g->blocks.size() < (size_t)l.blocks_at_once) g->blocks.resize((size_t)l.blocks_at_once);
-    g->body = &body, g->cluster = {}, g->random = seed == 0 ? 0 : (seed * 0x9e3779b97f4a7c15u + (uint64_t)of) | 1, g->by_rank = seed % 2 == 1;
+    g->body = &body, g->cluster_blocks = l.cluster_blocks, g->random = seed == 0 ? 0 : (seed * 0x9e3779b97f4a7c15u + (uint64_t)of) | 1, g->by_rank = seed % 2 == 1;
     for (int b = 0; b < l.blocks_at_once; b++) place_block(g, l, of * l.blocks_at_once + b, b);
     run_group(g);
   }
@@ -340,7 +341,7 @@ void zk_simt_launch_together(zk_simt_stream *stream, dim3 grid, dim3 block, size
     zk_simt_stop("%lld blocks of %lld threads, and %d of them at once", (long long)num_blocks, (long long)num_threads, blocks_at_once);
   // Blocks that leave no room for another on their multiprocessor stay there as a rule, and may wait for each other: where there are no more than those.
   const bool stay = order != 0 && blocks_at_once == 1 && shared_bytes > 113 * 1024 && num_blocks <= zk_simt_num_sms && num_threads % 32 == 0;
-  const launch l = {grid, block, shared_bytes, stay ? (int)num_blocks : blocks_at_once};
+  const launch l = {grid, block, shared_bytes, stay ? (int)num_blocks : blocks_at_once, blocks_at_once};
   const uint64_t seed = order;
   zk_simt_queue(stream, [=] { run_grid(l, seed, body); });
 }

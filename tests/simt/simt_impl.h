@@ -49,13 +49,14 @@ struct fiber {
 struct apart {
   zk_bf16 bits[ZK_TC_STEP];
   int32_t significand[ZK_TC_STEP], exponent[ZK_TC_STEP], sign[ZK_TC_STEP]; // sign: 0 or -1
-  bool special;                                                           // an infinity or a NaN is among them
+  bool special, nan, zero; // an infinity or a NaN is among them; a NaN; all are zeros
+  void begin() { special = nan = false, zero = true; }
   void set(int i, uint32_t word) {
     bits[i].bits = (uint16_t)word;
     significand[i] = zk_tc_significand(word & 0xffffu);
     exponent[i] = zk_tc_exponent(word & 0xffffu);
     sign[i] = -(int32_t)(word >> 15 & 1);
-    special |= (word & 0x7f80u) == 0x7f80u;
+    special |= (word & 0x7f80u) == 0x7f80u, nan |= (word & 0x7fffu) > 0x7f80u, zero &= (word & 0x7fffu) == 0;
   }
 };
 
@@ -87,8 +88,9 @@ struct named_barrier {
 struct block {
   char *shared;
   size_t shared_bytes, room;
-  int votes, vote_result;
+  int votes, vote_result, num_alive; // threads that have not ended
   named_barrier named[16];
+  named_barrier cluster; // of the cluster whose first block this is
 };
 
 struct copy {
@@ -102,11 +104,10 @@ struct group {
   std::vector<warp> warps;
   std::vector<block> blocks;
   std::vector<copy> copies; // asked of the copy engine, not done
-  named_barrier cluster;
   char *stacks;
   size_t num_stacks;
   void *scheduler;
-  int num_blocks, num_fibers, fibers_per_block, current;
+  int num_blocks, num_fibers, fibers_per_block, cluster_blocks, current;
   uint64_t random, num_events; // events: whatever may let somebody go on
   bool by_rank;                // how the order is random
   uint64_t copies_rank;        // of the copy engine

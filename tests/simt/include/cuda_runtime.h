@@ -18,6 +18,7 @@
 #define __constant__ static const
 #define __forceinline__ inline __attribute__((always_inline, unused))
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __shared__ static thread_local
 #define __restrict__ __restrict
