@@ -78,8 +78,12 @@ bool zk_cuda_attention_is_idle(void) { return forced != ZK_CUDA_NUM_ATTENTION &&
 
 // Whether so few rows decide for the kernel that spreads a split over a cluster.
 static bool takes_cluster(const zk_attn &a, int32_t num_rows, bool few_rows, int num_sms) {
+#ifdef ZK_SIMT // where it is emulated it takes its time: only who asks for it
+  const bool wanted = forced == ZK_CUDA_ATTENTION_CLUSTER;
+#else
   const bool wanted = forced == ZK_CUDA_NUM_ATTENTION ? few_rows && zk_attn_cluster_suits(a, num_rows, num_sms)
                                                       : forced == ZK_CUDA_ATTENTION_CLUSTER;
+#endif
   return wanted && zk_attn_cluster_valid(a, num_rows);
 }
 
@@ -91,7 +95,7 @@ static bool takes_decode(const zk_attn &a, int32_t num_rows, bool few_rows) {
 
 // Whether it decides against the prefill kernel.
 static bool takes_prefill(const zk_attn &a, bool few_rows) {
-#ifdef ZK_SIMT // where it is emulated it takes its time: only who asks for it
+#ifdef ZK_SIMT // likewise
   const bool wanted = forced == ZK_CUDA_ATTENTION_PREFILL;
 #else
   const bool wanted = forced == ZK_CUDA_NUM_ATTENTION ? !few_rows : forced == ZK_CUDA_ATTENTION_PREFILL;

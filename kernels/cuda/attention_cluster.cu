@@ -2,15 +2,6 @@
 #include "kernels/cuda/arrivals.h"
 #include "kernels/cuda/attention_cluster_kernel.cuh"
 
-#ifdef ZK_SIMT
-bool zk_attn_cluster_valid(const zk_attn &, int32_t) { return false; } // no clusters are emulated
-bool zk_attn_cluster_suits(const zk_attn &, int32_t, int) { return false; }
-zk_status zk_attn_cluster(zk_stream *, const zk_attn &, int32_t, const zk_bf16 *, const zk_bf16 *, const zk_bf16 *,
-                          zk_bf16 *, float *) {
-  return ZK_FAIL(ZK_INTERNAL, "attention: decoding by clusters needs a Hopper GPU");
-}
-#else
-
 #define MOST_PARTIAL_BYTES ((size_t)256 << 20)
 
 static int32_t most_splits(const zk_attn &a) {
@@ -81,8 +72,9 @@ static zk_status launch(zk_stream *stream, const zk_attn &a, int32_t num_rows, c
   int resident = 0;
   ZK_TRY(num_resident<DIM>(&resident));
   const int64_t items = most_items(a, num_rows), clusters = items < resident ? items : resident;
-  ZK_LAUNCH_DEPENDENT(zk_cluster_decode<DIM>, (unsigned)clusters * zk_cluster_shared<DIM>::BLOCKS, ZK_CLUSTER_THREADS,
-                      sizeof(zk_cluster_shared<DIM>), stream, a, zk_attn_exp_of(a), q, maps, to);
+  constexpr int blocks = zk_cluster_shared<DIM>::BLOCKS;
+  ZK_LAUNCH_CLUSTERS(blocks, zk_cluster_decode<DIM>, (unsigned)clusters * blocks, ZK_CLUSTER_THREADS, sizeof(zk_cluster_shared<DIM>), stream, a,
+                     zk_attn_exp_of(a), q, maps, to);
   return ZK_OK;
 }
 
@@ -97,4 +89,3 @@ zk_status zk_attn_cluster(zk_stream *stream, const zk_attn &a, int32_t num_rows,
       (float *)scratch, (float2 *)(scratch + bytes.o), most_splits(a), zk_cuda_arrivals(stream), out, lse};
   return (a.dim == 64 ? launch<64> : launch<128>)(stream, a, num_rows, q, maps, to);
 }
-#endif

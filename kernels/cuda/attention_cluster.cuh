@@ -31,8 +31,6 @@ bool zk_attn_cluster_suits(const zk_attn &a, int32_t num_rows, int num_sms);
 zk_status zk_attn_cluster(zk_stream *stream, const zk_attn &a, int32_t num_rows, const zk_bf16 *q,
                           const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_bf16 *out, float *lse);
 
-#ifndef ZK_SIMT
-
 #define ZK_CLUSTER_ROWS 8
 #define ZK_CLUSTER_KEYS ZK_ATTN_SPLIT_BF16
 #define ZK_CLUSTER_TILES (ZK_CLUSTER_KEYS / ZK_BF16_KEYS) // of a split
@@ -201,5 +199,4 @@ template <int DIM> struct zk_cluster_loader {
   __device__ __forceinline__ void expect_v() { expect(&shared->v_full, num_keys, ZK_CLUSTER_COLUMNS); }
 };
 
-#endif
 #endif

@@ -6,8 +6,6 @@
 
 #include "kernels/cuda/attention_cluster.cuh"
 
-#ifndef ZK_SIMT
-
 // Row g as an A operand; zeros past the item's rows.
 template <int DIM>
 static __device__ __forceinline__ void zk_cluster_load_q(const zk_cluster_row &row, const zk_bf16 *q,
@@ -209,5 +207,4 @@ static __device__ __forceinline__ void zk_cluster_sum(int32_t num_keys, int32_t 
   if (i % 8 == 0) shared->l[row] = l;
 }
 
-#endif
 #endif

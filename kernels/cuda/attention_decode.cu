@@ -54,9 +54,11 @@ static __global__ void __launch_bounds__(DIM * 2 + 32)
   constexpr int warps = shared_t::WARPS, fragments = ZK_BF16_KEYS / 8 / warps;
   ZK_DYNAMIC_SHARED(shared_t, shared);
   const int32_t thread = (int32_t)threadIdx.x, warp = thread / 32, lane = thread % 32;
-  if (thread == 0)
+  if (thread == 0) {
     for (int i = 0; i < STAGES; ++i)
-      zk_decode_init(&shared->k_full[i]), zk_decode_init(&shared->v_full[i]), zk_decode_init(&shared->free[i]);
+      zk_mbar_init(&shared->k_full[i], 1), zk_mbar_init(&shared->v_full[i], 1), zk_mbar_init(&shared->free[i], 1);
+    zk_mbar_init_done();
+  }
   if (warp == warps) zk_decode_prefetch(&maps);
   zk_decode_count(a, DIM * 2 + 32, shared);
   if (warp == warps) {
@@ -66,15 +68,12 @@ static __global__ void __launch_bounds__(DIM * 2 + 32)
   }
   zk_wait_for_previous();
   zk_let_next_start();
-#ifdef ZK_SIMT
-  __syncthreads(); // the first tiles are there
-#endif
   zk_decode_state<DIM> state;
   for (int32_t i = 0;; ++i) {
     const int32_t stage = i % STAGES;
     const uint32_t parity = (uint32_t)(i / STAGES) & 1u;
     const zk_decode_tile &tile = shared->tile[i % shared_t::TILES];
-    zk_decode_wait(&shared->k_full[stage], parity);
+    zk_mbar_wait(&shared->k_full[stage], parity);
     if (tile.num_rows == 0) break;
     const bool tall = tile.num_rows > 8;
     float s[fragments][4], scale[2];
@@ -88,13 +87,13 @@ static __global__ void __launch_bounds__(DIM * 2 + 32)
       const float most = zk_decode_most<fragments>(s, r, high[r]);
       if (lane % 4 == 0) shared->most[lane / 4 + 8 * r][warp] = most;
     }
-    zk_decode_meet(DIM * 2); // scores are done with K, and values with the last tile's V, p and w
-    if (thread == 0) zk_decode_arrive(&shared->free[stage]);
+    zk_barrier(1, DIM * 2); // scores are done with K, and values with the last tile's V, p and w
+    if (thread == 0) zk_mbar_arrive(&shared->free[stage]);
 #pragma unroll
     for (int r = 0; r < 2; ++r)
       scale[r] = r > 0 && !tall ? 1.0f : zk_decode_weigh<DIM, fragments>(weight, s, r, high[r], &state.b[r], shared);
-    zk_decode_meet(DIM * 2); // weights are there
-    zk_decode_wait(&shared->v_full[stage], parity);
+    zk_barrier(1, DIM * 2); // weights are there
+    zk_mbar_wait(&shared->v_full[stage], parity);
     zk_decode_values(shared, shared->v[stage], zk_attn_min(tile.num_keys - tile.key, ZK_BF16_KEYS), tile.num_rows,
                      scale, state.o, &state.l);
     if (!tile.is_last) continue;
@@ -102,20 +101,16 @@ static __global__ void __launch_bounds__(DIM * 2 + 32)
       const float l = sum_lanes(state.l);
       if (thread % 8 == 0) shared->l[thread / 8] = l;
     }
-    zk_decode_meet(DIM * 2);
+    zk_barrier(1, DIM * 2);
     store_split<DIM>(a, weight, tile, state, shared, to);
   }
 }
 
 // ---- the host's side
 
-static zk_status make_map(const zk_attn &a, const zk_bf16 *cache, int32_t box_rows, zk_decode_map *out) {
-#ifndef ZK_SIMT // the cache's length is its owner's affair: page numbers are trusted, as everywhere
+static zk_status make_map(const zk_attn &a, const zk_bf16 *cache, int32_t box_rows, CUtensorMap *out) {
+  // the cache's length is its owner's affair: page numbers are trusted, as everywhere
   return zk_tma_map_2d(ZK_BF16, cache, INT32_MAX, a.dim, a.dim, box_rows, 64, ZK_TMA_SWIZZLE_128, out);
-#else
-  *out = {cache, a.dim, box_rows};
-  return ZK_OK;
-#endif
 }
 
 static zk_status make_maps(const zk_attn &a, const zk_bf16 *k_cache, const zk_bf16 *v_cache, zk_decode_maps *maps) {

@@ -26,16 +26,8 @@
 
 // K or V of a layer as the copy engine sees it: rows of D elements, one for each token of each head of each page, in
 // boxes of some rows and 64 elements. A box lies within one page and one tile: its rows divide those of both.
-#ifndef ZK_SIMT
-typedef CUtensorMap zk_decode_map;
-#else
-struct zk_decode_map {
-  const zk_bf16 *base;
-  int32_t dim, box_rows;
-};
-#endif
 struct zk_decode_maps {
-  zk_decode_map k, v, k_end, v_end; // whole tiles in large boxes; a sequence's last tile in small ones
+  CUtensorMap k, v, k_end, v_end; // whole tiles in large boxes; a sequence's last tile in small ones
   int32_t box_rows, end_box_rows;
 };
 
@@ -84,61 +76,9 @@ static __device__ __forceinline__ const zk_bf16 *zk_decode_piece(const zk_bf16 *
   return slot + (piece / 8 * ZK_BF16_KEYS + key) * 64 + (piece % 8 ^ key % 8) * 8;
 }
 
-// ---- copies
-
 static __device__ __forceinline__ void zk_decode_prefetch(const zk_decode_maps *maps) { // by one warp
-#ifndef ZK_SIMT
   const int32_t lane = (int32_t)threadIdx.x % 32;
   if (lane < 4) zk_tma_prefetch_map(lane == 0 ? &maps->k : lane == 1 ? &maps->v : lane == 2 ? &maps->k_end : &maps->v_end);
-#endif
-}
-
-static __device__ __forceinline__ void zk_decode_init(uint64_t *bar) {
-#ifndef ZK_SIMT
-  zk_mbar_init(bar, 1);
-  zk_mbar_init_done();
-#endif
-}
-static __device__ __forceinline__ void zk_decode_arrive(uint64_t *bar) {
-#ifndef ZK_SIMT
-  zk_mbar_arrive(bar);
-#endif
-}
-// The computing warps meet.
-static __device__ __forceinline__ void zk_decode_meet(int num_threads) {
-#ifndef ZK_SIMT
-  zk_barrier(1, num_threads);
-#else
-  __syncthreads();
-#endif
-}
-static __device__ __forceinline__ void zk_decode_expect(uint64_t *bar, uint32_t bytes) {
-#ifndef ZK_SIMT
-  zk_mbar_arrive_expect(bar, bytes);
-#endif
-}
-static __device__ __forceinline__ void zk_decode_wait(uint64_t *bar, uint32_t parity) {
-#ifndef ZK_SIMT // where a copy is done at once, the block's barriers order it
-  zk_mbar_wait(bar, parity);
-#endif
-}
-static __device__ __forceinline__ void zk_decode_copy_row(zk_bf16 *to, const zk_bf16 *from, int32_t dim, uint64_t *bar) {
-#ifndef ZK_SIMT
-  zk_tma_load(to, from, (uint32_t)dim * 2, bar);
-#else
-  memcpy(to, from, (size_t)dim * 2);
-#endif
-}
-// 64 elements from column x of the box's rows, starting at row y, to `to`.
-static __device__ __forceinline__ void zk_decode_copy(zk_bf16 *to, const zk_decode_map *map, uint64_t *bar, int32_t x,
-                                                      int32_t y) {
-#ifndef ZK_SIMT
-  zk_tma_load_2d(to, map, bar, x, y);
-#else
-  for (int32_t r = 0; r < map->box_rows; r++)
-    for (int32_t c = 0; c < 8; c++)
-      memcpy(to + r * 64 + (c ^ r % 8) * 8, map->base + (int64_t)(y + r) * map->dim + x + 8 * c, 16);
-#endif
 }
 
 // ---- the stream of tiles

@@ -84,12 +84,12 @@ template <int DIM, int STAGES> struct zk_decode_loader {
     prepared = turns = false;
   }
   // This lane's box, if it has one, once the barrier knows of all bytes.
-  __device__ __forceinline__ void copy(zk_bf16 *slot, const zk_decode_map &whole, const zk_decode_map &end,
+  __device__ __forceinline__ void copy(zk_bf16 *slot, const CUtensorMap &whole, const CUtensorMap &end,
                                        uint64_t *bar, uint32_t bytes) {
-    if (lane() == 0) zk_decode_expect(bar, bytes);
+    if (lane() == 0) zk_mbar_arrive_expect(bar, bytes);
     __syncwarp();
     if (row_of_v < 0) return;
-    zk_decode_copy(slot + (lane() % halves * ZK_BF16_KEYS + lane() / halves * box_of_v) * 64,
+    zk_tma_load_2d(slot + (lane() % halves * ZK_BF16_KEYS + lane() / halves * box_of_v) * 64,
                    box_of_v == maps->box_rows ? &whole : &end, bar, lane() % halves * 64, row_of_v);
   }
   // Asks for K of the next tile, and for Q with an item's first; writes down what the tile is. At the stream's end writes
@@ -101,7 +101,7 @@ template <int DIM, int STAGES> struct zk_decode_loader {
     next.is_last = next.key + ZK_BF16_KEYS >= end_of(next);
     if (lane() == 0) shared->tile[asked % shared_t::TILES] = next;
     if (next.num_rows == 0) {
-      if (lane() == 0) zk_decode_expect(bar, 0);
+      if (lane() == 0) zk_mbar_arrive_expect(bar, 0);
       ended = true;
       return;
     }
@@ -113,7 +113,7 @@ template <int DIM, int STAGES> struct zk_decode_loader {
     if (first >= keys) row_of_v = -1;
     copy(shared->k[stage], maps->k, maps->k_end, bar, bytes_of_v + (uint32_t)(num_q * DIM * 2));
     if (lane() < num_q)
-      zk_decode_copy_row(shared->q[stage][lane()], q + zk_decode_row(a, next, lane()) * DIM, DIM, bar);
+      zk_tma_load(shared->q[stage][lane()], q + zk_decode_row(a, next, lane()) * DIM, DIM * 2, bar);
     asked++;
     next.key += ZK_BF16_KEYS, next.is_first = 0;
     turns = next.is_last || next.key == window + window_keys;
@@ -132,23 +132,11 @@ template <int DIM, int STAGES> struct zk_decode_loader {
     zk_wait_for_previous();
     zk_let_next_start();
     for (int i = 0; i < STAGES && !ended; ++i) ask_k(), ask_v();
-#ifndef ZK_SIMT
     for (int32_t i = 0; !ended; ++i) {
       zk_mbar_wait(&shared->free[i % STAGES], (uint32_t)(i / STAGES) & 1u);
       ask_v();
       ask_k();
     }
-#else // there the computing warps' barriers are the block's, and the loader takes part in them
-    __syncthreads();
-    for (int32_t i = 0; shared->tile[i % shared_t::TILES].num_rows > 0; ++i) {
-      const bool is_last = shared->tile[i % shared_t::TILES].is_last;
-      __syncthreads();
-      __syncthreads();
-      ask_v();
-      if (!ended) ask_k();
-      if (is_last) __syncthreads();
-    }
-#endif
     // The block's last use of the queue; the last block of all empties it for the next launch.
     if (lane() == 0 && atomicAdd(&queue[1], 1u) + 1 == gridDim.x) queue[0] = 0, queue[1] = 0;
   }

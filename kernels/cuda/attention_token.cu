@@ -3,14 +3,6 @@
 #include "kernels/cuda/attention_variant.h"
 #include "kernels/rope_attention.h"
 
-#ifdef ZK_SIMT
-bool zk_attn_token_valid(const zk_attn &, int32_t, const zk_rope_rows &) { return false; } // no clusters are emulated
-zk_status zk_attn_token_fits(const zk_attn &, bool *fits) { return *fits = false, ZK_OK; }
-zk_status zk_attn_token(zk_stream *, const zk_attn &, const zk_rope_rows &, zk_bf16 *, float *) {
-  return ZK_FAIL(ZK_INTERNAL, "attention: one token by clusters needs a Hopper GPU");
-}
-#else
-
 static int32_t most_splits(const zk_attn &a) {
   return (int32_t)(((int64_t)a.max_pages * a.page_tokens + ZK_TOKEN_KEYS - 1) / ZK_TOKEN_KEYS);
 }
@@ -75,6 +67,10 @@ zk_status zk_attn_token(zk_stream *stream, const zk_attn &a, const zk_rope_rows 
   ZK_CUDA(cudaLaunchKernelEx(&shape.config, zk_token_attention, a, zk_attn_exp_of(a), r, maps, out, lse));
   return ZK_OK;
 }
+
+#ifdef ZK_SIMT
+static bool token_is_wanted;
+void zk_cuda_attention_want_token(bool wanted) { token_is_wanted = wanted; }
 #endif
 
 extern "C" zk_status zk_cuda_rope_attention_fused(zk_stream *stream, const zk_rope_cache_desc *desc,
@@ -82,7 +78,12 @@ extern "C" zk_status zk_cuda_rope_attention_fused(zk_stream *stream, const zk_ro
                                                   float *lse, bool *done) {
   const zk_rope_rows r = zk_rope_rows_of(desc, io);
   const zk_attn a = zk_attn_of(&desc->attention, batch);
-  *done = desc->attention.numerics == ZK_BF16 && !zk_cuda_attention_is_forced() && (uintptr_t)out % 16 == 0 &&
+#ifdef ZK_SIMT // where it is emulated it takes its time: only who asks for it
+  const bool wanted = token_is_wanted;
+#else
+  const bool wanted = !zk_cuda_attention_is_forced();
+#endif
+  *done = desc->attention.numerics == ZK_BF16 && wanted && (uintptr_t)out % 16 == 0 &&
           zk_has_rope_rows(ZK_BF16, a.dim, r) && zk_attn_token_valid(a, batch->num_rows, r);
   if (*done) ZK_TRY(zk_attn_token_fits(a, done));
   return *done ? zk_attn_token(stream, a, r, (zk_bf16 *)out, lse) : ZK_OK;

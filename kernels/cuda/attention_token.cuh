@@ -31,8 +31,6 @@ bool zk_attn_token_valid(const zk_attn &a, int32_t num_rows, const zk_rope_rows 
 zk_status zk_attn_token_fits(const zk_attn &a, bool *fits);
 zk_status zk_attn_token(zk_stream *stream, const zk_attn &a, const zk_rope_rows &r, zk_bf16 *out, float *lse);
 
-#ifndef ZK_SIMT
-
 enum {
   ZK_TOKEN_DIM = 128,
   ZK_TOKEN_ROWS = 4, // query heads of a KV head, at most
@@ -125,5 +123,4 @@ static __device__ __forceinline__ void zk_token_turn_head(const zk_rope_rows &r,
   zk_rotate(x, t.c, t.s);
 }
 
-#endif
 #endif

@@ -5,8 +5,6 @@
 
 #include "kernels/cuda/attention_token.cuh"
 
-#ifndef ZK_SIMT
-
 // Scores of the warp's 32 keys, to both blocks of the split, with the largest of those that there are.
 static __device__ __forceinline__ void zk_token_scores(int32_t group, const zk_token_work &w, zk_token_shared *shared) {
   const int32_t lane = (int32_t)threadIdx.x % 32, warp = (int32_t)threadIdx.x / 32, g = lane / 4, t = lane % 4;
@@ -269,5 +267,4 @@ static __global__ void __launch_bounds__(ZK_TOKEN_THREADS, 1)
   zk_token_merge(a, weight, w, shared, out, lse);
 }
 
-#endif
 #endif

@@ -31,6 +31,9 @@ void zk_cuda_attention_force(zk_cuda_attention_variant variant);
 bool zk_cuda_attention_is_forced(void);
 // Whether a variant is forced and no call has taken it since: what was computed says nothing about it.
 bool zk_cuda_attention_is_idle(void);
+// The emulated device alone: whether one token's attention goes by its own kernel wherever that is valid (attention_token.cuh; it does more than
+// those of the list). At first not; a GPU takes it unless a variant is forced.
+void zk_cuda_attention_want_token(bool wanted);
 
 #ifdef __cplusplus
 }

@@ -8,10 +8,11 @@
 
 #define MAX_SEQS 20
 
-// Sequences of len[i] keys whose rows from first[i] on are the queries. Backward runs when all rows are.
+// Sequences of len[i] keys whose rows from first[i] on are the queries; sequence i has the first shared[i] pages of the one before. Backward runs when
+// all rows are queries.
 typedef struct {
   zk_numerics numerics;
-  int32_t heads, kv_heads, dim, page_tokens, num_seqs, len[MAX_SEQS], first[MAX_SEQS];
+  int32_t heads, kv_heads, dim, page_tokens, num_seqs, len[MAX_SEQS], first[MAX_SEQS], shared[MAX_SEQS];
 } problem;
 
 // Page i of sequence s is the (s * max_pages + i)-th from the cache's end; the first two pages are spare.
@@ -72,7 +73,13 @@ static char *compute(zk_device_kind kind, const problem *p, float scale, size_t 
   OK(zk_kv_copy_page(at->stream, &desc, 1, table[0], k_cache, v_cache));
   table[0] = 0;
 
-  const zk_attention_batch batch = make_batch(at, p, p->first, max_pages, table);
+  bool shares = false;
+  for (int i = 1; i < p->num_seqs; i++) {
+    memcpy(table + i * max_pages, table + (i - 1) * max_pages, (size_t)p->shared[i] * sizeof *table);
+    shares = shares || p->shared[i] > 0;
+  }
+  zk_attention_batch batch = make_batch(at, p, p->first, max_pages, table);
+  if (shares) batch.seq_shared_pages = upload(at, p->shared, (size_t)p->num_seqs * sizeof *p->shared);
   const size_t nq = (size_t)(batch.num_rows * p->heads * p->dim),
                lse_bytes = (size_t)(batch.num_rows * p->heads) * sizeof(float);
   void *q = upload_random(at, p->numerics, nq, 3), *out = upload_nan(at, nq * element),
@@ -89,7 +96,7 @@ static char *compute(zk_device_kind kind, const problem *p, float scale, size_t 
 }
 
 // The devices agree, and see a scale that is larger by one part in 1,024 (bf16's weights are bf16 numbers: a few of them do not show one ulp).
-static void devices_agree(problem p) {
+static inline void devices_agree(problem p) {
   const float scale = 0x1p-3f;
   size_t bytes, same, other;
   char *want = compute(ZK_DEVICE_CPU, &p, scale, &bytes), *got = compute(ZK_DEVICE_CUDA, &p, scale, &same),

@@ -17,6 +17,7 @@ static void look(mbarrier *b) {
   if (b->missing != 0 || b->bytes != 0) return;
   b->phase ^= 1;
   b->missing = b->of_phase;
+  zk_simt_group->num_wakes++;
 }
 
 static char *in_shared(const void *p) {
@@ -126,13 +127,33 @@ void zk_barrier(int id, int threads) { (void)zk_barrier_all(id, threads, true); 
 
 uint32_t zk_block_in_cluster(void) { return (uint32_t)(zk_simt_my_block_index() % zk_simt_group->cluster_blocks); }
 static named_barrier *cluster(void) { return &zk_simt_group->blocks[first_of_cluster()].cluster; }
-static uint64_t *seen(void) { return &zk_simt_me()->cluster_seen; }
-void zk_cluster_arrive(void) {
-  *seen() = cluster()->completed;
-  arrive_at(cluster(), (unsigned)(zk_simt_group->cluster_blocks * zk_simt_group->fibers_per_block), true);
+
+// Threads that have ended are not waited for.
+static void look_at_cluster(void) {
+  unsigned alive = 0;
+  for (int b = 0; b < zk_simt_group->cluster_blocks; b++) alive += (unsigned)zk_simt_group->blocks[first_of_cluster() + (uint32_t)b].num_alive;
+  named_barrier *c = cluster();
+  if (c->arrived > 0 && c->arrived == alive) c->arrived = 0, c->completed++;
 }
-void zk_cluster_wait(void) { zk_simt_wait({FOR_COUNT, &cluster()->completed, *seen()}); }
+void zk_cluster_arrive(void) {
+  fiber *f = zk_simt_me();
+  if (f->has_arrived) zk_simt_stop("a thread arrives at the cluster's barrier again before it has waited there");
+  f->has_arrived = true, f->cluster_seen = cluster()->completed;
+  cluster()->arrived++, zk_simt_group->num_events++;
+  look_at_cluster();
+}
+void zk_cluster_wait(void) {
+  fiber *f = zk_simt_me();
+  if (!f->has_arrived) zk_simt_stop("a thread waits at the cluster's barrier where it has not arrived");
+  zk_simt_wait({FOR_COUNT, &cluster()->completed, f->cluster_seen});
+  f->has_arrived = false;
+}
 void zk_cluster_sync(void) { zk_cluster_arrive(), zk_cluster_wait(); }
+void zk_simt_ends(void) {
+  if (zk_simt_me()->has_arrived) zk_simt_stop("a thread that has arrived at the cluster's barrier ends without waiting there");
+  zk_simt_my_block()->num_alive--;
+  look_at_cluster();
+}
 
 // An address of the cluster: the group's block above 24 bits of the address in it.
 uint32_t zk_cluster_address(const void *p, uint32_t b) { return (first_of_cluster() + b) << 24 | zk_shared_address(p); }
@@ -151,6 +172,13 @@ void zk_cluster_store_async(uint32_t to, uint32_t bar, float x, float y) {
 }
 
 // ---- the copy engine
+
+// Where the order is random, by chance: what is asked for is read at once, and written late.
+static void ask_read(const std::function<std::vector<char>()> &read, const std::function<void(const std::vector<char> &)> &write) {
+  if (zk_simt_draw(2) == 0) return ask([=] { write(read()); });
+  const std::vector<char> data = read();
+  ask([=] { write(data); });
+}
 
 static uint32_t swizzled(const CUtensorMap &map, uint32_t at) {
   if (map.swizzle == CU_TENSOR_MAP_SWIZZLE_128B) return at ^ (at >> 7 & 7) << 4;
@@ -194,26 +222,37 @@ void zk_simt_load_box(uint32_t blocks, void *to, const CUtensorMap *of, uint64_t
   const uint32_t shared_at = zk_shared_address(to), bar_at = zk_shared_address(bar), mine = (uint32_t)zk_simt_my_block_index();
   if (map.rank != rank || shared_at % 128 != 0) zk_simt_stop("a copy of rank %d by a map of rank %d to byte %u", rank, map.rank, shared_at);
   const std::vector<int> from(first, first + 5);
+  const auto walk = [=](const std::function<void(const char *, uint32_t, size_t)> &f) {
+    int at[5];
+    std::copy(from.begin(), from.end(), at);
+    walk_box(map, shared_at, at, f);
+  };
+  const auto read = [=] {
+    std::vector<char> box;
+    box.reserve((size_t)box_bytes(map));
+    walk([&](const char *x, uint32_t, size_t bytes) {
+      if (x != nullptr) box.insert(box.end(), x, x + bytes);
+      else box.insert(box.end(), bytes, 0);
+    });
+    return box;
+  };
   const uint32_t first_block = first_of_cluster();
   for (uint32_t b = first_block; b < first_block + (uint32_t)zk_simt_group->cluster_blocks; b++) {
     if (blocks == 0 ? b != mine : !(blocks >> (b - first_block) & 1)) continue;
-    ask([=] {
+    ask_read(read, [=](const std::vector<char> &box) {
       char *shared = shared_of(b);
-      int at[5];
-      std::copy(from.begin(), from.end(), at);
-      walk_box(map, shared_at, at, [&](const char *x, uint32_t place, size_t bytes) {
-        if (x != nullptr) memcpy(shared + place, x, bytes);
-        else memset(shared + place, 0, bytes);
-      });
+      const char *next = box.data();
+      walk([&](const char *, uint32_t place, size_t bytes) { memcpy(shared + place, next, bytes), next += bytes; });
       land(shared + bar_at, (uint32_t)box_bytes(map));
     });
   }
 }
 
 void zk_tma_load(void *to, const void *from, uint32_t bytes, uint64_t *bar) {
-  const uint32_t mine = (uint32_t)zk_simt_my_block_index(), at = zk_shared_address(to), of = zk_shared_address(bar);
-  if ((uintptr_t)from % 16 != 0 || zk_shared_address(to) % 16 != 0 || bytes % 16 != 0) zk_simt_stop("a copy of %u bytes that is not aligned to 16", bytes);
-  ask([=] { memcpy(shared_of(mine) + at, from, bytes), land(shared_of(mine) + of, bytes); });
+  const uint32_t at = zk_shared_address(to), of = zk_shared_address(bar), mine = (uint32_t)zk_simt_my_block_index();
+  if ((uintptr_t)from % 16 != 0 || at % 16 != 0 || bytes % 16 != 0) zk_simt_stop("a copy of %u bytes that is not aligned to 16", bytes);
+  ask_read([=] { return std::vector<char>(static_cast<const char *>(from), static_cast<const char *>(from) + bytes); },
+           [=](const std::vector<char> &read) { memcpy(shared_of(mine) + at, read.data(), bytes), land(shared_of(mine) + of, bytes); });
 }
 
 static void strike_out(std::vector<uint64_t> *list, uint64_t of) { list->erase(std::find(list->begin(), list->end(), of)); }
@@ -228,7 +267,8 @@ static void ask_store(std::function<std::function<void()>()> read) {
     (void)shared_of(mine); // which it reads
     const std::function<void()> write = read();
     strike_out(&f->unread, of);
-    ask([=] { write(), strike_out(&f->unwritten, of); });
+    zk_simt_group->num_wakes++;
+    ask([=] { write(), strike_out(&f->unwritten, of), zk_simt_group->num_wakes++; });
   });
 }
 

@@ -90,7 +90,7 @@ static void leave(fiber_state state) {
 
 static void fiber_main(void) {
   (*zk_simt_group->body)();
-  zk_simt_my_block()->num_alive--;
+  zk_simt_ends();
   leave(DONE);
 }
 
@@ -103,7 +103,7 @@ static void start(group *g, int i) {
   f->stack_pointer = top;
   f->state = READY;
   f->parity = f->num_mma = f->num_wgmma = 0;
-  f->num_groups = 0, f->words_seen = UINT64_MAX, f->looked_at = nullptr;
+  f->num_groups = 0, f->words_seen = UINT64_MAX, f->looked_at = nullptr, f->has_arrived = false;
   f->unread.clear(), f->unwritten.clear(), f->small_copies.clear();
 }
 
@@ -142,7 +142,7 @@ static void run_warp(group *g, int first) {
   do
     for (int i = first; i < last; i++)
       if (g->fibers[(size_t)i].state == READY) run(g, i);
-  while (release_warp(g, first, last));
+  while (release_warp(g, first, last) && (g->random == 0 || zk_simt_draw(32) != 0)); // others may come between any two exchanges
 }
 
 // A block whose threads have all come to __syncthreads, or have ended, goes on. Returns the number of its threads that have ended.
@@ -167,8 +167,9 @@ static bool do_copy(group *g, bool all_wait) {
   while (i < n && g->copies[(from + i) % n].block == g->slow_block) i++;
   if (i == n && (n == 0 || !all_wait)) return false;
   i = (from + i) % n;
-  const std::function<void()> work = std::move(g->copies[i].work);
-  g->copies.erase(g->copies.begin() + (ptrdiff_t)i);
+  std::swap(g->copies[i], g->copies.front());
+  const std::function<void()> work = std::move(g->copies.front().work);
+  g->copies.pop_front();
   work();
   g->num_events++;
   return true;
@@ -177,6 +178,14 @@ static bool do_copy(group *g, bool all_wait) {
 static void draw_slow_block(group *g) {
   const int num_blocks = g->num_blocks;
   g->slow_block = g->random != 0 && num_blocks > 1 ? (int)zk_simt_draw((uint64_t)num_blocks) : -1;
+}
+
+// Until one of them may have let somebody go on; where the order is random, now and then fewer.
+static bool do_copies(group *g, bool all_wait) {
+  const uint64_t before = g->num_wakes;
+  if (!do_copy(g, all_wait)) return false;
+  while (g->num_wakes == before && (g->random == 0 || zk_simt_draw(16) != 0) && do_copy(g, all_wait)) {}
+  return true;
 }
 
 static const char *state_name(const fiber *f) {
@@ -212,7 +221,7 @@ static void run_all(group *g, bool leave_out) {
   const int num_warps = (int)g->warps.size(), from = (int)zk_simt_draw((uint64_t)num_warps);
   for (int w = 0; w < num_warps; w++)
     if (!leave_out || g->random == 0 || zk_simt_draw(4) != 0) run_warp(g, (from + w) % num_warps * 32);
-  while (g->random != 0 && zk_simt_draw(3) == 0 && do_copy(g, false)) {}
+  while (g->random != 0 && zk_simt_draw(3) == 0 && do_copies(g, false)) {}
 }
 
 static void sort_by_rank(group *g) {
@@ -226,7 +235,7 @@ static void run_by_rank(group *g) {
   const uint64_t goes_on = g->warps.size() <= 64 ? 8 : 1;
   for (int w : g->ranking) {
     const uint64_t before = g->num_events;
-    if (g->copies_rank > g->warps[(size_t)w].rank || !do_copy(g, false)) run_warp(g, 32 * w);
+    if (g->copies_rank > g->warps[(size_t)w].rank || !do_copies(g, false)) run_warp(g, 32 * w);
     if (g->num_events == before) continue;
     if (zk_simt_draw(64) == 0) {
       g->copies_rank = zk_simt_draw(1 << 30);
@@ -261,7 +270,7 @@ static void run_group(group *g) {
       idle = 1;
       continue;
     }
-    if (do_copy(g, true)) { // of many blocks some at once, as a round takes its time
+    if (do_copies(g, true)) { // of many blocks some at once, as a round takes its time
       for (size_t n = g->copies.size() / 32; n > 0; n--) do_copy(g, false);
       idle = 0;
       continue;

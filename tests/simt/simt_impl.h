@@ -40,6 +40,7 @@ struct fiber {
   uint64_t words_seen;          // how many words had been written when it last looked at one
   const void *looked_at;
   uint64_t cluster_seen;        // the cluster's barrier, when it arrived there
+  bool has_arrived;             // there, and has not waited yet
   std::vector<std::function<void()>> small_copies; // its own, until it waits for them
   uint64_t num_groups;          // groups of bulk stores that it has committed
   std::vector<uint64_t> unread, unwritten; // of bulk stores: the group of each
@@ -103,7 +104,7 @@ struct group {
   std::vector<fiber> fibers;
   std::vector<warp> warps;
   std::vector<block> blocks;
-  std::vector<copy> copies; // asked of the copy engine, not done
+  std::deque<copy> copies; // asked of the copy engine, not done
   char *stacks;
   size_t num_stacks;
   void *scheduler;
@@ -113,6 +114,7 @@ struct group {
   uint64_t copies_rank;        // of the copy engine
   int slow_block;              // whose copies come when all wait; -1: no one's
   std::vector<int> ranking;    // warps, the lowest rank first
+  uint64_t num_wakes;          // copies that may have let somebody go on
   const std::function<void()> *body;
 };
 
@@ -125,6 +127,7 @@ static inline block *zk_simt_my_block(void) { return &zk_simt_group->blocks[(siz
 
 void zk_simt_wait(wait_for what);        // comes back when it has come about
 void zk_simt_pause(void);                // now and then, where the order is random: others go first
+void zk_simt_ends(void);                 // the fiber does
 bool zk_simt_has_come(const fiber *who); // what the fiber waits for
 bool zk_simt_phase_is_over(const uint64_t *bar, uint32_t parity);
 uint64_t zk_simt_draw(uint64_t below); // a random number; always 0 where no seed is given

@@ -124,6 +124,6 @@ template <class... P, class... A> static inline cudaError_t cudaLaunchKernelEx(c
   zk_simt_launch_together(config->stream, config->gridDim, config->blockDim, config->dynamicSmemBytes, at_once, zk_simt_kernel_of(kernel)(a...));
   return cudaSuccess;
 }
-template <class F> static inline cudaError_t cudaOccupancyMaxActiveClusters(int *out, F, const cudaLaunchConfig_t *) { return *out = 1, cudaSuccess; }
+template <class F> static inline cudaError_t cudaOccupancyMaxActiveClusters(int *out, F, const cudaLaunchConfig_t *) { return *out = 2, cudaSuccess; }
 
 #endif
