@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/attention_cluster_tile.cuh"
 #include "kernels/cuda/attention_factors.cuh"
+#include "kernels/cuda/words.cuh"
 
 // The splits of row `row` merged, ascending, by a warp: a lane has one of the block's columns. Lane i also computes the
 // factors of split 16 j + i; all lanes then walk the splits.
@@ -37,17 +38,6 @@ static __device__ __forceinline__ void zk_cluster_merge(const zk_attn_exp_bf16 &
   if (column == 0 && to.lse != NULL) to.lse[row] = weight.lse(B, L);
 }
 
-// Counts one more split as ended; returns how many were. What its blocks have stored is seen by who counts after it.
-static __device__ __forceinline__ uint32_t zk_cluster_count(uint32_t *counter) {
-#ifdef __CUDA_ARCH__
-  uint32_t before;
-  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(counter) : "memory");
-  return before;
-#else
-  return __atomic_fetch_add(counter, 1u, __ATOMIC_ACQ_REL);
-#endif
-}
-
 // The item's results, by the computing threads. A row of one split is finished on the spot; of others, each split leaves
 // (b, l, o) in scratch memory, and the last block to do so merges. Warps 0 to 3 have o of row g, threads 8 r from warp 4
 // on l of row r.
@@ -77,7 +67,7 @@ zk_cluster_end(const zk_cluster_item &item, const zk_cluster_row &row, int32_t r
   }
   if (item.num_splits == 1) return;
   if (thread == 0) {
-    shared->is_last = zk_cluster_count(counter) + 1 == (uint32_t)item.num_splits;
+    shared->is_last = zk_word_add_acq_rel(counter, 1) + 1 == (uint32_t)item.num_splits;
     if (shared->is_last) *counter = 0;
   }
   zk_barrier(1, ZK_CLUSTER_THREADS);
