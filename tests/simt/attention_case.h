@@ -2,6 +2,7 @@
 #ifndef ZK_SIMT_ATTENTION_CASE_H
 #define ZK_SIMT_ATTENTION_CASE_H
 
+#include "tests/simt/order.h"
 #include "tests/simt/place.h"
 
 #include "kernels/attention.h"
@@ -106,6 +107,22 @@ static inline void devices_agree(problem p) {
                     p.heads, p.kv_heads, p.dim);
   assert_memory_not_equal(want, moved, bytes);
   free(want), free(got), free(moved);
+}
+
+// In bf16, under the first `num_orders` orders (order.h) of what the emulated GPU may do in any: the CPU's bits in each. `kernel` is for the message.
+static inline void agrees_in_orders(const char *kernel, problem p, uint64_t num_orders) {
+  size_t bytes, same;
+  p.numerics = ZK_BF16;
+  char *want = compute(ZK_DEVICE_CPU, &p, 0x1p-3f, &bytes);
+  for (uint64_t order = 0; order < num_orders; order++) {
+    zk_simt_set_order(order);
+    char *got = compute(ZK_DEVICE_CUDA, &p, 0x1p-3f, &same);
+    assert_int_equal(bytes, same);
+    assert_bits_equal(got, want, bytes / 4, "%s, order %d, heads %d/%d, head_dim %d", kernel, (int)order, p.heads, p.kv_heads, p.dim);
+    free(got);
+  }
+  zk_simt_set_order(0);
+  free(want);
 }
 
 #endif

@@ -2,26 +2,14 @@
 // Attention backward's Hopper kernel (attention_backward_fused.cu) on the emulated GPU, in any order that a GPU may give its warps and its copies: the CPU's
 // bits, and none stands still. Tiles of one head wait for each other across blocks.
 #include "tests/simt/attention_case.h"
-#include "tests/simt/order.h"
 
 #include "kernels/cuda/attention_backward_variant.h"
 
 static void agrees_in_every_order(problem p, uint64_t num_orders) {
-  size_t bytes, same;
-  p.numerics = ZK_BF16;
   zk_cuda_attention_backward_force(ZK_CUDA_ATTENTION_BACKWARD_FUSED);
-  char *want = compute(ZK_DEVICE_CPU, &p, 0x1p-3f, &bytes);
-  for (uint64_t order = 0; order < num_orders; order++) {
-    zk_simt_set_order(order);
-    char *got = compute(ZK_DEVICE_CUDA, &p, 0x1p-3f, &same);
-    assert_int_equal(bytes, same);
-    assert_bits_equal(got, want, bytes / 4, "order %d, heads %d/%d, head_dim %d", (int)order, p.heads, p.kv_heads, p.dim);
-    free(got);
-  }
+  agrees_in_orders("fused", p, num_orders);
   assert_false(zk_cuda_attention_backward_is_idle());
-  zk_simt_set_order(0);
   zk_cuda_attention_backward_force(ZK_CUDA_NUM_ATTENTION_BACKWARD);
-  free(want);
 }
 
 static void short_and_long_sequences(void **state) {

@@ -10,21 +10,10 @@
 
 // Under the first `num_orders` orders.
 static void agrees_in_every_order(zk_cuda_attention_variant variant, problem p, uint64_t num_orders) {
-  size_t bytes, same;
-  p.numerics = ZK_BF16;
   zk_cuda_attention_force(variant);
-  char *want = compute(ZK_DEVICE_CPU, &p, 0x1p-3f, &bytes);
-  for (uint64_t order = 0; order < num_orders; order++) {
-    zk_simt_set_order(order);
-    char *got = compute(ZK_DEVICE_CUDA, &p, 0x1p-3f, &same);
-    assert_int_equal(bytes, same);
-    assert_bits_equal(got, want, bytes / 4, "%s, order %d, heads %d/%d, head_dim %d", zk_cuda_attention_name(variant), (int)order, p.heads, p.kv_heads, p.dim);
-    free(got);
-  }
+  agrees_in_orders(zk_cuda_attention_name(variant), p, num_orders);
   assert_false(zk_cuda_attention_is_idle());
-  zk_simt_set_order(0);
   zk_cuda_attention_force(ZK_CUDA_NUM_ATTENTION);
-  free(want);
 }
 
 // One row each of sequences whose lengths lie about the ends of tiles, boxes and splits; more of them than blocks, so that a block gets several.

@@ -2,27 +2,15 @@
 // Prefill's Hopper kernel (attention_prefill.cu) on the emulated GPU: its warps meet at barriers that count arrivals and bytes, in any order that a GPU may
 // give them. In each the CPU's bits, and none stands still.
 #include "tests/simt/attention_case.h"
-#include "tests/simt/order.h"
 
 #include "kernels/cuda/attention_variant.h"
 
 // Under the first `num_orders` orders. 4 multiprocessors: with more pieces of 128 rows than that a block gets several.
 static void agrees_in_every_order(problem p, uint64_t num_orders) {
-  size_t bytes, same;
-  p.numerics = ZK_BF16;
   zk_cuda_attention_force(ZK_CUDA_ATTENTION_PREFILL);
-  char *want = compute(ZK_DEVICE_CPU, &p, 0x1p-3f, &bytes);
-  for (uint64_t order = 0; order < num_orders; order++) {
-    zk_simt_set_order(order);
-    char *got = compute(ZK_DEVICE_CUDA, &p, 0x1p-3f, &same);
-    assert_int_equal(bytes, same);
-    assert_bits_equal(got, want, bytes / 4, "order %d, heads %d/%d, head_dim %d", (int)order, p.heads, p.kv_heads, p.dim);
-    free(got);
-  }
+  agrees_in_orders("prefill", p, num_orders);
   assert_false(zk_cuda_attention_is_idle());
-  zk_simt_set_order(0);
   zk_cuda_attention_force(ZK_CUDA_NUM_ATTENTION);
-  free(want);
 }
 
 // Pieces of one tile of keys and of two, by turns: `len` of each sequence.
