@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "order.h"
 #include "simt_impl.h"
 
 // ---- mbarriers: a word of shared memory, as [phase][arrivals of a phase][those missing][bytes missing]
@@ -83,7 +84,7 @@ bool zk_simt_has_come(const fiber *f) {
   return true;
 }
 
-// The first look costs nothing: it waits if no word has been written since its last.
+// Where no word has been written since the thread's last look, nothing can have changed: it waits.
 void zk_simt_look_again(void) {
   fiber *f = zk_simt_me();
   const uint64_t now = num_words.load(std::memory_order_acquire);
@@ -159,7 +160,12 @@ void zk_simt_ends(void) {
 uint32_t zk_cluster_address(const void *p, uint32_t b) { return (first_of_cluster() + b) << 24 | zk_shared_address(p); }
 static char *at_cluster_address(uint32_t address) { return shared_of(address >> 24) + (address & 0xffffffu); }
 
-static void ask(std::function<void()> work) { zk_simt_group->copies.push_back({zk_simt_my_block_index(), std::move(work)}); }
+static std::atomic<uint64_t> num_copies;
+uint64_t zk_simt_num_copies(void) { return num_copies; }
+static void ask(std::function<void()> work) {
+  num_copies++;
+  zk_simt_group->copies.push_back({zk_simt_my_block_index(), std::move(work)});
+}
 
 void zk_cluster_store_async(uint32_t to, uint32_t bar, float x) {
   ask([=] { memcpy(at_cluster_address(to), &x, 4), land(at_cluster_address(bar), 4); });

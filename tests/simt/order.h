@@ -14,6 +14,8 @@ extern "C" {
 void zk_simt_set_order(uint64_t seed);
 // The multiprocessors that devices opened from now on have: 4 at first.
 void zk_simt_set_num_sms(int num_sms);
+// What kernels have asked the copy engine for so far: a test of a kernel that uses it can see that it ran.
+uint64_t zk_simt_num_copies(void);
 
 #ifdef __cplusplus
 }
